@@ -1,0 +1,129 @@
+"""The one law of every layer: forward from latent to data, inverse back, each with its log-ratio."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from boltzflow.core.domain import Domain
+from boltzflow.errors import DomainError
+
+
+class Layer(nn.Module, ABC):
+    """A map between two domains that accounts for what it does to a density.
+
+    Both directions return ``(out, log_ratio)``, log_ratio of shape (batch,): log|det ∂out/∂in| of the
+    direction called for a `Bijection`, log[P(undo)/P(do)] for a `StochasticLayer`. Log-ratios of a chain
+    therefore add up, whatever its layers are.
+
+    `context` (batch, C) conditions the layer; a layer that has no use for it ignores it and says so.
+    `generator` feeds the noise of stochastic layers.
+    """
+
+    def __init__(self, latent_domain: Domain, data_domain: Domain) -> None:
+        super().__init__()
+        self.latent_domain = latent_domain
+        self.data_domain = data_domain
+
+    @abstractmethod
+    def forward(
+        self, z: Tensor, context: Tensor | None = None, *, generator: torch.Generator | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Latent to data: z (batch, *latent shape) → x (batch, *data shape), log_ratio (batch,)."""
+
+    @abstractmethod
+    def inverse(
+        self, x: Tensor, context: Tensor | None = None, *, generator: torch.Generator | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Data to latent: x (batch, *data shape) → z (batch, *latent shape), log_ratio (batch,)."""
+
+    @property
+    def stochastic_layers(self) -> tuple[StochasticLayer, ...]:
+        """The stochastic layers in here: where there is one, no density in closed form exists."""
+        return ()
+
+
+class Bijection(Layer):
+    """A differentiable map with a differentiable inverse; log_ratio is the log-determinant of its Jacobian."""
+
+
+class StochasticLayer(Layer):
+    """A random map whose log_ratio is log[P(undo)/P(do)] of the step that it took (Wu et al. 2020, arXiv 2002.06707)."""
+
+    @property
+    def stochastic_layers(self) -> tuple[StochasticLayer, ...]:
+        return (self,)
+
+
+class Chain(Layer):
+    """Layers one after the other: `forward` applies them first to last.
+
+    Raises:
+        DomainError: if a layer's data domain is not the next one's latent domain.
+    """
+
+    def __init__(self, layers: Sequence[Layer]) -> None:
+        if not layers:
+            raise DomainError("Expected at least one layer in a chain; got none.")
+        for i, (first, second) in enumerate(zip(layers, layers[1:], strict=False)):
+            if first.data_domain != second.latent_domain:
+                raise DomainError(
+                    f"Layer {i} ({type(first).__name__}) ends in {first.data_domain}, but layer {i + 1} "
+                    f"({type(second).__name__}) expects {second.latent_domain}."
+                )
+        super().__init__(layers[0].latent_domain, layers[-1].data_domain)
+        self.layers = nn.ModuleList(layers)
+
+    def forward(
+        self, z: Tensor, context: Tensor | None = None, *, generator: torch.Generator | None = None
+    ) -> tuple[Tensor, Tensor]:
+        log_ratio = z.new_zeros(z.shape[0])
+        for layer in self:
+            z, step = layer(z, context, generator=generator)
+            log_ratio = log_ratio + step
+        return z, log_ratio
+
+    def inverse(
+        self, x: Tensor, context: Tensor | None = None, *, generator: torch.Generator | None = None
+    ) -> tuple[Tensor, Tensor]:
+        log_ratio = x.new_zeros(x.shape[0])
+        for layer in reversed(list(self)):
+            x, step = layer.inverse(x, context, generator=generator)
+            log_ratio = log_ratio + step
+        return x, log_ratio
+
+    @property
+    def stochastic_layers(self) -> tuple[StochasticLayer, ...]:
+        return tuple(found for layer in self for found in layer.stochastic_layers)
+
+    def __iter__(self) -> Iterator[Layer]:
+        return iter(self.layers)  # type: ignore[arg-type]
+
+    def __len__(self) -> int:
+        return len(self.layers)
+
+
+class Inverse(Layer):
+    """A layer turned round: its `forward` is the other's `inverse`."""
+
+    def __init__(self, layer: Layer) -> None:
+        super().__init__(layer.data_domain, layer.latent_domain)
+        self.layer = layer
+
+    def forward(
+        self, z: Tensor, context: Tensor | None = None, *, generator: torch.Generator | None = None
+    ) -> tuple[Tensor, Tensor]:
+        return self.layer.inverse(z, context, generator=generator)
+
+    def inverse(
+        self, x: Tensor, context: Tensor | None = None, *, generator: torch.Generator | None = None
+    ) -> tuple[Tensor, Tensor]:
+        out: tuple[Tensor, Tensor] = self.layer(x, context, generator=generator)
+        return out
+
+    @property
+    def stochastic_layers(self) -> tuple[StochasticLayer, ...]:
+        return self.layer.stochastic_layers

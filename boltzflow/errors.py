@@ -1,0 +1,52 @@
+"""The exceptions of boltzflow: one small tree, so that ``except BoltzflowError`` catches them all.
+
+Each message says what was expected and what came.
+"""
+
+
+class BoltzflowError(Exception):
+    """Base of every error that boltzflow raises on purpose."""
+
+
+class ShapeError(BoltzflowError, ValueError):
+    """A tensor has the wrong shape."""
+
+
+class DomainError(BoltzflowError, ValueError):
+    """Two domains do not fit, or a domain is described wrongly."""
+
+
+class OptionError(BoltzflowError, ValueError):
+    """An option is impossible (a negative temperature, an unknown name)."""
+
+
+class IntractableDensityError(BoltzflowError, TypeError):
+    """A density was asked of something that has none in closed form."""
+
+
+class UnsupportedForceError(BoltzflowError, ValueError):
+    """A force of an ``openmm.System`` cannot be translated; names the force and the reason."""
+
+
+class NonFiniteError(BoltzflowError, FloatingPointError):
+    """Too many numbers were not finite to go on."""
+
+
+class SystemNotFoundError(BoltzflowError, LookupError):
+    """No molecular system has this name, or no such file exists."""
+
+
+class TemplateError(BoltzflowError, ValueError):
+    """The force field has no template for a residue of the molecule."""
+
+
+class TopologyError(BoltzflowError, ValueError):
+    """The molecule's bonds or constraints do not allow what was asked; names the atoms."""
+
+
+class FileFormatError(BoltzflowError, ValueError):
+    """A file is damaged, of another kind, or of a newer format."""
+
+
+class RunDirectoryError(BoltzflowError, FileExistsError):
+    """An output directory already holds a run, or holds none where one is needed."""

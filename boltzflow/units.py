@@ -1,0 +1,36 @@
+"""Units: nm, ps, kJ/mol, K, rad. The one gas constant comes from OpenMM."""
+
+from __future__ import annotations
+
+import openmm.unit as u
+
+from boltzflow.errors import OptionError
+
+GAS_CONSTANT: float = u.MOLAR_GAS_CONSTANT_R.value_in_unit(u.kilojoule_per_mole / u.kelvin)
+"""R in kJ/(mol K), to all the digits that OpenMM uses."""
+
+
+def value_in(quantity: object, unit: u.Unit) -> float:
+    """A plain number: an ``openmm.unit.Quantity`` is converted to `unit`, a number is taken to be in it."""
+    return float(quantity.value_in_unit(unit) if isinstance(quantity, u.Quantity) else quantity)  # type: ignore[arg-type]
+
+
+def checked_temperature(temperature: object) -> float:
+    """The temperature in K.
+
+    Raises:
+        OptionError: if it is not a positive finite number.
+    """
+    kelvin = value_in(temperature, u.kelvin)
+    if not 0.0 < kelvin < float("inf"):
+        raise OptionError(f"Expected a positive temperature in K; got {kelvin:g}.")
+    return kelvin
+
+
+def thermal_energy(temperature: object) -> float:
+    """kT per mole, that is RT, in kJ/mol.
+
+    >>> round(thermal_energy(300.0), 4)
+    2.4943
+    """
+    return GAS_CONSTANT * checked_temperature(temperature)
