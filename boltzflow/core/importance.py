@@ -1,0 +1,141 @@
+"""Importance weights: effective sample size, normalising constant, weighted means, bootstrap, resampling.
+
+Everything takes log-weights (n,), −inf for a sample of weight zero, and works in log space and float64.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+
+import torch
+from torch import Tensor
+
+from boltzflow.errors import NonFiniteError, OptionError, ShapeError
+
+
+def normalized_weights(log_weights: Tensor) -> Tensor:
+    """Weights (n,) that add up to 1, float64.
+
+    Raises:
+        NonFiniteError: if no weight is positive.
+
+    >>> normalized_weights(torch.tensor([0.0, 0.0, -torch.inf]))
+    tensor([0.5000, 0.5000, 0.0000], dtype=torch.float64)
+    """
+    return torch.softmax(_some_positive(log_weights), 0)
+
+
+def effective_sample_size(log_weights: Tensor) -> float:
+    """Kish's effective sample size as a fraction of n: (Σw)² / (n Σw²), between 0 and 1; never clipped.
+
+    >>> effective_sample_size(torch.zeros(10))
+    1.0
+    """
+    log_weights = _checked(log_weights)
+    if not torch.isfinite(log_weights).any():
+        return 0.0
+    log_fraction = 2 * log_weights.logsumexp(0) - (2 * log_weights).logsumexp(0) - math.log(len(log_weights))
+    return min(1.0, log_fraction.exp().item())
+
+
+def clipped(log_weights: Tensor, fraction: float = 1e-4) -> Tensor:
+    """Log-weights (n,) with the top `fraction` of them lowered to the smallest among these.
+
+    A biased regularisation: what others report as "clipped ESS" (Schopmans & Friederich 2025, arXiv 2501.19077).
+
+    >>> clipped(torch.tensor([0.0, 1.0, 2.0, 9.0]), fraction=0.5)
+    tensor([0., 1., 2., 2.], dtype=torch.float64)
+    """
+    if not 0.0 <= fraction < 1.0:
+        raise OptionError(f"Expected a fraction of weights to clip in [0, 1); got {fraction:g}.")
+    log_weights = _checked(log_weights)
+    count = int(fraction * len(log_weights))
+    return log_weights.clamp(max=log_weights.topk(count).values[-1]) if count else log_weights
+
+
+def log_mean_weight(log_weights: Tensor) -> tuple[float, float]:
+    """log of the mean weight, and its standard error by the delta method.
+
+    With w = p̃(x)/q(x) and x ~ q this estimates log Z = log ∫p̃. The error is infinite for a single sample.
+
+    Raises:
+        NonFiniteError: if no weight is positive.
+    """
+    log_weights = _some_positive(log_weights)
+    n = len(log_weights)
+    value = (log_weights.logsumexp(0) - math.log(n)).item()
+    relative_variance = 1.0 / effective_sample_size(log_weights) - 1.0  # of one weight: var(w) / mean(w)²
+    return value, math.sqrt(relative_variance / (n - 1)) if n > 1 else math.inf
+
+
+def weighted_mean(values: Tensor, log_weights: Tensor) -> tuple[Tensor, Tensor]:
+    """Self-normalised mean and its standard error by the delta method. values: (n, …) → (…), (…).
+
+    Values of weight zero are not looked at, so they may be NaN. The error is infinite where a single
+    sample carries the mean.
+
+    Raises:
+        ShapeError: if there is not one value for each weight.
+        NonFiniteError: if no weight is positive.
+    """
+    if len(values) != len(log_weights):
+        raise ShapeError(f"Expected one value for each of {len(log_weights)} weights; got {len(values)}.")
+    used = torch.isfinite(_some_positive(log_weights))
+    weights = normalized_weights(log_weights[used]).reshape(-1, *[1] * (values.dim() - 1))
+    values = values[used].double()
+    mean = (weights * values).sum(0)
+    if len(values) == 1:
+        return mean, torch.full_like(mean, math.inf)
+    n = len(log_weights)
+    return mean, ((weights * (values - mean)).square().sum(0) * n / (n - 1)).sqrt()
+
+
+def bootstrap_counts(n: int, replicates: int, generator: torch.Generator) -> Iterator[Tensor]:
+    """How often each of `n` samples is drawn in each of `replicates` bootstrap draws: (n,) int64, one by one."""
+    for _ in range(replicates):
+        yield torch.bincount(torch.randint(n, (n,), generator=generator), minlength=n)
+
+
+def bootstrap(
+    statistic: Callable[[Tensor], Tensor], log_weights: Tensor, replicates: int, generator: torch.Generator
+) -> Tensor:
+    """Bootstrap replicates of a statistic of weighted samples: (replicates, …).
+
+    `statistic` maps unnormalised weights (n,) float64 to a tensor; its samples stay where they are, and a
+    replicate multiplies each weight by the number of times that the sample was drawn.
+
+    Raises:
+        NonFiniteError: if no weight is positive.
+    """
+    log_weights = _some_positive(log_weights)
+    weights = (log_weights - log_weights.max()).exp()
+    return torch.stack([statistic(weights * c) for c in bootstrap_counts(len(weights), replicates, generator)])
+
+
+def resample(log_weights: Tensor, n: int, generator: torch.Generator) -> Tensor:
+    """Indices (n,) drawn in proportion to the weights, by systematic resampling (least variance of the counts).
+
+    Raises:
+        NonFiniteError: if no weight is positive.
+    """
+    edges = normalized_weights(log_weights).cumsum(0)
+    offset = torch.rand((), generator=generator, dtype=torch.float64)
+    places = (torch.arange(n, dtype=torch.float64) + offset) / n * edges[-1]
+    # right=True: a place on an edge belongs to the next sample, so one of weight zero is never drawn.
+    return torch.searchsorted(edges, places, right=True).clamp(max=len(edges) - 1)
+
+
+def _checked(log_weights: Tensor) -> Tensor:
+    if log_weights.dim() != 1 or len(log_weights) == 0:
+        raise ShapeError(f"Expected log-weights of shape (n,) with n ≥ 1; got {tuple(log_weights.shape)}.")
+    if torch.isnan(log_weights).any() or (log_weights == torch.inf).any():
+        raise NonFiniteError("Expected log-weights that are finite or −inf; got NaN or +inf.")
+    return log_weights.detach().double()
+
+
+def _some_positive(log_weights: Tensor) -> Tensor:
+    log_weights = _checked(log_weights)
+    if not torch.isfinite(log_weights).any():
+        raise NonFiniteError(f"Expected at least one positive weight; all {len(log_weights)} are zero.")
+    return log_weights
