@@ -1,0 +1,66 @@
+"""torch.compile where a working compiler exists, the same code run eagerly where none does."""
+
+from __future__ import annotations
+
+import functools
+import logging
+import os
+from collections.abc import Callable
+from typing import Any, ParamSpec, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+_logger = logging.getLogger(__name__)
+
+P = ParamSpec("P")
+R = TypeVar("R")
+M = TypeVar("M", bound=nn.Module)
+
+
+@functools.cache
+def compiler_works(device_type: str = "cpu") -> bool:
+    """Whether `torch.compile` can build code for this kind of device; found out once, by trying.
+
+    The environment variable ``BOLTZFLOW_COMPILE=0`` turns compilation off.
+    """
+    if os.environ.get("BOLTZFLOW_COMPILE", "1") == "0":
+        return False
+    try:
+        torch.compile(_trial)(torch.zeros(8, device=device_type))
+    except Exception as error:  # noqa: BLE001: each backend fails in its own way (no compiler, no headers, no Triton)
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        _logger.warning("No working compiler for torch.compile on %s, so code runs eagerly: %s", device_type, reason)
+        return False
+    return True
+
+
+def compiled(fn: Callable[P, R], **options: Any) -> Callable[P, R]:
+    """`fn` under `torch.compile` if the compiler works for the device of its first tensor, else `fn` itself.
+
+    Nothing is compiled, and no compiler looked for, before the first call. `options` go to `torch.compile`.
+
+    >>> double = compiled(lambda x: 2 * x)
+    >>> double(torch.ones(2))
+    tensor([2., 2.])
+    """
+    fast: Callable[P, R] = torch.compile(fn, **options)
+
+    @functools.wraps(fn)
+    def call(*args: P.args, **kwargs: P.kwargs) -> R:
+        device = next((a.device.type for a in (*args, *kwargs.values()) if isinstance(a, Tensor)), "cpu")
+        return fast(*args, **kwargs) if compiler_works(device) else fn(*args, **kwargs)
+
+    return call
+
+
+def compile_module(module: M, **options: Any) -> M:
+    """Compiles `module` in place (its state-dict keys stay as they are) if the compiler works; returns it."""
+    device = next((p.device.type for p in module.parameters()), "cpu")
+    if compiler_works(device):
+        module.compile(**options)
+    return module
+
+
+def _trial(x: Tensor) -> Tensor:
+    return x.sin() + 1

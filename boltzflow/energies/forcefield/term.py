@@ -1,0 +1,95 @@
+"""What a force-field term is, and the arithmetic that terms share.
+
+Terms work on positions of shape (3, N, batch): with the batch last, each operation runs along
+contiguous memory and compiles to vector instructions.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+
+import openmm
+import torch
+from torch import Tensor, nn
+
+from boltzflow.errors import UnsupportedForceError
+
+
+class Term(nn.Module, ABC):
+    """One family of terms of a force field. Constants are float64 buffers, cast by the potential."""
+
+    @abstractmethod
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """x: (3, N, batch) nm → energies (batch,) kJ/mol, forces (3, N, batch) kJ/(mol nm).
+
+        Forces are written out analytically, so both come from one fused graph without autograd.
+        The energy is differentiable to any order.
+        """
+
+
+class Gather(nn.Module):
+    """Rows of atoms for M terms of `width` atoms each, and the sum of per-row forces back on atoms.
+
+    The way back is a gather as well (each atom looks up its rows, padded by a row of zeros), because
+    scattered additions would be atomic and slow.
+    """
+
+    rows: Tensor
+    table: Tensor
+
+    def __init__(self, atoms: Sequence[Sequence[int]], n_atoms: int) -> None:
+        super().__init__()
+        self.width = len(atoms[0])
+        rows = torch.tensor(atoms).T.flatten()
+        owned = [torch.nonzero(rows == atom).flatten() for atom in range(n_atoms)]
+        table = nn.utils.rnn.pad_sequence(owned, batch_first=True, padding_value=len(rows))
+        self.register_buffer("rows", rows)
+        self.register_buffer("table", table)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+        """x: (3, N, batch) → `width` tensors (3, M, batch)."""
+        return x.index_select(1, self.rows).chunk(self.width, 1)
+
+    def collect(self, *parts: Tensor) -> Tensor:
+        """`width` tensors (3, M, batch) → their sums on atoms (3, N, batch)."""
+        padded = torch.cat([*parts, torch.zeros_like(parts[0][:, :1])], 1)
+        n, degree = self.table.shape
+        return padded.index_select(1, self.table.flatten()).view(3, n, degree, -1).sum(2)
+
+
+def column(values: Sequence[float]) -> Tensor:
+    """Constants (M, 1): one a term, broadcast over the batch."""
+    return torch.tensor(values, dtype=torch.float64)[:, None]
+
+
+def dot(a: Tensor, b: Tensor) -> Tensor:
+    """Scalar products of (3, …, batch) along the first axis."""
+    return a[0] * b[0] + a[1] * b[1] + a[2] * b[2]
+
+
+def cross(a: Tensor, b: Tensor) -> Tensor:
+    """Vector products of (3, …, batch) along the first axis."""
+    return torch.stack(
+        [a[1] * b[2] - a[2] * b[1], a[2] * b[0] - a[0] * b[2], a[0] * b[1] - a[1] * b[0]],
+    )
+
+
+def pair_displacements(x: Tensor) -> tuple[Tensor, Tensor]:
+    """x: (3, N, batch) → x_i − x_j (3, N, N, batch) and its square (N, N, batch)."""
+    d = x[:, :, None] - x[:, None]
+    return d, dot(d, d)
+
+
+def unsupported(force: openmm.Force, reason: str) -> UnsupportedForceError:
+    """The error for a force that has no native translation."""
+    return UnsupportedForceError(
+        f"{force.getName()} ({type(force).__name__}) has no native torch translation: {reason}; "
+        "the OpenMM backend evaluates any force."
+    )
+
+
+def refuse_periodic(force: openmm.Force) -> None:
+    """Raises UnsupportedForceError if the force uses periodic boundary conditions."""
+    if force.usesPeriodicBoundaryConditions():
+        raise unsupported(force, "it uses periodic boundary conditions")

@@ -1,0 +1,101 @@
+"""The force field of an ``openmm.System`` as one batched torch function."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import openmm
+import torch
+from torch import Tensor, nn
+
+from boltzflow.core.compilation import compiled
+from boltzflow.energies.forcefield.registry import translate
+from boltzflow.energies.forcefield.term import Term
+from boltzflow.energies.potential import Potential, finite_or_inf
+from boltzflow.errors import OptionError
+
+_PAIRS_IN_FLIGHT = 500_000
+"""Atom pairs × frames evaluated at a time: what fits the caches of a CPU, and bounds memory."""
+
+
+class TorchPotential(Potential):
+    """Energies and forces of an ``openmm.System`` in native torch: batched, float32 or float64 as the input.
+
+    Args:
+        system: the System; it is read once and not kept.
+        chunk_size: frames evaluated at a time; None chooses by the number of atoms. Results do not
+            depend on it.
+        compile: whether to use `torch.compile` where a compiler works.
+
+    Raises:
+        UnsupportedForceError: if a force of the System has no native translation.
+
+    >>> system = openmm.System()
+    >>> _ = [system.addParticle(1.0) for _ in range(2)]
+    >>> bond = openmm.HarmonicBondForce()
+    >>> _ = bond.addBond(0, 1, 0.1, 1000.0), system.addForce(bond)
+    >>> potential = TorchPotential(system, compile=False)
+    >>> energy, forces = potential.energy_and_forces(torch.tensor([[[0.0, 0.0, 0.0], [0.2, 0.0, 0.0]]]))
+    >>> energy, forces[0, 0]
+    (tensor([5.]), tensor([100., 0., 0.]))
+    """
+
+    def __init__(self, system: openmm.System, *, chunk_size: int | None = None, compile: bool = True) -> None:  # noqa: A002
+        super().__init__(system.getNumParticles())
+        if chunk_size is not None and chunk_size < 1:
+            raise OptionError(f"Expected a chunk size of at least 1; got {chunk_size}.")
+        self.chunk_size = chunk_size or max(16, _PAIRS_IN_FLIGHT // max(1, self.n_atoms) ** 2)
+        self._compile = compile
+        # Terms live outside the module: a generator's state dict holds no force field, and .to() keeps float64.
+        self._terms = tuple(translate(system))
+        self._kernels: dict[tuple[torch.dtype, torch.device], _Kernel] = {}
+
+    def differentiable_energy(self, positions: Tensor) -> Tensor:
+        """Energies through plain autograd, to any order. positions: (batch, n_atoms, 3) nm → (batch,) kJ/mol."""
+        self._count(positions)
+        return finite_or_inf(self._kernel(positions).energy_and_forces(_batch_last(positions))[0])
+
+    def _energy(self, positions: Tensor) -> Tensor:
+        kernel = self._kernel(positions)
+        chunks = [kernel.fast_energy(_batch_last(part)) for part in positions.split(self.chunk_size)]
+        return torch.cat(chunks)
+
+    def _energy_and_forces(self, positions: Tensor) -> tuple[Tensor, Tensor]:
+        kernel = self._kernel(positions)
+        chunks = [kernel.fast_energy_and_forces(_batch_last(part)) for part in positions.split(self.chunk_size)]
+        return torch.cat([e for e, _ in chunks]), torch.cat([f.permute(2, 1, 0) for _, f in chunks])
+
+    def _kernel(self, positions: Tensor) -> _Kernel:
+        key = positions.dtype, positions.device
+        if key not in self._kernels:
+            terms = [copy.deepcopy(term).to(dtype=positions.dtype, device=positions.device) for term in self._terms]
+            self._kernels[key] = _Kernel(terms, self._compile)
+        return self._kernels[key]
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**super().__getstate__(), "_kernels": {}}  # compiled code is neither copied nor sent
+
+
+class _Kernel:
+    """The terms of a force field for one dtype and device, eager and compiled."""
+
+    def __init__(self, terms: Sequence[Term], compile: bool) -> None:  # noqa: A002
+        self.terms = nn.ModuleList(terms)
+        wrap: Callable[..., Any] = (lambda fn: compiled(fn, fullgraph=True)) if compile else (lambda fn: fn)
+        self.fast_energy: Callable[[Tensor], Tensor] = wrap(lambda x: self.energy_and_forces(x)[0])
+        self.fast_energy_and_forces: Callable[[Tensor], tuple[Tensor, Tensor]] = wrap(self.energy_and_forces)
+
+    def energy_and_forces(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """x: (3, N, batch) → energies (batch,), forces (3, N, batch)."""
+        energy, forces = x.new_zeros(x.shape[-1]), torch.zeros_like(x)
+        for term in self.terms:
+            term_energy, term_forces = term(x)
+            energy, forces = energy + term_energy, forces + term_forces
+        return energy, forces
+
+
+def _batch_last(positions: Tensor) -> Tensor:
+    """(batch, N, 3) → contiguous (3, N, batch)."""
+    return positions.permute(2, 1, 0).contiguous()

@@ -1,0 +1,117 @@
+"""A potential energy of molecules: batched, differentiable, energy and forces in one pass."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from boltzflow.errors import IntractableDensityError, ShapeError
+
+
+class Potential(nn.Module, ABC):
+    """Potential energy U in kJ/mol of `n_atoms` atoms at positions in nm.
+
+    Calling a potential gives a differentiable energy; its gradient is the force, from the same pass.
+    A frame that cannot be evaluated has energy +inf and no force; it never changes its neighbours.
+    A frame whose energy is finite but whose forces overflow keeps its energy and has no force.
+
+    Attributes:
+        n_atoms: the number of atoms.
+        evaluations: how many frames have been evaluated so far.
+    """
+
+    def __init__(self, n_atoms: int) -> None:
+        super().__init__()
+        self.n_atoms = n_atoms
+        self.evaluations = 0
+
+    def forward(self, positions: Tensor) -> Tensor:
+        """Differentiable energies. positions: (batch, n_atoms, 3) nm → (batch,) kJ/mol.
+
+        Raises:
+            ShapeError: if `positions` has another shape.
+        """
+        if torch.is_grad_enabled() and positions.requires_grad:
+            energy: Tensor = _EnergyWithForces.apply(positions, self)  # type: ignore[no-untyped-call]
+            return energy
+        return self.energy(positions)
+
+    @torch.no_grad()
+    def energy(self, positions: Tensor) -> Tensor:
+        """Energies, outside autograd. positions: (batch, n_atoms, 3) nm → (batch,) kJ/mol.
+
+        Raises:
+            ShapeError: if `positions` has another shape.
+        """
+        self._count(positions)
+        return finite_or_inf(self._energy(positions.detach()))
+
+    @torch.no_grad()
+    def energy_and_forces(self, positions: Tensor) -> tuple[Tensor, Tensor]:
+        """Energies and forces of one pass, outside autograd.
+
+        positions: (batch, n_atoms, 3) nm → (batch,) kJ/mol, (batch, n_atoms, 3) kJ/(mol nm).
+
+        Raises:
+            ShapeError: if `positions` has another shape.
+        """
+        self._count(positions)
+        energy, forces = self._energy_and_forces(positions.detach())
+        usable = torch.isfinite(energy) & torch.isfinite(forces).flatten(1).all(1)
+        return finite_or_inf(energy), torch.where(usable[:, None, None], forces, 0.0)
+
+    def differentiable_energy(self, positions: Tensor) -> Tensor:
+        """Energies through plain autograd, to any order; slow, used for second derivatives.
+
+        positions: (batch, n_atoms, 3) nm → (batch,) kJ/mol.
+
+        Raises:
+            IntractableDensityError: if this potential knows energies and forces only.
+        """
+        raise IntractableDensityError(f"{type(self).__name__} has forces, but no second derivatives.")
+
+    @abstractmethod
+    def _energy(self, positions: Tensor) -> Tensor:
+        """Energies (batch,); may be non-finite."""
+
+    @abstractmethod
+    def _energy_and_forces(self, positions: Tensor) -> tuple[Tensor, Tensor]:
+        """Energies (batch,) and forces (batch, n_atoms, 3); may be non-finite."""
+
+    def _count(self, positions: Tensor) -> None:
+        if positions.dim() != 3 or tuple(positions.shape[1:]) != (self.n_atoms, 3):
+            raise ShapeError(
+                f"{type(self).__name__}: expected positions of shape (batch, {self.n_atoms}, 3) in nm; "
+                f"got {tuple(positions.shape)}."
+            )
+        self.evaluations += positions.shape[0]
+
+
+def finite_or_inf(energy: Tensor) -> Tensor:
+    """Every non-finite energy replaced by +inf."""
+    return torch.where(torch.isfinite(energy), energy, torch.inf)
+
+
+class _EnergyWithForces(torch.autograd.Function):
+    """Energy whose backward pass multiplies the forces that the forward pass has kept."""
+
+    @staticmethod
+    def forward(ctx: Any, positions: Tensor, potential: Potential) -> Tensor:
+        energy, forces = potential.energy_and_forces(positions)
+        ctx.save_for_backward(positions, forces)
+        ctx.potential = potential
+        return energy
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
+        (grad,) = grads
+        positions, forces = ctx.saved_tensors
+        if torch.is_grad_enabled():  # only under create_graph=True: someone wants second derivatives
+            energy = ctx.potential.differentiable_energy(positions)
+            (gradient,) = torch.autograd.grad(energy, positions, grad, create_graph=True)
+            return gradient, None
+        # A frame without forces passes no gradient on, whatever its incoming one is (0 · inf would be NaN).
+        return torch.where(forces == 0, 0.0, -grad[:, None, None] * forces), None
