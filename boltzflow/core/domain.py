@@ -161,14 +161,13 @@ class Domain:
 
         A circle contains every finite number: it is read modulo the circumference.
         """
-        inside = torch.isfinite(x)
+        inside = torch.isfinite(x).flatten(1).all(-1)
         intervals = self.indices("interval")
         if intervals:
             part = x[..., list(intervals)]
             low, high = self[intervals]._bounds(x)
-            inside = inside.flatten(1).all(-1) & ((part >= low) & (part <= high)).all(-1)
-            return inside
-        return inside.flatten(1).all(-1)
+            inside = inside & ((part >= low) & (part <= high)).all(-1)
+        return inside
 
     def difference(self, x: Tensor, y: Tensor) -> Tensor:
         """x − y, on circles by the shortest way, in [−half, half) of the circumference."""
@@ -183,7 +182,7 @@ class Domain:
 
     def standardize(self, x: Tensor) -> Tensor:
         """Intervals and circles mapped linearly to [−1, 1]; real coordinates unchanged. x: (…, D)."""
-        scale, shift = self._standard_map(x)
+        scale, shift = self.standard_map(x)
         return x * scale + shift
 
     def features(self, x: Tensor) -> Tensor:
@@ -199,6 +198,11 @@ class Domain:
         angle = standard[..., circles] * math.pi
         return torch.cat([standard[..., straight], angle.cos(), angle.sin()], -1)
 
+    def middle(self, like: Tensor) -> Tensor:
+        """A state (*shape) inside: 0 on real lines, the middle of intervals and circles."""
+        middles = [0.0 if c.kind == "real" else (c.low + c.high) / 2 for c in self.coordinates]
+        return like.new_tensor(middles).view(self.shape)
+
     @property
     def feature_size(self) -> int:
         """The number of `features`."""
@@ -207,7 +211,8 @@ class Domain:
     def _bounds(self, like: Tensor) -> tuple[Tensor, Tensor]:
         return self.lows(like), self.highs(like)
 
-    def _standard_map(self, like: Tensor) -> tuple[Tensor, Tensor]:
+    def standard_map(self, like: Tensor) -> tuple[Tensor, Tensor]:
+        """The scale and shift (D,) of `standardize`."""
         pairs = [
             (1.0, 0.0) if c.kind == "real" else (2 / (c.high - c.low), -(c.high + c.low) / (c.high - c.low))
             for c in self.coordinates

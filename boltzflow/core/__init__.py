@@ -1,0 +1,22 @@
+"""The general flow library: domains, layers, nets, distributions, flows, objectives and recipes."""
+
+from boltzflow.core import distributions, layers, nets, objectives, recipes
+from boltzflow.core.domain import Coordinate, Domain
+from boltzflow.core.flow import Flow
+from boltzflow.core.layer import Bijection, Chain, Inverse, Layer, StochasticLayer
+
+__all__ = [
+    "Bijection",
+    "Chain",
+    "Coordinate",
+    "Domain",
+    "Flow",
+    "Inverse",
+    "Layer",
+    "StochasticLayer",
+    "distributions",
+    "layers",
+    "nets",
+    "objectives",
+    "recipes",
+]

@@ -1,0 +1,31 @@
+"""What a density with exact samples offers."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+
+import torch
+from torch import Tensor, nn
+
+from boltzflow.core.domain import Domain
+
+
+class Distribution(nn.Module, ABC):
+    """A normalised density on a `domain`, with exact samples.
+
+    `context` (batch, C) conditions it; a distribution that has no use for it ignores it and says so.
+    """
+
+    def __init__(self, domain: Domain) -> None:
+        super().__init__()
+        self.domain = domain
+
+    @abstractmethod
+    def sample(
+        self, n: int, context: Tensor | None = None, *, generator: torch.Generator | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """n states (n, *shape) and their log-densities (n,)."""
+
+    @abstractmethod
+    def log_prob(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        """Log-density (batch,) of x (batch, *shape); −inf outside the domain."""

@@ -1,0 +1,6 @@
+"""Layers of flows, one file a family."""
+
+from boltzflow.core.layers.periodic import CircularShift
+from boltzflow.core.layers.spline import SplineCoupling
+
+__all__ = ["CircularShift", "SplineCoupling"]

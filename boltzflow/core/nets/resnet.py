@@ -1,0 +1,58 @@
+"""Residual nets (He et al. 2016, arXiv 1603.05027: pre-activation blocks)."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+
+class ResidualNet(nn.Module):
+    """A linear layer, then blocks h + W₂ a(W₁ a(h)), then an activation and, if asked for, a last linear layer.
+
+    The second layer of each block starts near zero, so that a deep net starts as a shallow one.
+
+    Args:
+        in_features: size of the input.
+        width: size of every hidden layer.
+        blocks: number of residual blocks.
+        out_features: size of the output; None leaves the last activation as the output.
+        activation: class of the activation.
+
+    Shapes:
+        x (batch, in_features) → (batch, out_features or width).
+
+    >>> ResidualNet(3, 16, blocks=2, out_features=2)
+    ResidualNet(3 → 16 ×2 blocks → 2)
+    """
+
+    def __init__(
+        self,
+        in_features: int,
+        width: int,
+        blocks: int = 2,
+        out_features: int | None = None,
+        activation: type[nn.Module] = nn.SiLU,
+    ) -> None:
+        super().__init__()
+        self.first = nn.Linear(in_features, width)
+        self.blocks = nn.ModuleList(
+            nn.Sequential(activation(), nn.Linear(width, width), activation(), nn.Linear(width, width))
+            for _ in range(blocks)
+        )
+        for block in self.blocks:
+            nn.init.uniform_(block[-1].weight, -1e-3, 1e-3)  # type: ignore[index]
+            nn.init.zeros_(block[-1].bias)  # type: ignore[index]
+        self.activation = activation()
+        self.last = nn.Identity() if out_features is None else nn.Linear(width, out_features)
+        self.out_features = width if out_features is None else out_features
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = self.first(x)
+        for block in self.blocks:
+            h = h + block(h)
+        out: Tensor = self.last(self.activation(h))
+        return out
+
+    def __repr__(self) -> str:
+        width = self.first.out_features
+        tail = "" if isinstance(self.last, nn.Identity) else f" → {self.out_features}"
+        return f"ResidualNet({self.first.in_features} → {width} ×{len(self.blocks)} blocks{tail})"

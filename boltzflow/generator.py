@@ -1,0 +1,219 @@
+"""The Boltzmann generator: a flow, the coordinates that it lives in, and the molecule that it learns."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+import boltzflow
+from boltzflow.coordinates import InternalCoordinates
+from boltzflow.core import Flow, recipes
+from boltzflow.energies import BoltzmannTarget, Potential, PulledBackTarget, pullback
+from boltzflow.ensemble import Ensemble
+from boltzflow.errors import OptionError
+from boltzflow.molecules import MolecularSystem
+from boltzflow.tensorfile import read_tensors, write_tensors
+
+KIND = "boltzflow generator"
+VERSION = 1
+
+
+class BoltzmannGenerator:
+    """Draws molecular structures, each with its exact weight in the Boltzmann distribution.
+
+    Use `for_system` to make a new one, `boltzflow.train` to train it, `sample` to draw.
+
+    Args:
+        system: the molecule.
+        flow: a density over the internal coordinates.
+        coordinates: internal coordinates ↔ positions.
+        architecture: the options that rebuild coordinates and flow (see `for_system`), JSON-able.
+        backend: of the potential (see `MolecularSystem.potential`).
+    """
+
+    def __init__(
+        self,
+        system: MolecularSystem,
+        flow: Flow,
+        coordinates: InternalCoordinates,
+        architecture: dict[str, Any],
+        backend: Literal["auto", "torch", "openmm"] = "auto",
+    ) -> None:
+        self.system = system
+        self.flow = flow
+        self.coordinates = coordinates
+        self.architecture = architecture
+        self.potential: Potential = system.potential(backend=backend)
+        self.provenance: dict[str, Any] = {}
+
+    @classmethod
+    def for_system(
+        cls,
+        system: MolecularSystem,
+        *,
+        layers: int = 12,
+        hidden: Sequence[int] = (256, 256),
+        bins: int = 8,
+        lengths: Literal["bounded", "unbounded"] = "bounded",
+        net: str = "mlp",
+        seed: int = 0,
+        backend: Literal["auto", "torch", "openmm"] = "auto",
+    ) -> BoltzmannGenerator:
+        """An untrained generator that starts from the force field's own bond lengths and angles.
+
+        Args:
+            system: the molecule.
+            layers: number of spline couplings.
+            hidden: sizes of the hidden layers of each coupling's net.
+            bins: number of bins of each spline.
+            lengths: bond lengths in an interval ("bounded") or on the real line ("unbounded").
+            net: "mlp" or "residual".
+            seed: of masks and initial weights.
+            backend: of the potential: "torch", "openmm", or "auto" for the first that works.
+
+        >>> import boltzflow as bf
+        >>> generator = bf.BoltzmannGenerator.for_system(bf.load_system("alanine_dipeptide"), layers=2, hidden=(16,))
+        >>> len(generator.flow.domain)
+        60
+        """
+        architecture = {
+            "layers": layers,
+            "hidden": list(hidden),
+            "bins": bins,
+            "net": net,
+            "seed": seed,
+        }
+        return cls._build(system, system.coordinates(lengths=lengths), architecture, backend)
+
+    @classmethod
+    def _build(
+        cls,
+        system: MolecularSystem,
+        coordinates: InternalCoordinates,
+        architecture: dict[str, Any],
+        backend: Literal["auto", "torch", "openmm"] = "auto",
+    ) -> BoltzmannGenerator:
+        flow = recipes.spline_flow(
+            coordinates.domain, location=coordinates.centers, width=coordinates.widths, **architecture
+        )
+        return cls(system, flow, coordinates, architecture, backend)
+
+    @property
+    def temperature(self) -> float:
+        """The temperature of the target, in K."""
+        return self.system.temperature
+
+    def internal_target(self, temperature: float | None = None) -> PulledBackTarget:
+        """The Boltzmann density in internal coordinates, at a temperature in K (by default the generator's own)."""
+        kelvin = self.temperature if temperature is None else temperature
+        return pullback(BoltzmannTarget(self.potential, kelvin), self.coordinates)
+
+    def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> BoltzmannGenerator:
+        """Move everything to a device or a dtype, in place; returns itself."""
+        for part in (self.flow, self.coordinates, self.potential):
+            part.to(device=device, dtype=dtype)
+        return self
+
+    def compile(self) -> None:
+        """Compile the layers of the flow and the coordinates, in place; code is built when a batch first comes."""
+        self.flow.compile_layers()
+        self.coordinates.compile(dynamic=False)
+
+    @torch.no_grad()
+    def sample(
+        self,
+        n: int,
+        *,
+        seed: int | None = None,
+        batch_size: int = 1024,
+        progress: Callable[[int], None] | None = None,
+    ) -> Ensemble:
+        """Draw structures with their weights.
+
+        Args:
+            n: how many.
+            seed: of the random numbers; None takes a fresh one.
+            batch_size: how many at a time; bounds the memory.
+            progress: called after each batch with the number drawn so far.
+
+        Returns:
+            An ensemble at the generator's temperature: positions in nm, energies in kJ/mol, and exact
+            log-weights. Structures that the potential cannot evaluate have weight zero and are counted.
+
+        Raises:
+            OptionError: if n or batch_size is not positive.
+        """
+        if n < 1 or batch_size < 1:
+            raise OptionError(f"Expected positive numbers of samples and of samples in a batch; got {n}, {batch_size}.")
+        parameter = next(self.flow.parameters())
+        random = torch.Generator(parameter.device)
+        if seed is None:
+            random.seed()
+        else:
+            random.manual_seed(seed)
+        target = BoltzmannTarget(self.potential, self.temperature)
+        parts: list[tuple[Tensor, ...]] = []
+        for start in range(0, n, batch_size):
+            # Batches have one shape, for which code may have been compiled; what is too many is cut off.
+            internals, log_q = self.flow.sample(batch_size, generator=random)
+            positions, log_volume = self.coordinates(internals)
+            energies = self.potential.energy(positions)
+            log_q = log_q - log_volume
+            log_weights = -target.reduced(energies) - log_q
+            parts.append(tuple(t[: n - start].cpu() for t in (positions, energies, log_weights, log_q)))
+            if progress is not None:
+                progress(min(n, start + batch_size))
+        positions, energies, log_weights, log_q = (torch.cat(column) for column in zip(*parts, strict=True))
+        return Ensemble(
+            positions=positions.numpy(),
+            energies=energies.numpy(),
+            temperature=self.temperature,
+            log_weights=log_weights.numpy(),
+            log_q=log_q.numpy(),
+            topology=self.system.mdtraj_topology,
+        )
+
+    def log_prob(self, positions: Tensor) -> Tensor:
+        """log q of given structures, in the Cartesian measure with rigid motion integrated out.
+
+        Args:
+            positions: (batch, N, 3) in nm, in any place and orientation.
+
+        Returns:
+            (batch,); −inf where a structure lies outside the domain of the coordinates.
+        """
+        internals, log_ratio = self.coordinates.inverse(positions)
+        return self.flow.log_prob(internals) + log_ratio
+
+    def save(self, path: str | Path) -> None:
+        """Write everything, the molecule included, to one safetensors file; atomically, without pickle."""
+        header = {
+            "boltzflow": boltzflow.__version__,
+            "system": self.system.specification,
+            "coordinates": self.coordinates.specification,
+            "architecture": self.architecture,
+            "dtype": str(next(self.flow.parameters()).dtype).removeprefix("torch."),
+            "provenance": self.provenance,
+        }
+        write_tensors(Path(path), self.flow.state_dict(), KIND, VERSION, header)
+
+    @classmethod
+    def load(
+        cls, path: str | Path, *, backend: Literal["auto", "torch", "openmm"] = "auto"
+    ) -> BoltzmannGenerator:
+        """A generator from its file.
+
+        Raises:
+            FileFormatError: if the file is missing, damaged, of another kind or of a newer format.
+        """
+        tensors, header = read_tensors(Path(path), KIND, VERSION)
+        system = MolecularSystem.from_specification(header["system"])
+        coordinates = InternalCoordinates.from_specification(header["coordinates"])
+        generator = cls._build(system, coordinates, header["architecture"], backend)
+        generator.flow.load_state_dict(tensors)
+        generator.provenance = header["provenance"]
+        return generator.to(dtype=getattr(torch, header["dtype"]))

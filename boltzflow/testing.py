@@ -1,0 +1,159 @@
+"""Conformance checks that users may run on their own parts; each raises AssertionError with a sentence.
+
+>>> from boltzflow.core import Domain, layers
+>>> check_bijection(layers.SplineCoupling(Domain.real(1) + Domain.circle(1), [False, True]))
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from boltzflow.core.domain import Domain
+from boltzflow.core.layer import Bijection
+
+TOLERANCE = {torch.float32: 2e-4, torch.float64: 1e-9}
+"""What a round trip or a log-determinant may be off by, relative to max(1, |value|)."""
+
+
+def random_states(
+    domain: Domain, n: int, *, dtype: torch.dtype = torch.float64, generator: torch.Generator | None = None
+) -> Tensor:
+    """States (n, *shape) spread over all of a domain: uniform where it is bounded, normal of width 3 on real lines."""
+    like = torch.empty(0, dtype=dtype)
+    uniform = torch.rand(n, len(domain), dtype=dtype, generator=generator)
+    normal = 3.0 * torch.randn(n, len(domain), dtype=dtype, generator=generator)
+    low, high = domain.lows(like), domain.highs(like)
+    bounded = torch.isfinite(low)
+    low, high = torch.where(bounded, low, 0.0), torch.where(bounded, high, 1.0)
+    return torch.where(bounded, low + (high - low) * uniform, normal).view(n, *domain.shape)
+
+
+def randomize_parameters(module: nn.Module, *, scale: float = 0.3, seed: int = 0) -> None:
+    """Replace all parameters by normal noise, in place: a part that starts as the identity is else hardly tested."""
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for parameter in module.parameters():
+            parameter.copy_(scale * torch.randn(parameter.shape, dtype=parameter.dtype, generator=generator))
+
+
+def check_bijection(
+    layer: Bijection,
+    *,
+    dtype: torch.dtype = torch.float64,
+    context: Tensor | None = None,
+    n: int = 16,
+    seed: int = 0,
+    tolerance: float | None = None,
+) -> None:
+    """Everything that a bijection promises, on n random states.
+
+    Shapes and dtype kept; images inside the domain; both round trips; log_ratio against the autograd
+    Jacobian in both directions; circles continuous across the seam in value and slope; a finite gradient for
+    each parameter; a state dict that restores the layer. The layer's own parameters are left as they are.
+
+    Args:
+        layer: with flat domains of equal size.
+        dtype: in which to check.
+        context: (n, C) or None.
+        n: number of states.
+        seed: of the states and of the random parameters.
+        tolerance: relative to max(1, |value|); by default that of `TOLERANCE`.
+    """
+    fresh = copy.deepcopy(layer).to(dtype)
+    layer = copy.deepcopy(layer).to(dtype)
+    randomize_parameters(layer, seed=seed)
+    tolerance = TOLERANCE[dtype] if tolerance is None else tolerance
+    generator = torch.Generator().manual_seed(seed)
+    context = None if context is None else context.to(dtype)
+    for name, run, back, start, end in (
+        ("forward", layer.__call__, layer.inverse, layer.latent_domain, layer.data_domain),
+        ("inverse", layer.inverse, layer.__call__, layer.data_domain, layer.latent_domain),
+    ):
+        x = random_states(start, n, dtype=dtype, generator=generator)
+        y, log_ratio = run(x, context)
+        assert y.shape == (n, *end.shape), f"{name}: shape {tuple(y.shape)}, expected {(n, *end.shape)}"
+        assert log_ratio.shape == (n,), f"{name}: log_ratio of shape {tuple(log_ratio.shape)}, expected ({n},)"
+        assert y.dtype == log_ratio.dtype == dtype, f"{name}: dtypes {y.dtype}, {log_ratio.dtype}, expected {dtype}"
+        assert end.contains(y).all(), f"{name}: an image lies outside {end}"
+        again, log_back = back(y, context)
+        jacobian = _jacobian(run, x, context)
+        # Rounding of y comes back magnified by the slope of the way back.
+        magnified = tolerance * torch.linalg.inv(jacobian).abs().amax((1, 2)).clamp(min=1.0)
+        _assert_close(start.difference(again, x), torch.zeros_like(x), magnified[:, None], f"{name}: round trip")
+        _assert_close(log_back, -log_ratio, magnified, f"{name}: log_ratio of the way back")
+        _assert_close(log_ratio, torch.linalg.slogdet(jacobian)[1], 10 * tolerance, f"{name}: log_ratio against autograd")
+        _check_seams(run, start, end, x, context, tolerance, name)
+    if any(True for _ in layer.parameters()):
+        _check_gradients(layer, x, context)
+    fresh.load_state_dict(layer.state_dict())
+    for one, other in zip(layer(x, context), fresh(x, context), strict=True):
+        assert torch.equal(one, other), "a layer restored from its state dict gives other numbers"
+
+
+def check_density(
+    log_prob: Callable[[Tensor], Tensor], domain: Domain, *, points: int = 2001, reach: float = 12.0, tolerance: float = 1e-3
+) -> None:
+    """A density integrates to 1, by the midpoint rule on a grid.
+
+    Args:
+        log_prob: (batch, D) float64 → (batch,).
+        domain: flat, of one to three coordinates.
+        points: grid points along each coordinate.
+        reach: real lines are cut at ± this.
+        tolerance: that the integral may be off by.
+    """
+    axes, cell = [], 1.0
+    for c in domain:
+        low, high = (-reach, reach) if c.kind == "real" else (c.low, c.high)
+        step = (high - low) / points
+        axes.append(low + step * (torch.arange(points, dtype=torch.float64) + 0.5))
+        cell *= step
+    grid = torch.cartesian_prod(*axes).view(-1, len(domain))
+    total = sum(log_prob(part).exp().sum().item() for part in grid.split(100_000)) * cell
+    assert math.isclose(total, 1.0, abs_tol=tolerance), f"the density integrates to {total:.6f}, expected 1"
+
+
+def _jacobian(run: Callable[..., tuple[Tensor, Tensor]], x: Tensor, context: Tensor | None) -> Tensor:
+    """∂out/∂in (n, D, D): samples do not mix, so the sum over the batch is differentiated at once."""
+    rows = torch.autograd.functional.jacobian(lambda t: run(t, context)[0].flatten(1).sum(0), x)
+    return rows.flatten(2).transpose(0, 1)  # type: ignore[no-any-return]
+
+
+def _check_seams(
+    run: Callable[..., tuple[Tensor, Tensor]],
+    start: Domain,
+    end: Domain,
+    x: Tensor,
+    context: Tensor | None,
+    tolerance: float,
+    name: str,
+) -> None:
+    for i in start.indices("circle"):
+        low, high = x.clone(), x.clone()
+        low[:, i], high[:, i] = start.coordinates[i].low, start.coordinates[i].high
+        y_low, y_high = run(low, context)[0], run(high, context)[0]
+        where = f"{name}: at the seam of {start.coordinates[i]}"
+        _assert_close(end.difference(y_high, y_low), torch.zeros_like(y_low), 10 * tolerance, f"{where}: value")
+        slopes = [_jacobian(run, at, context)[:, :, i] for at in (low, high)]
+        _assert_close(slopes[1], slopes[0], 100 * tolerance, f"{where}: slope")
+
+
+def _check_gradients(layer: nn.Module, x: Tensor, context: Tensor | None) -> None:
+    y, log_ratio = layer(x, context)
+    probe = torch.linspace(0.5, 1.5, y[0].numel(), dtype=y.dtype).view(y.shape[1:])
+    (y * probe).sum().add(log_ratio.sum()).backward()  # type: ignore[no-untyped-call]
+    for name, parameter in layer.named_parameters():
+        gradient = parameter.grad
+        assert gradient is not None and gradient.isfinite().all(), f"no finite gradient reaches parameter {name}"
+        assert gradient.abs().max() > 0.0, f"the gradient of parameter {name} is zero"
+
+
+def _assert_close(got: Tensor, expected: Tensor, tolerance: float | Tensor, what: str) -> None:
+    error = (got - expected).abs() / expected.abs().clamp(min=1.0)
+    excess = (error / tolerance).max().item()
+    assert excess <= 1.0, f"{what}: off by {error.max().item():.3g}, {excess:.3g} times what is allowed"

@@ -1,0 +1,54 @@
+"""What a training needs to go on where it stopped, in one file without pickle."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from boltzflow.errors import FileFormatError
+from boltzflow.tensorfile import read_tensors, write_tensors
+
+KIND = "boltzflow checkpoint"
+VERSION = 1
+
+
+def save_checkpoint(
+    path: Path, flow: nn.Module, optimizer: torch.optim.Optimizer, random: torch.Generator, progress: dict[str, Any]
+) -> None:
+    """Write weights, optimiser, random state and `progress` (JSON-able), atomically."""
+    optimizer_state = optimizer.state_dict()
+    tensors = {f"flow.{name}": tensor for name, tensor in flow.state_dict().items()}
+    for index, state in optimizer_state["state"].items():
+        tensors |= {f"optimizer.{index}.{name}": torch.as_tensor(value) for name, value in state.items()}
+    tensors["random"] = random.get_state()
+    write_tensors(path, tensors, KIND, VERSION, {"progress": progress, "groups": optimizer_state["param_groups"]})
+
+
+def load_checkpoint(
+    path: Path, flow: nn.Module, optimizer: torch.optim.Optimizer, random: torch.Generator
+) -> dict[str, Any]:
+    """Restore what `save_checkpoint` wrote, in place; returns `progress`.
+
+    Raises:
+        FileFormatError: if the file is missing, damaged, or of a flow of another shape. Nothing is changed then.
+    """
+    tensors, header = read_tensors(path, KIND, VERSION)
+    weights = _under("flow.", tensors)
+    own = flow.state_dict()
+    if {k: v.shape for k, v in weights.items()} != {k: v.shape for k, v in own.items()}:
+        raise FileFormatError(f"{path} is the checkpoint of a flow of another architecture; expected that of this run.")
+    state: dict[int, dict[str, Tensor]] = {}
+    for name, tensor in _under("optimizer.", tensors).items():
+        index, key = name.split(".", 1)
+        state.setdefault(int(index), {})[key] = tensor
+    flow.load_state_dict(weights)
+    optimizer.load_state_dict({"state": state, "param_groups": header["groups"]})
+    random.set_state(tensors["random"])
+    return dict(header["progress"])
+
+
+def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}

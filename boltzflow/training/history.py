@@ -1,0 +1,64 @@
+"""What happened in a training, step by step."""
+
+from __future__ import annotations
+
+import csv
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Record:
+    """One line of `metrics.csv`.
+
+    Attributes:
+        step: steps done.
+        temperature_K: temperature of the step.
+        loss: value of the objective, in kT (up to log Z).
+        ess: effective sample size of the step's own batch, as a fraction, at the step's temperature.
+        gradient_norm: before clipping.
+        learning_rate: of the step.
+        skipped_steps: steps left out so far, for a loss or gradient that was not finite.
+        failed_frames: samples so far that the potential could not evaluate.
+        energy_evaluations: so far.
+        seconds: wall time so far, that of earlier parts of a resumed run included.
+    """
+
+    step: int
+    temperature_K: float  # noqa: N815 (the unit's own symbol)
+    loss: float
+    ess: float
+    gradient_norm: float
+    learning_rate: float
+    skipped_steps: int
+    failed_frames: int
+    energy_evaluations: int
+    seconds: float
+
+
+COLUMNS = tuple(f.name for f in fields(Record))
+
+
+@dataclass
+class History:
+    """The records of a training, and its settings.
+
+    Attributes:
+        records: one for each logged step.
+        settings: what the training was asked for.
+    """
+
+    records: list[Record] = field(default_factory=list)
+    settings: dict[str, object] = field(default_factory=dict)
+
+    @property
+    def last(self) -> Record:
+        """The newest record."""
+        return self.records[-1]
+
+    def write_csv(self, path: Path) -> None:
+        """Write all records."""
+        with path.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, COLUMNS)
+            writer.writeheader()
+            writer.writerows(asdict(record) for record in self.records)

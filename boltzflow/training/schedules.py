@@ -1,0 +1,70 @@
+"""Numbers that change in the course of a training, as functions of the share of it that is done."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from boltzflow.errors import OptionError
+from boltzflow.units import checked_temperature
+
+
+@dataclass(frozen=True)
+class Annealing:
+    """Temperature in K: hot for a while, then down geometrically to the target, then the target.
+
+    A hot start keeps reverse KL from collapsing into the basin that it happens to find first.
+
+    Args:
+        hot: temperature at the start, in K.
+        target: temperature at the end, in K.
+        hot_share: share of the steps at the hot temperature.
+        cooling_share: share of the steps over which the temperature falls.
+
+    Raises:
+        OptionError: if a temperature is not positive, or the shares are negative or exceed 1 together.
+
+    >>> schedule = Annealing(hot=1200.0, target=300.0)
+    >>> schedule(0.0), round(schedule(0.5)), round(schedule(1.0))
+    (1200.0, 600, 300)
+    """
+
+    hot: float
+    target: float
+    hot_share: float = 0.3
+    cooling_share: float = 0.4
+
+    def __post_init__(self) -> None:
+        checked_temperature(self.hot)
+        checked_temperature(self.target)
+        if min(self.hot_share, self.cooling_share) < 0.0 or self.hot_share + self.cooling_share > 1.0:
+            raise OptionError(
+                "Expected shares of hot and cooling steps that are not negative and at most 1 together; "
+                f"got {self.hot_share:g} and {self.cooling_share:g}."
+            )
+
+    def __call__(self, progress: float) -> float:
+        cooled = (progress - self.hot_share) / self.cooling_share if self.cooling_share > 0.0 else math.inf
+        if progress < self.hot_share:
+            cooled = 0.0
+        return self.hot * (self.target / self.hot) ** min(max(cooled, 0.0), 1.0)
+
+
+@dataclass(frozen=True)
+class WarmupCosine:
+    """Learning rate: up linearly over `warmup` steps, then down as a cosine to `final` of its peak.
+
+    >>> schedule = WarmupCosine(peak=1e-3, warmup=10)
+    >>> schedule(0, 100), schedule(9, 100), round(schedule(99, 100), 6)
+    (0.0001, 0.001, 0.0)
+    """
+
+    peak: float
+    warmup: int = 200
+    final: float = 0.0
+
+    def __call__(self, step: int, steps: int) -> float:
+        if step < self.warmup:
+            return self.peak * (step + 1) / self.warmup
+        progress = (step - self.warmup) / max(1, steps - self.warmup)
+        return self.peak * (self.final + (1.0 - self.final) * 0.5 * (1.0 + math.cos(math.pi * progress)))

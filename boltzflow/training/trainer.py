@@ -1,0 +1,239 @@
+"""The one training loop: steps of any method, with progress, checkpoints, and patience for bad steps."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from boltzflow.core.importance import effective_sample_size
+from boltzflow.core.objectives import Loss
+from boltzflow.errors import FileFormatError, NonFiniteError, OptionError, RunDirectoryError
+from boltzflow.generator import BoltzmannGenerator
+from boltzflow.training.checkpoint import load_checkpoint, save_checkpoint
+from boltzflow.training.history import History, Record
+from boltzflow.training.methods import Method, Moment, method_named
+from boltzflow.training.schedules import WarmupCosine
+
+
+@dataclass(frozen=True)
+class TrainingOptions:
+    """How to train, whatever the method.
+
+    Attributes:
+        steps: gradient steps in all.
+        batch_size: samples in a step.
+        learning_rate: peak of the warm-up and cosine schedule.
+        warmup: steps of linear warm-up.
+        max_gradient_norm: longer gradients are scaled down to this.
+        seed: of all random numbers of the training.
+        log_every: steps between two records.
+        checkpoint_every: steps between two checkpoints.
+        max_skipped: so many non-finite steps in a row end the training with an error.
+    """
+
+    steps: int = 20_000
+    batch_size: int = 1024
+    learning_rate: float = 1e-3
+    warmup: int = 200
+    max_gradient_norm: float = 100.0
+    seed: int = 0
+    log_every: int = 50
+    checkpoint_every: int = 500
+    max_skipped: int = 50
+
+    def __post_init__(self) -> None:
+        for name, value in asdict(self).items():
+            if name not in ("seed", "warmup") and not value > 0:
+                raise OptionError(f"Expected a positive {name}; got {value:g}.")
+
+
+def train(
+    generator: BoltzmannGenerator,
+    method: str | Method = "reverse_kl",
+    *,
+    directory: str | Path | None = None,
+    resume: bool = False,
+    compile: bool = True,
+    progress: bool = True,
+    **options: Any,
+) -> History:
+    """Train a generator in place.
+
+    Args:
+        generator: what to train.
+        method: its name, or a `Method` with settings of its own.
+        directory: where to keep ``metrics.csv`` and ``checkpoints/``; None keeps nothing.
+        resume: go on from the directory's checkpoint; the numbers are those of an uninterrupted run.
+        compile: whether to compile the flow (takes about a minute, then steps are several times faster).
+        progress: whether to show a progress bar.
+        options: see `TrainingOptions`.
+
+    Returns:
+        The history, with a record every `log_every` steps.
+
+    Raises:
+        OptionError: if an option is impossible or unknown.
+        RunDirectoryError: if the directory already holds a training and `resume` is False.
+        NonFiniteError: after too many steps in a row whose loss or gradient was not finite.
+
+    >>> import boltzflow as bf
+    >>> generator = bf.BoltzmannGenerator.for_system(bf.load_system("alanine_dipeptide"), layers=2, hidden=(16,))
+    >>> history = bf.train(generator, steps=2, batch_size=16, log_every=1, compile=False, progress=False)
+    >>> history.last.energy_evaluations
+    32
+    """
+    try:
+        checked = TrainingOptions(**options)
+    except TypeError as error:
+        raise OptionError(f"Expected options of TrainingOptions; got another: {error}.") from None
+    chosen = method_named(method) if isinstance(method, str) else method
+    run = _Run(generator, chosen, checked, None if directory is None else Path(directory), resume)
+    if compile:
+        generator.compile()
+    return run.go(progress)
+
+
+class _Run:
+    """The state of one training."""
+
+    def __init__(
+        self,
+        generator: BoltzmannGenerator,
+        method: Method,
+        options: TrainingOptions,
+        directory: Path | None,
+        resume: bool,
+    ) -> None:
+        self.generator, self.method, self.options, self.directory = generator, method, options, directory
+        flow = generator.flow
+        device = next(flow.parameters()).device
+        self.random = torch.Generator(device).manual_seed(options.seed)
+        self.optimizer = torch.optim.Adam(flow.parameters(), lr=options.learning_rate, fused=True)
+        self.schedule = WarmupCosine(options.learning_rate, options.warmup)
+        self.history = History(settings={"method": _settings(method), **asdict(options)})
+        self.step = self.skipped = self.skipped_in_a_row = self.failed = self.evaluations = 0
+        self.seconds_before = 0.0
+        if resume:
+            self._restore()
+        elif self.checkpoint is not None and self.checkpoint.exists():
+            raise RunDirectoryError(f"{directory} already holds a training: resume it, or choose another directory.")
+
+    @property
+    def checkpoint(self) -> Path | None:
+        return None if self.directory is None else self.directory / "checkpoints" / "last.safetensors"
+
+    def go(self, progress: bool) -> History:
+        started = time.monotonic() - self.seconds_before
+        bar = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[state]}"),
+            disable=not progress,
+        )
+        with bar:
+            task = bar.add_task("training", total=self.options.steps, completed=self.step, state="compiling …")
+            try:
+                while self.step < self.options.steps:
+                    record = self._take_step(started)
+                    bar.update(task, completed=self.step)
+                    if record is not None:
+                        rate = (self.step - self._first_step) / max(1e-9, time.monotonic() - self._first_time)
+                        state = (
+                            f"{rate:.1f} steps/s  T {record.temperature_K:.0f} K  "
+                            f"loss {record.loss:.2f}  ESS {record.ess:.1%}"
+                        )
+                        bar.update(task, state=state)
+            finally:
+                # Ctrl-C and errors too leave a checkpoint behind.
+                self._save()
+        return self.history
+
+    def _take_step(self, started: float) -> Record | None:
+        options = self.options
+        if not hasattr(self, "_first_time"):
+            self._first_time, self._first_step = time.monotonic(), self.step
+        moment = Moment(self.step, options.steps, options.batch_size, self.random)
+        rate = self.schedule(self.step, options.steps)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        before = self.generator.potential.evaluations
+        loss = self.method.loss(self.generator, moment)
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.value.backward()  # type: ignore[no-untyped-call]
+        norm = torch.nn.utils.clip_grad_norm_(self.generator.flow.parameters(), options.max_gradient_norm)
+        self._apply(loss, norm)
+        self.step += 1
+        self.evaluations += self.generator.potential.evaluations - before
+        self.failed += int(torch.isinf(loss.log_weights).sum())
+        record = None
+        if self.step % options.log_every == 0 or self.step == options.steps:
+            record = Record(
+                step=self.step,
+                temperature_K=self.method.temperature(self.generator, moment),
+                loss=float(loss.value),
+                ess=effective_sample_size(loss.log_weights),
+                gradient_norm=float(norm),
+                learning_rate=rate,
+                skipped_steps=self.skipped,
+                failed_frames=self.failed,
+                energy_evaluations=self.evaluations,
+                seconds=time.monotonic() - started,
+            )
+            self.history.records.append(record)
+        self.seconds_before = time.monotonic() - started
+        if self.step % options.checkpoint_every == 0:
+            self._save()
+        return record
+
+    def _apply(self, loss: Loss, norm: torch.Tensor) -> None:
+        if bool(loss.value.isfinite() & norm.isfinite()):
+            self.optimizer.step()
+            self.skipped_in_a_row = 0
+            return
+        self.skipped += 1
+        self.skipped_in_a_row += 1
+        if self.skipped_in_a_row >= self.options.max_skipped:
+            raise NonFiniteError(
+                f"Step {self.step}: {self.skipped_in_a_row} steps in a row had a loss or gradient that was not finite "
+                f"(loss {float(loss.value):g}, gradient norm {float(norm):g}). A smaller learning rate may help."
+            )
+
+    def _save(self) -> None:
+        if self.directory is None or self.checkpoint is None:
+            return
+        state = {
+            "step": self.step,
+            "skipped": self.skipped,
+            "failed": self.failed,
+            "evaluations": self.evaluations,
+            "seconds": self.seconds_before,
+            "settings": self.history.settings,
+            "records": [asdict(record) for record in self.history.records],
+        }
+        save_checkpoint(self.checkpoint, self.generator.flow, self.optimizer, self.random, state)
+        self.history.write_csv(self.directory / "metrics.csv")
+
+    def _restore(self) -> None:
+        if self.checkpoint is None:
+            raise OptionError("Expected a directory to resume from; got none.")
+        state = load_checkpoint(self.checkpoint, self.generator.flow, self.optimizer, self.random)
+        if state["settings"] != self.history.settings:
+            changed = sorted(k for k, v in self.history.settings.items() if state["settings"].get(k) != v)
+            raise FileFormatError(
+                f"{self.checkpoint} belongs to a training with other settings ({', '.join(changed)}): "
+                "resume with those of the run, or start anew in another directory."
+            )
+        self.history.records = [Record(**record) for record in state["records"]]
+        self.step, self.skipped, self.failed = state["step"], state["skipped"], state["failed"]
+        self.evaluations, self.seconds_before = state["evaluations"], state["seconds"]
+
+
+def _settings(method: Method) -> dict[str, Any]:
+    return {"name": type(method).__name__, **vars(method)}
