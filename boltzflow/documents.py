@@ -1,0 +1,69 @@
+"""YAML files with a version and a fixed set of keys, checked as they are read."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal, Self
+
+import yaml
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from boltzflow.errors import FileFormatError, OptionError
+
+
+class Document(BaseModel):
+    """The base of what is kept in a YAML file: immutable, versioned, no unknown keys."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    version: Literal[1] = 1
+
+    @classmethod
+    def of(cls, **values: object) -> Self:
+        """A document from Python values.
+
+        Raises:
+            OptionError: naming the key, what was expected and what came.
+        """
+        try:
+            return cls.model_validate(values)
+        except ValidationError as error:
+            raise OptionError(_sentence(error)) from None
+
+    @classmethod
+    def read(cls, path: Path) -> Self:
+        """A document from a YAML file.
+
+        Raises:
+            FileFormatError: naming the file, the key, what was expected and what came.
+        """
+        try:
+            values = yaml.safe_load(path.read_text(encoding="utf-8"))
+        except (OSError, UnicodeDecodeError) as error:
+            raise FileFormatError(f"Cannot read {path}: {error}.") from None
+        except yaml.YAMLError as error:
+            raise FileFormatError(f"Expected YAML in {path}; got: {' '.join(str(error).split())}.") from None
+        if not isinstance(values, dict):
+            raise FileFormatError(f"Expected keys and values in {path}; got {type(values).__name__}.")
+        if "version" not in values:
+            raise FileFormatError(f"Expected 'version: 1' in {path}; found no version.")
+        try:
+            return cls.model_validate(values)
+        except ValidationError as error:
+            raise FileFormatError(f"In {path}: {_sentence(error)}") from None
+
+    def write(self, path: Path) -> None:
+        """Write the document as YAML."""
+        path.write_text(yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False), encoding="utf-8")
+
+
+def _sentence(error: ValidationError) -> str:
+    """The first fault in one sentence."""
+    fault = error.errors()[0]
+    key = ".".join(map(str, fault["loc"]))
+    if fault["type"] == "extra_forbidden":
+        return f"Unknown key '{key}'."
+    if fault["type"] == "missing":
+        return f"The key '{key}' is missing."
+    message = fault["msg"].removeprefix("Value error, ").rstrip(".")
+    return f"Bad value for '{key}': {message[0].lower()}{message[1:]}; got {fault['input']!r}."

@@ -1,0 +1,6 @@
+"""Molecules: topology, force field, reference structure and temperature; the library of ready systems."""
+
+from boltzflow.molecules.library import SystemDescription, available_systems, load_system
+from boltzflow.molecules.system import MolecularSystem
+
+__all__ = ["MolecularSystem", "SystemDescription", "available_systems", "load_system"]

@@ -1,0 +1,55 @@
+"""The stiffness of bonds and angles, read from an `openmm.System`."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from typing import TypeVar
+
+import openmm
+import openmm.unit as u
+
+BondTerm = tuple[int, int, float, float]
+"""Atoms i < j, equilibrium length in nm, force constant k in kJ/mol/nm² of U = k (b − b₀)² / 2."""
+
+AngleTerm = tuple[int, int, int, float, float]
+"""Atoms i, j, k with i < k, equilibrium angle in rad, force constant in kJ/mol/rad²."""
+
+Atoms = TypeVar("Atoms")
+
+
+def bond_terms(system: openmm.System) -> list[BondTerm]:
+    """All harmonic bonds; several terms on one bond are added up."""
+    found: list[BondTerm] = []
+    for force in system.getForces():
+        if isinstance(force, openmm.HarmonicBondForce):
+            for index in range(force.getNumBonds()):
+                i, j, length, k = force.getBondParameters(index)
+                stiffness = k.value_in_unit(u.kilojoule_per_mole / u.nanometer**2)
+                found.append((min(i, j), max(i, j), length.value_in_unit(u.nanometer), stiffness))
+    return [(i, j, *sum_) for (i, j), sum_ in _added_up(((i, j), b, k) for i, j, b, k in found)]
+
+
+def angle_terms(system: openmm.System) -> list[AngleTerm]:
+    """All harmonic angles; several terms on one angle are added up."""
+    found: list[AngleTerm] = []
+    for force in system.getForces():
+        if isinstance(force, openmm.HarmonicAngleForce):
+            for index in range(force.getNumAngles()):
+                i, j, k, angle, stiffness = force.getAngleParameters(index)
+                value = stiffness.value_in_unit(u.kilojoule_per_mole / u.radian**2)
+                found.append((min(i, k), j, max(i, k), angle.value_in_unit(u.radian), value))
+    return [(i, j, k, *sum_) for (i, j, k), sum_ in _added_up(((i, j, k), a, s) for i, j, k, a, s in found)]
+
+
+def _added_up(terms: Iterable[tuple[Atoms, float, float]]) -> list[tuple[Atoms, tuple[float, float]]]:
+    """Parabolas on the same atoms added up; what has no stiffness is left out."""
+    parabolas: dict[Atoms, list[tuple[float, float]]] = {}
+    for atoms, equilibrium, stiffness in terms:
+        parabolas.setdefault(atoms, []).append((equilibrium, stiffness))
+    sums = []
+    for atoms, parts in parabolas.items():
+        stiffness = math.fsum(k for _, k in parts)
+        if stiffness > 0:
+            sums.append((atoms, (math.fsum(x * k for x, k in parts) / stiffness, stiffness)))
+    return sums

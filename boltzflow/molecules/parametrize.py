@@ -1,0 +1,72 @@
+"""From a PDB file and a force field to an `openmm.System`, with errors that say what to do."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+import openmm
+from openmm import app
+
+from boltzflow.errors import FileFormatError, OptionError, SystemNotFoundError, TemplateError
+
+Constraints = Literal["none", "HBonds", "AllBonds", "HAngles"]
+
+_CONSTRAINTS = {"none": None, "HBonds": app.HBonds, "AllBonds": app.AllBonds, "HAngles": app.HAngles}
+
+
+def read_pdb(path: Path) -> app.PDBFile:
+    """The topology and positions of a PDB file.
+
+    Raises:
+        SystemNotFoundError: if there is no such file.
+        FileFormatError: if it is not a PDB file, or holds no atoms.
+    """
+    if not path.is_file():
+        raise SystemNotFoundError(f"No such PDB file: {path}.")
+    try:
+        pdb = app.PDBFile(str(path))
+    except Exception as error:  # OpenMM's reader lets any Python error through
+        raise FileFormatError(f"Expected a PDB file in {path}; reading it failed: {error}.") from None
+    if pdb.topology.getNumAtoms() == 0:
+        raise FileFormatError(f"Expected a PDB file in {path}; it holds no atoms.")
+    return pdb
+
+
+def create_system(topology: app.Topology, forcefield: Sequence[str], constraints: Constraints | None) -> openmm.System:
+    """The force field's System for a molecule, without cutoff, and without remover of the centre's motion.
+
+    Raises:
+        OptionError: if a force-field file is not known or the constraints are not.
+        TemplateError: naming the first residue that the force field does not know, and what to do.
+    """
+    constraints = constraints or "none"
+    if constraints not in _CONSTRAINTS:
+        raise OptionError(f"Expected constraints {', '.join(_CONSTRAINTS)}; got {constraints!r}.")
+    try:
+        field = app.ForceField(*forcefield)
+    except Exception as error:  # a missing file is a ValueError, a damaged one any of several parse errors
+        raise OptionError(f"Cannot read the force field {', '.join(forcefield)}: {_one_line(error)}.") from None
+    unknown = field.getUnmatchedResidues(topology)
+    if unknown:
+        residue = unknown[0]
+        raise TemplateError(
+            f"The force field {', '.join(forcefield)} has no template for residue {residue.name} {residue.id} (chain "
+            f"{residue.chain.id}, {len(list(residue.atoms()))} atoms): add missing atoms and hydrogens (PDBFixer, or "
+            "openmm.app.Modeller.addHydrogens), choose a force field that knows it, or pass a ready openmm.System."
+        )
+    try:
+        return field.createSystem(
+            topology,
+            nonbondedMethod=app.NoCutoff,
+            constraints=_CONSTRAINTS[constraints],
+            rigidWater=constraints != "none",
+            removeCMMotion=False,
+        )
+    except ValueError as error:
+        raise TemplateError(f"The force field {', '.join(forcefield)} does not fit: {_one_line(error)}.") from None
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split()).rstrip(".")

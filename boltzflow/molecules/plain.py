@@ -1,0 +1,49 @@
+"""Topologies and Systems as plain data, and back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import openmm
+from openmm import app
+
+from boltzflow.errors import FileFormatError
+
+
+def topology_to_plain(topology: app.Topology) -> dict[str, Any]:
+    """Chains, residues, atoms and bonds as JSON-able lists."""
+    return {
+        "chains": [chain.id for chain in topology.chains()],
+        "residues": [[r.name, r.id, r.insertionCode, r.chain.index] for r in topology.residues()],
+        "atoms": [[a.name, a.element.symbol if a.element else None, a.residue.index] for a in topology.atoms()],
+        "bonds": [[bond.atom1.index, bond.atom2.index] for bond in topology.bonds()],
+    }
+
+
+def topology_from_plain(plain: Mapping[str, Any]) -> app.Topology:
+    """The inverse of `topology_to_plain`."""
+    topology = app.Topology()
+    chains = [topology.addChain(name) for name in plain["chains"]]
+    residues = [topology.addResidue(name, chains[chain], key, code) for name, key, code, chain in plain["residues"]]
+    atoms = [
+        topology.addAtom(name, app.Element.getBySymbol(symbol) if symbol else None, residues[residue])
+        for name, symbol, residue in plain["atoms"]
+    ]
+    for i, j in plain["bonds"]:
+        topology.addBond(atoms[i], atoms[j])
+    return topology
+
+
+def system_from_xml(xml: str) -> openmm.System:
+    """An `openmm.System` from its XML.
+
+    Raises:
+        FileFormatError: if it is damaged, or names PythonForce, which would run code from the file.
+    """
+    if "PythonForce" in xml:
+        raise FileFormatError("Refused a System that holds a PythonForce: loading it would run code from the file.")
+    try:
+        return openmm.XmlSerializer.deserialize(xml)
+    except openmm.OpenMMException as error:
+        raise FileFormatError(f"Expected the XML of an openmm.System; reading it failed: {error}.") from None

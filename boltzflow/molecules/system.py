@@ -1,0 +1,224 @@
+"""A molecule that is ready for sampling: topology, `openmm.System`, reference structure, temperature."""
+
+from __future__ import annotations
+
+import copy
+import warnings
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal, Self
+
+import mdtraj
+import numpy as np
+import openmm
+import openmm.unit as u
+from numpy.typing import NDArray
+from openmm import app
+
+from boltzflow.coordinates import InternalCoordinates
+from boltzflow.energies import BoltzmannTarget, OpenMMPotential, Potential, TorchPotential
+from boltzflow.errors import NonFiniteError, OptionError, ShapeError, TopologyError, UnsupportedForceError
+from boltzflow.molecules.parameters import angle_terms, bond_terms
+from boltzflow.molecules.parametrize import Constraints, create_system, read_pdb
+from boltzflow.molecules.plain import system_from_xml, topology_from_plain, topology_to_plain
+from boltzflow.units import checked_temperature
+
+Backend = Literal["auto", "torch", "openmm"]
+
+
+class MolecularSystem:
+    """A molecule, its Hamiltonian and its temperature. Immutable: what it is made from is copied.
+
+    Args:
+        topology: atoms, residues and bonds.
+        system: the Hamiltonian, anything that OpenMM can build.
+        positions: reference structure (N, 3) in nm, or a Quantity; it sets the handedness of each centre.
+        temperature: in K, or a Quantity.
+        name: for messages and files.
+
+    Raises:
+        ShapeError: if the three disagree about the number of atoms.
+        NonFiniteError: if a position is not finite; names the atom.
+        OptionError: if the temperature is not positive.
+
+    >>> import boltzflow as bf
+    >>> system = bf.load_system("alanine_dipeptide")
+    >>> system.atom_names[8], system.positions.shape
+    ('ALA2-CA', (22, 3))
+    """
+
+    def __init__(
+        self, topology: app.Topology, system: openmm.System, positions: Any, temperature: Any = 300.0, name: str = ""
+    ) -> None:
+        if isinstance(positions, u.Quantity):
+            positions = positions.value_in_unit(u.nanometer)
+        array = np.array(positions, dtype=np.float64)
+        n = topology.getNumAtoms()
+        if system.getNumParticles() != n or array.shape != (n, 3):
+            raise ShapeError(
+                f"Expected {n} particles and positions ({n}, 3) for a topology of {n} atoms; "
+                f"got {system.getNumParticles()} particles and positions {array.shape}."
+            )
+        array.setflags(write=False)
+        self.topology: app.Topology = copy.deepcopy(topology)
+        self.temperature = checked_temperature(temperature)
+        self.name = name
+        self.positions: NDArray[np.float64] = array
+        self._system = copy.deepcopy(system)
+        broken = np.flatnonzero(~np.isfinite(array).all(1))
+        if len(broken):
+            atom = self.atom_names[broken[0]]
+            raise NonFiniteError(f"Expected finite reference positions; got {array[broken[0]]} for {atom}.")
+
+    @classmethod
+    def from_pdb(
+        cls,
+        path: str | Path,
+        forcefield: Sequence[str],
+        temperature: Any = 300.0,
+        constraints: Constraints | None = None,
+        name: str = "",
+    ) -> Self:
+        """A molecule from a PDB file with all its hydrogens, without cutoff.
+
+        Args:
+            path: the PDB file; its positions are the reference structure.
+            forcefield: names of OpenMM force-field files, such as ["amber14-all.xml", "implicit/obc2.xml"].
+            temperature: in K, or a Quantity.
+            constraints: "HBonds", "AllBonds", "HAngles" or "none".
+            name: the file's stem if not given.
+
+        Raises:
+            SystemNotFoundError: if there is no such file.
+            FileFormatError: if it is no PDB file.
+            TemplateError: if the force field does not know a residue; names it and says what to do.
+            OptionError: if the force field, the constraints or the temperature is impossible.
+        """
+        kelvin = checked_temperature(temperature)
+        pdb = read_pdb(Path(path))
+        system = create_system(pdb.topology, forcefield, constraints)
+        return cls(pdb.topology, system, pdb.positions, kelvin, name or Path(path).stem)
+
+    def __repr__(self) -> str:
+        return f"MolecularSystem({self.name!r}, {self.n_atoms} atoms, {self.temperature:g} K)"
+
+    # -- reading -----------------------------------------------------------------------------------
+
+    @property
+    def openmm_system(self) -> openmm.System:
+        """A copy of the Hamiltonian."""
+        return copy.deepcopy(self._system)
+
+    @property
+    def n_atoms(self) -> int:
+        """The number of atoms N."""
+        return len(self.positions)
+
+    @cached_property
+    def atom_names(self) -> tuple[str, ...]:
+        """A name for each atom, such as "ALA2-CA"; with the chain's id in front if there are several chains."""
+        chains = self.topology.getNumChains() > 1
+        return tuple(
+            f"{a.residue.chain.id + ':' if chains else ''}{a.residue.name}{a.residue.id}-{a.name}"
+            for a in self.topology.atoms()
+        )
+
+    @cached_property
+    def bonds(self) -> tuple[tuple[int, int], ...]:
+        """Pairs of atom indices."""
+        return tuple((bond.atom1.index, bond.atom2.index) for bond in self.topology.bonds())
+
+    @cached_property
+    def mdtraj_topology(self) -> mdtraj.Topology:
+        """The topology as mdtraj has it."""
+        return mdtraj.Topology.from_openmm(self.topology)
+
+    # -- making ------------------------------------------------------------------------------------
+
+    def potential(self, backend: Backend = "auto", **options: Any) -> Potential:
+        """The potential energy: positions (batch, N, 3) in nm → (batch,) kJ/mol.
+
+        Args:
+            backend: "torch" (native, batched), "openmm" (any force), or "auto": torch, and OpenMM with a warning
+                where a force has no native translation.
+            options: passed on to `OpenMMPotential` (platform, precision, workers) or `TorchPotential`.
+
+        Raises:
+            UnsupportedForceError: if the backend is "torch" and a force has no native translation.
+            OptionError: if there is no such backend.
+        """
+        if backend == "openmm":
+            return OpenMMPotential(self._system, **options)
+        if backend == "torch":
+            return TorchPotential(self._system, **options)
+        if backend != "auto":
+            raise OptionError(f"Expected backend 'auto', 'torch' or 'openmm'; got {backend!r}.")
+        try:
+            return TorchPotential(self._system)
+        except UnsupportedForceError as error:
+            warnings.warn(f"Energies come from OpenMM, frame by frame, which is slower: {error}", stacklevel=2)
+            return OpenMMPotential(self._system, **options)
+
+    def coordinates(self, lengths: Literal["bounded", "unbounded"] = "bounded") -> InternalCoordinates:
+        """Internal coordinates (batch, 3N−6) → positions, with bounds and start widths from the force field.
+
+        Args:
+            lengths: bond lengths in an interval, or positive ones of an unbounded coordinate.
+
+        Raises:
+            TopologyError: if the bonds do not make one molecule, an angle is linear, or a distance is
+                constrained; names the atoms.
+        """
+        if self._system.getNumConstraints():
+            i, j, _ = self._system.getConstraintParameters(0)
+            raise TopologyError(
+                f"Expected no constraints; got {self._system.getNumConstraints()}, the first between "
+                f"{self.atom_names[i]} and {self.atom_names[j]}: build the system with constraints='none'."
+            )
+        return InternalCoordinates.from_structure(
+            self.bonds,
+            self.positions,
+            [atom.element.atomic_number if atom.element else 0 for atom in self.topology.atoms()],
+            self.atom_names,
+            bond_terms=bond_terms(self._system),
+            angle_terms=angle_terms(self._system),
+            temperature=self.temperature,
+            lengths=lengths,
+        )
+
+    def target(self, temperature: Any = None) -> BoltzmannTarget:
+        """The Boltzmann distribution at a temperature in K, the system's own if not given.
+
+        Raises:
+            OptionError: if the temperature is not positive.
+        """
+        return BoltzmannTarget(self.potential(), self.temperature if temperature is None else temperature)
+
+    # -- to and from plain data --------------------------------------------------------------------
+
+    @property
+    def specification(self) -> dict[str, Any]:
+        """Everything that rebuilds this system, as JSON-able values; see `from_specification`."""
+        return {
+            "name": self.name,
+            "temperature": self.temperature,
+            "topology": topology_to_plain(self.topology),
+            "system": openmm.XmlSerializer.serialize(self._system),
+            "positions": self.positions.tolist(),
+        }
+
+    @classmethod
+    def from_specification(cls, specification: Mapping[str, Any]) -> Self:
+        """Rebuild from `specification`.
+
+        Raises:
+            FileFormatError: if the System's XML is damaged, or would run code.
+        """
+        return cls(
+            topology_from_plain(specification["topology"]),
+            system_from_xml(specification["system"]),
+            specification["positions"],
+            specification["temperature"],
+            specification["name"],
+        )

@@ -1,0 +1,132 @@
+"""Ensembles: weighted means against known answers, failed frames, files."""
+
+import mdtraj
+import numpy as np
+import pytest
+import torch
+
+from boltzflow.ensemble import Ensemble
+from boltzflow.errors import FileFormatError, NonFiniteError, OptionError, ShapeError, SystemNotFoundError
+
+
+def diatomic_topology():
+    topology = mdtraj.Topology()
+    residue = topology.add_residue("N2", topology.add_chain())
+    for name in ("N1", "N2"):
+        topology.add_atom(name, mdtraj.element.nitrogen, residue)
+    return topology
+
+
+def make_ensemble(n=4000, seed=0, **changes):
+    """A diatomic whose bond length is N(0.12, 0.01) under the target, drawn from N(0.12, 0.014)."""
+    rng = np.random.default_rng(seed)
+    t = rng.normal(size=n) * 1.4
+    positions = np.zeros((n, 2, 3))
+    positions[:, 1, 0] = 0.12 + 0.01 * t
+    options = {
+        "positions": positions,
+        "energies": t**2,
+        "temperature": 300.0,
+        "log_weights": -0.5 * t**2 * (1 - 1 / 1.4**2),
+        "log_q": -0.5 * (t / 1.4) ** 2,
+        "topology": diatomic_topology(),
+    }
+    return Ensemble(**{**options, **changes})
+
+
+def bond_lengths(trajectory):
+    return mdtraj.compute_distances(trajectory, [[0, 1]], periodic=False)[:, 0]
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_mean_of_an_observable_agrees_with_the_truth_within_its_error(seed):
+    ensemble = make_ensemble(seed=seed)
+    value, error = ensemble.mean(bond_lengths)
+    assert isinstance(value, float)
+    assert abs(value - 0.12) / error < 3.5
+    squares = ensemble.mean(np.stack([bond_lengths(ensemble.to_mdtraj()) ** k for k in (1, 2)], 1))
+    assert (np.abs(squares.value - [0.12, 0.12**2 + 0.01**2]) / squares.error < 3.5).all()
+
+
+def test_log_z_and_ess_agree_with_the_truth():
+    ensemble = make_ensemble(n=100_000)
+    log_z = ensemble.log_z
+    assert abs(log_z.value + np.log(1.4)) / log_z.error < 3.5  # E_q exp(−t²(1 − 1/s²)/2) = 1/s
+    assert ensemble.ess == pytest.approx(1 / (1.4 / np.sqrt(2 - 1 / 1.4**2)), rel=0.01)
+    assert ensemble.ess_clipped(0.5) > ensemble.ess
+    assert ensemble.weights.sum() == pytest.approx(1.0)
+
+
+def test_no_weights_mean_equal_weights():
+    ensemble = make_ensemble(log_weights=None)
+    assert ensemble.ess == pytest.approx(1.0)
+    assert ensemble.mean(bond_lengths).value == pytest.approx(bond_lengths(ensemble.to_mdtraj()).mean())
+
+
+def test_failed_frames_weigh_nothing_and_are_counted():
+    whole = make_ensemble(n=100)
+    energies, positions = whole.energies.copy(), whole.positions.copy()
+    energies[:10], positions[:10] = np.inf, np.nan
+    ensemble = make_ensemble(n=100, energies=energies, positions=positions)
+    assert ensemble.failed == 10
+    assert (ensemble.weights[:10] == 0).all()
+    assert np.isfinite(ensemble.mean(bond_lengths)).all()
+    assert (whole.log_weights[:10] > -np.inf).all()  # the caller's arrays are left alone
+
+
+def test_tensors_are_taken():
+    ensemble = Ensemble(torch.zeros(3, 2, 3, requires_grad=True), torch.zeros(3), 300.0, torch.zeros(3))
+    assert ensemble.positions.dtype == np.float32
+    assert ensemble.log_weights.dtype == np.float64
+
+
+def test_save_and_load(tmp_path):
+    ensemble = make_ensemble(n=50)
+    ensemble.save(tmp_path / "run")
+    again = Ensemble.load(tmp_path / "run")
+    np.testing.assert_allclose(again.positions, ensemble.positions, atol=1e-7)
+    np.testing.assert_array_equal(again.log_weights, ensemble.log_weights)
+    np.testing.assert_array_equal(again.energies, ensemble.energies)
+    np.testing.assert_array_equal(again.log_q, ensemble.log_q)
+    assert again.temperature == 300.0
+    assert again.topology == ensemble.topology
+
+
+def test_files_are_those_of_mdtraj(tmp_path):
+    make_ensemble(n=5).save(tmp_path)
+    assert mdtraj.load(str(tmp_path / "samples.dcd"), top=str(tmp_path / "topology.pdb")).n_frames == 5
+
+
+# mdtraj leaves a damaged PDB file open.
+@pytest.mark.filterwarnings("ignore:Exception ignored in:pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.parametrize("name", ["samples.dcd", "topology.pdb", "weights.npz"])
+def test_missing_and_damaged_files_are_named(tmp_path, name):
+    make_ensemble(n=5).save(tmp_path)
+    whole = (tmp_path / name).read_bytes()
+    (tmp_path / name).write_bytes(b"" if name == "topology.pdb" else whole[:40])
+    with pytest.raises(FileFormatError, match="samples in"):
+        Ensemble.load(tmp_path)
+    (tmp_path / name).unlink()
+    with pytest.raises(SystemNotFoundError, match=name):
+        Ensemble.load(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("changes", "error", "message"),
+    [
+        ({"energies": np.zeros(3)}, ShapeError, "n energies"),
+        ({"log_weights": np.zeros(7)}, ShapeError, "log-weights"),
+        ({"positions": np.zeros((4000, 3, 3))}, ShapeError, "Expected 2 atoms"),
+        ({"energies": np.full(4000, np.nan)}, NonFiniteError, "got NaN"),
+        ({"log_weights": np.full(4000, np.inf)}, NonFiniteError, "log-weights"),
+        ({"temperature": -1.0}, OptionError, "positive temperature"),
+    ],
+)
+def test_impossible_input_is_refused(changes, error, message):
+    with pytest.raises(error, match=message):
+        make_ensemble(**changes)
+
+
+def test_a_trajectory_needs_a_topology():
+    with pytest.raises(ShapeError, match="made without"):
+        make_ensemble(topology=None).to_mdtraj()
