@@ -86,6 +86,12 @@ class Ensemble:
     def __len__(self) -> int:
         return len(self.energies)
 
+    def __getitem__(self, frames: slice | NDArray[Any]) -> Self:
+        """The ensemble of some frames: a slice, indices, or a mask (n,)."""
+        log_q = None if self.log_q is None else self.log_q[frames]
+        parts = (self.positions[frames], self.energies[frames], self.temperature, self.log_weights[frames])
+        return type(self)(*parts, log_q, self.topology)
+
     def __repr__(self) -> str:
         return (
             f"Ensemble({len(self)} frames, {self.positions.shape[1]} atoms, {self.temperature:g} K, ESS {self.ess:.1%})"
@@ -115,6 +121,11 @@ class Ensemble:
     def ess_clipped(self, fraction: float = 1e-4) -> float:
         """The effective sample size with the top `fraction` of weights clipped: for comparison with others' numbers."""
         return importance.effective_sample_size(importance.clipped(self._log_weights, fraction))
+
+    @property
+    def pareto_k(self) -> float:
+        """Shape of the weights' tail: averages are not to be trusted above 0.7 (Vehtari et al. 2024)."""
+        return importance.pareto_shape(self._log_weights)
 
     @property
     def log_z(self) -> Estimate:

@@ -69,6 +69,33 @@ def log_mean_weight(log_weights: Tensor) -> tuple[float, float]:
     return value, math.sqrt(relative_variance / (n - 1)) if n > 1 else math.inf
 
 
+def pareto_shape(log_weights: Tensor) -> float:
+    """The shape k̂ of the generalised Pareto distribution that fits the largest weights.
+
+    Below 0.5 the weights' variance is finite; above 0.7 averages over them are not to be trusted
+    (Vehtari et al. 2024, arXiv 1507.02646). NaN with fewer than 25 samples of positive weight. The fit is that of
+    Zhang & Stephens (2009), with a weak prior towards 0.5.
+    """
+    log_weights = _checked(log_weights)
+    n = int(torch.isfinite(log_weights).sum())
+    tail = int(min(n / 5, 3 * math.sqrt(n)))
+    if tail < 5:
+        return math.nan
+    top = log_weights.topk(tail + 1).values.flip(0)  # ascending; the smallest is the threshold
+    excess = (top[1:] - top[-1]).exp() - (top[0] - top[-1]).exp()
+    if excess[-1] <= 0:
+        return -math.inf  # all equal: no tail
+    candidates = 30 + int(math.sqrt(tail))
+    steps = torch.arange(1, candidates + 1, dtype=torch.float64)
+    quartile = excess[int(tail / 4 + 0.5) - 1].clamp(min=torch.finfo(torch.float64).tiny)
+    theta = 1 / excess[-1] + (1 - (candidates / (steps - 0.5)).sqrt()) / (3 * quartile)
+    shapes = torch.log1p(-theta[:, None] * excess).mean(1)
+    log_likelihood = tail * ((-theta / shapes).log() - shapes - 1)
+    best = (torch.softmax(log_likelihood, 0) * theta).sum()
+    shape = torch.log1p(-best * excess).mean().item()
+    return (tail * shape + 10 * 0.5) / (tail + 10)
+
+
 def weighted_mean(values: Tensor, log_weights: Tensor) -> tuple[Tensor, Tensor]:
     """Self-normalised mean and its standard error by the delta method. values: (n, …) → (…), (…).
 

@@ -65,6 +65,20 @@ def test_bootstrap_error_agrees_with_the_delta_method():
     assert replicates.std().item() == pytest.approx(error.item(), rel=0.15)  # 4 errors of a spread from 400
 
 
+@pytest.mark.parametrize("shape", [0.2, 0.5, 0.9])
+def test_pareto_shape_of_pareto_weights(shape):
+    """Weights u^−k have a Pareto tail of shape k; 600 tail samples give it to about (1 + k) / √600."""
+    u = torch.rand(40_000, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    assert abs(im.pareto_shape(-shape * u.log()) - shape) < 3.5 * (1 + shape) / math.sqrt(600)
+
+
+def test_pareto_shape_of_light_tails_is_small():
+    u = torch.rand(40_000, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    assert im.pareto_shape(u.log()) < 0  # uniform weights: k = −1
+    assert im.pareto_shape(torch.zeros(100)) == -math.inf
+    assert math.isnan(im.pareto_shape(torch.zeros(10)))
+
+
 def test_clipping_touches_the_top_fraction_only():
     log_weights = torch.randn(50_000, generator=torch.Generator().manual_seed(0))
     result = im.clipped(log_weights, 1e-3)

@@ -1,0 +1,28 @@
+"""What weighted samples say: free energies, populations, sanity of the geometry, plots, a summary."""
+
+from boltzflow.analysis.free_energy import (
+    FreeEnergyProfile,
+    FreeEnergySurface,
+    Population,
+    free_energy_profile,
+    free_energy_surface,
+    population,
+)
+from boltzflow.analysis.geometry import GeometryCheck, check_geometry, wrong_handed
+from boltzflow.analysis.observables import backbone_torsions
+from boltzflow.analysis.report import Summary, analyze
+
+__all__ = [
+    "FreeEnergyProfile",
+    "FreeEnergySurface",
+    "GeometryCheck",
+    "Population",
+    "Summary",
+    "analyze",
+    "backbone_torsions",
+    "check_geometry",
+    "free_energy_profile",
+    "free_energy_surface",
+    "population",
+    "wrong_handed",
+]

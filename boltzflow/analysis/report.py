@@ -1,0 +1,152 @@
+"""From samples to a summary and plots, in one call."""
+
+from __future__ import annotations
+
+import json
+import math
+import platform
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import mdtraj
+import numpy
+import openmm
+import torch
+
+import boltzflow
+from boltzflow.analysis import plots
+from boltzflow.analysis.free_energy import Population, free_energy_profile, free_energy_surface, population
+from boltzflow.analysis.geometry import GeometryCheck, check_geometry, wrong_handed
+from boltzflow.analysis.observables import backbone_torsions
+from boltzflow.ensemble import Ensemble, Estimate
+from boltzflow.generator import BoltzmannGenerator
+from boltzflow.molecules import MolecularSystem
+
+SUMMARY, GENERATOR = "summary.json", "generator.safetensors"
+
+POSITIVE_PHI = (0.0, 2.2)
+"""rad: the left-handed basin of an amino acid, rare and the first that a collapsed model loses."""
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What `analyze` finds.
+
+    Attributes:
+        temperature: in K.
+        frames: the number of samples n.
+        failed_frames: samples whose energy could not be evaluated.
+        ess: unclipped effective sample size, fraction of n.
+        ess_clipped: the same with the top 1e-4 of weights clipped.
+        pareto_k: shape of the weights' tail: averages are not to be trusted above 0.7.
+        log_z: log of the mean weight and its error.
+        populations: weighted share of 0 < φ < 2.2 rad of each residue.
+        geometry: bonds and angles against the force field; None without a system.
+        wrong_handed_frames: samples of positive weight that hold an amino acid which is not left-handed.
+        run: what the run that made the samples says of itself.
+        versions: of Python and of the libraries.
+    """
+
+    temperature: float
+    frames: int
+    failed_frames: int
+    ess: float
+    ess_clipped: float
+    pareto_k: float
+    log_z: Estimate
+    populations: dict[str, Population]
+    geometry: GeometryCheck | None
+    wrong_handed_frames: int
+    run: dict[str, Any]
+    versions: dict[str, str]
+
+    def write(self, path: Path) -> None:
+        """Write the summary as JSON; numbers that are not finite become null."""
+        document = {"version": 1, **asdict(self), "log_z": self.log_z._asdict()}
+        path.write_text(json.dumps(_without_infinities(document), indent=2, allow_nan=False) + "\n", encoding="utf-8")
+
+
+def analyze(
+    source: Ensemble | str | Path,
+    system: MolecularSystem | None = None,
+    directory: str | Path | None = None,
+    run: Mapping[str, Any] | None = None,
+    replicates: int = 200,
+    seed: int = 0,
+) -> Summary:
+    """Weights, free energies along φ and ψ, populations, sanity of the geometry; plots and summary.json.
+
+    Args:
+        source: an ensemble, or the directory where one was saved.
+        system: gives the force field for the check of bonds and angles; that of the directory's generator if not given.
+        directory: where PNG plots and summary.json go; the source, if that is a directory; none, if not given.
+        run: facts about the run (energy evaluations, wall time, seed, …) for the summary; those of the directory's
+            earlier summary if not given.
+        replicates: of the bootstrap.
+        seed: of the bootstrap.
+
+    Raises:
+        SystemNotFoundError: if the directory holds no samples.
+        NonFiniteError: if no weight is positive.
+    """
+    if isinstance(source, Ensemble):
+        ensemble = source
+    else:
+        ensemble = Ensemble.load(source)
+        directory = source if directory is None else directory
+        if system is None and (Path(source) / GENERATOR).is_file():
+            system = BoltzmannGenerator.load(Path(source) / GENERATOR).system
+        if run is None and (Path(source) / SUMMARY).is_file():
+            run = json.loads((Path(source) / SUMMARY).read_text(encoding="utf-8")).get("run")
+
+    used = ensemble[ensemble.weights > 0]
+    trajectory = used.to_mdtraj()
+    torsions = backbone_torsions(trajectory)
+    summary = Summary(
+        temperature=ensemble.temperature,
+        frames=len(ensemble),
+        failed_frames=ensemble.failed,
+        ess=ensemble.ess,
+        ess_clipped=ensemble.ess_clipped(),
+        pareto_k=ensemble.pareto_k,
+        log_z=ensemble.log_z,
+        populations={
+            f"{t.name} in {POSITIVE_PHI}": population(t.values, *POSITIVE_PHI, used.log_weights, used.temperature)
+            for t in torsions
+            if t.kind == "phi"
+        },
+        geometry=check_geometry(used, system) if system else None,
+        wrong_handed_frames=int(wrong_handed(trajectory).sum()),
+        run=dict(run or {}),
+        versions=_versions(),
+    )
+    if directory is not None:
+        folder = Path(directory)
+        folder.mkdir(parents=True, exist_ok=True)
+        name = f"{system.name.replace('_', ' ')}, " if system else ""
+        title = f"{name}{ensemble.temperature:g} K, {len(ensemble):,} samples"
+        options = {"replicates": replicates, "seed": seed}
+        logs, kelvin = used.log_weights, used.temperature
+        if torsions:
+            pairs = list(zip(torsions[::2], torsions[1::2], strict=True))
+            surfaces = [free_energy_surface(a.values, b.values, logs, kelvin) for a, b in pairs]
+            profiles = [free_energy_profile(t.values, logs, kelvin, **options) for t in torsions]
+            plots.ramachandran(surfaces, [a.residue for a, _ in pairs], title, folder / "ramachandran.png")
+            plots.profiles(profiles, torsions, POSITIVE_PHI, title, folder / "profiles.png")
+        plots.weights(ensemble, title, folder / "weights.png")
+        plots.energies(ensemble, title, folder / "energies.png")
+        summary.write(folder / SUMMARY)
+    return summary
+
+
+def _versions() -> dict[str, str]:
+    libraries = (boltzflow, torch, openmm, mdtraj, numpy)
+    return {"python": platform.python_version()} | {library.__name__: str(library.__version__) for library in libraries}
+
+
+def _without_infinities(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _without_infinities(entry) for key, entry in value.items()}
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -1,0 +1,268 @@
+"""The command line: boltzflow train | sample | analyze | systems."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import click
+import typer
+from click.core import ParameterSource
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+import boltzflow
+from boltzflow import runs
+from boltzflow.analysis import Summary, analyze
+from boltzflow.config import RunConfig
+from boltzflow.errors import BoltzflowError, OptionError, RunDirectoryError
+from boltzflow.generator import BoltzmannGenerator
+from boltzflow.molecules import SystemDescription, available_systems
+from boltzflow.process import keep_freed_memory
+
+DEFAULTS = RunConfig(system="-")
+INTERRUPTED = 130  # the shell's exit code for Ctrl-C
+
+
+class _Commands(typer.core.TyperGroup):
+    """Commands whose errors are one sentence, without traceback."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except BoltzflowError as error:
+            typer.echo(f"Error: {error}", err=True)
+            raise typer.Exit(1) from None
+        except KeyboardInterrupt:
+            typer.echo("Interrupted.", err=True)
+            raise typer.Exit(INTERRUPTED) from None
+
+
+app = typer.Typer(
+    cls=_Commands,
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(boltzflow.__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    """Independent equilibrium samples of molecules, each with its exact weight.
+
+    A normalizing flow learns a molecule's Boltzmann distribution from its force field alone; no simulation is
+    needed. Begin with:
+
+        boltzflow systems
+        boltzflow train alanine_dipeptide --out runs/first
+        boltzflow sample runs/first -n 10000 --out more
+    """
+
+
+@app.command()
+def train(
+    ctx: typer.Context,
+    system: Annotated[
+        str, typer.Argument(metavar="SYSTEM|FILE.pdb", help="A system's name, or a PDB file with all hydrogens.")
+    ],
+    out: Annotated[Path | None, typer.Option(help="Run directory; runs/NAME if not given.", show_default=False)] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on from the run directory's last checkpoint.")] = False,
+    method: Annotated[str, typer.Option(help="Method of training.")] = DEFAULTS.method,
+    steps: Annotated[int, typer.Option(help="Gradient steps.")] = DEFAULTS.steps,
+    batch_size: Annotated[int, typer.Option(help="Samples in a step.")] = DEFAULTS.batch_size,
+    learning_rate: Annotated[float, typer.Option("--lr", help="Peak learning rate.")] = DEFAULTS.learning_rate,
+    layers: Annotated[int, typer.Option(help="Spline couplings of the flow.")] = DEFAULTS.layers,
+    hidden: Annotated[str, typer.Option(help="Hidden sizes of each coupling's net, with commas.")] = ",".join(
+        map(str, DEFAULTS.hidden)
+    ),
+    bins: Annotated[int, typer.Option(help="Bins of each spline.")] = DEFAULTS.bins,
+    temperature: Annotated[
+        float | None,
+        typer.Option(help="In K; the system's own if not given, 300 K for a PDB file.", show_default=False),
+    ] = None,
+    forcefield: Annotated[
+        list[str] | None,
+        typer.Option(
+            help=f"OpenMM force-field file, repeatable; for a PDB file. Default: {' '.join(runs.PDB_FORCEFIELD)}."
+        ),
+    ] = None,
+    samples: Annotated[int, typer.Option(help="Structures to draw when the training is done.")] = DEFAULTS.samples,
+    seed: Annotated[int, typer.Option(help="Seed of all random numbers.")] = DEFAULTS.seed,
+) -> None:
+    """Train a generator, draw reweighted samples, and analyze them.
+
+    The run directory then holds config.yaml, metrics.csv, checkpoints/, generator.safetensors, samples.dcd with
+    topology.pdb and weights.npz, plots (PNG), and summary.json.
+
+    Examples:
+
+        boltzflow train alanine_dipeptide --out runs/aldp
+        boltzflow train alanine_dipeptide --out runs/aldp --resume
+        boltzflow train my.pdb --forcefield amber14-all.xml --forcefield implicit/obc2.xml --temperature 310
+    """
+    pdb = runs.is_pdb(system)
+    directory = out or Path("runs") / Path(system).stem
+    asked: dict[str, Any] = {
+        "system": str(Path(system).resolve()) if pdb else system,
+        "forcefield": forcefield or (runs.PDB_FORCEFIELD if pdb else ()),
+        "temperature": temperature,
+        "method": method,
+        "steps": steps,
+        "batch_size": batch_size,
+        "learning_rate": learning_rate,
+        "layers": layers,
+        "hidden": _sizes(hidden),
+        "bins": bins,
+        "samples": samples,
+        "seed": seed,
+    }
+    config = RunConfig.of(**asked)
+    if resume:
+        given = {name for name in asked if ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE}
+        config = _resumed(config, directory, given)
+    try:
+        with _progress("sampling", config.samples) as drawn:
+            summary = runs.train_run(config, directory, resume, drawn)
+    except KeyboardInterrupt:
+        command = f"boltzflow train {system} --out {directory} --resume"
+        typer.echo(f"Interrupted. The last checkpoint is kept; go on with: {command}", err=True)
+        raise typer.Exit(INTERRUPTED) from None
+    _tell(summary, directory)
+
+
+@app.command()
+def sample(
+    source: Annotated[
+        str,
+        typer.Argument(metavar="SYSTEM|GENERATOR|DIR", help="A system's name, a generator's file, or a run directory."),
+    ],
+    n: Annotated[int, typer.Option("-n", "--samples", help="Structures to draw.")] = 10_000,
+    out: Annotated[Path, typer.Option(help="Directory for the samples and their analysis.")] = Path("samples"),
+    seed: Annotated[
+        int | None, typer.Option(help="Seed of the random numbers; fresh ones if not given.", show_default=False)
+    ] = None,
+) -> None:
+    """Draw samples from a trained generator and analyze them.
+
+    Writes samples.dcd with topology.pdb (both for mdtraj, MDAnalysis, VMD, PyMOL), weights.npz (energies and
+    log-weights), plots and summary.json. Averages need the weights: w = exp(log_weights), normalised.
+
+    Examples:
+
+        boltzflow sample runs/aldp -n 100000 --out more
+        boltzflow sample aldp.safetensors --seed 1
+    """
+    runs.check_unused(out)
+    generator = BoltzmannGenerator.load(runs.find_generator(source))
+    with _progress("sampling", n) as drawn:
+        summary = runs.sample_run(generator, n, out, seed, drawn=drawn)
+    generator.save(out / runs.GENERATOR)
+    _tell(summary, out)
+
+
+@app.command(name="analyze")
+def analyze_directory(
+    directory: Annotated[Path, typer.Argument(metavar="DIR", help="A directory that train or sample has written.")],
+) -> None:
+    """Analyze samples again: plots and summary.json.
+
+    Effective sample size, log Z, free energies along the backbone torsions, the population of the rare basin at
+    0 < φ < 2.2 rad with its error, and whether bonds, angles and chirality are sound.
+
+    Example:
+
+        boltzflow analyze runs/aldp
+    """
+    _tell(analyze(directory), directory)
+
+
+@app.command()
+def systems() -> None:
+    """List the systems of the library.
+
+    More of them are found in the folders of $BOLTZFLOW_SYSTEMS: NAME/system.yaml and NAME/topology.pdb.
+    """
+    for name, folder in available_systems().items():
+        trained = " (trained generator)" if (folder / runs.GENERATOR).is_file() else ""
+        typer.echo(f"{name:24} {SystemDescription.read(folder / 'system.yaml').description}{trained}")
+
+
+def main() -> None:
+    """The entry point of the `boltzflow` command."""
+    keep_freed_memory()
+    warnings.formatwarning = lambda message, *_, **__: f"Warning: {message}\n"  # type: ignore[assignment]
+    app()
+
+
+def _sizes(text: str) -> tuple[int, ...]:
+    try:
+        return tuple(int(size) for size in text.split(","))
+    except ValueError:
+        raise OptionError(f"Expected --hidden as numbers with commas, such as 256,256; got {text!r}.") from None
+
+
+def _resumed(config: RunConfig, directory: Path, given: set[str]) -> RunConfig:
+    """The settings of the run in `directory`, which the options given must agree with."""
+    if not (directory / runs.CONFIG).is_file():
+        raise RunDirectoryError(f"{directory} holds no run to go on with: {runs.CONFIG} is missing.")
+    stored = RunConfig.read(directory / runs.CONFIG)
+    for name in sorted(given):
+        if getattr(stored, name) != getattr(config, name):
+            raise OptionError(
+                f"The run in {directory} has {name} {getattr(stored, name)}; got {getattr(config, name)}: "
+                "resume with its own settings, or start anew in another --out."
+            )
+    return stored
+
+
+@contextmanager
+def _progress(what: str, total: int) -> Iterator[runs.Progress]:
+    """A progress bar that appears with the first call."""
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    bar = Progress(*columns, console=Console(stderr=True))
+    task = bar.add_task(what, total=total)
+
+    def drawn(done: int) -> None:
+        bar.start()
+        bar.update(task, completed=done)
+
+    try:
+        yield drawn
+    finally:
+        bar.stop()
+
+
+def _tell(summary: Summary, directory: Path) -> None:
+    """The main results in a few lines."""
+    lines = [
+        f"samples           {summary.frames:,} ({summary.failed_frames:,} failed) at {summary.temperature:g} K",
+        f"ESS               {summary.ess:.2%} ({summary.ess_clipped:.2%} with the top 1e-4 of weights clipped), "
+        f"Pareto k {summary.pareto_k:.2f}",
+        f"log Z             {summary.log_z.value:.4f} ± {summary.log_z.error:.4f}",
+    ]
+    for region, found in summary.populations.items():
+        lines.append(f"{region:17} {found.value:.5f} ± {found.error:.5f} ({found.frames:,} samples)")
+    if summary.geometry is not None:
+        check = summary.geometry
+        lines.append(
+            f"bonds, angles     {check.share_outside:.2%} of the weight beyond {check.sigmas:g} σ; "
+            f"most spread: {check.worst}, {check.worst_rms:.2f} σ"
+        )
+    if summary.wrong_handed_frames:
+        lines.append(f"wrong-handed      {summary.wrong_handed_frames:,} samples")
+    typer.echo("\n".join([*lines, f"written to        {directory}"]))

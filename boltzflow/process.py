@@ -1,0 +1,26 @@
+"""Settings of the whole process: made by programs (command line, benchmarks), never by the library."""
+
+from __future__ import annotations
+
+import ctypes
+import sys
+
+_M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_THRESHOLD = -1, -2, -3  # names and values of glibc's malloc.h
+_KEPT = 2**30  # bytes
+
+
+def keep_freed_memory() -> bool:
+    """Let glibc keep freed blocks instead of giving them back to the kernel; whether that could be set.
+
+    Tensors of a training step are freed and wanted again at once; without this each of them costs page
+    faults, which can take most of an eager step on a CPU.
+    """
+    if not sys.platform.startswith("linux"):
+        return False
+    try:
+        mallopt = ctypes.CDLL("libc.so.6").mallopt
+    except (OSError, AttributeError):  # another C library
+        return False
+    wanted = {_M_MMAP_THRESHOLD: _KEPT, _M_TRIM_THRESHOLD: _KEPT, _M_TOP_PAD: 2**26}
+    accepted = [mallopt(option, value) == 1 for option, value in wanted.items()]
+    return all(accepted)

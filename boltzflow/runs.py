@@ -1,0 +1,152 @@
+"""A whole run: train, sample, analyze, everything kept in one directory."""
+
+from __future__ import annotations
+
+import platform
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from boltzflow.analysis import Summary, analyze
+from boltzflow.analysis.report import GENERATOR
+from boltzflow.config import RunConfig
+from boltzflow.ensemble import TRAJECTORY
+from boltzflow.errors import OptionError, RunDirectoryError, SystemNotFoundError
+from boltzflow.generator import BoltzmannGenerator
+from boltzflow.molecules import MolecularSystem, available_systems, load_system
+from boltzflow.training import train
+
+CONFIG, CHECKPOINT = "config.yaml", Path("checkpoints") / "last.safetensors"
+
+PDB_FORCEFIELD = ("amber14-all.xml", "implicit/obc2.xml")
+"""The force field of a PDB file, where none is given."""
+
+Progress = Callable[[int], None]
+
+
+def is_pdb(system: str) -> bool:
+    """Whether a run's `system` is a PDB file rather than a name of the library."""
+    return system.lower().endswith(".pdb")
+
+
+def build_system(config: RunConfig) -> MolecularSystem:
+    """The molecule of a run.
+
+    Raises:
+        BoltzflowError: whatever `load_system` and `MolecularSystem.from_pdb` raise.
+        OptionError: if a force field is given for a system of the library.
+    """
+    if is_pdb(config.system):
+        return MolecularSystem.from_pdb(
+            config.system, config.forcefield or PDB_FORCEFIELD, config.temperature or 300.0, config.constraints
+        )
+    if config.forcefield:
+        raise OptionError(f"Expected a PDB file with a force field; {config.system!r} of the library has its own.")
+    return load_system(config.system, config.temperature)
+
+
+def check_unused(directory: Path) -> None:
+    """Raise unless nothing in `directory` would be replaced.
+
+    Raises:
+        RunDirectoryError: if it already holds a run or samples.
+    """
+    for name in (CONFIG, GENERATOR, TRAJECTORY, CHECKPOINT):
+        if (directory / name).exists():
+            raise RunDirectoryError(
+                f"{directory} already holds a run ({name}): go on with --resume, or choose another --out."
+            )
+
+
+def train_run(config: RunConfig, directory: Path, resume: bool, drawn: Progress | None = None) -> Summary:
+    """Train a generator, draw samples and analyze them; everything goes into `directory`.
+
+    Args:
+        config: the settings.
+        directory: a new one, or with `resume` that of the run to go on with.
+        resume: go on from the last checkpoint, or from the start where there is none yet.
+        drawn: called with the number of samples drawn so far.
+
+    Raises:
+        RunDirectoryError: if the directory already holds a run and `resume` is False.
+        BoltzflowError: whatever building, training and sampling raise.
+    """
+    if not resume:
+        check_unused(directory)
+    generator = BoltzmannGenerator.for_system(
+        build_system(config), layers=config.layers, hidden=config.hidden, bins=config.bins, seed=config.seed
+    )
+    directory.mkdir(parents=True, exist_ok=True)
+    config.write(directory / CONFIG)
+    history = train(
+        generator,
+        config.method,
+        directory=directory,
+        resume=resume and (directory / CHECKPOINT).exists(),
+        steps=config.steps,
+        batch_size=config.batch_size,
+        learning_rate=config.learning_rate,
+        seed=config.seed,
+    )
+    generator.save(directory / GENERATOR)
+    facts = {
+        "method": config.method,
+        "steps": history.last.step,
+        "skipped_steps": history.last.skipped_steps,
+        "training_energy_evaluations": history.last.energy_evaluations,
+        "training_seconds": round(history.last.seconds, 1),
+    }
+    # Training has used the stream of `seed` itself.
+    return sample_run(generator, config.samples, directory, config.seed + 1, facts, drawn)
+
+
+def sample_run(
+    generator: BoltzmannGenerator,
+    n: int,
+    directory: Path,
+    seed: int | None,
+    facts: dict[str, Any] | None = None,
+    drawn: Progress | None = None,
+) -> Summary:
+    """Draw `n` samples into `directory` and analyze them; `facts` go into the summary."""
+    started = time.monotonic()
+    ensemble = generator.sample(n, seed=seed, progress=drawn)
+    ensemble.save(directory)
+    run = {
+        "system": generator.system.name,
+        **(facts or {}),
+        "sampling_energy_evaluations": n,
+        "sampling_seconds": round(time.monotonic() - started, 1),
+        "seed": seed,
+        "threads": torch.get_num_threads(),
+        "machine": platform.machine(),
+    }
+    return analyze(ensemble, generator.system, directory, run=run)
+
+
+def find_generator(source: str) -> Path:
+    """The file of a trained generator: a file, a run directory, or a system of the library.
+
+    Raises:
+        SystemNotFoundError: if it is none of these; lists the systems.
+        OptionError: if the system of the library comes without a trained generator.
+    """
+    path = Path(source)
+    if path.is_file():
+        return path
+    if (path / GENERATOR).is_file():
+        return path / GENERATOR
+    systems = available_systems()
+    if source not in systems:
+        known = ", ".join(systems)
+        raise SystemNotFoundError(
+            f"{source!r} is neither a generator's file, nor a directory that holds {GENERATOR}, nor a system ({known})."
+        )
+    if not (systems[source] / GENERATOR).is_file():
+        raise OptionError(
+            f"The system {source!r} has no trained generator yet: make one with 'boltzflow train {source}'."
+        )
+    return systems[source] / GENERATOR
