@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from openmm import app
 
 from boltzflow.coordinates import InternalCoordinates
-from boltzflow.energies import BoltzmannTarget, OpenMMPotential, Potential, TorchPotential
+from boltzflow.energies import BoltzmannTarget, Potential, TorchPotential
 from boltzflow.errors import NonFiniteError, OptionError, ShapeError, TopologyError, UnsupportedForceError
 from boltzflow.molecules.parameters import angle_terms, bond_terms
 from boltzflow.molecules.parametrize import Constraints, create_system, read_pdb
@@ -149,6 +149,8 @@ class MolecularSystem:
             OptionError: if there is no such backend.
         """
         if backend == "openmm":
+            from boltzflow.energies import OpenMMPotential
+
             return OpenMMPotential(self._system, **options)
         if backend == "torch":
             return TorchPotential(self._system, **options)
@@ -158,6 +160,8 @@ class MolecularSystem:
             return TorchPotential(self._system)
         except UnsupportedForceError as error:
             warnings.warn(f"Energies come from OpenMM, frame by frame, which is slower: {error}", stacklevel=2)
+            from boltzflow.energies import OpenMMPotential
+
             return OpenMMPotential(self._system, **options)
 
     def coordinates(self, lengths: Literal["bounded", "unbounded"] = "bounded") -> InternalCoordinates:
