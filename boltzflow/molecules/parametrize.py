@@ -21,17 +21,16 @@ def read_pdb(path: Path) -> app.PDBFile:
 
     Raises:
         SystemNotFoundError: if there is no such file.
-        FileFormatError: if it is not a PDB file, or holds no atoms.
+        FileFormatError: if it is not a PDB file with atoms.
     """
     if not path.is_file():
         raise SystemNotFoundError(f"No such PDB file: {path}.")
     try:
-        pdb = app.PDBFile(str(path))
+        return app.PDBFile(str(path))
     except Exception as error:  # OpenMM's reader lets any Python error through
-        raise FileFormatError(f"Expected a PDB file in {path}; reading it failed: {error}.") from None
-    if pdb.topology.getNumAtoms() == 0:
-        raise FileFormatError(f"Expected a PDB file in {path}; it holds no atoms.")
-    return pdb
+        raise FileFormatError(
+            f"Expected a PDB file with atoms in {path}; reading it failed: {_one_line(error)}."
+        ) from None
 
 
 def create_system(topology: app.Topology, forcefield: Sequence[str], constraints: Constraints | None) -> openmm.System:

@@ -44,6 +44,9 @@ def system_from_xml(xml: str) -> openmm.System:
     if "PythonForce" in xml:
         raise FileFormatError("Refused a System that holds a PythonForce: loading it would run code from the file.")
     try:
-        return openmm.XmlSerializer.deserialize(xml)
-    except openmm.OpenMMException as error:
+        system = openmm.XmlSerializer.deserialize(xml)
+    except (openmm.OpenMMException, ValueError) as error:
         raise FileFormatError(f"Expected the XML of an openmm.System; reading it failed: {error}.") from None
+    if not isinstance(system, openmm.System):
+        raise FileFormatError(f"Expected the XML of an openmm.System; it is that of a {type(system).__name__}.")
+    return system

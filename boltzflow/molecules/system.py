@@ -60,11 +60,10 @@ class MolecularSystem:
                 f"Expected {n} particles and positions ({n}, 3) for a topology of {n} atoms; "
                 f"got {system.getNumParticles()} particles and positions {array.shape}."
             )
-        array.setflags(write=False)
         self.topology: app.Topology = copy.deepcopy(topology)
         self.temperature = checked_temperature(temperature)
         self.name = name
-        self.positions: NDArray[np.float64] = array
+        self._positions: NDArray[np.float64] = array
         self._system = copy.deepcopy(system)
         broken = np.flatnonzero(~np.isfinite(array).all(1))
         if len(broken):
@@ -113,7 +112,12 @@ class MolecularSystem:
     @property
     def n_atoms(self) -> int:
         """The number of atoms N."""
-        return len(self.positions)
+        return len(self._positions)
+
+    @property
+    def positions(self) -> NDArray[np.float64]:
+        """A copy of the reference structure (N, 3), nm."""
+        return self._positions.copy()
 
     @cached_property
     def atom_names(self) -> tuple[str, ...]:
