@@ -1,0 +1,6 @@
+"""Cartesian positions ↔ internal coordinates."""
+
+from boltzflow.coordinates.internal import InternalCoordinates
+from boltzflow.coordinates.zmatrix import ZMatrix, build_zmatrix
+
+__all__ = ["InternalCoordinates", "ZMatrix", "build_zmatrix"]

@@ -1,0 +1,75 @@
+"""Distances, angles and dihedrals of batches of points; differentiable, in the input's dtype."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def cross(a: Tensor, b: Tensor, dim: int = -1) -> Tensor:
+    """The cross product a × b of vectors along `dim`.
+
+    Written out in components, which compiles to one fused loop whichever axis holds x, y, z.
+    """
+    ax, ay, az = a.unbind(dim)
+    bx, by, bz = b.unbind(dim)
+    return torch.stack([ay * bz - az * by, az * bx - ax * bz, ax * by - ay * bx], dim)
+
+
+def norm(a: Tensor, dim: int = -1) -> Tensor:
+    """The length of vectors along `dim`; the gradient of a zero vector is 0."""
+    length: Tensor = torch.linalg.vector_norm(a, dim=dim)
+    return length
+
+
+def distance(a: Tensor, b: Tensor, dim: int = -1) -> Tensor:
+    """The distance |b − a|, in the unit of the points.
+
+    a, b: points with x, y, z along `dim`, e.g. (batch, 3) → (batch,). The gradient at distance 0 is 0.
+
+    >>> distance(torch.tensor([0.0, 0.0, 0.0]), torch.tensor([0.3, 0.4, 0.0]))
+    tensor(0.5000)
+    """
+    return norm(b - a, dim)
+
+
+def angle(a: Tensor, b: Tensor, c: Tensor, dim: int = -1) -> Tensor:
+    """The angle a–b–c in rad, in [0, π].
+
+    a, b, c: points with x, y, z along `dim`, e.g. (batch, 3) → (batch,). From atan2, so it is accurate
+    to rounding also near 0 and π, where acos loses half of the digits.
+
+    >>> x, o, y = torch.eye(3)[0], torch.zeros(3), torch.eye(3)[1]
+    >>> angle(x, o, y)
+    tensor(1.5708)
+    """
+    return between(a - b, c - b, dim)
+
+
+def dihedral(a: Tensor, b: Tensor, c: Tensor, d: Tensor, dim: int = -1) -> Tensor:
+    """The dihedral a–b–c–d in rad, in [−π, π]: 0 is cis; positive is clockwise, seen from b to c (IUPAC).
+
+    a, b, c, d: points with x, y, z along `dim`, e.g. (batch, 3) → (batch,). The sign is that of mdtraj and
+    OpenMM. Undefined, with a gradient that is not finite, where three consecutive points are collinear.
+
+    >>> points = torch.tensor([[1.0, 0.0, 0.0], [0.0, 0.0, 0.0], [0.0, 0.0, 1.0], [0.0, 1.0, 1.0]])
+    >>> dihedral(*points)
+    tensor(1.5708)
+    """
+    return turn(a - b, c - b, d - c, dim)
+
+
+def turn(start: Tensor, axis: Tensor, end: Tensor, dim: int = -1) -> Tensor:
+    """The angle in rad, in [−π, π], by which `start` is turned about `axis` into the half-plane of `end`.
+
+    start, axis, end: vectors with x, y, z along `dim`. Parts of start and end along the axis do not
+    matter, so `dihedral` is the turn from b→a to c→d about b→c.
+    """
+    normal = cross(axis, end, dim)
+    sine = -norm(axis, dim) * (start * normal).sum(dim)
+    return torch.atan2(sine, (cross(axis, start, dim) * normal).sum(dim))
+
+
+def between(a: Tensor, b: Tensor, dim: int = -1) -> Tensor:
+    """The angle between two vectors in rad, in [0, π]; a, b: vectors with x, y, z along `dim`."""
+    return torch.atan2(norm(cross(a, b, dim), dim), (a * b).sum(dim))
