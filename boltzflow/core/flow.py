@@ -85,4 +85,4 @@ class Flow(nn.Module):
         Layers of one shape share their compiled code. Where no compiler works, nothing changes.
         """
         for layer in self.transform if hasattr(self.transform, "layers") else [self.transform]:  # type: ignore[attr-defined]
-            compile_module(layer)
+            compile_module(layer, fullgraph=True, dynamic=False)

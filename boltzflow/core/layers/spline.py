@@ -7,8 +7,9 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor, nn
 
-from boltzflow.core.domain import Domain
-from boltzflow.core.functional import parameter_count, rational_quadratic_spline
+from boltzflow.core.constants import Constants
+from boltzflow.core.domain import Domain, wrap
+from boltzflow.core.functional import parameter_count, permute_rows, rational_quadratic_spline
 from boltzflow.core.layer import Bijection
 from boltzflow.core.nets import MLP, DomainFeatures
 from boltzflow.errors import DomainError, OptionError
@@ -48,10 +49,8 @@ class SplineCoupling(Bijection):
 
     real: Tensor
     circle: Tensor
-    start: Tensor
-    chosen: Tensor
-    kept: Tensor
-    order: Tensor
+    split_order: Tensor
+    join_order: Tensor
 
     def __init__(
         self,
@@ -79,9 +78,9 @@ class SplineCoupling(Bijection):
         kept = torch.tensor([i for i, moved in enumerate(mask) if not moved], dtype=torch.long)
         part = domain[chosen.tolist()]
         self._register_splines(domain, part, chosen, bound, location, width, seam)
-        self.register_buffer("chosen", chosen, persistent=False)
-        self.register_buffer("kept", kept, persistent=False)
-        self.register_buffer("order", torch.cat([kept, chosen]).argsort(), persistent=False)
+        self.register_buffer("split_order", torch.cat([kept, chosen]), persistent=False)
+        self.register_buffer("join_order", self.split_order.argsort(), persistent=False)
+        self.moved = len(chosen)
 
         self.features = DomainFeatures(domain, location, width, visible=~torch.tensor(list(mask)))
         make = trunk if trunk is not None else (lambda inputs: MLP(inputs, (128, 128)))
@@ -113,14 +112,13 @@ class SplineCoupling(Bijection):
         reach = bound * torch.where(spread.isfinite(), spread, 1.0)
         low = torch.where(real, centre - reach, part.lows(like) + shift[chosen])
         high = torch.where(real, centre + reach, part.highs(like) + shift[chosen])
-        # Python numbers, so that bounds have all the digits of whatever dtype x comes in.
-        self.low, self.high = ([[v] for v in edge.tolist()] for edge in (low, high))
+        low, high, centre, spread, circle = (t[:, None] for t in (low, high, centre, spread, circle))
+        logits = _peaked_bin_sizes(low, high, centre, spread, circle, self.bins).log().T
+        start = torch.cat([logits, logits, logits.new_zeros(self.bins + 1, len(part))])[:, :, None]
+        home = torch.where(circle, part.lows(like)[:, None], 0.0)
+        self.constants = Constants(low=low, high=high, start=start, home=home)
         self.register_buffer("real", real[:, None], persistent=False)
-        self.register_buffer("circle", circle[:, None], persistent=False)
-        sizes = _peaked_bin_sizes(low[:, None], high[:, None], centre[:, None], spread[:, None], circle[:, None], self.bins)
-        logits = sizes.log().T
-        start = torch.cat([logits, logits, logits.new_zeros(self.bins + 1, len(part))])
-        self.register_buffer("start", start[:, :, None].to(torch.get_default_dtype()), persistent=False)
+        self.register_buffer("circle", circle, persistent=False)
 
     def forward(
         self, z: Tensor, context: Tensor | None = None, *, generator: torch.Generator | None = None
@@ -140,21 +138,26 @@ class SplineCoupling(Bijection):
             inputs = torch.cat([inputs, context], -1)
         # Batch comes last here: the kernel then runs over contiguous memory for each of its parameters.
         raw = torch.addmm(self.head.bias[:, None], self.head.weight, self.trunk(inputs).T)
-        parameters = raw.view(parameter_count(self.bins), len(self.chosen), x.shape[0]) + self.start
+        kept, moving = permute_rows(x.T, self.split_order, self.join_order).tensor_split([-self.moved])
+        low, high, start, home = (
+            constant.to(x.dtype)
+            for constant in (self.constants.low, self.constants.high, self.constants.start, self.constants.home)
+        )
         moved, log_slope = rational_quadratic_spline(
-            x.index_select(1, self.chosen).T,
-            parameters,
-            x.new_tensor(self.low),
-            x.new_tensor(self.high),
+            moving,
+            raw.view(-1, *moving.shape) + start,
+            low,
+            high,
             real=self.real,
             circle=self.circle,
             inverse=inverse,
         )
-        out = torch.cat([x.index_select(1, self.kept), moved.T], 1).index_select(1, self.order)
-        return self.data_domain.wrap(out), log_slope.sum(0)
+        moved = torch.where(self.circle, wrap(moved, home, home + (high - low)), moved)
+        out = permute_rows(torch.cat([kept, moved]), self.join_order, self.split_order).T
+        return out, log_slope.sum(0)
 
     def extra_repr(self) -> str:
-        return f"{len(self.chosen)} of {len(self.data_domain)} coordinates, bins={self.bins}"
+        return f"{self.moved} of {len(self.data_domain)} coordinates, bins={self.bins}"
 
 
 def _peaked_bin_sizes(low: Tensor, high: Tensor, centre: Tensor, spread: Tensor, circle: Tensor, bins: int) -> Tensor:

@@ -7,7 +7,9 @@ import math
 import torch
 from torch import Tensor, nn
 
+from boltzflow.core.constants import Constants
 from boltzflow.core.domain import Domain
+from boltzflow.core.functional import permute_rows
 
 
 class DomainFeatures(nn.Module):
@@ -29,8 +31,8 @@ class DomainFeatures(nn.Module):
     [[0.0, 1.0, 0.0], [0.0, 1.0, 0.0]]
     """
 
-    straight: Tensor
-    circles: Tensor
+    order: Tensor
+    back: Tensor
     seen: Tensor
 
     def __init__(
@@ -43,21 +45,22 @@ class DomainFeatures(nn.Module):
         super().__init__()
         straight = [i for i, c in enumerate(domain) if c.kind != "circle"]
         circles = list(domain.indices("circle"))
-        # Python numbers, so that the features have all the digits of whatever dtype x comes in.
-        scale, shift = (t.tolist() for t in domain.standard_map(torch.empty(0, dtype=torch.float64)))
+        scale, shift = domain.standard_map(torch.empty(0, dtype=torch.float64))
         if location is not None and width is not None:
-            for i in straight:
-                if math.isfinite(sigma := float(width[i])):
-                    scale[i], shift[i] = 1.0 / sigma, -float(location[i]) / sigma
-        self.scale, self.shift = scale, shift
+            narrow = width.double().isfinite()
+            narrow[circles] = False
+            scale = torch.where(narrow, 1.0 / width.double(), scale)
+            shift = torch.where(narrow, -location.double() / width.double(), shift)
+        self.constants = Constants(scale=scale, shift=shift)
         self.size = domain.feature_size
-        self.register_buffer("straight", torch.tensor(straight, dtype=torch.long), persistent=False)
-        self.register_buffer("circles", torch.tensor(circles, dtype=torch.long), persistent=False)
+        self.register_buffer("order", torch.tensor(straight + circles, dtype=torch.long), persistent=False)
+        self.register_buffer("back", self.order.argsort(), persistent=False)
+        self.straight = len(straight)
         seen = torch.ones(len(domain), dtype=torch.bool) if visible is None else visible
         self.register_buffer("seen", torch.cat([seen[straight], seen[circles], seen[circles]]), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        standard = x * x.new_tensor(self.scale) + x.new_tensor(self.shift)
-        angle = standard.index_select(-1, self.circles) * math.pi
-        features = torch.cat([standard.index_select(-1, self.straight), angle.cos(), angle.sin()], -1)
-        return features * self.seen
+        standard = x * self.constants.scale.to(x.dtype) + self.constants.shift.to(x.dtype)
+        straight, turn = permute_rows(standard.T, self.order, self.back).tensor_split([self.straight])
+        angle = turn * math.pi
+        return torch.cat([straight, angle.cos(), angle.sin()]).T * self.seen
