@@ -26,7 +26,8 @@ def read_pdb(path: Path) -> app.PDBFile:
     if not path.is_file():
         raise SystemNotFoundError(f"No such PDB file: {path}.")
     try:
-        return app.PDBFile(str(path))
+        with path.open(encoding="utf-8") as file:
+            return app.PDBFile(file)
     except Exception as error:  # OpenMM's reader lets any Python error through
         raise FileFormatError(
             f"Expected a PDB file with atoms in {path}; reading it failed: {_one_line(error)}."
