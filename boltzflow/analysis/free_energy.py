@@ -64,7 +64,8 @@ class Population:
 
     Attributes:
         value: share between 0 and 1.
-        error: its standard error (delta method).
+        error: its standard error (delta method); where no sample or every sample is inside, the share of one
+            effective sample.
         free_energy: of the region against the rest, −kT log(p / (1 − p)), kJ/mol; None if one of them is empty.
         free_energy_error: its standard error, kJ/mol.
         frames: the number of samples inside.
@@ -119,6 +120,8 @@ def population(angle: Array, low: float, high: float, log_weights: Array, temper
     share, share_error = mean.item(), error.item()
     kt = thermal_energy(temperature)
     split = 0.0 < share < 1.0
+    if not split:
+        share_error = 1 / (importance.effective_sample_size(torch.from_numpy(log_weights)) * len(log_weights))
     inside_weights = torch.from_numpy(log_weights[inside])
     frames = int((inside_weights > -torch.inf).sum())
     return Population(

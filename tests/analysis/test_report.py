@@ -1,0 +1,69 @@
+"""The whole analysis: numbers, files, and the facts of a run that a second analysis keeps."""
+
+import json
+
+import numpy as np
+import pytest
+
+import boltzflow as bf
+from boltzflow.ensemble import Ensemble
+from boltzflow.errors import NonFiniteError, SystemNotFoundError
+
+PLOTS = ["ramachandran.png", "profiles.png", "weights.png", "energies.png"]
+
+
+@pytest.fixture(scope="module")
+def dipeptide():
+    return bf.load_system("alanine_dipeptide")
+
+
+@pytest.fixture(scope="module")
+def ensemble(dipeptide):
+    """Jittered copies of the minimum; the last two frames have failed."""
+    rng = np.random.default_rng(0)
+    positions = dipeptide.positions + rng.normal(scale=2e-3, size=(300, 22, 3))
+    energies = rng.normal(-120.0, 10.0, 300)
+    energies[-2:], positions[-2:] = np.inf, np.nan
+    return Ensemble(positions, energies, 300.0, rng.normal(size=300), topology=dipeptide.mdtraj_topology)
+
+
+def test_analysis_of_an_ensemble(ensemble, dipeptide, tmp_path):
+    summary = bf.analyze(ensemble, dipeptide, tmp_path, run={"seed": 7}, replicates=10)
+    assert summary.ess == ensemble.ess
+    assert summary.failed_frames == 2
+    assert summary.wrong_handed_frames == 0
+    for name in PLOTS:
+        assert (tmp_path / name).read_bytes().startswith(b"\x89PNG")
+    stored = json.loads((tmp_path / "summary.json").read_text())
+    assert stored["version"] == 1
+    assert stored["ess"] == summary.ess
+    assert stored["log_z"] == {"value": summary.log_z.value, "error": summary.log_z.error}
+    assert stored["run"] == {"seed": 7}
+    (basin,) = stored["populations"].values()
+    assert basin["value"] == 0.0
+    assert basin["free_energy"] is None
+    assert stored["geometry"]["sigmas"] == 6.0
+    assert "torch" in stored["versions"]
+
+
+def test_analysis_of_a_directory_keeps_the_facts_of_the_run(ensemble, dipeptide, tmp_path):
+    ensemble.save(tmp_path)
+    first = bf.analyze(ensemble, None, tmp_path, run={"training_energy_evaluations": 10**6}, replicates=10)
+    again = bf.analyze(tmp_path, replicates=10)
+    assert again.run == first.run == {"training_energy_evaluations": 10**6}
+    assert again.geometry is None  # no generator tells the force field
+    assert again.ess == first.ess
+
+
+def test_analysis_writes_nothing_unasked(ensemble, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    bf.analyze(ensemble, replicates=10)
+    assert not list(tmp_path.iterdir())
+
+
+def test_no_samples_and_no_weights(ensemble, tmp_path):
+    with pytest.raises(SystemNotFoundError, match=r"samples\.dcd is missing"):
+        bf.analyze(tmp_path)
+    dead = Ensemble(ensemble.positions, np.full(300, np.inf), 300.0, topology=ensemble.topology)
+    with pytest.raises(NonFiniteError, match="all 300 are zero"):
+        bf.analyze(dead)
