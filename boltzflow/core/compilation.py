@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import logging
 import os
+import types
 from collections.abc import Callable
 from typing import Any, ParamSpec, TypeVar
 
@@ -28,7 +29,7 @@ def compiler_works(device_type: str = "cpu") -> bool:
         return False
     try:
         torch.compile(_trial)(torch.zeros(8, device=device_type))
-    except Exception as error:  # noqa: BLE001: each backend fails in its own way (no compiler, no headers, no Triton)
+    except Exception as error:  # each backend fails in its own way: no compiler, no headers, no Triton
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         _logger.warning("No working compiler for torch.compile on %s, so code runs eagerly: %s", device_type, reason)
         return False
@@ -44,7 +45,7 @@ def compiled(fn: Callable[P, R], **options: Any) -> Callable[P, R]:
     >>> double(torch.ones(2))
     tensor([2., 2.])
     """
-    fast: Callable[P, R] = torch.compile(fn, **options)
+    fast: Callable[P, R] = torch.compile(_with_own_code(fn), **options)
 
     @functools.wraps(fn)
     def call(*args: P.args, **kwargs: P.kwargs) -> R:
@@ -60,6 +61,19 @@ def compile_module(module: M, **options: Any) -> M:
     if compiler_works(device):
         module.compile(**options)
     return module
+
+
+def _with_own_code(fn: Callable[P, R]) -> Callable[P, R]:
+    """`fn` with a code object of its own.
+
+    The compiler counts recompilations by code object; closures that one line of code has made share theirs, and
+    would share its limit as well.
+    """
+    if not isinstance(fn, types.FunctionType):
+        return fn
+    copy = types.FunctionType(fn.__code__.replace(), fn.__globals__, fn.__name__, fn.__defaults__, fn.__closure__)
+    copy.__kwdefaults__ = fn.__kwdefaults__
+    return copy
 
 
 def _trial(x: Tensor) -> Tensor:

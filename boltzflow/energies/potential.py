@@ -74,12 +74,12 @@ class Potential(nn.Module, ABC):
         raise IntractableDensityError(f"{type(self).__name__} has forces, but no second derivatives.")
 
     @abstractmethod
-    def _energy(self, positions: Tensor) -> Tensor:
-        """Energies (batch,); may be non-finite."""
-
-    @abstractmethod
     def _energy_and_forces(self, positions: Tensor) -> tuple[Tensor, Tensor]:
         """Energies (batch,) and forces (batch, n_atoms, 3); may be non-finite."""
+
+    def _energy(self, positions: Tensor) -> Tensor:
+        """Energies (batch,); may be non-finite. For potentials whose energy alone is cheaper."""
+        return self._energy_and_forces(positions)[0]
 
     def _count(self, positions: Tensor) -> None:
         if positions.dim() != 3 or tuple(positions.shape[1:]) != (self.n_atoms, 3):

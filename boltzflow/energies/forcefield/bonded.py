@@ -94,8 +94,8 @@ class PeriodicTorsions(Term):
         self.register_buffer("offset", torch.tensor(offset, dtype=torch.float64))
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        i, j, k, l = self.gather(x)
-        f, g, h = i - j, j - k, l - k
+        first, second, third, fourth = self.gather(x)
+        f, g, h = first - second, second - third, fourth - third
         a, b = cross(f, g), cross(h, g)
         a_inverse, b_inverse, g_square = 1 / dot(a, a), 1 / dot(b, b), dot(g, g)
         g_norm, norm_inverse = g_square.sqrt(), (a_inverse * b_inverse).sqrt()
@@ -110,10 +110,12 @@ class PeriodicTorsions(Term):
             energy = energy + self.cosine[n - 1] * cos_n + self.sine[n - 1] * sin_n
             slope = slope + n * (self.sine[n - 1] * cos_n - self.cosine[n - 1] * sin_n)
 
-        on_i = (slope * g_norm * a_inverse) * a
-        on_l = (-slope * g_norm * b_inverse) * b
+        on_first = (slope * g_norm * a_inverse) * a
+        on_fourth = (-slope * g_norm * b_inverse) * b
         along = (slope / g_norm) * (dot(f, g) * a_inverse * a - dot(h, g) * b_inverse * b)
-        return energy.sum(0) + self.offset, self.gather.collect(on_i, -along - on_i, along - on_l, on_l)
+        return energy.sum(0) + self.offset, self.gather.collect(
+            on_first, -along - on_first, along - on_fourth, on_fourth
+        )
 
 
 def harmonic_bonds(force: openmm.HarmonicBondForce, n_atoms: int) -> list[Term]:

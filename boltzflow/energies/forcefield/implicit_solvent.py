@@ -12,7 +12,7 @@ from torch import Tensor
 
 from boltzflow.energies.forcefield.born_expressions import read_custom_gb
 from boltzflow.energies.forcefield.nonbonded import COULOMB_CONSTANT
-from boltzflow.energies.forcefield.term import Term, column, pair_displacements, unsupported
+from boltzflow.energies.forcefield.term import Term, column, pair_displacements, pair_forces, stored, unsupported
 
 PROBE_RADIUS = 0.14
 """Radius of the solvent probe of the surface-area term, nm."""
@@ -56,12 +56,14 @@ class GeneralizedBorn(Term):
     Bashford and Case (2004) and the neck of Mongan et al. (2007).
     """
 
-    radius: Tensor
-    offset_radius: Tensor
-    scaled_radius: Tensor
     charge: Tensor
     identity: Tensor
+    own_radius: Tensor
+    own_inverse: Tensor
+    scaled_radius: Tensor
     tanh: Tensor
+    tanh_scale: Tensor
+    surface: Tensor
     neck_position: Tensor
     neck_height: Tensor
     neck_cutoff: Tensor
@@ -69,59 +71,64 @@ class GeneralizedBorn(Term):
     def __init__(self, model: BornModel) -> None:
         super().__init__()
         n = len(model.charge)
-        charge, offset_radius = column(model.charge), column(model.offset_radius)
-        # A descreening radius of −10 nm on the diagonal puts an atom outside its own range.
-        scaled_radius = column(model.scaled_radius).T.repeat(n, 1).fill_diagonal_(-10.0)
-        self.register_buffer("radius", offset_radius + model.offset)
-        self.register_buffer("offset_radius", offset_radius)
-        self.register_buffer("scaled_radius", scaled_radius[..., None])
+        charge, own = column(model.charge), column(model.offset_radius)
+        radius = own + model.offset
         self.register_buffer("charge", (model.coulomb * charge * charge.T)[..., None])
         self.register_buffer("identity", torch.eye(n, dtype=torch.float64)[..., None])
+        self.register_buffer("own_radius", own)
+        self.register_buffer("own_inverse", 1 / own)
+        # A descreening radius of −10 nm on the diagonal puts an atom outside its own range.
+        scaled_radius = column(model.scaled_radius).T.repeat(n, 1).fill_diagonal_(-10.0)
+        self.register_buffer("scaled_radius", scaled_radius[..., None])
         self.has_tanh, self.has_neck = model.tanh is not None, model.neck is not None
         if model.tanh is not None:
-            self.register_buffer("tanh", torch.tensor(model.tanh, dtype=torch.float64).T[..., None])
+            # Powers of the offset radius turn polynomials in ψ = I · offset radius into polynomials in I.
+            powers = own[:, 0] ** torch.arange(1, 4, dtype=torch.float64)[:, None]
+            self.register_buffer("tanh", (powers * torch.tensor(model.tanh, dtype=torch.float64).T)[..., None])
+            self.register_buffer("tanh_scale", 1 / radius)
         if model.neck is not None:
             scale, cutoff, position, height = model.neck
-            radius = (offset_radius + model.offset)[:, 0]
             self.register_buffer("neck_position", position[..., None])
             self.register_buffer("neck_height", (scale * height).fill_diagonal_(0.0)[..., None])
-            self.register_buffer("neck_cutoff", (radius[:, None] + radius + cutoff)[..., None])
+            self.register_buffer("neck_cutoff", (radius + radius.T + cutoff)[..., None])
+        self.has_surface = model.surface_tension != 0
+        self.register_buffer("surface", model.surface_tension * (radius + PROBE_RADIUS) ** 2 * radius**6)
         self.solute = 1 / model.solute_dielectric
         self.solvent = 1 / model.solvent_dielectric
         self.kappa = model.kappa
-        self.surface_tension = model.surface_tension
         self.engulfed = model.engulfed
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         d, r_squared = pair_displacements(x)
         descreening, descreening_slope = self._descreening(r_squared)
-        born, born_slope = self._born_radii(descreening.sum(1))
-        energy, weight, per_born = self._polarization(r_squared, born)
-        if self.surface_tension:
-            surface = self.surface_tension * (self.radius + PROBE_RADIUS) ** 2 * (self.radius / born) ** 6
+        curvature, curvature_slope = self._curvature(descreening.sum(1))
+        energy, weight, per_logarithm = self._polarization(r_squared, curvature)
+        if self.has_surface:
+            surface = self.surface * curvature**6
             energy = energy + surface.sum(0)
-            per_born = per_born - 6 * surface / born
-        chain = (per_born * born_slope)[:, None] * descreening_slope
+            per_logarithm = per_logarithm + 6 * surface
+        chain = stored(per_logarithm * curvature_slope / curvature)[:, None] * descreening_slope
         weight = weight + chain + chain.transpose(0, 1)
-        return energy, -(weight * d).sum(2)
+        return energy, pair_forces(-weight, d)
 
     def _descreening(self, r_squared: Tensor) -> tuple[Tensor, Tensor]:
         """What atom j takes from the integral of atom i, and (1/r) times its derivative by r: (N, N, batch)."""
         inverse = torch.rsqrt(r_squared + self.identity)
         r = (r_squared + self.identity) * inverse
-        own, other = self.offset_radius[:, None], self.scaled_radius
+        own, other = self.own_radius[:, None], self.scaled_radius
         distance = r - other
         # The floors change nothing where j reaches i, and keep logarithms real where it does not.
-        upper = 1 / torch.maximum(r + other, own)
-        lower = 1 / torch.maximum(distance.abs(), own)
+        far, near = torch.maximum(r + other, own), torch.maximum(distance.abs(), own)
+        inverse_area = 1 / (far * near)
+        upper, lower = near * inverse_area, far * inverse_area  # 1/U and 1/L by one division
         squares = 0.25 * (upper - lower) * (upper + lower)
         reduced = other * other * inverse
-        logarithm = 0.5 * torch.log(upper / lower) * inverse
+        logarithm = 0.5 * torch.log(near * upper) * inverse
         value = 0.5 * (lower - upper + (r - reduced) * squares + logarithm)
         slope = 0.5 * ((1 + reduced * inverse) * squares - logarithm * inverse)
         inside = -distance > own  # atom i lies inside atom j
         if self.engulfed:
-            value = value + torch.where(inside, 1 / own - lower, 0.0)
+            value = value + torch.where(inside, self.own_inverse[:, None] - lower, 0.0)
         else:
             slope = slope + torch.where(inside, lower * lower, 0.0)
         reached = r + other >= own
@@ -129,7 +136,7 @@ class GeneralizedBorn(Term):
         if self.has_neck:
             neck, neck_slope = self._neck(r)
             value, slope = value + neck, slope + neck_slope * inverse
-        return value, slope
+        return stored(value), stored(slope)
 
     def _neck(self, r: Tensor) -> tuple[Tensor, Tensor]:
         shift = r - self.neck_position
@@ -139,27 +146,25 @@ class GeneralizedBorn(Term):
         value = torch.where(r <= self.neck_cutoff, self.neck_height * denominator, 0.0)
         return value, -value * denominator * shift * (200 + 1.8e6 * fourth)
 
-    def _born_radii(self, integral: Tensor) -> tuple[Tensor, Tensor]:
-        """Born radii and their derivatives by the integral I: (N, batch)."""
+    def _curvature(self, integral: Tensor) -> tuple[Tensor, Tensor]:
+        """Inverse Born radii c = 1/B and their derivatives by the integral I: (N, batch)."""
         if not self.has_tanh:
-            born = 1 / (1 / self.offset_radius - integral)
-            return born, born * born
+            return stored(self.own_inverse - integral), -torch.ones_like(integral)
         alpha, beta, gamma = self.tanh
-        psi = integral * self.offset_radius
-        tanh = torch.tanh(psi * (alpha - psi * (beta - gamma * psi)))
-        born = 1 / (1 / self.offset_radius - tanh / self.radius)
-        inner = alpha - psi * (2 * beta - 3 * gamma * psi)
-        return born, born * born * (1 - tanh * tanh) * inner * self.offset_radius / self.radius
+        tanh = stored(torch.tanh(integral * (alpha - integral * (beta - gamma * integral))))
+        inner = alpha - integral * (2 * beta - 3 * gamma * integral)
+        return stored(self.own_inverse - tanh * self.tanh_scale), (tanh * tanh - 1) * inner * self.tanh_scale
 
-    def _polarization(self, r_squared: Tensor, born: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Energy (batch,), weights of the displacements (N, N, batch), derivatives by the Born radii (N, batch).
+    def _polarization(self, r_squared: Tensor, curvature: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Energy (batch,), weights of the displacements (N, N, batch), c · d(energy)/dc (N, batch).
 
         The diagonal, where r = 0 and f = B, is the self-energy.
         """
-        product = born[:, None] * born
-        ratio = 0.25 * r_squared / product
+        product = curvature[:, None] * curvature
+        ratio = 0.25 * r_squared * product
         overlap = torch.exp(-ratio)
-        inverse = torch.rsqrt(r_squared + product * overlap)  # 1/f
+        term = overlap / product
+        inverse = torch.rsqrt(r_squared + term)  # 1/f
         charge = self.charge * inverse
         if self.kappa:
             screening = self.solvent * torch.exp(-self.kappa / inverse)
@@ -170,8 +175,7 @@ class GeneralizedBorn(Term):
             slope = -inverse * pair
         per_square = 0.5 * slope * inverse  # d(pair)/d(f²)
         weight = 2 * per_square * (1 - 0.25 * overlap)
-        per_born = (per_square * overlap * (1 + ratio) * born).sum(1)
-        return 0.5 * pair.sum((0, 1)), weight, per_born
+        return 0.5 * pair.sum((0, 1)), weight, -(per_square * term * (1 + ratio)).sum(1)
 
 
 def custom_gb(force: openmm.CustomGBForce, n_atoms: int) -> list[Term]:

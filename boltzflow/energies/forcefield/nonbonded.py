@@ -7,7 +7,7 @@ import openmm.unit as u
 import torch
 from torch import Tensor
 
-from boltzflow.energies.forcefield.term import Term, pair_displacements, unsupported
+from boltzflow.energies.forcefield.term import Term, pair_displacements, pair_forces, unsupported
 
 COULOMB_CONSTANT = 138.93545764438198
 """1/(4π ε₀) in kJ nm/(mol e²), the value that OpenMM's kernels use."""
@@ -45,7 +45,7 @@ class Nonbonded(Term):
         # Each pair stands in the matrices twice.
         energy = 0.5 * (repulsion - attraction + coulomb).sum((0, 1))
         weight = (12 * repulsion - 6 * attraction + coulomb) * inverse_squared
-        return energy, (weight * d).sum(2)
+        return energy, pair_forces(weight, d)
 
 
 def nonbonded(force: openmm.NonbondedForce, n_atoms: int) -> list[Term]:

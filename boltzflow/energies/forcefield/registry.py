@@ -14,7 +14,7 @@ from boltzflow.energies.forcefield.term import Term, unsupported
 from boltzflow.errors import UnsupportedForceError
 
 
-def _no_terms(force: openmm.Force, n_atoms: int) -> list[Term]:
+def _no_terms(_force: openmm.Force, _n_atoms: int) -> list[Term]:
     """A force without energy."""
     return []
 

@@ -54,8 +54,12 @@ class Gather(nn.Module):
     def collect(self, *parts: Tensor) -> Tensor:
         """`width` tensors (3, M, batch) → their sums on atoms (3, N, batch)."""
         padded = torch.cat([*parts, torch.zeros_like(parts[0][:, :1])], 1)
-        n, degree = self.table.shape
-        return padded.index_select(1, self.table.flatten()).view(3, n, degree, -1).sum(2)
+        # Unrolled: as a reduction the compiler would vectorise over rows, not over the batch.
+        first, *others = self.table.unbind(1)
+        total = padded.index_select(1, first)
+        for rows in others:
+            total = total + padded.index_select(1, rows)
+        return total
 
 
 def column(values: Sequence[float]) -> Tensor:
@@ -75,10 +79,23 @@ def cross(a: Tensor, b: Tensor) -> Tensor:
     )
 
 
-def pair_displacements(x: Tensor) -> tuple[Tensor, Tensor]:
-    """x: (3, N, batch) → x_i − x_j (3, N, N, batch) and its square (N, N, batch)."""
-    d = x[:, :, None] - x[:, None]
-    return d, dot(d, d)
+def stored(x: Tensor) -> Tensor:
+    """`x` itself; tells the compiler to keep it in memory, not to compute it anew wherever it is read."""
+    return x.as_strided(x.shape, x.stride())
+
+
+def pair_displacements(x: Tensor) -> tuple[list[Tensor], Tensor]:
+    """x: (3, N, batch) → the three components of x_i − x_j and its square, each (N, N, batch)."""
+    d = [component[:, None] - component for component in x.unbind(0)]
+    return d, d[0] * d[0] + d[1] * d[1] + d[2] * d[2]
+
+
+def pair_forces(weight: Tensor, d: list[Tensor]) -> Tensor:
+    """Σⱼ weight_ij (x_i − x_j): (N, N, batch) → (3, N, batch).
+
+    Three sums instead of one over a stacked tensor fuse into one loop that reads the weights once.
+    """
+    return torch.stack([(weight * component).sum(1) for component in d])
 
 
 def unsupported(force: openmm.Force, reason: str) -> UnsupportedForceError:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import openmm
@@ -42,7 +42,7 @@ class TorchPotential(Potential):
     (tensor([5.]), tensor([100., 0., 0.]))
     """
 
-    def __init__(self, system: openmm.System, *, chunk_size: int | None = None, compile: bool = True) -> None:  # noqa: A002
+    def __init__(self, system: openmm.System, *, chunk_size: int | None = None, compile: bool = True) -> None:
         super().__init__(system.getNumParticles())
         if chunk_size is not None and chunk_size < 1:
             raise OptionError(f"Expected a chunk size of at least 1; got {chunk_size}.")
@@ -55,37 +55,35 @@ class TorchPotential(Potential):
     def differentiable_energy(self, positions: Tensor) -> Tensor:
         """Energies through plain autograd, to any order. positions: (batch, n_atoms, 3) nm → (batch,) kJ/mol."""
         self._count(positions)
-        return finite_or_inf(self._kernel(positions).energy_and_forces(_batch_last(positions))[0])
-
-    def _energy(self, positions: Tensor) -> Tensor:
-        kernel = self._kernel(positions)
-        chunks = [kernel.fast_energy(_batch_last(part)) for part in positions.split(self.chunk_size)]
-        return torch.cat(chunks)
+        energy, _ = self._kernel(positions).energy_and_forces(_batch_last(positions))
+        return finite_or_inf(energy)
 
     def _energy_and_forces(self, positions: Tensor) -> tuple[Tensor, Tensor]:
+        if positions.shape[0] == 0:
+            return positions.new_zeros(0), torch.zeros_like(positions)
         kernel = self._kernel(positions)
-        chunks = [kernel.fast_energy_and_forces(_batch_last(part)) for part in positions.split(self.chunk_size)]
+        chunks = [kernel(_batch_last(part)) for part in torch.split(positions, self.chunk_size)]
         return torch.cat([e for e, _ in chunks]), torch.cat([f.permute(2, 1, 0) for _, f in chunks])
 
     def _kernel(self, positions: Tensor) -> _Kernel:
         key = positions.dtype, positions.device
         if key not in self._kernels:
             terms = [copy.deepcopy(term).to(dtype=positions.dtype, device=positions.device) for term in self._terms]
-            self._kernels[key] = _Kernel(terms, self._compile)
+            self._kernels[key] = _Kernel(terms, self.chunk_size, self._compile)
         return self._kernels[key]
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**super().__getstate__(), "_kernels": {}}  # compiled code is neither copied nor sent
+        return {**self.__dict__, "_kernels": {}}  # compiled code is neither copied nor sent
 
 
 class _Kernel:
     """The terms of a force field for one dtype and device, eager and compiled."""
 
-    def __init__(self, terms: Sequence[Term], compile: bool) -> None:  # noqa: A002
+    def __init__(self, terms: Sequence[Term], chunk_size: int, compile: bool) -> None:
         self.terms = nn.ModuleList(terms)
-        wrap: Callable[..., Any] = (lambda fn: compiled(fn, fullgraph=True)) if compile else (lambda fn: fn)
-        self.fast_energy: Callable[[Tensor], Tensor] = wrap(lambda x: self.energy_and_forces(x)[0])
-        self.fast_energy_and_forces: Callable[[Tensor], tuple[Tensor, Tensor]] = wrap(self.energy_and_forces)
+        self._chunk_size = chunk_size
+        self._fast = compiled(lambda x: self.energy_and_forces(x), fullgraph=True) if compile else None
+        self._is_warm = False
 
     def energy_and_forces(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """x: (3, N, batch) → energies (batch,), forces (3, N, batch)."""
@@ -94,6 +92,17 @@ class _Kernel:
             term_energy, term_forces = term(x)
             energy, forces = energy + term_energy, forces + term_forces
         return energy, forces
+
+    def __call__(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """`energy_and_forces`, compiled once for every size of the batch."""
+        if self._fast is None or x.shape[-1] == 1:  # a single frame would need code of its own
+            return self.energy_and_forces(x)
+        if not self._is_warm:
+            # The compiler decides on threads by the first batch it sees, so that must be a full one.
+            self._is_warm = True
+            self(x.repeat(1, 1, -(-self._chunk_size // x.shape[-1])))
+        torch._dynamo.mark_dynamic(x, 2)
+        return self._fast(x)
 
 
 def _batch_last(positions: Tensor) -> Tensor:
