@@ -8,15 +8,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
-import click
 import typer
-from click.core import ParameterSource
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 import boltzflow
 from boltzflow import runs
 from boltzflow.analysis import Summary, analyze
+from boltzflow.analysis.report import GENERATOR
 from boltzflow.config import RunConfig
 from boltzflow.errors import BoltzflowError, OptionError, RunDirectoryError
 from boltzflow.generator import BoltzmannGenerator
@@ -30,7 +29,7 @@ INTERRUPTED = 130  # the shell's exit code for Ctrl-C
 class _Commands(typer.core.TyperGroup):
     """Commands whose errors are one sentence, without traceback."""
 
-    def invoke(self, ctx: click.Context) -> Any:
+    def invoke(self, ctx: Any) -> Any:
         try:
             return super().invoke(ctx)
         except BoltzflowError as error:
@@ -65,8 +64,8 @@ def _root(
 ) -> None:
     """Independent equilibrium samples of molecules, each with its exact weight.
 
-    A normalizing flow learns a molecule's Boltzmann distribution from its force field alone; no simulation is
-    needed. Begin with:
+    A normalizing flow learns a molecule's Boltzmann distribution from its
+    force field alone; no simulation is needed. Begin with:
 
         boltzflow systems
         boltzflow train alanine_dipeptide --out runs/first
@@ -106,14 +105,15 @@ def train(
 ) -> None:
     """Train a generator, draw reweighted samples, and analyze them.
 
-    The run directory then holds config.yaml, metrics.csv, checkpoints/, generator.safetensors, samples.dcd with
-    topology.pdb and weights.npz, plots (PNG), and summary.json.
+    The run directory then holds config.yaml, metrics.csv, checkpoints/,
+    generator.safetensors, samples.dcd with topology.pdb and weights.npz,
+    plots (PNG), and summary.json.
 
     Examples:
 
         boltzflow train alanine_dipeptide --out runs/aldp
         boltzflow train alanine_dipeptide --out runs/aldp --resume
-        boltzflow train my.pdb --forcefield amber14-all.xml --forcefield implicit/obc2.xml --temperature 310
+        boltzflow train my.pdb --temperature 310 --forcefield amber14-all.xml
     """
     pdb = runs.is_pdb(system)
     directory = out or Path("runs") / Path(system).stem
@@ -133,7 +133,7 @@ def train(
     }
     config = RunConfig.of(**asked)
     if resume:
-        given = {name for name in asked if ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE}
+        given = {name for name in asked if _on_command_line(ctx, name)}
         config = _resumed(config, directory, given)
     try:
         with _progress("sampling", config.samples) as drawn:
@@ -159,8 +159,9 @@ def sample(
 ) -> None:
     """Draw samples from a trained generator and analyze them.
 
-    Writes samples.dcd with topology.pdb (both for mdtraj, MDAnalysis, VMD, PyMOL), weights.npz (energies and
-    log-weights), plots and summary.json. Averages need the weights: w = exp(log_weights), normalised.
+    Writes samples.dcd with topology.pdb (for mdtraj, MDAnalysis, VMD, PyMOL),
+    weights.npz (energies and log-weights), plots and summary.json.
+    Averages need the weights: exp(log_weights), normalised.
 
     Examples:
 
@@ -171,7 +172,7 @@ def sample(
     generator = BoltzmannGenerator.load(runs.find_generator(source))
     with _progress("sampling", n) as drawn:
         summary = runs.sample_run(generator, n, out, seed, drawn=drawn)
-    generator.save(out / runs.GENERATOR)
+    generator.save(out / GENERATOR)
     _tell(summary, out)
 
 
@@ -181,8 +182,9 @@ def analyze_directory(
 ) -> None:
     """Analyze samples again: plots and summary.json.
 
-    Effective sample size, log Z, free energies along the backbone torsions, the population of the rare basin at
-    0 < φ < 2.2 rad with its error, and whether bonds, angles and chirality are sound.
+    Effective sample size, log Z, free energies along the backbone torsions,
+    the population of the rare basin at 0 < φ < 2.2 rad with its error, and
+    whether bonds, angles and chirality are sound.
 
     Example:
 
@@ -195,18 +197,24 @@ def analyze_directory(
 def systems() -> None:
     """List the systems of the library.
 
-    More of them are found in the folders of $BOLTZFLOW_SYSTEMS: NAME/system.yaml and NAME/topology.pdb.
+    More of them are found in the folders of $BOLTZFLOW_SYSTEMS, each with
+    NAME/system.yaml and NAME/topology.pdb.
     """
     for name, folder in available_systems().items():
-        trained = " (trained generator)" if (folder / runs.GENERATOR).is_file() else ""
+        trained = " (trained generator)" if (folder / GENERATOR).is_file() else ""
         typer.echo(f"{name:24} {SystemDescription.read(folder / 'system.yaml').description}{trained}")
 
 
 def main() -> None:
     """The entry point of the `boltzflow` command."""
     keep_freed_memory()
-    warnings.formatwarning = lambda message, *_, **__: f"Warning: {message}\n"  # type: ignore[assignment]
+    warnings.formatwarning = lambda message, *_, **__: f"Warning: {message}\n"
     app()
+
+
+def _on_command_line(ctx: typer.Context, name: str) -> bool:
+    source = ctx.get_parameter_source(name)
+    return source is not None and source.name == "COMMANDLINE"
 
 
 def _sizes(text: str) -> tuple[int, ...]:

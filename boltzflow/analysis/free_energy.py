@@ -103,7 +103,7 @@ def free_energy_surface(
     """The free-energy surface of two torsions. x, y: (n,) in rad; log_weights: (n,); temperature in K."""
     weights = importance.normalized_weights(torch.from_numpy(log_weights)).numpy()
     index = _bin_index(x, bins) * bins + _bin_index(y, bins)
-    share = np.bincount(index, weights, minlength=bins**2).reshape(bins, bins)
+    share: Array = np.bincount(index, weights, minlength=bins**2).astype(np.float64).reshape(bins, bins)
     return FreeEnergySurface(np.linspace(-np.pi, np.pi, bins + 1), _free_energy(share), temperature)
 
 
@@ -140,9 +140,10 @@ def _bin_index(angle: Array, bins: int) -> NDArray[np.int64]:
 
 
 def _centers(bins: int) -> Array:
-    return (np.arange(bins) + 0.5) * (2 * np.pi / bins) - np.pi
+    return (np.arange(bins, dtype=np.float64) + 0.5) * (2 * np.pi / bins) - np.pi
 
 
 def _free_energy(share: Array) -> Array:
-    values = -np.log(share, out=np.full(share.shape, -np.inf), where=share > 0)
-    return values - values.min()
+    values: Array = -np.log(share, out=np.full(share.shape, -np.inf), where=share > 0)
+    values -= values.min()
+    return values

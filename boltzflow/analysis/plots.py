@@ -5,10 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
+from typing import Any, Literal
 
 import matplotlib
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import MultipleLocator
@@ -21,7 +24,7 @@ from boltzflow.units import thermal_energy
 BLUE, ORANGE, GREY = "#0072B2", "#D55E00", "#8C8C8C"  # Okabe & Ito's palette
 HIGHEST = 10.0  # kT: higher free energies are drawn in one colour
 
-_STYLE = {
+_STYLE: dict[Any, Any] = {
     "font.size": 11,
     "axes.titlesize": 12,
     "axes.spines.top": False,
@@ -56,15 +59,15 @@ def ramachandran(surfaces: Sequence[FreeEnergySurface], residues: Sequence[str],
             edges = np.degrees(surface.edges)
             mesh = panel.pcolormesh(edges, edges, values, cmap="viridis", vmin=0, vmax=HIGHEST, rasterized=True)
             panel.spines[["top", "right"]].set_visible(True)
-            _degrees(panel.xaxis)
-            _degrees(panel.yaxis)
+            _degrees(panel, "x")
+            _degrees(panel, "y")
             panel.set(xlabel="φ (°)", title=residue if len(surfaces) > 1 else "", aspect="equal")
         for row in range(rows):
             panels[row * columns].set_ylabel("ψ (°)")
         bar = figure.colorbar(mesh, ax=list(panels), extend="max", shrink=0.9, pad=0.03)
         bar.set_label("free energy (kT)")
         kt = thermal_energy(surfaces[0].temperature)
-        second = bar.ax.secondary_yaxis(-0.35, functions=(lambda x: x * kt, lambda x: x / kt))
+        second = bar.ax.secondary_yaxis(-0.35, functions=(partial(np.multiply, kt), partial(np.multiply, 1 / kt)))
         second.set_ylabel("free energy (kJ/mol)")
 
 
@@ -91,7 +94,7 @@ def profiles(
             panel.plot(x, values, color=BLUE, linewidth=1.6)
             symbol = "φ" if torsion.kind == "phi" else "ψ"
             panel.set_xlabel(f"{symbol} of {torsion.residue} (°)")
-            _degrees(panel.xaxis)
+            _degrees(panel, "x")
             panel.set_ylim(bottom=-0.5)
         for panel in panels[:, 0]:
             panel.set_ylabel("free energy (kJ/mol)")
@@ -125,18 +128,20 @@ def energies(ensemble: Ensemble, title: str, path: Path) -> None:
     """The potential energies of the samples as drawn, and reweighted to the Boltzmann distribution."""
     used = np.isfinite(ensemble.energies)
     values, shares = ensemble.energies[used], ensemble.weights[used]
-    edges = np.linspace(*np.percentile(values, [0.02, 99.5]), 90)
+    low, high = np.percentile(values, [0.02, 99.5])
+    edges = np.linspace(low, high, 90).tolist()
     with _figure(path, (5.6, 3.8), title) as figure:
         panel = figure.subplots()
         panel.hist(values, edges, density=True, color=GREY, alpha=0.45, label="as drawn")
         panel.hist(
             values, edges, weights=shares, density=True, histtype="step", color=BLUE, linewidth=1.8, label="reweighted"
         )
-        panel.set(xlabel="potential energy (kJ/mol)", ylabel="probability density (mol/kJ)", xlim=edges[[0, -1]])
+        panel.set(xlabel="potential energy (kJ/mol)", ylabel="probability density (mol/kJ)", xlim=(low, high))
         panel.legend()
 
 
-def _degrees(axis: matplotlib.axis.Axis) -> None:
+def _degrees(panel: Axes, name: Literal["x", "y"]) -> None:
+    axis = panel.xaxis if name == "x" else panel.yaxis
     axis.set_major_locator(MultipleLocator(90))
     axis.set_minor_locator(MultipleLocator(30))
-    axis.axes.set(**{f"{axis.axis_name}lim": (-180, 180)})
+    panel.set(**{f"{name}lim": (-180, 180)})
