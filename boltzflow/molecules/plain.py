@@ -8,7 +8,8 @@ from typing import Any
 import openmm
 from openmm import app
 
-from boltzflow.errors import FileFormatError
+from boltzflow.energies.openmm_bridge import load_system_xml
+from boltzflow.errors import FileFormatError, UnsupportedForceError
 
 
 def topology_to_plain(topology: app.Topology) -> dict[str, Any]:
@@ -39,12 +40,13 @@ def system_from_xml(xml: str) -> openmm.System:
     """An `openmm.System` from its XML.
 
     Raises:
-        FileFormatError: if it is damaged, or names PythonForce, which would run code from the file.
+        FileFormatError: if it is damaged.
+        UnsupportedForceError: if it names a PythonForce, which would run code from the file.
     """
-    if "PythonForce" in xml:
-        raise FileFormatError("Refused a System that holds a PythonForce: loading it would run code from the file.")
     try:
-        system = openmm.XmlSerializer.deserialize(xml)
+        system = load_system_xml(xml)
+    except UnsupportedForceError:
+        raise
     except (openmm.OpenMMException, ValueError) as error:
         raise FileFormatError(f"Expected the XML of an openmm.System; reading it failed: {error}.") from None
     if not isinstance(system, openmm.System):

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from openmm import app
 
 from boltzflow.coordinates import InternalCoordinates
-from boltzflow.energies import BoltzmannTarget, Potential, TorchPotential
+from boltzflow.energies import BoltzmannTarget, OpenMMPotential, Potential, TorchPotential
 from boltzflow.errors import NonFiniteError, OptionError, ShapeError, TopologyError, UnsupportedForceError
 from boltzflow.molecules.parameters import angle_terms, bond_terms
 from boltzflow.molecules.parametrize import Constraints, create_system, read_pdb
@@ -153,8 +153,6 @@ class MolecularSystem:
             OptionError: if there is no such backend.
         """
         if backend == "openmm":
-            from boltzflow.energies import OpenMMPotential
-
             return OpenMMPotential(self._system, **options)
         if backend == "torch":
             return TorchPotential(self._system, **options)
@@ -164,8 +162,6 @@ class MolecularSystem:
             return TorchPotential(self._system)
         except UnsupportedForceError as error:
             warnings.warn(f"Energies come from OpenMM, frame by frame, which is slower: {error}", stacklevel=2)
-            from boltzflow.energies import OpenMMPotential
-
             return OpenMMPotential(self._system, **options)
 
     def coordinates(self, lengths: Literal["bounded", "unbounded"] = "bounded") -> InternalCoordinates:
@@ -221,7 +217,8 @@ class MolecularSystem:
         """Rebuild from `specification`.
 
         Raises:
-            FileFormatError: if the System's XML is damaged, or would run code.
+            FileFormatError: if the System's XML is damaged.
+            UnsupportedForceError: if it holds a PythonForce, which would run code.
         """
         return cls(
             topology_from_plain(specification["topology"]),

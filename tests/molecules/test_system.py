@@ -15,6 +15,7 @@ from boltzflow.errors import (
     SystemNotFoundError,
     TemplateError,
     TopologyError,
+    UnsupportedForceError,
 )
 from boltzflow.molecules import MolecularSystem, available_systems
 from boltzflow.molecules.parameters import angle_terms, bond_terms
@@ -122,7 +123,7 @@ def test_specification_rebuilds_the_system(dipeptide):
 def test_xml_that_would_run_code_is_refused(dipeptide):
     specification = dipeptide.specification
     specification["system"] = specification["system"].replace('type="HarmonicBondForce"', 'type="PythonForce"')
-    with pytest.raises(FileFormatError, match="PythonForce"):
+    with pytest.raises(UnsupportedForceError, match="PythonForce"):
         MolecularSystem.from_specification(specification)
     with pytest.raises(FileFormatError, match="reading it failed"):
         MolecularSystem.from_specification({**specification, "system": "<System>"})

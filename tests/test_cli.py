@@ -1,0 +1,198 @@
+"""The command line, end to end with a tiny flow, and what it says when something is wrong."""
+
+import json
+import shutil
+
+import pytest
+import yaml
+from typer.testing import CliRunner
+
+import boltzflow as bf
+from boltzflow.cli import app
+from boltzflow.molecules import available_systems
+
+TINY = ["--layers", "1", "--hidden", "8", "--bins", "4", "--batch-size", "16", "--samples", "64", "--steps", "3"]
+
+RUN_FILES = {
+    "checkpoints",
+    "config.yaml",
+    "energies.png",
+    "generator.safetensors",
+    "metrics.csv",
+    "profiles.png",
+    "ramachandran.png",
+    "samples.dcd",
+    "summary.json",
+    "topology.pdb",
+    "weights.npz",
+    "weights.png",
+}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def eager():
+    """Compiling takes longer than these runs."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("boltzflow.core.compilation.compiler_works", lambda *_: False)
+        patch.setattr("boltzflow.generator.BoltzmannGenerator.compile", lambda _: None)
+        yield
+
+
+def call(*arguments):
+    result = CliRunner().invoke(app, [str(a) for a in arguments])
+    if result.exception is not None and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    return result
+
+
+def fails(*arguments):
+    """The one sentence that a command fails with."""
+    result = call(*arguments)
+    assert result.exit_code == 1, result.output
+    assert "Traceback" not in result.output
+    lines = result.stderr.strip().splitlines()
+    assert len(lines) == 1, lines
+    assert lines[0].startswith("Error: ")
+    return lines[0]
+
+
+@pytest.fixture(scope="module")
+def run_directory(tmp_path_factory, eager):
+    directory = tmp_path_factory.mktemp("runs") / "tiny"
+    result = call("train", "alanine_dipeptide", *TINY, "--seed", 5, "--out", directory)
+    assert result.exit_code == 0, result.output
+    return directory
+
+
+def test_train_fills_the_run_directory(run_directory):
+    assert {path.name for path in run_directory.iterdir()} == RUN_FILES
+    config = yaml.safe_load((run_directory / "config.yaml").read_text())
+    assert (config["version"], config["system"], config["seed"], config["hidden"]) == (1, "alanine_dipeptide", 5, [8])
+    summary = json.loads((run_directory / "summary.json").read_text())
+    assert summary["frames"] == 64
+    assert summary["run"]["training_energy_evaluations"] == 48
+    assert summary["geometry"] is not None
+    assert len(bf.Ensemble.load(run_directory)) == 64
+
+
+def test_sample_from_a_run_and_from_a_file(run_directory, tmp_path):
+    first = call("sample", run_directory, "-n", 32, "--seed", 1, "--out", tmp_path / "one")
+    second = call("sample", run_directory / "generator.safetensors", "-n", 32, "--seed", 1, "--out", tmp_path / "two")
+    assert first.exit_code == second.exit_code == 0
+    one, two = (bf.Ensemble.load(tmp_path / name) for name in ("one", "two"))
+    assert (one.log_weights == two.log_weights).all()
+    assert "ESS" in first.stdout
+
+
+def test_analyze_again_gives_the_same_numbers(run_directory):
+    before = json.loads((run_directory / "summary.json").read_text())
+    assert call("analyze", run_directory).exit_code == 0
+    after = json.loads((run_directory / "summary.json").read_text())
+    assert after["run"] == before["run"]
+    assert after["populations"] == before["populations"]
+    assert after["geometry"]["worst"] == before["geometry"]["worst"]
+
+
+def test_resume_of_a_finished_run_draws_the_same_samples(run_directory):
+    before = bf.Ensemble.load(run_directory).log_weights
+    assert call("train", "alanine_dipeptide", "--resume", "--out", run_directory).exit_code == 0
+    assert (bf.Ensemble.load(run_directory).log_weights == before).all()
+
+
+def test_interrupt_keeps_the_run_and_says_how_to_go_on(tmp_path, monkeypatch):
+    def interrupted(*arguments, **options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("boltzflow.runs.train", interrupted)
+    result = call("train", "alanine_dipeptide", *TINY, "--out", tmp_path / "run")
+    assert result.exit_code == 130
+    assert f"boltzflow train alanine_dipeptide --out {tmp_path / 'run'} --resume" in result.stderr
+    assert (tmp_path / "run" / "config.yaml").exists()
+
+
+def test_a_pdb_file_of_ones_own(tmp_path):
+    pdb = available_systems()["alanine_dipeptide"] / "topology.pdb"
+    options = ["--forcefield", "amber96.xml", "--temperature", "350", "--out", tmp_path / "run"]
+    assert call("train", pdb, *TINY, *options).exit_code == 0
+    assert json.loads((tmp_path / "run" / "summary.json").read_text())["temperature"] == 350.0
+
+
+def test_systems_are_listed():
+    result = call("systems")
+    assert result.exit_code == 0
+    assert "alanine_dipeptide" in result.stdout
+    assert "ff96" in result.stdout
+
+
+@pytest.mark.parametrize("command", [[], ["train"], ["sample"], ["analyze"], ["systems"]])
+def test_help_teaches(command):
+    result = call(*command, "--help")
+    assert result.exit_code == 0
+    assert "alanine_dipeptide" in result.stdout or "boltzflow" in result.stdout or "BOLTZFLOW" in result.stdout
+
+
+def test_version():
+    assert call("--version").stdout.strip() == bf.__version__
+
+
+# -- errors ----------------------------------------------------------------------------------------
+
+
+def test_unknown_system(tmp_path):
+    message = fails("train", "nonsense", "--out", tmp_path / "run")
+    assert "'nonsense'" in message
+    assert "alanine_dipeptide" in message
+    assert not (tmp_path / "run").exists()
+
+
+def test_residue_without_template(tmp_path):
+    text = (available_systems()["alanine_dipeptide"] / "topology.pdb").read_text().replace("ALA", "XYZ")
+    (tmp_path / "strange.pdb").write_text(text)
+    assert "residue XYZ 2" in fails("train", tmp_path / "strange.pdb", "--out", tmp_path / "run")
+
+
+def test_negative_temperature(tmp_path):
+    message = fails("train", "alanine_dipeptide", "--temperature", "-300", "--out", tmp_path / "run")
+    assert "temperature" in message
+    assert "-300" in message
+
+
+@pytest.mark.parametrize(
+    ("options", "part"),
+    [
+        (["--steps", "0"], "steps"),
+        (["--hidden", "a,b"], "--hidden"),
+        (["--method", "magic"], "magic"),
+        (["--forcefield", "amber96.xml"], "of the library has its own"),
+    ],
+)
+def test_impossible_options(tmp_path, options, part):
+    assert part in fails("train", "alanine_dipeptide", *options, "--out", tmp_path / "run")
+
+
+def test_directory_that_holds_a_run(run_directory):
+    assert "already holds a run" in fails("train", "alanine_dipeptide", "--out", run_directory)
+    assert "already holds a run" in fails("sample", run_directory, "--out", run_directory)
+
+
+def test_resume_of_nothing_and_with_other_settings(run_directory, tmp_path):
+    assert "holds no run" in fails("train", "alanine_dipeptide", "--resume", "--out", tmp_path)
+    message = fails("train", "alanine_dipeptide", "--resume", "--steps", 99, "--out", run_directory)
+    assert "steps 3; got 99" in message
+
+
+def test_truncated_checkpoint(run_directory, tmp_path):
+    shutil.copytree(run_directory, tmp_path / "run")
+    checkpoint = tmp_path / "run" / "checkpoints" / "last.safetensors"
+    checkpoint.write_bytes(checkpoint.read_bytes()[:1000])
+    assert "last.safetensors" in fails("train", "alanine_dipeptide", "--resume", "--out", tmp_path / "run")
+
+
+def test_damaged_configuration(run_directory, tmp_path):
+    (tmp_path / "config.yaml").write_text("version: 1\nsystem: alanine_dipeptide\nstepps: 3\n")
+    assert "Unknown key 'stepps'" in fails("train", "alanine_dipeptide", "--resume", "--out", tmp_path)
+
+
+def test_sources_that_are_none(tmp_path):
+    assert "neither" in fails("sample", "nonsense", "--out", tmp_path / "s")
+    assert "samples.dcd is missing" in fails("analyze", tmp_path)
