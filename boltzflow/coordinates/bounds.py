@@ -61,7 +61,7 @@ def physical_coordinates(
             raise TopologyError(f"Expected bent angles; the force field makes {name} {math.degrees(center):.1f}°.")
         reach = SIGMAS * math.sqrt(hot / stiffness)
         low, high = min(center, value) - reach, max(center, value) + reach
-        if rings.issuperset([frozenset((i, j)), frozenset((j, k))]):
+        if not rings.isdisjoint([frozenset((i, j)), frozenset((j, k))]):
             center = value
         coordinate = Coordinate("interval", max(low, _ANGLE_MARGIN), min(high, math.pi - _ANGLE_MARGIN), name)
         yield coordinate, center, math.sqrt(kt / stiffness)

@@ -148,8 +148,8 @@ class InternalCoordinates(Bijection):
         """Internal coordinates of one molecule, with bounds and start values from its force field.
 
         Bounds of lengths and angles are 6 thermal widths √(kT/k) at 1200 K to either side of the force
-        field's equilibrium and of the reference value. Angles in rings start at the reference value, which
-        closes the ring, all others and the lengths at the equilibrium.
+        field's equilibrium and of the reference value. Angles with a bond of a ring start at the reference
+        value, which closes the ring; all others, and the lengths, at the equilibrium.
 
         Args:
             bonds: pairs of atom indices.
@@ -252,7 +252,7 @@ class InternalCoordinates(Bijection):
             ShapeError: if x has another shape.
         """
         self.data_domain.check(x, "InternalCoordinates.inverse")
-        points = self._from_atoms(x.permute(2, 1, 0))
+        points = self._from_atoms(x.permute(2, 1, 0).contiguous())
         bonds = points[:, 1:] - self._parents(points)
         inward, away = self._signs.to(x)
         # Parent → atom, grandparent → parent, and from the latter bond to the reference.

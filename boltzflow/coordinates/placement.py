@@ -20,9 +20,8 @@ class Placement(nn.Module):
 
         sin θ (cos ρ v + sin ρ u × v) − cos θ u
 
-    has its own frame by products alone: no cross product is normalised, no quotient can overflow, and
-    rounding errors do not grow. (To the root's children, the root looks as if it were placed from atom 1,
-    with v = +y.)
+    has its own frame by products alone: there are no quotients that could overflow, at whatever angles. (To
+    the root's children, the root looks as if it were placed from atom 1, with v = +y.)
 
     The backward pass is that of rigid bodies: the force on an atom's subtree along its bond, and the
     torque on it about the axes of its angle and its rotation. It needs one product with a constant matrix,
@@ -86,7 +85,9 @@ class _Place(torch.autograd.Function):
             across = turn_cosine[part] * v + turn_sine[part] * cross(u, v, dim=0)
             outward = sine[part] * across - cosine[part] * u
             x = x + lengths[1:][part] * outward
-            frames = torch.cat([x, outward, -sine[part] * u - cosine[part] * across])
+            # One Newton step to length 1: in float32 a chain of 30 levels would else be off by 1e-4 nm at its ends.
+            u, v = (a * (1.5 - 0.5 * (a * a).sum(0)) for a in (outward, -sine[part] * u - cosine[part] * across))
+            frames = torch.cat([x, u, v])
             if level == 0:
                 frames = torch.cat([first, frames], 1)
             placed.append(x)

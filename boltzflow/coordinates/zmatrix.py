@@ -20,9 +20,9 @@ LARGEST_ANGLE = math.radians(170.0)
 """A wider angle in the reference structure counts as linear."""
 
 _THIRD = 2 * math.pi / 3
-_TETRAHEDRAL = 4 * math.pi / 9  # 80°: the widest intervals that keep the cyclic order of three siblings
-_PLANAR = math.pi / 2
-_INVERTING = 3 * math.pi / 4
+_HALF = math.pi / 2
+_HALF_OF_THIRD = 5 * math.pi / 12  # 75°: the most that keeps three siblings in order when the second is free by 90°
+_HALF_INVERTING = 3 * math.pi / 4
 _OPPOSITE = math.radians(150.0)  # a sibling turned further than this from its carrier lies opposite to it
 _SMALL_RING = 6  # up to this size the intervals of a ring's torsions are centred on the flat ring
 
@@ -100,11 +100,11 @@ def build_zmatrix(
     farthest from that middle; torsions about ring bonds are intervals of half-width π/2 around the flat
     ring (up to 6 atoms: both puckers lie inside), in larger rings around the reference.
 
-    Siblings of a carrier have intervals. At a centre of four neighbours the second is 120° ± 80° from the
-    carrier, on the side that the reference structure says, and the third 180° ± 80° from the bisector of
-    the two: the widest intervals in which their order around the bond, that is chirality and the labels of
-    hydrogens, cannot change. At a flat centre of three neighbours the sibling is 180° ± 90° from its
-    carrier, at nitrogen, which inverts, ± 135°.
+    Siblings of a carrier have intervals. At a centre of four neighbours the second is 120° ± 90° from the
+    carrier, on the side that the reference structure says, and the third 180° ± 75° from the bisector of
+    the two: so wide, and yet their order around the bond, that is chirality and the labels of hydrogens,
+    cannot change. At a centre of three neighbours the sibling is 180° ± 90° from its carrier, at nitrogen,
+    which inverts, ± 135°, at heavier elements (sulfoxides, phosphines) on its own side, 90° ± 90°.
 
     Args:
         bonds: pairs of atom indices.
@@ -193,9 +193,10 @@ class _Graph:
         if rest:
             apart = torch.cdist(positions[part], positions[rest])
             i, j = divmod(int(apart.argmin()), len(rest))
+            one, other = self.names[part[i]], self.names[rest[j]]
             raise TopologyError(
-                f"Expected one molecule; no bonds lead from {self.names[part[i]]} to {self.names[rest[j]]}, the "
-                f"closest atoms of two parts, {float(apart.min()):.3f} nm apart. Add the missing bond, or take one molecule."
+                f"Expected one molecule; no bonds lead from {one} to {other}, the closest atoms of two parts, "
+                f"{float(apart.min()):.3f} nm apart. Add the missing bond, or take one molecule."
             )
 
     # -- tree --------------------------------------------------------------------------------------
@@ -268,19 +269,19 @@ class _Graph:
             return Coordinate("circle", -math.pi, math.pi, name)
         pucker = float(dihedral(*positions[ring])) if len(ring) == 4 else 0.0
         middle = math.remainder(value - pucker, 2 * math.pi)
-        return Coordinate("interval", middle - math.pi / 2, middle + math.pi / 2, name)
+        return Coordinate("interval", middle - _HALF, middle + _HALF, name)
 
     def _sibling(self, centre: int, third: bool, value: float) -> tuple[float, float]:
         """Middle and half-width of the interval of a sibling at this centre."""
         count = len(self.neighbours[centre])
         period_two = self.numbers[centre] <= 10
         if count == 4 and third:
-            return math.pi, _TETRAHEDRAL
+            return math.pi, _HALF_OF_THIRD
         if count == 3 and period_two:
-            return math.pi, _INVERTING if self.numbers[centre] == 7 else _PLANAR
+            return math.pi, _HALF_INVERTING if self.numbers[centre] == 7 else _HALF
         if count <= 4 and abs(value) < _OPPOSITE:
-            return math.copysign(_THIRD, value), _TETRAHEDRAL
-        return value, math.pi / 2
+            return math.copysign(_THIRD if count == 4 else _HALF, value), _HALF
+        return value, _HALF
 
     def _ring(self, a: int, b: int) -> list[int]:
         """Four consecutive ring atoms about the bond a–b, only [a, b] in a large ring, none outside rings."""
