@@ -49,7 +49,7 @@ class OpenMMPotential(Potential):
     >>> bond = openmm.HarmonicBondForce()
     >>> _ = bond.addBond(0, 1, 0.1, 1000.0), system.addForce(bond)
     >>> with OpenMMPotential(system, platform="Reference") as potential:
-    ...     potential.energy(torch.tensor([[[0.0, 0.0, 0.0], [0.2, 0.0, 0.0]]]))
+    ...     potential.energy(torch.tensor([[[0.0, 0.0, 0.0], [0.2, 0.0, 0.0]]])).round(decimals=3)
     tensor([5.])
     """
 

@@ -45,7 +45,7 @@ class BoltzmannTarget(nn.Module):
         """U/kT. energy: (batch,) kJ/mol; context: temperatures in K, (batch,) or (batch, 1); returns (batch,)."""
         if context is None:
             return energy / (GAS_CONSTANT * self.temperature)
-        if context.numel() != energy.numel() or context.dim() > 2:
+        if tuple(context.shape) not in ((len(energy),), (len(energy), 1)):
             raise ShapeError(
                 f"BoltzmannTarget: expected one temperature a sample, ({energy.shape[0]},) or "
                 f"({energy.shape[0]}, 1); got {tuple(context.shape)}."

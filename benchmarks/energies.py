@@ -1,0 +1,145 @@
+"""Energies and forces of alanine dipeptide: native torch against the best that OpenMM does on the same cores.
+
+    python benchmarks/energies.py [--batch 1024] [--repeats 15] [--threads 2]
+
+Prints one JSON line a result. All contenders take turns within each repeat, so that whatever else the
+machine does hits them alike; medians over the repeats are reported. This script (never the library) sets
+glibc's allocator to keep freed memory, and torch's number of threads.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform as machine
+import statistics
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+
+import numpy as np
+import openmm
+import openmm.unit as u
+import torch
+from openmm import app
+
+from boltzflow.energies import OpenMMPotential, TorchPotential
+from boltzflow.process import keep_freed_memory
+
+PDB = Path(__file__).parents[1] / "systems" / "alanine_dipeptide" / "topology.pdb"
+FORCE_FIELDS = {"implicit": ["amber96.xml", "implicit/obc1.xml"], "vacuum": ["amber96.xml"]}
+
+
+def thermal_frames(system: openmm.System, positions: object, n: int) -> np.ndarray:
+    """`n` frames of dynamics at 300 K, nm."""
+    integrator = openmm.LangevinMiddleIntegrator(300.0, 5.0, 0.001)
+    integrator.setRandomNumberSeed(1)
+    context = openmm.Context(system, integrator, openmm.Platform.getPlatformByName("Reference"))
+    context.setPositions(positions)
+    context.setVelocitiesToTemperature(300.0, 1)
+    frames = []
+    for _ in range(n):
+        integrator.step(5)
+        frames.append(context.getState(getPositions=True).getPositions(asNumpy=True).value_in_unit(u.nanometer))
+    return np.array(frames)
+
+
+def openmm_loop(system: openmm.System, platform: str, properties: dict[str, str]) -> Callable[[np.ndarray], object]:
+    """The plain loop over a persistent Context."""
+    context = openmm.Context(
+        system, openmm.VerletIntegrator(0.001), openmm.Platform.getPlatformByName(platform), properties
+    )
+
+    def evaluate(frames: np.ndarray) -> float:
+        total = 0.0
+        for frame in frames:
+            context.setPositions(frame)
+            state = context.getState(getEnergy=True, getForces=True)
+            total += state.getPotentialEnergy()._value + state.getForces(asNumpy=True)._value[0, 0]
+        return total
+
+    return evaluate
+
+
+def seconds(task: Callable[[], object]) -> float:
+    start = time.perf_counter()
+    task()
+    return time.perf_counter() - start
+
+
+def benchmark(name: str, batch: int, repeats: int, threads: int) -> None:
+    """Prints the results of one force field."""
+    pdb = app.PDBFile(str(PDB))
+    system = app.ForceField(*FORCE_FIELDS[name]).createSystem(pdb.topology, constraints=None)
+    vacuum = app.ForceField(*FORCE_FIELDS["vacuum"]).createSystem(pdb.topology, constraints=None)
+    frames = thermal_frames(vacuum, pdb.positions, batch)
+    tasks: dict[str, Callable[[], object]] = {}
+
+    potential = TorchPotential(system)
+    for dtype in (torch.float32, torch.float64):
+        x = torch.tensor(frames, dtype=dtype)
+        tasks[f"native {str(dtype).removeprefix('torch.')}"] = lambda x=x: potential.energy_and_forces(x)
+    loops = {"OpenMM Reference, 1 process": ("Reference", {})}
+    loops |= {f"OpenMM CPU, 1 process, threads {t}": ("CPU", {"Threads": str(t)}) for t in range(1, threads + 1)}
+    for label, (platform, properties) in loops.items():
+        loop = openmm_loop(system, platform, properties)
+        tasks[label] = lambda loop=loop: loop(frames)
+    with ExitStack() as stack:
+        doubles = torch.tensor(frames, dtype=torch.float64)
+        for platform in ("Reference", "CPU"):
+            for workers in range(1, threads + 1):
+                bridge = stack.enter_context(OpenMMPotential(system, platform=platform, workers=workers))
+                tasks[f"OpenMM {platform}, workers {workers}"] = lambda b=bridge: b.energy_and_forces(doubles)
+        for task in tasks.values():  # compile, start processes
+            task()
+        times: dict[str, list[float]] = {label: [] for label in tasks}
+        for _ in range(repeats):
+            for label, task in tasks.items():
+                # The native task is short: the best of many calls would flatter it, so their mean counts.
+                calls = 20 if label.startswith("native") else 1
+                times[label].append(sum(seconds(task) for _ in range(calls)) / calls)
+    medians = {label: 1e6 * statistics.median(values) / batch for label, values in times.items()}
+    for label, value in medians.items():
+        spread = [round(1e6 * q / batch, 3) for q in (min(times[label]), max(times[label]))]
+        report(system=name, what=label, microseconds_per_frame=round(value, 3), range=spread, batch=batch)
+    best = min((label for label in medians if label.startswith("OpenMM")), key=medians.__getitem__)
+    reference = min(value for label, value in medians.items() if label.startswith("OpenMM Reference, 1"))
+    for label in (label for label in medians if label.startswith("native")):
+        report(
+            system=name,
+            what=f"ratio of {label}",
+            best_openmm=best,
+            to_best_openmm=round(medians[best] / medians[label], 1),
+            to_reference_platform=round(reference / medians[label], 1),
+        )
+
+
+def report(**values: object) -> None:
+    print(json.dumps(values), flush=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--batch", type=int, default=1024, help="frames a batch")
+    parser.add_argument("--repeats", type=int, default=15, help="repeats, each with all contenders")
+    parser.add_argument("--threads", type=int, default=2, help="cores to use, for every contender")
+    options = parser.parse_args()
+    kept = keep_freed_memory()
+    torch.set_num_threads(options.threads)
+    report(
+        what="settings",
+        keep_freed_memory=kept,
+        threads=options.threads,
+        repeats=options.repeats,
+        torch=torch.__version__,
+        openmm=openmm.__version__,
+        machine=machine.machine(),
+        vector_instructions=torch.backends.cpu.get_cpu_capability(),
+    )
+    for name in FORCE_FIELDS:
+        benchmark(name, options.batch, options.repeats, options.threads)
+
+
+if __name__ == "__main__":
+    main()
