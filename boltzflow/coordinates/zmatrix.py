@@ -103,8 +103,9 @@ def build_zmatrix(
     Siblings of a carrier have intervals. At a centre of four neighbours the second is 120° ± 90° from the
     carrier, on the side that the reference structure says, and the third 180° ± 75° from the bisector of
     the two: so wide, and yet their order around the bond, that is chirality and the labels of hydrogens,
-    cannot change. At a centre of three neighbours the sibling is 180° ± 90° from its carrier, at nitrogen,
-    which inverts, ± 135°, at heavier elements (sulfoxides, phosphines) on its own side, 90° ± 90°.
+    cannot change (at the two ends of a ring's opened bond, the ring holds them). At a centre of three
+    neighbours the sibling is 180° ± 90° from its carrier, at nitrogen, which inverts, ± 135°, at heavier
+    elements (sulfoxides, phosphines) on its own side, 90° ± 90°.
 
     Args:
         bonds: pairs of atom indices.

@@ -57,3 +57,10 @@ def test_rows_have_the_gradient_of_indexing() -> None:
     torch.testing.assert_close(Rows(index, 5)(x), x[:, index])
     assert torch.autograd.gradcheck(Rows(index, 5), x)
     assert torch.autograd.gradgradcheck(Rows(index, 5), x)
+
+
+def test_gradients_stay_finite_where_points_meet(dtype: torch.dtype) -> None:
+    o = torch.zeros(3, dtype=dtype, requires_grad=True)
+    distance(torch.zeros(3, dtype=dtype), o).backward()
+    assert o.grad is not None
+    assert o.grad.tolist() == [0.0, 0.0, 0.0]
