@@ -252,25 +252,28 @@ def _progress(what: str, total: int) -> Iterator[runs.Progress]:
     try:
         yield drawn
     finally:
-        bar.stop()
+        if bar.live.is_started:  # else stopping would print an empty line
+            bar.stop()
 
 
 def _tell(summary: Summary, directory: Path) -> None:
     """The main results in a few lines."""
-    lines = [
-        f"samples           {summary.frames:,} ({summary.failed_frames:,} failed) at {summary.temperature:g} K",
-        f"ESS               {summary.ess:.2%} ({summary.ess_clipped:.2%} with the top 1e-4 of weights clipped), "
-        f"Pareto k {summary.pareto_k:.2f}",
-        f"log Z             {summary.log_z.value:.4f} ± {summary.log_z.error:.4f}",
-    ]
+    rows = {
+        "samples": f"{summary.frames:,} ({summary.failed_frames:,} failed) at {summary.temperature:g} K",
+        "ESS": f"{summary.ess:.2%} ({summary.ess_clipped:.2%} with the top 1e-4 of weights clipped)",
+        "Pareto k": f"{summary.pareto_k:.2f} (averages are not to be trusted above 0.7)",
+        "log Z": f"{summary.log_z.value:.4f} ± {summary.log_z.error:.4f}",
+    }
     for region, found in summary.populations.items():
-        lines.append(f"{region:17} {found.value:.5f} ± {found.error:.5f} ({found.frames:,} samples)")
+        rows[region] = f"{found.value:.5f} ± {found.error:.5f} ({found.frames:,} samples)"
     if summary.geometry is not None:
         check = summary.geometry
-        lines.append(
-            f"bonds, angles     {check.share_outside:.2%} of the weight beyond {check.sigmas:g} σ; "
+        rows["bonds and angles"] = (
+            f"{check.share_outside:.2%} of the weight beyond {check.sigmas:g} σ; "
             f"most spread: {check.worst}, {check.worst_rms:.2f} σ"
         )
     if summary.wrong_handed_frames:
-        lines.append(f"wrong-handed      {summary.wrong_handed_frames:,} samples")
-    typer.echo("\n".join([*lines, f"written to        {directory}"]))
+        rows["wrong-handed"] = f"{summary.wrong_handed_frames:,} samples"
+    rows["written to"] = str(directory)
+    for label, text in rows.items():
+        typer.echo(f"{label:24} {text}")

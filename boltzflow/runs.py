@@ -94,6 +94,7 @@ def train_run(config: RunConfig, directory: Path, resume: bool, drawn: Progress 
     generator.save(directory / GENERATOR)
     facts = {
         "method": config.method,
+        "seed": config.seed,
         "steps": history.last.step,
         "skipped_steps": history.last.skipped_steps,
         "training_energy_evaluations": history.last.energy_evaluations,
@@ -120,7 +121,7 @@ def sample_run(
         **(facts or {}),
         "sampling_energy_evaluations": n,
         "sampling_seconds": round(time.monotonic() - started, 1),
-        "seed": seed,
+        "sampling_seed": seed,
         "threads": torch.get_num_threads(),
         "machine": platform.machine(),
     }

@@ -87,7 +87,13 @@ def profiles(
             values, errors = curve.kj_per_mol
             values = np.where(np.isfinite(values), values, np.nan)
             if torsion.kind == "phi":
-                panel.axvspan(*np.degrees(region), color=GREY, alpha=0.15, linewidth=0, label="0 < φ < 2.2 rad")
+                panel.axvspan(
+                    *np.degrees(region),
+                    color=GREY,
+                    alpha=0.15,
+                    linewidth=0,
+                    label=f"{region[0]:g} < φ < {region[1]:g} rad",
+                )
             panel.fill_between(
                 x, values - 2 * errors, values + 2 * errors, color=BLUE, alpha=0.3, linewidth=0, label="± 2 SE"
             )

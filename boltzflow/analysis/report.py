@@ -104,6 +104,7 @@ def analyze(
     used = ensemble[ensemble.weights > 0]
     trajectory = used.to_mdtraj()
     torsions = backbone_torsions(trajectory)
+    low, high = POSITIVE_PHI
     summary = Summary(
         temperature=ensemble.temperature,
         frames=len(ensemble),
@@ -113,7 +114,7 @@ def analyze(
         pareto_k=ensemble.pareto_k,
         log_z=ensemble.log_z,
         populations={
-            f"{t.name} in {POSITIVE_PHI}": population(t.values, *POSITIVE_PHI, used.log_weights, used.temperature)
+            f"{low:g} < {t.name} < {high:g} rad": population(t.values, low, high, used.log_weights, used.temperature)
             for t in torsions
             if t.kind == "phi"
         },

@@ -31,7 +31,9 @@ def library_folders() -> tuple[Path, ...]:
     package, the checkout of an editable install.
     """
     package = Path(boltzflow.__file__).parent
-    asked = [Path(folder) for folder in os.environ.get("BOLTZFLOW_SYSTEMS", "").split(os.pathsep) if folder]
+    asked = [
+        Path(folder).expanduser() for folder in os.environ.get("BOLTZFLOW_SYSTEMS", "").split(os.pathsep) if folder
+    ]
     user = platformdirs.user_data_path("boltzflow", appauthor=False) / "systems"
     return (*asked, user, package / "systems", package.parent / "systems")
 
