@@ -16,7 +16,7 @@ from boltzflow.energies.forcefield.term import Term
 from boltzflow.energies.potential import Potential, finite_or_inf
 from boltzflow.errors import OptionError
 
-_PAIRS_IN_FLIGHT = 500_000
+_PAIRS_IN_FLIGHT = 250_000
 """Atom pairs × frames evaluated at a time: what fits the caches of a CPU, and bounds memory."""
 
 
