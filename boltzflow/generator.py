@@ -12,6 +12,7 @@ from torch import Tensor
 import boltzflow
 from boltzflow.coordinates import InternalCoordinates
 from boltzflow.core import Flow, recipes
+from boltzflow.core.compilation import compile_module
 from boltzflow.energies import BoltzmannTarget, Potential, PulledBackTarget, pullback
 from boltzflow.ensemble import Ensemble
 from boltzflow.errors import OptionError
@@ -121,7 +122,7 @@ class BoltzmannGenerator:
     def compile(self) -> None:
         """Compile the layers of the flow and the coordinates, in place; code is built when a batch first comes."""
         self.flow.compile_layers()
-        self.coordinates.compile(dynamic=False)
+        compile_module(self.coordinates, dynamic=False)
 
     @torch.no_grad()
     def sample(
@@ -202,9 +203,7 @@ class BoltzmannGenerator:
         write_tensors(Path(path), self.flow.state_dict(), KIND, VERSION, header)
 
     @classmethod
-    def load(
-        cls, path: str | Path, *, backend: Literal["auto", "torch", "openmm"] = "auto"
-    ) -> BoltzmannGenerator:
+    def load(cls, path: str | Path, *, backend: Literal["auto", "torch", "openmm"] = "auto") -> BoltzmannGenerator:
         """A generator from its file.
 
         Raises:

@@ -86,7 +86,9 @@ def check_bijection(
         magnified = tolerance * torch.linalg.inv(jacobian).abs().amax((1, 2)).clamp(min=1.0)
         _assert_close(start.difference(again, x), torch.zeros_like(x), magnified[:, None], f"{name}: round trip")
         _assert_close(log_back, -log_ratio, magnified, f"{name}: log_ratio of the way back")
-        _assert_close(log_ratio, torch.linalg.slogdet(jacobian)[1], 10 * tolerance, f"{name}: log_ratio against autograd")
+        _assert_close(
+            log_ratio, torch.linalg.slogdet(jacobian)[1], 10 * tolerance, f"{name}: log_ratio against autograd"
+        )
         _check_seams(run, start, end, x, context, tolerance, name)
     if any(True for _ in layer.parameters()):
         _check_gradients(layer, x, context)
@@ -96,7 +98,12 @@ def check_bijection(
 
 
 def check_density(
-    log_prob: Callable[[Tensor], Tensor], domain: Domain, *, points: int = 2001, reach: float = 12.0, tolerance: float = 1e-3
+    log_prob: Callable[[Tensor], Tensor],
+    domain: Domain,
+    *,
+    points: int = 2001,
+    reach: float = 12.0,
+    tolerance: float = 1e-3,
 ) -> None:
     """A density integrates to 1, by the midpoint rule on a grid.
 
@@ -114,13 +121,16 @@ def check_density(
         axes.append(low + step * (torch.arange(points, dtype=torch.float64) + 0.5))
         cell *= step
     grid = torch.cartesian_prod(*axes).view(-1, len(domain))
-    total = sum(log_prob(part).exp().sum().item() for part in grid.split(100_000)) * cell
+    masses = [log_prob(part).exp().sum() for part in torch.split(grid, 100_000)]
+    total = torch.stack(masses).sum().item() * cell
     assert math.isclose(total, 1.0, abs_tol=tolerance), f"the density integrates to {total:.6f}, expected 1"
 
 
 def _jacobian(run: Callable[..., tuple[Tensor, Tensor]], x: Tensor, context: Tensor | None) -> Tensor:
     """∂out/∂in (n, D, D): samples do not mix, so the sum over the batch is differentiated at once."""
-    rows = torch.autograd.functional.jacobian(lambda t: run(t, context)[0].flatten(1).sum(0), x)
+    rows = torch.autograd.functional.jacobian(  # type: ignore[no-untyped-call]
+        lambda t: run(t, context)[0].flatten(1).sum(0), x
+    )
     return rows.flatten(2).transpose(0, 1)  # type: ignore[no-any-return]
 
 
@@ -146,10 +156,11 @@ def _check_seams(
 def _check_gradients(layer: nn.Module, x: Tensor, context: Tensor | None) -> None:
     y, log_ratio = layer(x, context)
     probe = torch.linspace(0.5, 1.5, y[0].numel(), dtype=y.dtype).view(y.shape[1:])
-    (y * probe).sum().add(log_ratio.sum()).backward()  # type: ignore[no-untyped-call]
+    (y * probe).sum().add(log_ratio.sum()).backward()
     for name, parameter in layer.named_parameters():
         gradient = parameter.grad
-        assert gradient is not None and gradient.isfinite().all(), f"no finite gradient reaches parameter {name}"
+        assert gradient is not None, f"no gradient reaches parameter {name}"
+        assert gradient.isfinite().all(), f"the gradient of parameter {name} is not finite"
         assert gradient.abs().max() > 0.0, f"the gradient of parameter {name} is zero"
 
 

@@ -1,6 +1,6 @@
 """The general flow library: domains, layers, nets, distributions, flows, objectives and recipes."""
 
-from boltzflow.core import distributions, layers, nets, objectives, recipes
+from boltzflow.core import distributions, layers, nets, objectives, recipes, sampling
 from boltzflow.core.domain import Coordinate, Domain
 from boltzflow.core.flow import Flow
 from boltzflow.core.layer import Bijection, Chain, Inverse, Layer, StochasticLayer
@@ -19,4 +19,5 @@ __all__ = [
     "nets",
     "objectives",
     "recipes",
+    "sampling",
 ]

@@ -30,7 +30,7 @@ class Constants(nn.Module):
 
     def _apply(self, fn: Callable[..., Any], recurse: bool = True) -> Constants:
         exact = dict(self._buffers)
-        super()._apply(fn, recurse)
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
         for name, value in exact.items():
             moved = self._buffers[name]
             if value is not None and moved is not None:

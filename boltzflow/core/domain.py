@@ -61,7 +61,9 @@ class Domain:
 
     def __post_init__(self) -> None:
         if math.prod(self.shape) != len(self.coordinates):
-            raise DomainError(f"Expected {math.prod(self.shape)} coordinates for shape {self.shape}; got {len(self.coordinates)}.")
+            raise DomainError(
+                f"Expected {math.prod(self.shape)} coordinates for shape {self.shape}; got {len(self.coordinates)}."
+            )
         if len(self.shape) != 1 and any(c.kind != "real" for c in self.coordinates):
             raise DomainError(f"Expected only real coordinates in an array of shape {self.shape}.")
 
@@ -114,7 +116,7 @@ class Domain:
         if len(self.shape) != 1:
             return f"Domain[real{self.shape}]"
         if len(self) > 8:
-            counts = {kind: len(self.indices(kind)) for kind in ("real", "interval", "circle")}  # type: ignore[arg-type]
+            counts = {kind: len(self.indices(kind)) for kind in ("real", "interval", "circle")}
             return f"Domain[{', '.join(f'{n} {kind}' for kind, n in counts.items() if n)}]"
         return f"Domain[{', '.join(map(str, self.coordinates))}]"
 

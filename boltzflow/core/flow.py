@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from boltzflow.core.compilation import compile_module
 from boltzflow.core.distributions import Distribution
 from boltzflow.core.domain import Domain
-from boltzflow.core.layer import Layer
+from boltzflow.core.layer import Chain, Layer
 from boltzflow.errors import DomainError, IntractableDensityError
 
 
@@ -31,7 +31,9 @@ class Flow(nn.Module):
 
     def __init__(self, base: Distribution, transform: Layer) -> None:
         if base.domain != transform.latent_domain:
-            raise DomainError(f"The base lives on {base.domain}, but the first layer expects {transform.latent_domain}.")
+            raise DomainError(
+                f"The base lives on {base.domain}, but the first layer expects {transform.latent_domain}."
+            )
         super().__init__()
         self.base = base
         self.transform = transform
@@ -84,5 +86,5 @@ class Flow(nn.Module):
 
         Layers of one shape share their compiled code. Where no compiler works, nothing changes.
         """
-        for layer in self.transform if hasattr(self.transform, "layers") else [self.transform]:  # type: ignore[attr-defined]
+        for layer in self.transform if isinstance(self.transform, Chain) else [self.transform]:
             compile_module(layer, fullgraph=True, dynamic=False)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -51,7 +52,7 @@ class Bijection(Layer):
 
 
 class StochasticLayer(Layer):
-    """A random map whose log_ratio is log[P(undo)/P(do)] of the step that it took (Wu et al. 2020, arXiv 2002.06707)."""
+    """A random map; log_ratio is log[P(undo)/P(do)] of the step it took (Wu et al. 2020, arXiv 2002.06707)."""
 
     @property
     def stochastic_layers(self) -> tuple[StochasticLayer, ...]:
@@ -68,7 +69,7 @@ class Chain(Layer):
     def __init__(self, layers: Sequence[Layer]) -> None:
         if not layers:
             raise DomainError("Expected at least one layer in a chain; got none.")
-        for i, (first, second) in enumerate(zip(layers, layers[1:], strict=False)):
+        for i, (first, second) in enumerate(pairwise(layers)):
             if first.data_domain != second.latent_domain:
                 raise DomainError(
                     f"Layer {i} ({type(first).__name__}) ends in {first.data_domain}, but layer {i + 1} "

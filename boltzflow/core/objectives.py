@@ -30,8 +30,8 @@ class Loss:
 
     Attributes:
         value: scalar, differentiable.
-        log_weights: (n,) detached log p − log q of the samples, uncapped; NaN is never in it, a sample that
-            the target cannot evaluate has −inf.
+        log_weights: (n,) detached log p − log q of the samples, uncapped; −inf for a sample that cannot be
+            evaluated, never NaN.
     """
 
     value: Tensor
@@ -105,7 +105,7 @@ def reverse_kl(
         ranked = torch.where(finite, terms, torch.inf).detach()
         keep = finite & (ranked <= ranked.kthvalue(max(1, round(n * (1.0 - drop_largest)))).values)
     value = torch.where(keep, terms, 0.0).sum() / keep.sum()
-    return Loss(value, torch.where(log_weights.isnan(), -torch.inf, log_weights))
+    return Loss(value, torch.where(log_weights.isfinite(), log_weights, -torch.inf))
 
 
 def forward_kl(flow: Flow, x: Tensor, *, weights: Tensor | None = None, context: Tensor | None = None) -> Loss:

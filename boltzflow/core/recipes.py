@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import torch
@@ -64,8 +64,12 @@ def spline_flow(
         for number in range(layers):
             if number % 2 == 0:
                 # Circles are dealt last, so that the halves have equal size whenever D is even.
-                deal = torch.cat([torch.tensor(others)[torch.randperm(len(others))].long(),
-                                  torch.tensor(circles)[torch.randperm(len(circles))].long()])
+                deal = torch.cat(
+                    [
+                        torch.tensor(others)[torch.randperm(len(others))].long(),
+                        torch.tensor(circles)[torch.randperm(len(circles))].long(),
+                    ]
+                )
                 mask = torch.zeros(len(domain), dtype=torch.bool)
                 mask[deal[::2]] = True
             else:
@@ -87,7 +91,7 @@ def spline_flow(
     return Flow(Independent(domain, location, width), Chain(couplings))
 
 
-def _trunk(net: str, hidden: tuple[int, ...]) -> partial[nn.Module]:
+def _trunk(net: str, hidden: tuple[int, ...]) -> Callable[[int], nn.Module]:
     if net == "mlp":
         return partial(MLP, hidden=hidden)
     if net == "residual" and len(set(hidden)) == 1:

@@ -25,7 +25,7 @@ class Record:
     """
 
     step: int
-    temperature_K: float  # noqa: N815 (the unit's own symbol)
+    temperature_K: float
     loss: float
     ess: float
     gradient_norm: float

@@ -47,7 +47,7 @@ class Annealing:
         cooled = (progress - self.hot_share) / self.cooling_share if self.cooling_share > 0.0 else math.inf
         if progress < self.hot_share:
             cooled = 0.0
-        return self.hot * (self.target / self.hot) ** min(max(cooled, 0.0), 1.0)
+        return float(self.hot * (self.target / self.hot) ** min(max(cooled, 0.0), 1.0))
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -118,6 +119,7 @@ class _Run:
         self.history = History(settings={"method": _settings(method), **asdict(options)})
         self.step = self.skipped = self.skipped_in_a_row = self.failed = self.evaluations = 0
         self.seconds_before = 0.0
+        self.random_before = self.random.get_state()
         if resume:
             self._restore()
         elif self.checkpoint is not None and self.checkpoint.exists():
@@ -139,30 +141,35 @@ class _Run:
         )
         with bar:
             task = bar.add_task("training", total=self.options.steps, completed=self.step, state="compiling …")
+            last_step, last_time = self.step, time.monotonic()
             try:
                 while self.step < self.options.steps:
                     record = self._take_step(started)
                     bar.update(task, completed=self.step)
                     if record is not None:
-                        rate = (self.step - self._first_step) / max(1e-9, time.monotonic() - self._first_time)
+                        now = time.monotonic()
+                        rate = (self.step - last_step) / (now - last_time)
                         state = (
                             f"{rate:.1f} steps/s  T {record.temperature_K:.0f} K  "
                             f"loss {record.loss:.2f}  ESS {record.ess:.1%}"
                         )
+                        last_step, last_time = self.step, now
                         bar.update(task, state=state)
+            except BaseException:
+                # Ctrl-C and errors leave a checkpoint too; the step that they cut off will be taken again.
+                self.random.set_state(self.random_before)
+                raise
             finally:
-                # Ctrl-C and errors too leave a checkpoint behind.
                 self._save()
         return self.history
 
     def _take_step(self, started: float) -> Record | None:
         options = self.options
-        if not hasattr(self, "_first_time"):
-            self._first_time, self._first_step = time.monotonic(), self.step
         moment = Moment(self.step, options.steps, options.batch_size, self.random)
         rate = self.schedule(self.step, options.steps)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
+        self.random_before = self.random.get_state()
         before = self.generator.potential.evaluations
         loss = self.method.loss(self.generator, moment)
         self.optimizer.zero_grad(set_to_none=True)
@@ -177,9 +184,9 @@ class _Run:
             record = Record(
                 step=self.step,
                 temperature_K=self.method.temperature(self.generator, moment),
-                loss=float(loss.value),
+                loss=loss.value.item(),
                 ess=effective_sample_size(loss.log_weights),
-                gradient_norm=float(norm),
+                gradient_norm=norm.item(),
                 learning_rate=rate,
                 skipped_steps=self.skipped,
                 failed_frames=self.failed,
@@ -202,7 +209,7 @@ class _Run:
         if self.skipped_in_a_row >= self.options.max_skipped:
             raise NonFiniteError(
                 f"Step {self.step}: {self.skipped_in_a_row} steps in a row had a loss or gradient that was not finite "
-                f"(loss {float(loss.value):g}, gradient norm {float(norm):g}). A smaller learning rate may help."
+                f"(loss {loss.value.item():g}, gradient norm {norm.item():g}). A smaller learning rate may help."
             )
 
     def _save(self) -> None:
@@ -224,7 +231,7 @@ class _Run:
         if self.checkpoint is None:
             raise OptionError("Expected a directory to resume from; got none.")
         state = load_checkpoint(self.checkpoint, self.generator.flow, self.optimizer, self.random)
-        if state["settings"] != self.history.settings:
+        if json.dumps(state["settings"]) != json.dumps(self.history.settings):  # JSON knows no tuples
             changed = sorted(k for k, v in self.history.settings.items() if state["settings"].get(k) != v)
             raise FileFormatError(
                 f"{self.checkpoint} belongs to a training with other settings ({', '.join(changed)}): "

@@ -1,10 +1,12 @@
 """The registry of parts, each with every check."""
 
+from itertools import pairwise
+
 import pytest
 import torch
-from tests.core.registry import BIJECTIONS, DENSITIES
 
 from boltzflow.testing import check_bijection, check_density
+from tests.core.registry import BIJECTIONS, DENSITIES
 
 DTYPES = [torch.float32, torch.float64]
 
@@ -47,7 +49,7 @@ def _marginal_masses(density: torch.nn.Module, i: int, edges: torch.Tensor) -> t
     """Probabilities of the cells in one coordinate; the coordinates are independent, so the others may stand still."""
     fine = 4000
     masses = []
-    for low, high in zip(edges, edges[1:], strict=False):
+    for low, high in pairwise(edges):
         t = low + (high - low) * (torch.arange(fine, dtype=torch.float64) + 0.5) / fine
         x = density.domain.middle(t).repeat(fine, 1)
         x[:, i] = t

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -92,18 +93,19 @@ class Independent(Distribution):
     ) -> tuple[Tensor, Tensor]:
         location, width = self.location, self.log_width.exp()
         low, high = self.domain.lows(location), self.domain.highs(location)
-        noise = {"dtype": location.dtype, "device": location.device, "generator": generator}
+        uniform = partial(torch.rand, device=location.device, generator=generator)
+        normal = partial(torch.randn, device=location.device, generator=generator)
         x = location.new_empty(n, len(self.domain))
         if len(i := self.normal):
-            x = x.index_copy(1, i, location[i] + width[i] * torch.randn(n, len(i), **noise))
+            x = x.index_copy(1, i, location[i] + width[i] * normal(n, len(i), dtype=x.dtype))
         if len(i := self.uniform):
-            x = x.index_copy(1, i, low[i] + (high - low)[i] * torch.rand(n, len(i), **noise))
+            x = x.index_copy(1, i, low[i] + (high - low)[i] * uniform(n, len(i), dtype=x.dtype))
         if len(i := self.truncated):
             # In double precision, for single would leave no more than a few levels in the tails.
-            uniform = torch.rand(n, len(i), **{**noise, "dtype": torch.float64})
+            share = uniform(n, len(i), dtype=torch.float64)
             at, sigma = location[i].double(), width[i].double()
-            first, last = _normal_cdf((low[i] - at) / sigma), _normal_cdf((high[i] - at) / sigma)
-            z = math.sqrt(2.0) * torch.erfinv(2.0 * (first + (last - first) * uniform) - 1.0)
+            first, last = torch.special.ndtr((low[i] - at) / sigma), torch.special.ndtr((high[i] - at) / sigma)
+            z = math.sqrt(2.0) * torch.erfinv(2.0 * (first + (last - first) * share) - 1.0)
             x = x.index_copy(1, i, (at + sigma * z).to(x.dtype).clamp(low[i], high[i]))
         if len(i := self.von_mises):
             radius = (high - low)[i] / (2.0 * math.pi)
@@ -122,7 +124,7 @@ class Independent(Distribution):
             terms = -0.5 * z.square() - self.log_width[i] - _LOG_SQRT_2PI
             if is_truncated:
                 first, last = ((edge - location)[i].double() / width[i].double() for edge in (low, high))
-                terms = terms - (_normal_cdf(last) - _normal_cdf(first)).log().to(x.dtype)
+                terms = terms - (torch.special.ndtr(last) - torch.special.ndtr(first)).log().to(x.dtype)
             log_prob = log_prob + terms.sum(1)
         i = self.von_mises
         radius = (high - low)[i] / (2.0 * math.pi)
@@ -133,10 +135,6 @@ class Independent(Distribution):
         log_prob = log_prob + (-2.0 * kappa * (angle / 2).sin().square() - peak).sum(1)
         log_prob = log_prob - (high - low)[self.uniform].log().sum()
         return torch.where(self.domain.contains(x), log_prob, -torch.inf)
-
-
-def _normal_cdf(z: Tensor) -> Tensor:
-    return torch.special.ndtr(z)
 
 
 def _von_mises_noise(n: int, kappa: Tensor, generator: torch.Generator | None) -> Tensor:

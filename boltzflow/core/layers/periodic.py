@@ -29,6 +29,9 @@ class CircularShift(Bijection):
     tensor([[0.2500]])
     """
 
+    shift: Tensor
+    spread: Tensor
+
     def __init__(self, domain: Domain, shift: Tensor, trainable: bool = False) -> None:
         super().__init__(domain, domain)
         circles = domain.indices("circle")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 from torch import Tensor, nn
 
@@ -34,7 +35,7 @@ class MLP(nn.Module):
         super().__init__()
         sizes = [in_features, *hidden]
         steps: list[nn.Module] = []
-        for before, after in zip(sizes, sizes[1:], strict=False):
+        for before, after in pairwise(sizes):
             steps += [nn.Linear(before, after), activation()]
         if out_features is not None:
             steps.append(nn.Linear(sizes[-1], out_features))
