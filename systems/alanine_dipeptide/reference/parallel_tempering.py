@@ -17,8 +17,8 @@ import openmm.unit as u
 import torch
 
 import boltzflow as bf
-from boltzflow.core.distributions import Independent
 from boltzflow.coordinates.geometry import dihedral
+from boltzflow.core.distributions import Independent
 from boltzflow.units import GAS_CONSTANT
 
 PHI, PSI = (4, 6, 8, 14), (6, 8, 14, 16)
