@@ -4,15 +4,18 @@
 
 Prints one JSON line a result. All contenders take turns within each repeat, so that whatever else the
 machine does hits them alike; medians over the repeats are reported. This script (never the library) sets
-glibc's allocator to keep freed memory, and torch's number of threads.
+glibc's allocator to keep freed memory, torch's number of threads, and OMP_WAIT_POLICY=PASSIVE: a thread that
+waits for another one by spinning may hold the very core that the other one needs.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import platform as machine
 import statistics
+import sys
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -130,6 +133,7 @@ def main() -> None:
     report(
         what="settings",
         keep_freed_memory=kept,
+        omp_wait_policy=os.environ.get("OMP_WAIT_POLICY"),
         threads=options.threads,
         repeats=options.repeats,
         torch=torch.__version__,
@@ -142,4 +146,6 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    if "OMP_WAIT_POLICY" not in os.environ:  # OpenMP reads it when torch is loaded, so the program starts anew
+        os.execve(sys.executable, [sys.executable, *sys.argv], {**os.environ, "OMP_WAIT_POLICY": "PASSIVE"})
     main()
