@@ -3,10 +3,20 @@
 from __future__ import annotations
 
 import ctypes
+import os
 import sys
 
 _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_THRESHOLD = -1, -2, -3  # names and values of glibc's malloc.h
 _KEPT = 2**30  # bytes
+
+
+def let_waiting_threads_sleep() -> None:
+    """Let OpenMP threads sleep at barriers instead of spinning; to be called before torch is loaded.
+
+    Where other programs want the same cores, spinning threads take the cores from those that they wait for,
+    and a step takes many times as long. A choice that the user has made in the environment stays.
+    """
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
 def keep_freed_memory() -> bool:

@@ -25,6 +25,7 @@ LAYERS = [
     "runs",
     "process",
     "cli",
+    "__main__",
 ]
 
 # core is a library of its own: of the package it may use the errors, of the outside world torch.

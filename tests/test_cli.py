@@ -1,7 +1,11 @@
 """The command line, end to end with a tiny flow, and what it says when something is wrong."""
 
 import json
+import os
 import shutil
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 import yaml
@@ -10,6 +14,8 @@ from typer.testing import CliRunner
 import boltzflow as bf
 from boltzflow.cli import app
 from boltzflow.molecules import available_systems
+
+ROOT = str(Path(__file__).parent.parent)
 
 TINY = ["--layers", "1", "--hidden", "8", "--bins", "4", "--batch-size", "16", "--samples", "64", "--steps", "3"]
 
@@ -34,7 +40,6 @@ def eager():
     """Compiling takes longer than these runs."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("boltzflow.core.compilation.compiler_works", lambda *_: False)
-        patch.setattr("boltzflow.generator.BoltzmannGenerator.compile", lambda _: None)
         yield
 
 
@@ -196,3 +201,22 @@ def test_damaged_configuration(run_directory, tmp_path):
 def test_sources_that_are_none(tmp_path):
     assert "neither" in fails("sample", "nonsense", "--out", tmp_path / "s")
     assert "samples.dcd is missing" in fails("analyze", tmp_path)
+
+
+def test_the_command_lets_waiting_threads_sleep_and_the_library_does_not(tmp_path):
+    """The setting is there before torch is loaded; importing the library changes nothing."""
+    code = (
+        "import os, sys, boltzflow.__main__ as m; assert 'torch' not in sys.modules; "
+        "import boltzflow.cli; assert 'OMP_WAIT_POLICY' not in os.environ; "
+        "sys.argv = ['boltzflow', 'systems']\n"
+        "try: m.main()\nfinally: print(os.environ['OMP_WAIT_POLICY'])"
+    )
+    environment = {k: v for k, v in os.environ.items() if k != "OMP_WAIT_POLICY"}
+    result = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        env={**environment, "PYTHONPATH": ROOT},
+    )
+    assert result.stdout.splitlines()[-1] == "PASSIVE", result.stderr
