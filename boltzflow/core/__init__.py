@@ -1,6 +1,6 @@
 """The general flow library: domains, layers, nets, distributions, flows, objectives and recipes."""
 
-from boltzflow.core import distributions, layers, nets, objectives, recipes, sampling
+from boltzflow.core import distributions, importance, layers, nets, objectives, recipes, sampling
 from boltzflow.core.domain import Coordinate, Domain
 from boltzflow.core.flow import Flow
 from boltzflow.core.layer import Bijection, Chain, Inverse, Layer, StochasticLayer
@@ -15,6 +15,7 @@ __all__ = [
     "Layer",
     "StochasticLayer",
     "distributions",
+    "importance",
     "layers",
     "nets",
     "objectives",
