@@ -35,6 +35,9 @@ class _Commands(typer.core.TyperGroup):
         except BoltzflowError as error:
             typer.echo(f"Error: {error}", err=True)
             raise typer.Exit(1) from None
+        except OSError as error:
+            typer.echo(f"Error: cannot read or write: {error}", err=True)
+            raise typer.Exit(1) from None
         except KeyboardInterrupt:
             typer.echo("Interrupted.", err=True)
             raise typer.Exit(INTERRUPTED) from None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
@@ -151,6 +150,8 @@ class Ensemble:
         0.75
         """
         values = np.asarray(f(self.to_mdtraj()) if callable(f) else f)
+        if values.ndim == 0:
+            raise ShapeError(f"Expected a value for each of the {len(self)} frames; got the single number {values}.")
         mean, error = importance.weighted_mean(torch.from_numpy(values), self._log_weights)
         if values.ndim == 1:
             return Estimate(mean.item(), error.item())
@@ -212,7 +213,12 @@ class Ensemble:
             raise FileFormatError(f"Cannot read the samples in {folder}: {error}.") from None
         if int(arrays.pop("version", 0)) != _FORMAT_VERSION:
             raise FileFormatError(f"Expected format {_FORMAT_VERSION} of {folder / WEIGHTS}; it is of another one.")
-        temperature = float(arrays.pop("temperature", math.nan))
+        wanted = {"temperature", "energies", "log_weights"}
+        if not wanted <= set(arrays) <= wanted | {"log_q"}:
+            raise FileFormatError(
+                f"Expected {', '.join(sorted(wanted))} in {folder / WEIGHTS}; got {', '.join(sorted(arrays))}."
+            )
+        temperature = float(arrays.pop("temperature"))
         return cls(positions=positions, temperature=temperature, topology=topology, **arrays)
 
 

@@ -15,7 +15,7 @@ from boltzflow.core import Flow, recipes
 from boltzflow.core.compilation import compile_module
 from boltzflow.energies import BoltzmannTarget, Potential, PulledBackTarget, pullback
 from boltzflow.ensemble import Ensemble
-from boltzflow.errors import OptionError
+from boltzflow.errors import FileFormatError, OptionError
 from boltzflow.molecules import MolecularSystem
 from boltzflow.tensorfile import read_tensors, write_tensors
 
@@ -165,6 +165,10 @@ class BoltzmannGenerator:
             energies = self.potential.energy(positions)
             log_q = log_q - log_volume
             log_weights = -target.reduced(energies) - log_q
+            # Whatever cannot be weighed counts as failed: energy +inf, weight zero.
+            sound = log_weights.isfinite()
+            energies = torch.where(sound, energies, torch.inf)
+            log_weights = torch.where(sound, log_weights, -torch.inf)
             parts.append(tuple(t[: n - start].cpu() for t in (positions, energies, log_weights, log_q)))
             if progress is not None:
                 progress(min(n, start + batch_size))
@@ -174,7 +178,7 @@ class BoltzmannGenerator:
             energies=energies.numpy(),
             temperature=self.temperature,
             log_weights=log_weights.numpy(),
-            log_q=log_q.numpy(),
+            log_q=None if self.flow.transform.stochastic_layers else log_q.numpy(),
             topology=self.system.mdtraj_topology,
         )
 
@@ -188,7 +192,8 @@ class BoltzmannGenerator:
             (batch,); −inf where a structure lies outside the domain of the coordinates.
         """
         internals, log_ratio = self.coordinates.inverse(positions)
-        return self.flow.log_prob(internals) + log_ratio
+        log_q = self.flow.log_prob(internals)
+        return torch.where(log_q.isneginf(), log_q, log_q + log_ratio)
 
     def save(self, path: str | Path) -> None:
         """Write everything, the molecule included, to one safetensors file; atomically, without pickle."""
@@ -210,9 +215,13 @@ class BoltzmannGenerator:
             FileFormatError: if the file is missing, damaged, of another kind or of a newer format.
         """
         tensors, header = read_tensors(Path(path), KIND, VERSION)
-        system = MolecularSystem.from_specification(header["system"])
-        coordinates = InternalCoordinates.from_specification(header["coordinates"])
-        generator = cls._build(system, coordinates, header["architecture"], backend)
-        generator.flow.load_state_dict(tensors)
-        generator.provenance = header["provenance"]
-        return generator.to(dtype=getattr(torch, header["dtype"]))
+        try:
+            system = MolecularSystem.from_specification(header["system"])
+            coordinates = InternalCoordinates.from_specification(header["coordinates"])
+            generator = cls._build(system, coordinates, header["architecture"], backend)
+            generator.to(dtype=getattr(torch, header["dtype"]))
+            generator.flow.load_state_dict(tensors)
+            generator.provenance = header["provenance"]
+        except (KeyError, TypeError, AttributeError, RuntimeError) as error:
+            raise FileFormatError(f"{path} is an incomplete {KIND}: {error}.") from error
+        return generator

@@ -11,9 +11,9 @@ from typing import Any
 import torch
 
 from boltzflow.analysis import Summary, analyze
-from boltzflow.analysis.report import GENERATOR
+from boltzflow.analysis.report import GENERATOR, SUMMARY
 from boltzflow.config import RunConfig
-from boltzflow.ensemble import TRAJECTORY
+from boltzflow.ensemble import TOPOLOGY, TRAJECTORY, WEIGHTS
 from boltzflow.errors import OptionError, RunDirectoryError, SystemNotFoundError
 from boltzflow.generator import BoltzmannGenerator
 from boltzflow.molecules import MolecularSystem, available_systems, load_system
@@ -23,6 +23,9 @@ CONFIG, CHECKPOINT = "config.yaml", Path("checkpoints") / "last.safetensors"
 
 PDB_FORCEFIELD = ("amber14-all.xml", "implicit/obc2.xml")
 """The force field of a PDB file, where none is given."""
+
+WORTH_COMPILING = 200_000
+"""So many samples take longer to draw than their code takes to compile."""
 
 Progress = Callable[[int], None]
 
@@ -54,10 +57,12 @@ def check_unused(directory: Path) -> None:
     Raises:
         RunDirectoryError: if it already holds a run or samples.
     """
-    for name in (CONFIG, GENERATOR, TRAJECTORY, CHECKPOINT):
+    if directory.exists() and not directory.is_dir():
+        raise RunDirectoryError(f"Expected a directory to write to; {directory} is a file.")
+    for name in (CONFIG, GENERATOR, TRAJECTORY, TOPOLOGY, WEIGHTS, SUMMARY, CHECKPOINT):
         if (directory / name).exists():
             raise RunDirectoryError(
-                f"{directory} already holds a run ({name}): go on with --resume, or choose another --out."
+                f"{directory} already holds a run ({name}): choose another --out, or go on with train --resume."
             )
 
 
@@ -113,13 +118,16 @@ def sample_run(
     drawn: Progress | None = None,
 ) -> Summary:
     """Draw `n` samples into `directory` and analyze them; `facts` go into the summary."""
-    started = time.monotonic()
+    started, evaluations = time.monotonic(), generator.potential.evaluations
+    directory.mkdir(parents=True, exist_ok=True)
+    if n >= WORTH_COMPILING:
+        generator.compile()
     ensemble = generator.sample(n, seed=seed, progress=drawn)
     ensemble.save(directory)
     run = {
         "system": generator.system.name,
         **(facts or {}),
-        "sampling_energy_evaluations": n,
+        "sampling_energy_evaluations": generator.potential.evaluations - evaluations,
         "sampling_seconds": round(time.monotonic() - started, 1),
         "sampling_seed": seed,
         "threads": torch.get_num_threads(),

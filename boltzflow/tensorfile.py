@@ -46,7 +46,10 @@ def read_tensors(path: Path, kind: str, version: int) -> tuple[dict[str, Tensor]
         raise FileFormatError(f"{path} is damaged or no {kind}: {error}.") from error
     if metadata.get("kind") != kind:
         raise FileFormatError(f"Expected a {kind} in {path}; got {metadata.get('kind', 'another safetensors file')}.")
-    found = int(metadata.get("format_version", 0))
+    try:
+        found, header = int(metadata["format_version"]), json.loads(metadata["header"])
+    except (KeyError, ValueError) as error:
+        raise FileFormatError(f"{path} is an incomplete {kind}: {error}.") from None
     if found > version:
         raise FileFormatError(f"{path} has format {found}, newer than {version}: please update boltzflow.")
-    return tensors, json.loads(metadata["header"])
+    return tensors, header

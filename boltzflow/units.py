@@ -11,8 +11,15 @@ GAS_CONSTANT: float = u.MOLAR_GAS_CONSTANT_R.value_in_unit(u.kilojoule_per_mole 
 
 
 def value_in(quantity: object, unit: u.Unit) -> float:
-    """A plain number: an ``openmm.unit.Quantity`` is converted to `unit`, a number is taken to be in it."""
-    return float(quantity.value_in_unit(unit) if isinstance(quantity, u.Quantity) else quantity)  # type: ignore[arg-type]
+    """A plain number: an ``openmm.unit.Quantity`` is converted to `unit`, a number is taken to be in it.
+
+    Raises:
+        OptionError: if it is neither, or has another dimension.
+    """
+    try:
+        return float(quantity.value_in_unit(unit) if isinstance(quantity, u.Quantity) else quantity)  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        raise OptionError(f"Expected a number or a Quantity in {unit.get_name()}; got {quantity!r}.") from None
 
 
 def checked_temperature(temperature: object) -> float:

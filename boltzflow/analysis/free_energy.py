@@ -115,7 +115,8 @@ def population(angle: Array, low: float, high: float, log_weights: Array, temper
     >>> population(np.array([-1.0, 0.5, 1.0, 3.0]), 0.0, 2.2, np.zeros(4), 300.0).value
     0.5
     """
-    inside = np.mod(angle - low, 2 * np.pi) < np.mod(high - low, 2 * np.pi)
+    whole = high - low >= 2 * np.pi
+    inside = np.full(angle.shape, True) if whole else np.mod(angle - low, 2 * np.pi) < np.mod(high - low, 2 * np.pi)
     mean, error = importance.weighted_mean(torch.from_numpy(inside), torch.from_numpy(log_weights))
     share, share_error = mean.item(), error.item()
     kt = thermal_energy(temperature)

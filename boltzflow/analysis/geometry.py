@@ -31,16 +31,18 @@ class GeometryCheck:
     worst_rms: float
 
 
-def check_geometry(ensemble: Ensemble, system: MolecularSystem, sigmas: float = 6.0) -> GeometryCheck:
-    """Compare all harmonic bonds and angles of the samples with the force field of `system`."""
+def check_geometry(ensemble: Ensemble, system: MolecularSystem, sigmas: float = 6.0) -> GeometryCheck | None:
+    """Compare all harmonic bonds and angles of the samples with the force field of `system`; None if it has none."""
     ensemble = ensemble[ensemble.weights > 0]
     trajectory, weights = ensemble.to_mdtraj(), ensemble.weights
     hamiltonian = system.openmm_system
     bonds, angles = bond_terms(hamiltonian), angle_terms(hamiltonian)
+    if not bonds and not angles:
+        return None
     values = np.hstack(
         [
-            mdtraj.compute_distances(trajectory, [term[:2] for term in bonds], periodic=False),
-            mdtraj.compute_angles(trajectory, [term[:3] for term in angles], periodic=False),
+            mdtraj.compute_distances(trajectory, np.array([t[:2] for t in bonds], int).reshape(-1, 2), periodic=False),
+            mdtraj.compute_angles(trajectory, np.array([t[:3] for t in angles], int).reshape(-1, 3), periodic=False),
         ]
     )
     equilibrium, stiffness = np.array([term[-2:] for term in [*bonds, *angles]]).T

@@ -21,6 +21,7 @@ from boltzflow.analysis.free_energy import Population, free_energy_profile, free
 from boltzflow.analysis.geometry import GeometryCheck, check_geometry, wrong_handed
 from boltzflow.analysis.observables import backbone_torsions
 from boltzflow.ensemble import Ensemble, Estimate
+from boltzflow.errors import FileFormatError
 from boltzflow.generator import BoltzmannGenerator
 from boltzflow.molecules import MolecularSystem
 
@@ -65,7 +66,10 @@ class Summary:
     def write(self, path: Path) -> None:
         """Write the summary as JSON; numbers that are not finite become null."""
         document = {"version": 1, **asdict(self), "log_z": self.log_z._asdict()}
-        path.write_text(json.dumps(_without_infinities(document), indent=2, allow_nan=False) + "\n", encoding="utf-8")
+        text = json.dumps(_without_infinities(document), indent=2, allow_nan=False) + "\n"
+        partial = path.with_name(path.name + ".part")
+        partial.write_text(text, encoding="utf-8")
+        partial.replace(path)
 
 
 def analyze(
@@ -90,6 +94,7 @@ def analyze(
     Raises:
         SystemNotFoundError: if the directory holds no samples.
         NonFiniteError: if no weight is positive.
+        FileFormatError: if samples or summary are damaged.
     """
     if isinstance(source, Ensemble):
         ensemble = source
@@ -99,7 +104,7 @@ def analyze(
         if system is None and (Path(source) / GENERATOR).is_file():
             system = BoltzmannGenerator.load(Path(source) / GENERATOR).system
         if run is None and (Path(source) / SUMMARY).is_file():
-            run = json.loads((Path(source) / SUMMARY).read_text(encoding="utf-8")).get("run")
+            run = _earlier_run(Path(source) / SUMMARY)
 
     used = ensemble[ensemble.weights > 0]
     trajectory = used.to_mdtraj()
@@ -140,6 +145,13 @@ def analyze(
         plots.energies(ensemble, title, folder / "energies.png")
         summary.write(folder / SUMMARY)
     return summary
+
+
+def _earlier_run(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8")).get("run")
+    except (ValueError, AttributeError) as error:
+        raise FileFormatError(f"{path} is damaged: {error}. Delete it to analyze the samples anew.") from None
 
 
 def _versions() -> dict[str, str]:

@@ -46,7 +46,7 @@ def physical_coordinates(
     stretching = {frozenset((i, j)): (b, k) for i, j, b, k in bond_terms if k > 0}
     bending = {(frozenset((i, k)), j): (theta, c) for i, j, k, theta, c in angle_terms if c > 0}
     rings = ring_bonds(bonds, len(names))
-    kt, hot = thermal_energy(temperature), thermal_energy(HOTTEST)
+    kt, hot = thermal_energy(temperature), thermal_energy(max(HOTTEST, temperature))
 
     for (i, j, *_), value in zip(rows[1:], lengths, strict=True):
         center, stiffness = stretching.get(frozenset((i, j)), (value, _BOND_STIFFNESS))

@@ -84,7 +84,9 @@ class Flow(nn.Module):
     def compile_layers(self) -> None:
         """Compile each layer on its own, in place: parameters and state-dict keys stay as they are.
 
-        Layers of one shape share their compiled code. Where no compiler works, nothing changes.
+        Layers of one shape share their compiled code; stochastic layers stay as they are. Where no compiler
+        works, nothing changes.
         """
         for layer in self.transform if isinstance(self.transform, Chain) else [self.transform]:
-            compile_module(layer, fullgraph=True, dynamic=False)
+            if not layer.stochastic_layers:
+                compile_module(layer, dynamic=False)

@@ -81,7 +81,7 @@ def reverse_kl(
             arXiv 2206.09016).
         cap: tames −log p for the gradient (see `EnergyCap`).
         drop_largest: the share of largest terms that is left out of the mean: robust against clashes, but
-            a bias where it bites, so it belongs to early training.
+            a bias where it bites, so it should be 0 in the end.
 
     Raises:
         OptionError: if `drop_largest` is not in [0, 1), or a path gradient is asked for through stochastic

@@ -60,7 +60,7 @@ def spline_flow(
     others = [i for i in range(len(domain)) if i not in circles]
     couplings: list[SplineCoupling] = []
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+        torch.default_generator.manual_seed(seed)  # torch.manual_seed would reseed GPUs too
         for number in range(layers):
             if number % 2 == 0:
                 # Circles are dealt last, so that the halves have equal size whenever D is even.

@@ -38,6 +38,7 @@ class BoltzmannTarget(nn.Module):
 
         Raises:
             ShapeError: if positions or context have another shape.
+            OptionError: if a temperature in the context is not positive.
         """
         return -self.reduced(self.potential(positions), context)
 
@@ -50,6 +51,8 @@ class BoltzmannTarget(nn.Module):
                 f"BoltzmannTarget: expected one temperature a sample, ({energy.shape[0]},) or "
                 f"({energy.shape[0]}, 1); got {tuple(context.shape)}."
             )
+        if not bool((context > 0.0).all()):
+            raise OptionError("BoltzmannTarget: expected positive temperatures in K as context.")
         return energy / (GAS_CONSTANT * context.reshape(energy.shape).to(energy.dtype))
 
     def at(self, temperature: object) -> BoltzmannTarget:

@@ -146,11 +146,11 @@ class MolecularSystem:
         Args:
             backend: "torch" (native, batched), "openmm" (any force), or "auto": torch, and OpenMM with a warning
                 where a force has no native translation.
-            options: passed on to `OpenMMPotential` (platform, precision, workers) or `TorchPotential`.
+            options: of `OpenMMPotential` (platform, precision, workers) or `TorchPotential`; need that backend named.
 
         Raises:
             UnsupportedForceError: if the backend is "torch" and a force has no native translation.
-            OptionError: if there is no such backend.
+            OptionError: if there is no such backend, or options come with "auto".
         """
         if backend == "openmm":
             return OpenMMPotential(self._system, **options)
@@ -158,11 +158,13 @@ class MolecularSystem:
             return TorchPotential(self._system, **options)
         if backend != "auto":
             raise OptionError(f"Expected backend 'auto', 'torch' or 'openmm'; got {backend!r}.")
+        if options:
+            raise OptionError(f"Expected backend 'torch' or 'openmm' with options ({', '.join(options)}); got 'auto'.")
         try:
             return TorchPotential(self._system)
         except UnsupportedForceError as error:
             warnings.warn(f"Energies come from OpenMM, frame by frame, which is slower: {error}", stacklevel=2)
-            return OpenMMPotential(self._system, **options)
+            return OpenMMPotential(self._system)
 
     def coordinates(self, lengths: Literal["bounded", "unbounded"] = "bounded") -> InternalCoordinates:
         """Internal coordinates (batch, 3N−6) → positions, with bounds and start widths from the force field.

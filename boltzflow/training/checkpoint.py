@@ -28,14 +28,29 @@ def save_checkpoint(
 
 
 def load_checkpoint(
-    path: Path, flow: nn.Module, optimizer: torch.optim.Optimizer, random: torch.Generator
+    path: Path,
+    flow: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    random: torch.Generator,
+    settings: dict[str, Any],
 ) -> dict[str, Any]:
     """Restore what `save_checkpoint` wrote, in place; returns `progress`.
 
     Raises:
-        FileFormatError: if the file is missing, damaged, or of a flow of another shape. Nothing is changed then.
+        FileFormatError: if the file is missing, damaged, of a flow of another shape, or of a training with other
+            `settings`. Nothing is changed then.
     """
     tensors, header = read_tensors(path, KIND, VERSION)
+    try:
+        progress, groups, state_of_random = header["progress"], header["groups"], tensors["random"]
+        stored = progress["settings"]
+    except KeyError as error:
+        raise FileFormatError(f"{path} is incomplete: it lacks {error}.") from None
+    if changed := sorted(k for k in settings | stored if stored.get(k) != settings.get(k)):
+        raise FileFormatError(
+            f"{path} belongs to a training with other settings ({', '.join(changed)}): "
+            "resume with those of the run, or start anew in another directory."
+        )
     weights = _under("flow.", tensors)
     own = flow.state_dict()
     if {k: v.shape for k, v in weights.items()} != {k: v.shape for k, v in own.items()}:
@@ -45,9 +60,9 @@ def load_checkpoint(
         index, key = name.split(".", 1)
         state.setdefault(int(index), {})[key] = tensor
     flow.load_state_dict(weights)
-    optimizer.load_state_dict({"state": state, "param_groups": header["groups"]})
-    random.set_state(tensors["random"])
-    return dict(header["progress"])
+    optimizer.load_state_dict({"state": state, "param_groups": groups})
+    random.set_state(state_of_random)
+    return dict(progress)
 
 
 def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import signal
+import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from boltzflow.core.importance import effective_sample_size
 from boltzflow.core.objectives import Loss
-from boltzflow.errors import FileFormatError, NonFiniteError, OptionError, RunDirectoryError
+from boltzflow.errors import NonFiniteError, OptionError, RunDirectoryError
 from boltzflow.generator import BoltzmannGenerator
 from boltzflow.training.checkpoint import load_checkpoint, save_checkpoint
 from boltzflow.training.history import History, Record
@@ -116,14 +122,18 @@ class _Run:
         self.random = torch.Generator(device).manual_seed(options.seed)
         self.optimizer = torch.optim.Adam(flow.parameters(), lr=options.learning_rate, fused=True)
         self.schedule = WarmupCosine(options.learning_rate, options.warmup)
-        self.history = History(settings={"method": _settings(method), **asdict(options)})
+        self.history = History(
+            settings={"method": _settings(method), **asdict(options), "molecule": _fingerprint(generator)}
+        )
         self.step = self.skipped = self.skipped_in_a_row = self.failed = self.evaluations = 0
         self.seconds_before = 0.0
-        self.random_before = self.random.get_state()
+        self.random_after = self.random.get_state()
         if resume:
             self._restore()
         elif self.checkpoint is not None and self.checkpoint.exists():
             raise RunDirectoryError(f"{directory} already holds a training: resume it, or choose another directory.")
+        if self.directory is not None:
+            self.directory.mkdir(parents=True, exist_ok=True)
 
     @property
     def checkpoint(self) -> Path | None:
@@ -137,10 +147,11 @@ class _Run:
             MofNCompleteColumn(),
             TimeRemainingColumn(),
             TextColumn("{task.fields[state]}"),
+            console=Console(stderr=True),
             disable=not progress,
         )
         with bar:
-            task = bar.add_task("training", total=self.options.steps, completed=self.step, state="compiling …")
+            task = bar.add_task("training", total=self.options.steps, completed=self.step, state="first steps …")
             last_step, last_time = self.step, time.monotonic()
             try:
                 while self.step < self.options.steps:
@@ -155,12 +166,16 @@ class _Run:
                         )
                         last_step, last_time = self.step, now
                         bar.update(task, state=state)
-            except BaseException:
-                # Ctrl-C and errors leave a checkpoint too; the step that they cut off will be taken again.
-                self.random.set_state(self.random_before)
-                raise
             finally:
+                # Ctrl-C and errors leave a checkpoint too; a step that they cut off will be taken again whole.
+                self.random.set_state(self.random_after)
                 self._save()
+        self.generator.provenance = {
+            **self.history.settings,
+            "energy_evaluations": self.evaluations,
+            "seconds": round(self.seconds_before, 1),
+            "torch": torch.__version__,
+        }
         return self.history
 
     def _take_step(self, started: float) -> Record | None:
@@ -169,16 +184,24 @@ class _Run:
         rate = self.schedule(self.step, options.steps)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
-        self.random_before = self.random.get_state()
         before = self.generator.potential.evaluations
         loss = self.method.loss(self.generator, moment)
         self.optimizer.zero_grad(set_to_none=True)
         loss.value.backward()  # type: ignore[no-untyped-call]
         norm = torch.nn.utils.clip_grad_norm_(self.generator.flow.parameters(), options.max_gradient_norm)
+        with _uninterrupted():
+            return self._commit(moment, loss, norm, rate, self.generator.potential.evaluations - before, started)
+
+    def _commit(
+        self, moment: Moment, loss: Loss, norm: torch.Tensor, rate: float, evaluations: int, started: float
+    ) -> Record | None:
+        """Everything that a step changes, all or nothing."""
+        options = self.options
         self._apply(loss, norm)
         self.step += 1
-        self.evaluations += self.generator.potential.evaluations - before
+        self.evaluations += evaluations
         self.failed += int(torch.isinf(loss.log_weights).sum())
+        self.random_after = self.random.get_state()
         record = None
         if self.step % options.log_every == 0 or self.step == options.steps:
             record = Record(
@@ -194,6 +217,8 @@ class _Run:
                 seconds=time.monotonic() - started,
             )
             self.history.records.append(record)
+            if self.directory is not None:
+                self.history.write_csv(self.directory / "metrics.csv")
         self.seconds_before = time.monotonic() - started
         if self.step % options.checkpoint_every == 0:
             self._save()
@@ -218,6 +243,7 @@ class _Run:
         state = {
             "step": self.step,
             "skipped": self.skipped,
+            "skipped_in_a_row": self.skipped_in_a_row,
             "failed": self.failed,
             "evaluations": self.evaluations,
             "seconds": self.seconds_before,
@@ -225,22 +251,46 @@ class _Run:
             "records": [asdict(record) for record in self.history.records],
         }
         save_checkpoint(self.checkpoint, self.generator.flow, self.optimizer, self.random, state)
-        self.history.write_csv(self.directory / "metrics.csv")
 
     def _restore(self) -> None:
         if self.checkpoint is None:
             raise OptionError("Expected a directory to resume from; got none.")
-        state = load_checkpoint(self.checkpoint, self.generator.flow, self.optimizer, self.random)
-        if json.dumps(state["settings"]) != json.dumps(self.history.settings):  # JSON knows no tuples
-            changed = sorted(k for k, v in self.history.settings.items() if state["settings"].get(k) != v)
-            raise FileFormatError(
-                f"{self.checkpoint} belongs to a training with other settings ({', '.join(changed)}): "
-                "resume with those of the run, or start anew in another directory."
-            )
+        state = load_checkpoint(
+            self.checkpoint, self.generator.flow, self.optimizer, self.random, self.history.settings
+        )
         self.history.records = [Record(**record) for record in state["records"]]
-        self.step, self.skipped, self.failed = state["step"], state["skipped"], state["failed"]
+        self.step, self.failed = state["step"], state["failed"]
+        self.skipped, self.skipped_in_a_row = state["skipped"], state["skipped_in_a_row"]
+        self.random_after = self.random.get_state()
         self.evaluations, self.seconds_before = state["evaluations"], state["seconds"]
 
 
 def _settings(method: Method) -> dict[str, Any]:
-    return {"name": type(method).__name__, **vars(method)}
+    settings = {"name": type(method).__name__, **vars(method)}
+    try:
+        # As they will come back from a checkpoint: JSON knows no tuples.
+        return dict(json.loads(json.dumps(settings)))
+    except TypeError as error:
+        raise OptionError(f"Expected a method whose settings are plain numbers, strings and lists; {error}.") from None
+
+
+def _fingerprint(generator: BoltzmannGenerator) -> str:
+    """What tells a molecule and its coordinates from any other."""
+    text = json.dumps([generator.system.specification, generator.coordinates.specification])
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+@contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """Holds Ctrl-C back until the block is done. Only the main thread receives it, so others need not care."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    caught: list[int] = []
+    handler = signal.signal(signal.SIGINT, lambda number, _: caught.append(number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, handler)
+    if caught:
+        raise KeyboardInterrupt

@@ -28,13 +28,12 @@ def test_density_integrates_to_one(name: str) -> None:
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 @pytest.mark.parametrize("name", DENSITIES)
 def test_samples_follow_the_density(name: str, dtype: torch.dtype) -> None:
-    """The mean of exp(log r − log p) over samples of p is ∫ r = 1 for any density r; here the uniform or a normal."""
+    """Counts in eight cells of each coordinate against quadrature of the density: z-scores of 200 000 samples."""
     density = DENSITIES[name]().to(dtype)
     n = 200_000
     x, log_p = density.sample(n, generator=torch.Generator().manual_seed(3))
     assert x.dtype == log_p.dtype == dtype
     assert density.domain.contains(x).all()
-    # The density's own cumulated histogram in each coordinate, by quadrature over fine bins of the samples.
     for i, c in enumerate(density.domain):
         low, high = (-6.0, 6.0) if c.kind == "real" else (c.low, c.high)
         edges = torch.linspace(low, high, 9, dtype=torch.float64)

@@ -1,12 +1,16 @@
 """The training loop: resuming, bad steps, checkpoints, schedules."""
 
 import csv
+import os
+import pkgutil
+import signal
 from itertools import pairwise
 
 import pytest
 import torch
 
 import boltzflow as bf
+import boltzflow.testing
 from boltzflow.core.objectives import Loss
 from boltzflow.errors import FileFormatError, NonFiniteError, OptionError, RunDirectoryError
 from boltzflow.training import Annealing, Method, ReverseKL, WarmupCosine
@@ -17,16 +21,6 @@ OPTIONS = {"batch_size": 16, "log_every": 1, "compile": False, "progress": False
 @pytest.fixture
 def generator():
     return bf.BoltzmannGenerator.for_system(bf.load_system("alanine_dipeptide"), layers=2, hidden=(16,), bins=4)
-
-
-class Stops(ReverseKL):
-    """Reverse KL that is interrupted, as by Ctrl-C, in the middle of step 5."""
-
-    def loss(self, generator, moment):
-        loss = super().loss(generator, moment)
-        if moment.step == 5:
-            raise KeyboardInterrupt
-        return loss
 
 
 class Broken(Method):
@@ -43,19 +37,35 @@ class Broken(Method):
         return Loss(loss.value * float("nan"), loss.log_weights) if moment.step in self.bad else loss
 
 
-def test_interrupted_and_resumed_is_as_uninterrupted(generator, tmp_path, monkeypatch) -> None:
+@pytest.mark.parametrize("where", ["loss", "optimizer", "record", "checkpoint"])
+def test_interrupted_and_resumed_is_as_uninterrupted(generator, tmp_path, monkeypatch, where) -> None:
+    """Ctrl-C in the fifth step, wherever it strikes."""
+    other, fresh = (
+        bf.BoltzmannGenerator.for_system(generator.system, layers=2, hidden=(16,), bins=4) for _ in range(2)
+    )
     whole = bf.train(generator, steps=9, directory=tmp_path / "whole", **OPTIONS)
-    expected = {k: v.clone() for k, v in generator.flow.state_dict().items()}
+    target = {
+        "loss": "boltzflow.training.methods.reverse_kl",
+        "optimizer": "torch.optim.Adam.step",
+        "record": "boltzflow.training.trainer.effective_sample_size",
+        "checkpoint": "boltzflow.training.trainer.History.write_csv",
+    }[where]
+    original, calls = pkgutil.resolve_name(target), []
 
-    other = bf.BoltzmannGenerator.for_system(generator.system, layers=2, hidden=(16,), bins=4)
-    monkeypatch.setattr("boltzflow.training.trainer._settings", lambda _: {})
-    with pytest.raises(KeyboardInterrupt):
-        bf.train(other, Stops(), steps=9, directory=tmp_path / "cut", **OPTIONS)
-    fresh = bf.BoltzmannGenerator.for_system(generator.system, layers=2, hidden=(16,), bins=4)
+    def interrupted(*arguments, **options):
+        calls.append(where)
+        if len(calls) == 5:
+            os.kill(os.getpid(), signal.SIGINT)
+        return original(*arguments, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(target, interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            bf.train(other, steps=9, directory=tmp_path / "cut", **OPTIONS)
     resumed = bf.train(fresh, steps=9, directory=tmp_path / "cut", resume=True, **OPTIONS)
 
     for name, tensor in fresh.flow.state_dict().items():
-        assert torch.equal(tensor, expected[name]), name
+        assert torch.equal(tensor, generator.flow.state_dict()[name]), name
     for one, two in zip(whole.records, resumed.records, strict=True):
         assert (one.step, one.loss, one.ess, one.energy_evaluations) == (
             two.step,
@@ -102,8 +112,28 @@ def test_a_directory_with_a_training_is_not_overwritten(generator, tmp_path) -> 
     bf.train(generator, steps=2, directory=tmp_path, **OPTIONS)
     with pytest.raises(RunDirectoryError, match="already holds a training"):
         bf.train(generator, steps=2, directory=tmp_path, **OPTIONS)
-    with pytest.raises(FileFormatError, match="other settings"):
+    before = {k: v.clone() for k, v in generator.flow.state_dict().items()}
+    bf.testing.randomize_parameters(generator.flow)
+    mixed = {k: v.clone() for k, v in generator.flow.state_dict().items()}
+    with pytest.raises(FileFormatError, match=r"other settings \(steps\)"):
         bf.train(generator, steps=7, directory=tmp_path, resume=True, **OPTIONS)
+    assert all(torch.equal(v, mixed[k]) for k, v in generator.flow.state_dict().items())
+    assert any(not torch.equal(v, before[k]) for k, v in generator.flow.state_dict().items())
+
+
+def test_a_checkpoint_of_another_molecule_is_refused(generator, tmp_path) -> None:
+    bf.train(generator, steps=2, directory=tmp_path, **OPTIONS)
+    system = bf.load_system("alanine_dipeptide", temperature=310.0)
+    other = bf.BoltzmannGenerator.for_system(system, layers=2, hidden=(16,), bins=4)
+    with pytest.raises(FileFormatError, match=r"other settings \(molecule\)"):
+        bf.train(other, steps=2, directory=tmp_path, resume=True, **OPTIONS)
+
+
+def test_a_trained_generator_says_where_it_comes_from(generator) -> None:
+    bf.train(generator, steps=2, seed=5, **OPTIONS)
+    assert generator.provenance["seed"] == 5
+    assert generator.provenance["energy_evaluations"] == 32
+    assert generator.provenance["method"]["name"] == "ReverseKL"
 
 
 def test_a_truncated_checkpoint_is_refused(generator, tmp_path) -> None:

@@ -37,7 +37,8 @@ class Independent(Distribution):
 
     Raises:
         ShapeError: if location or width do not have one number for each coordinate.
-        OptionError: if a width is not positive, or infinite on a real line.
+        OptionError: if a width is not positive, or infinite on a real line; if a truncated normal is located
+            outside its interval.
 
     >>> base = Independent(Domain.real(1) + Domain.circle(2))
     >>> x, log_prob = base.sample(10)
@@ -71,6 +72,13 @@ class Independent(Distribution):
         for coordinate, sigma in zip(domain, width.tolist(), strict=True):
             if not sigma > 0.0 or (math.isinf(sigma) and coordinate.kind == "real"):
                 raise OptionError(f"Independent: expected a positive width for {coordinate}; got {sigma:g}.")
+        for coordinate, center, sigma in zip(domain, location.tolist(), width.tolist(), strict=True):
+            if (
+                coordinate.kind == "interval"
+                and math.isfinite(sigma)
+                and not coordinate.low <= center <= coordinate.high
+            ):
+                raise OptionError(f"Independent: expected a location inside {coordinate}; got {center:g}.")
         flat = torch.isinf(width)
         is_kind = {kind: torch.tensor([c.kind == kind for c in domain]) for kind in ("real", "interval", "circle")}
         for name, members in (

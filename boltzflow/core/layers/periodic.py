@@ -41,9 +41,9 @@ class CircularShift(Bijection):
         spread[range(len(circles)), circles] = 1.0
         self.register_buffer("spread", spread, persistent=False)
         if trainable:
-            self.shift = nn.Parameter(shift.clone())
+            self.shift = nn.Parameter(shift.to(spread.dtype, copy=True))
         else:
-            self.register_buffer("shift", shift.clone())
+            self.register_buffer("shift", shift.to(spread.dtype, copy=True))
 
     def forward(
         self, z: Tensor, context: Tensor | None = None, *, generator: torch.Generator | None = None

@@ -156,9 +156,9 @@ def main() -> None:
             }
             args.out.mkdir(parents=True, exist_ok=True)
             (args.out / "populations.json").write_text(json.dumps(summary, indent=1), encoding="utf-8")
-            cold = recorded[:, 0].reshape(-1, 2).astype(np.float16)
-            weights = torch.exp(umbrella(torch.from_numpy(cold[:, 0].astype(np.float64)), args.depth) / kt[0, 0, 0])
-            np.savez_compressed(args.out / "phi_psi_300K.npz", phi_psi_rad=cold, weights=weights.numpy().astype("f4"))
+            cold = recorded[:, 0].reshape(-1, 2)
+            weights = (umbrella(torch.from_numpy(cold[:, 0]), args.depth) / kt[0, 0, 0]).exp().numpy()
+            np.savez_compressed(args.out / "phi_psi_300K.npz", phi_psi_rad=cold.astype("f2"), weights=weights)
             population, error = summary["population"], summary["standard_error"]
             print(f"{step * dt:.0f} ps  {population[0]:.5f} ± {error[0]:.5f}", flush=True)  # type: ignore[index]
 
