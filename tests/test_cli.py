@@ -220,3 +220,22 @@ def test_the_command_lets_waiting_threads_sleep_and_the_library_does_not(tmp_pat
         env={**environment, "PYTHONPATH": ROOT},
     )
     assert result.stdout.splitlines()[-1] == "PASSIVE", result.stderr
+
+
+def test_an_output_that_is_a_file_is_refused(tmp_path):
+    (tmp_path / "taken").write_text("mine")
+    assert "taken is a file" in fails("train", "alanine_dipeptide", *TINY, "--out", tmp_path / "taken")
+    assert (tmp_path / "taken").read_text() == "mine"
+
+
+def test_a_foreign_topology_is_not_overwritten(tmp_path):
+    (tmp_path / "topology.pdb").write_text("mine")
+    assert "already holds a run (topology.pdb)" in fails("train", "alanine_dipeptide", *TINY, "--out", tmp_path)
+    assert (tmp_path / "topology.pdb").read_text() == "mine"
+
+
+def test_a_damaged_summary_is_named(run_directory, tmp_path):
+    copy = tmp_path / "copy"
+    shutil.copytree(run_directory, copy)
+    (copy / "summary.json").write_text("{")
+    assert "summary.json is damaged" in fails("analyze", copy)

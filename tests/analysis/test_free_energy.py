@@ -87,3 +87,4 @@ def test_population_of_the_whole_of_nothing_and_through_the_seam():
     assert (empty.value, empty.frames, empty.free_energy) == (0.0, 0, None)
     assert empty.error == pytest.approx(1 / 3)
     assert population(angle, 2.5, -2.5, np.zeros(3), 300.0).frames == 2
+    assert population(angle, -np.pi, np.pi, np.zeros(3), 300.0).value == 1.0

@@ -292,6 +292,10 @@ def test_dynamics_stays_in_the_domain(dipeptide: Molecule, temperature: float) -
     coordinates = dipeptide.coordinates()
     z, _ = coordinates.inverse(dynamics(dipeptide, temperature, 800))
     assert coordinates.domain.contains(z).all()
+    phi = z[:, coordinates.domain.names.index("torsion ACE1-C ALA2-N ALA2-CA ALA2-C")]
+    psi = z[:, coordinates.domain.names.index("torsion NME3-N ALA2-C ALA2-CA ALA2-N")]
+    assert ((phi > 0.0) & (phi < 2.2)).sum() >= 50  # the rare basin was there
+    assert ((phi < 0.0) & (psi > -1.6) & (psi < 0.3)).sum() >= 50  # and α_R
 
 
 @pytest.mark.slow

@@ -231,3 +231,15 @@ def test_constraints_have_no_coordinates_yet():
     assert system.openmm_system.getNumConstraints() == 12
     with pytest.raises(TopologyError, match="12, the first between ACE1-"):
         system.coordinates()
+
+
+def test_options_of_a_potential_need_its_backend():
+    """A platform that was asked for is never ignored."""
+    system = bf.load_system("alanine_dipeptide")
+    with pytest.raises(OptionError, match="backend 'torch' or 'openmm' with options \\(platform\\); got 'auto'"):
+        system.potential(platform="Reference")
+
+
+def test_a_temperature_that_is_no_number_is_refused():
+    with pytest.raises(OptionError, match="Expected a number or a Quantity in kelvin; got 'hot'"):
+        bf.load_system("alanine_dipeptide", temperature="hot")
