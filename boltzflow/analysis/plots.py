@@ -23,6 +23,7 @@ from boltzflow.units import thermal_energy
 
 BLUE, ORANGE, GREY = "#0072B2", "#D55E00", "#8C8C8C"  # Okabe & Ito's palette
 HIGHEST = 10.0  # kT: higher free energies are drawn in one colour
+LIGHTEST = -8.0  # log10 of a weight over the mean: lighter ones, such as clashes, are drawn as one
 
 _STYLE: dict[Any, Any] = {
     "font.size": 11,
@@ -43,7 +44,7 @@ def _figure(path: Path, size: tuple[float, float], title: str) -> Iterator[Figur
         FigureCanvasAgg(figure)
         yield figure
         figure.suptitle(title, fontsize=12)
-        figure.savefig(path)
+        figure.savefig(path, bbox_inches="tight")
 
 
 def ramachandran(surfaces: Sequence[FreeEnergySurface], residues: Sequence[str], title: str, path: Path) -> None:
@@ -113,10 +114,12 @@ def weights(ensemble: Ensemble, title: str, path: Path) -> None:
     relative = (ensemble.log_weights[used] - ensemble.log_z.value) / math.log(10)
     with _figure(path, (8.6, 3.6), title) as figure:
         left, right = figure.subplots(1, 2)
-        left.hist(relative, bins=80, color=BLUE, alpha=0.85)
+        left.hist(relative.clip(min=LIGHTEST), bins=80, color=BLUE, alpha=0.85)
         left.axvline(0, color=ORANGE, linewidth=1.4, label="mean weight")
         left.legend(loc="upper right", fontsize=9)
         left.set(xlabel="log$_{10}$ weight / mean weight", ylabel="samples", yscale="log")
+        if (relative < LIGHTEST).any():
+            left.set_title(f"lighter ones are counted at {LIGHTEST:g}", fontsize=9)
         text = f"ESS {ensemble.ess:.1%}\n{len(ensemble):,} samples\n{ensemble.failed:,} failed"
         left.text(0.03, 0.97, text, transform=left.transAxes, va="top", fontsize=9)
         energies = ensemble.energies[used]
