@@ -80,8 +80,8 @@ def reverse_kl(
             to p, at the cost of one more pass (Roeder et al. 2017, arXiv 1703.09194; Vaitl et al. 2022,
             arXiv 2206.09016).
         cap: tames −log p for the gradient (see `EnergyCap`).
-        drop_largest: the share of largest terms that is left out of the mean: robust against clashes, but
-            a bias where it bites, so it should be 0 in the end.
+        drop_largest: the share of largest terms that is left out of the mean: robust against clashes, at the
+            cost of a small bias of the objective (never of the weights).
 
     Raises:
         OptionError: if `drop_largest` is not in [0, 1), or a path gradient is asked for through stochastic

@@ -58,8 +58,8 @@ class ReverseKL(Method):
         hot_temperature: where it starts, in K; the end is the generator's temperature.
         hot_share, cooling_share: shares of the steps at the hot temperature, and while it falls.
         cap: reduced energy above which the objective grows logarithmically.
-        drop_largest: share of the largest terms of a batch that is left out until the target temperature is
-            reached; from there on it fades to nothing, so that the training ends on the true objective.
+        drop_largest: share of the largest terms of a batch that is left out: clashes, whose gradients are noise.
+            Weights are exact whatever it is.
         path_gradient: see `boltzflow.core.objectives.reverse_kl`.
     """
 
@@ -75,11 +75,6 @@ class ReverseKL(Method):
         schedule = Annealing(max(self.hot_temperature, target), target, self.hot_share, self.cooling_share)
         return schedule(moment.progress)
 
-    def _remaining(self, progress: float) -> float:
-        """The share that is left of the time at the target temperature."""
-        cold = 1.0 - self.hot_share - self.cooling_share
-        return min(1.0, (1.0 - progress) / cold) if cold > 0.0 else 1.0
-
     def loss(self, generator: BoltzmannGenerator, moment: Moment) -> Loss:
         return reverse_kl(
             generator.flow,
@@ -88,7 +83,7 @@ class ReverseKL(Method):
             generator=moment.random,
             path_gradient=self.path_gradient,
             cap=EnergyCap(self.cap),
-            drop_largest=self.drop_largest * self._remaining(moment.progress),
+            drop_largest=self.drop_largest,
         )
 
 
