@@ -9,12 +9,16 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
 from boltzflow.core.domain import Domain
 from boltzflow.core.layer import Bijection
+
+if TYPE_CHECKING:
+    from boltzflow.energies import Potential  # loads OpenMM, which checks of flows do not need
 
 TOLERANCE = {torch.float32: 2e-4, torch.float64: 1e-9}
 """What a round trip or a log-determinant may be off by, relative to max(1, |value|)."""
@@ -124,6 +128,44 @@ def check_density(
     masses = [log_prob(part).exp().sum() for part in torch.split(grid, 100_000)]
     total = torch.stack(masses).sum().item() * cell
     assert math.isclose(total, 1.0, abs_tol=tolerance), f"the density integrates to {total:.6f}, expected 1"
+
+
+def check_potential(
+    potential: Potential, positions: Tensor, *, step: float = 1e-5, tolerance: float = 1e-5, gradient: bool = True
+) -> None:
+    """Everything that a potential promises, on given frames.
+
+    Shapes and dtype kept; energy alone as with forces; forces against central differences of the energy along
+    random directions; the gradient of a call is minus the force; frames do not see each other; a frame that is
+    not finite has energy +inf and no force.
+
+    Args:
+        potential: of N atoms.
+        positions: (batch, N, 3) float64 in nm, thermal structures.
+        step: of the differences, nm.
+        tolerance: of the differences, relative to the norm of the forces.
+        gradient: whether to differentiate a call too.
+    """
+    n = positions.shape[0]
+    energy, forces = potential.energy_and_forces(positions)
+    assert energy.shape == (n,), f"energies of shape {tuple(energy.shape)}, expected ({n},)"
+    assert forces.shape == positions.shape, f"forces of shape {tuple(forces.shape)}, expected {tuple(positions.shape)}"
+    assert energy.dtype == forces.dtype == positions.dtype, f"dtypes {energy.dtype}, {forces.dtype}"
+    _assert_close(potential.energy(positions), energy, 1e-9, "energy alone against energy with forces")
+    direction = torch.randn(positions.shape, dtype=positions.dtype, generator=torch.Generator().manual_seed(0))
+    difference = potential.energy(positions + step * direction) - potential.energy(positions - step * direction)
+    expected = -(forces * direction).sum((1, 2))
+    error = (difference / (2 * step) - expected).abs() / forces.flatten(1).norm(dim=1).clamp(min=1.0)
+    assert error.max() <= tolerance, f"forces against differences of the energy: off by {error.max():.3g} of the force"
+    if gradient:
+        leaf = positions.detach().clone().requires_grad_()
+        (slope,) = torch.autograd.grad(potential(leaf).sum(), leaf)
+        _assert_close(slope, -forces, 1e-9, "gradient of a call against the forces")
+    broken = torch.cat([positions[:1], torch.full_like(positions[:1], torch.nan), positions[:1]])
+    energy_broken, forces_broken = potential.energy_and_forces(broken)
+    assert energy_broken[1] == torch.inf, "a frame that is not finite must have energy +inf"
+    assert (forces_broken[1] == 0.0).all(), "a frame that is not finite must have no force"
+    _assert_close(energy_broken[[0, 2]], energy[[0, 0]], 1e-9, "energy of a frame beside one that is not finite")
 
 
 def _jacobian(run: Callable[..., tuple[Tensor, Tensor]], x: Tensor, context: Tensor | None) -> Tensor:

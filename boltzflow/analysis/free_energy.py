@@ -45,17 +45,20 @@ class FreeEnergySurface:
     Attributes:
         edges: of the bins along both axes, rad.
         values: (bins along x, bins along y) in kT.
+        errors: bootstrap standard errors in kT, NaN in empty bins.
         temperature: in K.
     """
 
     edges: Array
     values: Array
+    errors: Array
     temperature: float
 
     @property
-    def kj_per_mol(self) -> Array:
-        """Values in kJ/mol."""
-        return self.values * thermal_energy(self.temperature)
+    def kj_per_mol(self) -> tuple[Array, Array]:
+        """Values and errors in kJ/mol."""
+        kt = thermal_energy(self.temperature)
+        return self.values * kt, self.errors * kt
 
 
 @dataclass(frozen=True)
@@ -84,27 +87,24 @@ def free_energy_profile(
     angle: Array, log_weights: Array, temperature: float, bins: int = 72, replicates: int = 200, seed: int = 0
 ) -> FreeEnergyProfile:
     """The free-energy profile of a torsion. angle: (n,) in rad; log_weights: (n,); temperature in K."""
-    index = torch.from_numpy(_bin_index(angle, bins))
-
-    def histogram(weights: torch.Tensor) -> torch.Tensor:
-        return torch.bincount(index, weights, minlength=bins) / weights.sum()
-
-    logs = torch.from_numpy(log_weights)
-    share = histogram(importance.normalized_weights(logs)).numpy()
-    generator = torch.Generator().manual_seed(seed)
-    spread = importance.bootstrap(histogram, logs, replicates, generator).std(0).numpy()
-    errors = np.divide(spread, share, out=np.full(bins, np.nan), where=share > 0)
-    return FreeEnergyProfile(_centers(bins), _free_energy(share), errors, temperature)
+    values, errors = _binned_free_energy(_bin_index(angle, bins), bins, log_weights, replicates, seed)
+    return FreeEnergyProfile(_centers(bins), values, errors, temperature)
 
 
 def free_energy_surface(
-    x: Array, y: Array, log_weights: Array, temperature: float, bins: int = 72
+    x: Array,
+    y: Array,
+    log_weights: Array,
+    temperature: float,
+    bins: int = 72,
+    replicates: int = 200,
+    seed: int = 0,
 ) -> FreeEnergySurface:
     """The free-energy surface of two torsions. x, y: (n,) in rad; log_weights: (n,); temperature in K."""
-    weights = importance.normalized_weights(torch.from_numpy(log_weights)).numpy()
     index = _bin_index(x, bins) * bins + _bin_index(y, bins)
-    share: Array = np.bincount(index, weights, minlength=bins**2).astype(np.float64).reshape(bins, bins)
-    return FreeEnergySurface(np.linspace(-np.pi, np.pi, bins + 1), _free_energy(share), temperature)
+    values, errors = _binned_free_energy(index, bins**2, log_weights, replicates, seed)
+    edges = np.linspace(-np.pi, np.pi, bins + 1)
+    return FreeEnergySurface(edges, values.reshape(bins, bins), errors.reshape(bins, bins), temperature)
 
 
 def population(angle: Array, low: float, high: float, log_weights: Array, temperature: float) -> Population:
@@ -144,7 +144,18 @@ def _centers(bins: int) -> Array:
     return (np.arange(bins, dtype=np.float64) + 0.5) * (2 * np.pi / bins) - np.pi
 
 
-def _free_energy(share: Array) -> Array:
-    values: Array = -np.log(share, out=np.full(share.shape, -np.inf), where=share > 0)
-    values -= values.min()
-    return values
+def _binned_free_energy(
+    index: NDArray[np.int64], bins: int, log_weights: Array, replicates: int, seed: int
+) -> tuple[Array, Array]:
+    """−log of the weighted share of each bin, from its minimum, and bootstrap errors; both (bins,) in kT."""
+    bin_of = torch.from_numpy(index)
+
+    def histogram(weights: torch.Tensor) -> torch.Tensor:
+        return torch.bincount(bin_of, weights, minlength=bins) / weights.sum()
+
+    logs = torch.from_numpy(log_weights)
+    share = histogram(importance.normalized_weights(logs)).numpy()
+    spread = importance.bootstrap(histogram, logs, replicates, torch.Generator().manual_seed(seed)).std(0).numpy()
+    values: Array = -np.log(share, out=np.full(bins, -np.inf), where=share > 0)
+    errors: Array = np.divide(spread, share, out=np.full(bins, np.nan), where=share > 0)
+    return values - values.min(), errors

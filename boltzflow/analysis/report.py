@@ -137,7 +137,7 @@ def analyze(
         logs, kelvin = used.log_weights, used.temperature
         if torsions:
             pairs = list(zip(torsions[::2], torsions[1::2], strict=True))
-            surfaces = [free_energy_surface(a.values, b.values, logs, kelvin) for a, b in pairs]
+            surfaces = [free_energy_surface(a.values, b.values, logs, kelvin, **options) for a, b in pairs]
             profiles = [free_energy_profile(t.values, logs, kelvin, **options) for t in torsions]
             plots.ramachandran(surfaces, [a.residue for a, _ in pairs], title, folder / "ramachandran.png")
             plots.profiles(profiles, torsions, POSITIVE_PHI, title, folder / "profiles.png")

@@ -8,6 +8,7 @@ import torch
 
 from boltzflow.energies import OpenMMPotential, Potential, TorchPotential
 from boltzflow.errors import IntractableDensityError, ShapeError
+from boltzflow.testing import check_potential
 
 from .conftest import Array
 
@@ -17,6 +18,20 @@ def potential(request: pytest.FixtureRequest, obc1: openmm.System) -> Potential:
     if request.param == "torch":
         return TorchPotential(obc1, compile=False)
     return OpenMMPotential(obc1, platform="Reference")
+
+
+def test_conformance(potential: Potential, thermal: Array) -> None:
+    check_potential(potential, torch.tensor(thermal[:4]))
+
+
+def test_conformance_notices_wrong_forces(obc1: openmm.System, thermal: Array) -> None:
+    class Wrong(TorchPotential):
+        def _energy_and_forces(self, positions: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+            energy, forces = super()._energy_and_forces(positions)
+            return energy, 1.001 * forces
+
+    with pytest.raises(AssertionError, match="forces against differences of the energy"):
+        check_potential(Wrong(obc1, compile=False), torch.tensor(thermal[:4]))
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
