@@ -16,17 +16,15 @@ Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class FreeEnergyProfile:
-    """F(x) = −kT log p(x) of a torsion, in kT; its minimum is 0, empty bins are +inf.
+class FreeEnergy:
+    """F = −kT log p over bins; its minimum is 0, empty bins are +inf.
 
     Attributes:
-        centers: of the bins, rad.
         values: in kT.
         errors: bootstrap standard errors in kT, NaN in empty bins.
         temperature: in K.
     """
 
-    centers: Array
     values: Array
     errors: Array
     temperature: float
@@ -39,26 +37,25 @@ class FreeEnergyProfile:
 
 
 @dataclass(frozen=True)
-class FreeEnergySurface:
-    """F(x, y) = −kT log p(x, y) of two torsions, in kT; its minimum is 0, empty bins are +inf.
+class FreeEnergyProfile(FreeEnergy):
+    """The free energy along a torsion.
+
+    Attributes:
+        centers: of the bins, rad.
+    """
+
+    centers: Array
+
+
+@dataclass(frozen=True)
+class FreeEnergySurface(FreeEnergy):
+    """The free energy over two torsions; values and errors are (bins along x, bins along y).
 
     Attributes:
         edges: of the bins along both axes, rad.
-        values: (bins along x, bins along y) in kT.
-        errors: bootstrap standard errors in kT, NaN in empty bins.
-        temperature: in K.
     """
 
     edges: Array
-    values: Array
-    errors: Array
-    temperature: float
-
-    @property
-    def kj_per_mol(self) -> tuple[Array, Array]:
-        """Values and errors in kJ/mol."""
-        kt = thermal_energy(self.temperature)
-        return self.values * kt, self.errors * kt
 
 
 @dataclass(frozen=True)
@@ -88,7 +85,7 @@ def free_energy_profile(
 ) -> FreeEnergyProfile:
     """The free-energy profile of a torsion. angle: (n,) in rad; log_weights: (n,); temperature in K."""
     values, errors = _binned_free_energy(_bin_index(angle, bins), bins, log_weights, replicates, seed)
-    return FreeEnergyProfile(_centers(bins), values, errors, temperature)
+    return FreeEnergyProfile(values, errors, temperature, _centers(bins))
 
 
 def free_energy_surface(
@@ -104,7 +101,7 @@ def free_energy_surface(
     index = _bin_index(x, bins) * bins + _bin_index(y, bins)
     values, errors = _binned_free_energy(index, bins**2, log_weights, replicates, seed)
     edges = np.linspace(-np.pi, np.pi, bins + 1)
-    return FreeEnergySurface(edges, values.reshape(bins, bins), errors.reshape(bins, bins), temperature)
+    return FreeEnergySurface(values.reshape(bins, bins), errors.reshape(bins, bins), temperature, edges)
 
 
 def population(angle: Array, low: float, high: float, log_weights: Array, temperature: float) -> Population:
