@@ -57,17 +57,16 @@ class ReverseKL(Method):
     Attributes:
         hot_temperature: where it starts, in K; the end is the generator's temperature.
         hot_share, cooling_share: shares of the steps at the hot temperature, and while it falls.
-        cap: −log p (up to log Z) above which the objective grows logarithmically.
-        drop_largest: share of the largest terms of a batch that is left out while hot: clashes, whose gradients
-            are noise. It fades to nothing as the temperature falls, for a basin that is rarer than this share
-            would be left out with them, and never be learned well.
+        cap: reduced energy above which the objective grows logarithmically.
+        drop_largest: share of the largest terms of a batch that is left out: clashes, whose gradients are noise
+            and which reverse KL would avoid by giving up rare basins. Weights are exact whatever it is.
         path_gradient: see `boltzflow.core.objectives.reverse_kl`.
     """
 
     hot_temperature: float = 1200.0
     hot_share: float = 0.3
     cooling_share: float = 0.4
-    cap: float = 200.0
+    cap: float = 1000.0
     drop_largest: float = 0.02
     path_gradient: bool = False
 
@@ -75,11 +74,6 @@ class ReverseKL(Method):
         target = generator.temperature
         schedule = Annealing(max(self.hot_temperature, target), target, self.hot_share, self.cooling_share)
         return schedule(moment.progress)
-
-    def _heat(self, progress: float) -> float:
-        """1 while hot, falling linearly to 0 at the end of the cooling."""
-        end = self.hot_share + self.cooling_share
-        return min(1.0, max(0.0, (end - progress) / max(self.cooling_share, 1e-12)))
 
     def loss(self, generator: BoltzmannGenerator, moment: Moment) -> Loss:
         return reverse_kl(
@@ -89,7 +83,7 @@ class ReverseKL(Method):
             generator=moment.random,
             path_gradient=self.path_gradient,
             cap=EnergyCap(self.cap),
-            drop_largest=self.drop_largest * self._heat(moment.progress),
+            drop_largest=self.drop_largest,
         )
 
 
