@@ -8,9 +8,11 @@ layers, a linear layer to 30 × 25 spline parameters (normflows asks for 23 of t
 
 normflows' wrapper also sends the identity half of each coupling through a spline without conditioner. Its variant
 "no unconditional spline" leaves that out, by assembling the same coupling from normflows' lower-level class: then
-both do the same work. Each variant runs in a process of its own, one after the other, in `--rounds` rounds; what is
-printed is the median over rounds of each process's median step. "kept memory" says that glibc was told to keep freed
-blocks, as boltzflow's command line does: normflows is measured with and without it.
+both do the same work. The "mixed domain" variants have 7 circles among the 60 coordinates, which is what a molecule
+asks for: there normflows needs its circular wrapper, with a bound for each coordinate. Each variant runs in a
+process of its own, one after the other, in `--rounds` rounds; what is printed is the median over rounds of each
+process's median step. "kept memory" says that glibc was told to keep freed blocks, as boltzflow's command line
+does: normflows is measured with and without it.
 """
 
 import argparse
@@ -22,6 +24,7 @@ import time
 from collections.abc import Callable
 
 DIMENSIONS, COUPLINGS, HIDDEN, BINS, BATCH = 60, 12, 256, 8, 1024
+CIRCLES = 7  # in the mixed variants, as in alanine dipeptide
 
 VARIANTS = {
     "boltzflow compiled, kept memory": ("boltzflow", True, True),
@@ -30,19 +33,23 @@ VARIANTS = {
     "normflows wrapper, kept memory": ("normflows", True, True),
     "normflows no unconditional spline": ("normflows", False, False),
     "normflows no unconditional spline, kept memory": ("normflows", False, True),
+    "boltzflow compiled, mixed domain, kept memory": ("boltzflow", "mixed", True),
+    "normflows circular wrapper, mixed domain": ("normflows", "mixed", False),
+    "normflows circular wrapper, mixed domain, kept memory": ("normflows", "mixed", True),
     "matrix products alone, kept memory": ("products", False, True),
 }
 
 
-def boltzflow_step(compiled: bool) -> Callable[[], None]:
+def boltzflow_step(option: bool | str) -> Callable[[], None]:
     import torch
 
     from boltzflow.core import Domain, objectives, recipes
     from boltzflow.core.distributions import Independent
 
-    domain = Domain.real(DIMENSIONS)
+    circles = CIRCLES if option == "mixed" else 0
+    domain = Domain.circle(circles) + Domain.real(DIMENSIONS - circles)
     flow = recipes.spline_flow(domain, layers=COUPLINGS, hidden=(HIDDEN,), bins=BINS, net="residual", bound=3.0)
-    if compiled:
+    if option:
         flow.compile_layers()
     target = Independent(domain, torch.full((DIMENSIONS,), 0.3), torch.full((DIMENSIONS,), 0.5))
     optimizer = torch.optim.Adam(flow.parameters(), lr=1e-4, fused=True)
@@ -55,7 +62,7 @@ def boltzflow_step(compiled: bool) -> Callable[[], None]:
     return step
 
 
-def normflows_step(unconditional: bool) -> Callable[[], None]:
+def normflows_step(option: bool | str) -> Callable[[], None]:
     import normflows
     import torch
     from normflows.flows.neural_spline.coupling import PiecewiseRationalQuadraticCoupling
@@ -82,11 +89,21 @@ def normflows_step(unconditional: bool) -> Callable[[], None]:
     def wrapper(flip: bool) -> normflows.flows.Flow:
         return normflows.flows.CoupledRationalQuadraticSpline(DIMENSIONS, 1, HIDDEN, num_bins=BINS, reverse_mask=flip)
 
-    make = wrapper if unconditional else Coupling
+    def circular(flip: bool) -> normflows.flows.Flow:
+        bounds = torch.full((DIMENSIONS,), 3.0)
+        bounds[:CIRCLES] = torch.pi
+        mask = create_alternating_binary_mask(DIMENSIONS, even=flip)
+        return normflows.flows.CircularCoupledRationalQuadraticSpline(
+            DIMENSIONS, 1, HIDDEN, ind_circ=list(range(CIRCLES)), num_bins=BINS, tail_bound=bounds, mask=mask
+        )
+
+    make = {True: wrapper, False: Coupling, "mixed": circular}[option]
     target = normflows.distributions.DiagGaussian(DIMENSIONS, trainable=False)
     target.loc.fill_(0.3)
     target.log_scale.fill_(-0.7)
     base = normflows.distributions.DiagGaussian(DIMENSIONS, trainable=False)
+    if option == "mixed":
+        base = normflows.distributions.UniformGaussian(DIMENSIONS, list(range(CIRCLES)), torch.full((DIMENSIONS,), 1.0))
     model = normflows.NormalizingFlow(base, [make(i % 2 == 1) for i in range(COUPLINGS)], target)
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-4, fused=True)
 
@@ -114,7 +131,7 @@ def products_step() -> Callable[[], None]:
     return step
 
 
-def measure(package: str, option: bool, kept: bool, threads: int, steps: int) -> dict[str, float]:
+def measure(package: str, option: bool | str, kept: bool, threads: int, steps: int) -> dict[str, float]:
     """Median and minimum step time in ms, in this process."""
     if kept:
         from boltzflow.process import keep_freed_memory
