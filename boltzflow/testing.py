@@ -61,7 +61,7 @@ def check_bijection(
     each parameter; a state dict that restores the layer. The layer's own parameters are left as they are.
 
     Args:
-        layer: with flat domains of equal size.
+        layer: between domains of equal size.
         dtype: in which to check.
         context: (n, C) or None.
         n: number of states.
@@ -88,7 +88,8 @@ def check_bijection(
         jacobian = _jacobian(run, x, context)
         # Rounding of y comes back magnified by the slope of the way back.
         magnified = tolerance * torch.linalg.inv(jacobian).abs().amax((1, 2)).clamp(min=1.0)
-        _assert_close(start.difference(again, x), torch.zeros_like(x), magnified[:, None], f"{name}: round trip")
+        moved = start.difference(again, x).flatten(1)
+        _assert_close(moved, torch.zeros_like(moved), magnified[:, None], f"{name}: round trip")
         _assert_close(log_back, -log_ratio, magnified, f"{name}: log_ratio of the way back")
         _assert_close(
             log_ratio, torch.linalg.slogdet(jacobian)[1], 10 * tolerance, f"{name}: log_ratio against autograd"

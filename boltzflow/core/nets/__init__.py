@@ -1,7 +1,8 @@
 """Conditioners and what they are fed."""
 
+from boltzflow.core.nets.context import ContextParameter, checked_context, join_context
 from boltzflow.core.nets.features import DomainFeatures
 from boltzflow.core.nets.mlp import MLP
 from boltzflow.core.nets.resnet import ResidualNet
 
-__all__ = ["MLP", "DomainFeatures", "ResidualNet"]
+__all__ = ["MLP", "ContextParameter", "DomainFeatures", "ResidualNet", "checked_context", "join_context"]

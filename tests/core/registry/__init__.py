@@ -1,0 +1,6 @@
+"""Every part of `boltzflow.core`: a new part is one line in a file of its family and gets every check."""
+
+from tests.core.registry import couplings, distributions, linear, planar, residual
+
+BIJECTIONS = couplings.BIJECTIONS | linear.BIJECTIONS | planar.BIJECTIONS | residual.BIJECTIONS
+DENSITIES = distributions.DENSITIES

@@ -1,0 +1,7 @@
+"""Planar and radial layers, and continuous flows."""
+
+from __future__ import annotations
+
+from tests.core.registry.case import Case
+
+BIJECTIONS: dict[str, Case] = {}

@@ -1,0 +1,7 @@
+"""Residual layers."""
+
+from __future__ import annotations
+
+from tests.core.registry.case import Case
+
+BIJECTIONS: dict[str, Case] = {}
