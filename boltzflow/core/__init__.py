@@ -1,6 +1,6 @@
 """The general flow library: domains, layers, nets, distributions, flows, objectives and recipes."""
 
-from boltzflow.core import distributions, importance, layers, nets, objectives, recipes, sampling
+from boltzflow.core import distributions, importance, layers, nets, objectives, recipes, sampling, transformers
 from boltzflow.core.domain import Coordinate, Domain
 from boltzflow.core.flow import Flow
 from boltzflow.core.layer import Bijection, Chain, Inverse, Layer, StochasticLayer
@@ -21,4 +21,5 @@ __all__ = [
     "objectives",
     "recipes",
     "sampling",
+    "transformers",
 ]

@@ -97,7 +97,7 @@ def test_knots_start_where_the_density_is() -> None:
     layer = layers.SplineCoupling(
         domain, [True, False], bins=8, location=torch.tensor([4.0, 4.0]), width=torch.tensor([0.1, 0.1])
     )
-    edges = 10.0 * torch.softmax(layer.constants.start[:8, 0, 0], 0).cumsum(0)
+    edges = 10.0 * torch.softmax(layer.transformer.constants.start[:8, 0, 0], 0).cumsum(0)
     assert ((edges - 4.0).abs() < 0.6).sum() >= 6
 
 

@@ -1,6 +1,22 @@
 """Pure tensor functions: the hot kernels."""
 
+from boltzflow.core.functional.masks import (
+    alternating_mask,
+    channel_mask,
+    checkerboard_mask,
+    half_mask,
+    random_mask,
+)
 from boltzflow.core.functional.permutation import permute_rows
 from boltzflow.core.functional.rational_quadratic import parameter_count, rational_quadratic_spline
 
-__all__ = ["parameter_count", "permute_rows", "rational_quadratic_spline"]
+__all__ = [
+    "alternating_mask",
+    "channel_mask",
+    "checkerboard_mask",
+    "half_mask",
+    "parameter_count",
+    "permute_rows",
+    "random_mask",
+    "rational_quadratic_spline",
+]

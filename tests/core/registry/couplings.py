@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import torch
 
-from boltzflow.core import Domain, Inverse, layers, nets
+from boltzflow.core import Domain, Inverse, layers, nets, transformers
+from boltzflow.core.functional import alternating_mask, half_mask
 from tests.core.registry.case import Case
 
 MIXED = (
@@ -24,6 +25,12 @@ def _coupling(**options: object) -> layers.SplineCoupling:
     return layers.SplineCoupling(MIXED, mask, trunk=lambda n: nets.MLP(n, (16,)), **options)  # type: ignore[arg-type]
 
 
+def _affine(scale: transformers.Scale, context_size: int = 0) -> layers.AffineCoupling:
+    return layers.AffineCoupling(
+        Domain.real(4), alternating_mask(4), scale=scale, trunk=lambda n: nets.MLP(n, (16,)), context_size=context_size
+    )
+
+
 BIJECTIONS: dict[str, Case] = {
     "spline coupling": Case(lambda: _coupling(bins=5)),
     "spline coupling, complement": Case(lambda: _coupling(mask=[not m for m in HALF], bins=3)),
@@ -35,6 +42,14 @@ BIJECTIONS: dict[str, Case] = {
     ),
     "spline coupling on intervals": Case(
         lambda: layers.SplineCoupling(Domain.interval(2.0, 3.0, 3), [True, False, True])
+    ),
+    "affine coupling": Case(lambda: _affine("exp")),
+    "affine coupling, context": Case(lambda: _affine("exp", context_size=3), context_size=3),
+    "additive coupling": Case(lambda: _affine("additive")),
+    "affine coupling, sigmoid": Case(lambda: _affine("sigmoid")),
+    "affine coupling, inverse sigmoid": Case(lambda: _affine("inverse_sigmoid")),
+    "affine coupling, circles are shifted": Case(
+        lambda: layers.AffineCoupling(MIXED[:4], half_mask(4), trunk=lambda n: nets.MLP(n, (16,)))
     ),
     "circular shift": Case(lambda: layers.CircularShift(MIXED, torch.tensor([1.0, -2.0, 0.3]))),
     "circular shift, trainable": Case(lambda: layers.CircularShift(MIXED, torch.zeros(3), trainable=True)),

@@ -1,0 +1,163 @@
+"""Couplings: some coordinates are transformed, given the others."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from boltzflow.core.domain import Domain
+from boltzflow.core.functional import permute_rows
+from boltzflow.core.layer import Bijection
+from boltzflow.core.nets import MLP, DomainFeatures, join_context
+from boltzflow.core.transformers import Affine, RationalQuadratic, Scale, Transformer
+from boltzflow.errors import DomainError, OptionError
+
+Trunk = Callable[[int], nn.Module]
+"""From the number of inputs to a net that ends in an activation and knows its `out_features`."""
+
+
+class Coupling(Bijection):
+    """Some coordinates pass through a transformer whose parameters a net computes from the others.
+
+    Dinh et al. 2014, arXiv 1410.8516. Each direction costs one pass through the net. Starts as the identity
+    wherever the transformer's zeros are the identity.
+
+    Args:
+        transformer: of all D coordinates of its domain; the masked ones are taken.
+        mask: D booleans: True where a coordinate is transformed (see `boltzflow.core.functional`).
+        trunk: makes the net (without its last linear layer) from the number of its inputs; by default an
+            `MLP` with two hidden layers of 128.
+        location, width: (D,) or None: where a coordinate is expected to be and how widely it is spread, in
+            the domain's units; infinite widths mean "anywhere". They set the scale of the net's inputs.
+        context_size: size of the context that the net is shown; 0 means that context is ignored.
+
+    Raises:
+        DomainError: if the domain is not flat, or the mask is not one boolean for each coordinate.
+        OptionError: if nothing is transformed.
+
+    >>> from boltzflow.core import transformers
+    >>> layer = Coupling(transformers.Affine(Domain.real(3)), mask=[True, False, False])
+    >>> x, log_ratio = layer(torch.zeros(5, 3))
+    """
+
+    split_order: Tensor
+    join_order: Tensor
+
+    def __init__(
+        self,
+        transformer: Transformer,
+        mask: Sequence[bool] | Tensor,
+        *,
+        trunk: Trunk | None = None,
+        location: Tensor | None = None,
+        width: Tensor | None = None,
+        context_size: int = 0,
+    ) -> None:
+        domain = transformer.domain
+        super().__init__(domain, domain)
+        name, mask = type(self).__name__, torch.as_tensor(mask, dtype=torch.bool)
+        if len(domain.shape) != 1 or mask.shape != domain.shape:
+            raise DomainError(f"{name}: expected a mask of {len(domain)} booleans; got {mask.numel()} for {domain}.")
+        if not mask.any():
+            raise OptionError(f"{name}: expected a mask that transforms at least one coordinate; got none.")
+        self.context_size = context_size
+        chosen, kept = mask.nonzero().squeeze(1), (~mask).nonzero().squeeze(1)
+        self.transformer = transformer.select(chosen)
+        self.register_buffer("split_order", torch.cat([kept, chosen]), persistent=False)
+        self.register_buffer("join_order", self.split_order.argsort(), persistent=False)
+        self.moved = len(chosen)
+
+        self.features = DomainFeatures(domain, location, width, visible=~mask)
+        make = trunk if trunk is not None else (lambda inputs: MLP(inputs, (128, 128)))
+        self.trunk = make(self.features.size + context_size)
+        width_of_trunk = int(self.trunk.out_features)  # type: ignore[arg-type]
+        self.head = nn.Linear(width_of_trunk, transformer.parameter_count * self.moved)
+        nn.init.zeros_(self.head.weight)
+        nn.init.zeros_(self.head.bias)
+
+    def forward(
+        self, z: Tensor, context: Tensor | None = None, *, generator: torch.Generator | None = None
+    ) -> tuple[Tensor, Tensor]:
+        return self._transform(z, context, self.transformer.forward)
+
+    def inverse(
+        self, x: Tensor, context: Tensor | None = None, *, generator: torch.Generator | None = None
+    ) -> tuple[Tensor, Tensor]:
+        return self._transform(x, context, self.transformer.inverse)
+
+    def _transform(
+        self, x: Tensor, context: Tensor | None, run: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
+    ) -> tuple[Tensor, Tensor]:
+        inputs = join_context(self.features(x), context, self.context_size, type(self).__name__)
+        # Batch comes last here: the kernel then runs over contiguous memory for each of its parameters.
+        raw = torch.addmm(self.head.bias[:, None], self.head.weight, self.trunk(inputs).T)
+        kept, moving = permute_rows(x.T, self.split_order, self.join_order).tensor_split([-self.moved])
+        moved, log_slope = run(moving, raw.view(-1, *moving.shape))
+        out = permute_rows(torch.cat([kept, moved]), self.join_order, self.split_order).T
+        return out, log_slope.sum(0)
+
+    def extra_repr(self) -> str:
+        return f"{self.moved} of {len(self.data_domain)} coordinates"
+
+
+class AffineCoupling(Coupling):
+    """A coupling whose transformer is a scale and a shift: NICE without the scale, RealNVP with it.
+
+    Dinh et al. 2014, arXiv 1410.8516; Dinh et al. 2016, arXiv 1605.08803.
+
+    Args:
+        domain: flat, of D real coordinates or circles (which are only shifted).
+        mask: D booleans: True where a coordinate is transformed.
+        scale: ``"additive"``, ``"exp"``, ``"sigmoid"`` or ``"inverse_sigmoid"``, see `transformers.Affine`.
+        trunk, context_size: as in `Coupling`.
+
+    >>> layer = AffineCoupling(Domain.real(2), mask=[True, False])
+    >>> x, log_ratio = layer(torch.zeros(5, 2))
+    """
+
+    def __init__(
+        self,
+        domain: Domain,
+        mask: Sequence[bool] | Tensor,
+        *,
+        scale: Scale = "exp",
+        trunk: Trunk | None = None,
+        context_size: int = 0,
+    ) -> None:
+        super().__init__(Affine(domain, scale), mask, trunk=trunk, context_size=context_size)
+
+
+class SplineCoupling(Coupling):
+    """A coupling of rational-quadratic splines on real lines, intervals and circles.
+
+    Durkan et al. 2019, arXiv 1906.04032; circles after Rezende et al. 2020, arXiv 2002.02428.
+
+    Args:
+        domain: flat, of D coordinates of any kinds.
+        mask: D booleans: True where a coordinate is transformed.
+        bins, bound, seam: as in `transformers.RationalQuadratic`.
+        location, width: (D,) or None, for the scale of the net's inputs and for the first knots.
+        trunk, context_size: as in `Coupling`.
+
+    >>> domain = Domain.real(1) + Domain.circle(1)
+    >>> layer = SplineCoupling(domain, mask=[False, True], bins=4)
+    >>> x, log_ratio = layer(torch.zeros(5, 2))
+    """
+
+    def __init__(
+        self,
+        domain: Domain,
+        mask: Sequence[bool] | Tensor,
+        *,
+        bins: int = 8,
+        trunk: Trunk | None = None,
+        bound: float | Tensor = 5.0,
+        location: Tensor | None = None,
+        width: Tensor | None = None,
+        seam: Tensor | None = None,
+        context_size: int = 0,
+    ) -> None:
+        transformer = RationalQuadratic(domain, bins=bins, bound=bound, location=location, width=width, seam=seam)
+        super().__init__(transformer, mask, trunk=trunk, location=location, width=width, context_size=context_size)

@@ -1,0 +1,86 @@
+"""Affine maps: a scale and a shift."""
+
+from __future__ import annotations
+
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor
+from torch.nn.functional import logsigmoid
+
+from boltzflow.core.constants import Constants
+from boltzflow.core.domain import Domain, wrap
+from boltzflow.core.transformers.transformer import Transformer
+from boltzflow.errors import DomainError, OptionError
+
+Scale = Literal["additive", "exp", "sigmoid", "inverse_sigmoid"]
+"""How a raw number s becomes a scale: 1 (volume is kept), eˢ, σ(s + 2) + 10⁻³, or one over that."""
+
+_SIGMOID_SHIFT, _SIGMOID_FLOOR = 2.0, 1e-3
+
+
+class Affine(Transformer):
+    """x = scale · z + shift on real lines; on circles the shift alone, modulo the circumference.
+
+    Additive: Dinh et al. 2014, arXiv 1410.8516 (NICE); exp: Dinh et al. 2016, arXiv 1605.08803 (RealNVP);
+    sigmoid, whose scales are bounded and which starts at 0.88 instead of 1: Kingma & Dhariwal 2018,
+    arXiv 1807.03039 (Glow).
+
+    Args:
+        domain: real coordinates and circles, or an array.
+        scale: how a raw number becomes a scale, see `Scale`.
+
+    Raises:
+        DomainError: if a coordinate is an interval.
+        OptionError: if the scale is not known.
+
+    >>> affine = Affine(Domain.real(1))
+    >>> affine(torch.zeros(1, 4), torch.ones(2, 1, 4))[0]
+    tensor([[1., 1., 1., 1.]])
+    """
+
+    def __init__(self, domain: Domain, scale: Scale = "exp") -> None:
+        if scale not in get_args(Scale):
+            raise OptionError(f"Affine: expected a scale out of {', '.join(get_args(Scale))}; got {scale!r}.")
+        if found := domain.indices("interval"):
+            where = domain.coordinates[found[0]]
+            raise DomainError(f"Affine: expected real coordinates or circles, which have room to shift; got {where}.")
+        super().__init__(domain, 1 if scale == "additive" else 2)
+        self.scale = scale
+        self.has_circles = bool(domain.indices("circle"))
+        if self.has_circles:
+            like = torch.empty(0, dtype=torch.float64)
+            self.constants = Constants(low=domain.lows(like)[:, None], high=domain.highs(like)[:, None])
+
+    def forward(self, z: Tensor, parameters: Tensor) -> tuple[Tensor, Tensor]:
+        log_scale = self._log_scale(z, parameters)
+        return self._wrap(z * log_scale.exp() + parameters[0]), log_scale
+
+    def inverse(self, x: Tensor, parameters: Tensor) -> tuple[Tensor, Tensor]:
+        log_scale = self._log_scale(x, parameters)
+        return self._wrap((x - parameters[0]) * (-log_scale).exp()), -log_scale
+
+    def select(self, index: Tensor) -> Affine:
+        return Affine(self.domain[index.tolist()], self.scale)
+
+    def _log_scale(self, x: Tensor, parameters: Tensor) -> Tensor:
+        if self.scale == "additive":
+            return torch.zeros_like(x)
+        raw = parameters[1]
+        if self.scale == "exp":
+            log_scale = raw
+        else:
+            log_scale = torch.logaddexp(logsigmoid(raw + _SIGMOID_SHIFT), raw.new_tensor(_SIGMOID_FLOOR).log())
+            log_scale = log_scale if self.scale == "sigmoid" else -log_scale
+        return torch.where(self.constants.low.isfinite(), 0.0, log_scale) if self.has_circles else log_scale
+
+    def _wrap(self, x: Tensor) -> Tensor:
+        if not self.has_circles:
+            return x
+        circle = self.constants.low.isfinite()
+        low = torch.where(circle, self.constants.low, 0.0).to(x.dtype)
+        high = torch.where(circle, self.constants.high, 1.0).to(x.dtype)
+        return torch.where(circle, wrap(x, low, high), x)
+
+    def extra_repr(self) -> str:
+        return f"scale={self.scale!r}"
