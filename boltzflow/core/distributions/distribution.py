@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
@@ -10,11 +11,37 @@ from torch import Tensor, nn
 from boltzflow.core.domain import Domain
 
 
+class Density(Protocol):
+    """Whatever can be sampled and has a normalised density: a `Distribution`, or a `Flow`."""
+
+    @property
+    def domain(self) -> Domain:
+        """Where samples live."""
+        ...
+
+    def sample(
+        self, n: int, context: Tensor | None = None, *, generator: torch.Generator | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """n states (n, *shape) and their log-densities (n,)."""
+        ...
+
+    def log_prob(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        """Log-density (batch,) of x (batch, *shape)."""
+        ...
+
+
 class Distribution(nn.Module, ABC):
     """A normalised density on a `domain`, with exact samples.
 
     `context` (batch, C) conditions it; a distribution that has no use for it ignores it and says so.
+
+    Attributes:
+        domain: where samples live.
+        log_z: log ∫ exp(log_prob), which is 0: so a distribution can stand wherever a target with a known
+            normalisation can.
     """
+
+    log_z: float = 0.0
 
     def __init__(self, domain: Domain) -> None:
         super().__init__()

@@ -1,0 +1,48 @@
+"""The parameters of distributions: fixed, learned, or dependent on a context."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from boltzflow.core.nets import ContextParameter
+from boltzflow.errors import ShapeError
+
+
+class FixedParameter(nn.Module):
+    """A number that is kept in the state dict, but not learned; called as `ContextParameter` is.
+
+    Args:
+        value: any shape.
+
+    >>> FixedParameter(torch.ones(2))(None)
+    tensor([[1., 1.]])
+    """
+
+    value: Tensor
+
+    def __init__(self, value: Tensor) -> None:
+        super().__init__()
+        self.register_buffer("value", value.detach().clone())
+
+    def forward(self, context: Tensor | None) -> Tensor:
+        return self.value[None]
+
+
+def make_parameter(value: Tensor, trainable: bool, context_size: int) -> nn.Module:
+    """A module that gives (batch or 1, *value.shape) for a context; a context makes it learned in any case."""
+    value = value.to(torch.get_default_dtype())
+    return ContextParameter(value, context_size) if trainable or context_size else FixedParameter(value)
+
+
+def check_broadcasts(value: Tensor, shape: tuple[int, ...], name: str, where: str) -> None:
+    """Raise unless `value` broadcasts to `shape` without making it larger.
+
+    Raises:
+        ShapeError: naming the value, the shape expected and the shape that came.
+    """
+    fits = value.dim() <= len(shape) and all(
+        v in (1, s) for v, s in zip(reversed(value.shape), reversed(shape), strict=False)
+    )
+    if not fits:
+        raise ShapeError(f"{where}: expected a {name} that broadcasts to {shape}; got {tuple(value.shape)}.")
