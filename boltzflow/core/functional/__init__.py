@@ -9,12 +9,14 @@ from boltzflow.core.functional.masks import (
 )
 from boltzflow.core.functional.permutation import permute_rows
 from boltzflow.core.functional.rational_quadratic import parameter_count, rational_quadratic_spline
+from boltzflow.core.functional.roots import monotone_root
 
 __all__ = [
     "alternating_mask",
     "channel_mask",
     "checkerboard_mask",
     "half_mask",
+    "monotone_root",
     "parameter_count",
     "permute_rows",
     "random_mask",
