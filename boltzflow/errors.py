@@ -32,6 +32,10 @@ class NonFiniteError(BoltzflowError, FloatingPointError):
     """Too many numbers were not finite to go on."""
 
 
+class ConvergenceError(BoltzflowError, ArithmeticError):
+    """An iteration did not converge."""
+
+
 class SystemNotFoundError(BoltzflowError, LookupError):
     """No molecular system has this name, or no such file exists."""
 
