@@ -1,4 +1,4 @@
-"""Chains, flows, objectives and recipes."""
+"""Chains, flows and recipes."""
 
 import math
 
@@ -113,91 +113,6 @@ def test_couplings_of_a_large_flow_have_one_shape() -> None:
     flow = recipes.spline_flow(domain, layers=6, hidden=(8,))
     shapes = {tuple(tuple(p.shape) for p in layer.parameters()) for layer in flow.transform.layers}
     assert len(shapes) == 1
-
-
-# -- objectives ------------------------------------------------------------------------------------
-
-
-def test_reverse_kl_has_no_side_effects() -> None:
-    flow = small_flow()
-    frozen = flow.transform.layers[0]
-    frozen.requires_grad_(False)
-    before = {k: v.clone() for k, v in flow.state_dict().items()}
-    for path_gradient in (False, True):
-        objectives.reverse_kl(flow, CylinderTarget(), 16, path_gradient=path_gradient).value.backward()
-    assert not any(p.requires_grad for p in frozen.parameters())
-    assert all(torch.equal(v, before[k]) for k, v in flow.state_dict().items())
-
-
-def test_path_gradient_and_plain_gradient_have_the_same_mean() -> None:
-    """The score term that the path gradient drops has mean zero: z-score over independent batches."""
-    flow, target = small_flow(), CylinderTarget()
-    direction = torch.Generator().manual_seed(7)
-    probes = [torch.randn(p.shape, generator=direction, dtype=p.dtype) for p in flow.parameters()]
-
-    def slopes(path_gradient: bool, batches: int = 60) -> Tensor:
-        random = torch.Generator().manual_seed(11 + path_gradient)
-        out = []
-        for _ in range(batches):
-            loss = objectives.reverse_kl(flow, target, 256, generator=random, path_gradient=path_gradient)
-            gradient = torch.autograd.grad(loss.value, list(flow.parameters()))
-            out.append(sum((g * p).sum() for g, p in zip(gradient, probes, strict=True)))
-        return torch.stack(out)
-
-    plain, path = slopes(False), slopes(True)
-    error = (plain.var() / len(plain) + path.var() / len(path)).sqrt()
-    assert abs(plain.mean() - path.mean()) / error < 4.0
-    assert path.mean().abs() / (path.std() / len(path) ** 0.5) > 5.0  # the test sees a gradient that is not zero
-
-
-def test_path_gradient_vanishes_where_q_is_p() -> None:
-    flow = small_flow()
-
-    class Itself:
-        def log_prob(self, x: Tensor, context: Tensor | None = None) -> Tensor:
-            frozen = {f"flow.{k}": v.detach() for k, v in flow.named_parameters()}
-            return torch.func.functional_call(objectives._LogProb(flow), frozen, (x, context))
-
-    for path_gradient, bound in ((True, 1e-8), (False, None)):
-        loss = objectives.reverse_kl(flow, Itself(), 64, path_gradient=path_gradient)
-        largest = max(g.abs().max() for g in torch.autograd.grad(loss.value, list(flow.parameters())))
-        assert largest < bound if bound else largest > 1e-3
-
-
-def test_reverse_kl_leaves_out_what_is_not_finite() -> None:
-    class Broken(CylinderTarget):
-        def log_prob(self, x: Tensor, context: Tensor | None = None) -> Tensor:
-            return torch.where(x[:, 0] > 0.0, -torch.inf, super().log_prob(x))
-
-    flow = small_flow()
-    loss = objectives.reverse_kl(flow, Broken(), 200, cap=objectives.EnergyCap(10.0), drop_largest=0.1)
-    assert loss.value.isfinite()
-    assert 0 < torch.isinf(loss.log_weights).sum() < 200
-    loss.value.backward()
-    assert all(p.grad is None or p.grad.isfinite().all() for p in flow.parameters())
-
-
-def test_energy_cap_keeps_a_slope() -> None:
-    energy = torch.tensor([-5.0, 9.0, 10.0, 1e4], requires_grad=True, dtype=torch.float64)
-    capped = objectives.EnergyCap(10.0)(energy)
-    assert capped.tolist() == pytest.approx([-5.0, 9.0, 10.0, 10.0 + math.log1p(1e4 - 10.0)])
-    (slope,) = torch.autograd.grad(capped.sum(), energy)
-    assert slope.tolist() == pytest.approx([1.0, 1.0, 1.0, 1.0 / (1e4 - 9.0)])
-
-
-def test_forward_kl_is_weighted_maximum_likelihood() -> None:
-    flow = small_flow()
-    x, _ = flow.sample(10)
-    x = x.detach()
-    weights = torch.rand(10, dtype=torch.float64)
-    weights[3] = 0.0
-    expected = -(weights * flow.log_prob(x)).sum() / weights.sum()
-    assert objectives.forward_kl(flow, x, weights=weights).value.item() == pytest.approx(expected.item())
-    assert objectives.forward_kl(flow, x).value.item() == pytest.approx(-flow.log_prob(x).mean().item())
-    with pytest.raises(ShapeError, match="weights of shape"):
-        objectives.forward_kl(flow, x, weights=weights[:5])
-    with pytest.raises(OptionError, match="not negative"):
-        objectives.forward_kl(flow, x, weights=-weights)
 
 
 def test_learns_the_cylinder() -> None:

@@ -1,0 +1,102 @@
+"""What objectives take and return."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+
+from boltzflow.errors import IntractableDensityError, OptionError
+
+
+class Target(Protocol):
+    """An unnormalised density."""
+
+    def log_prob(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        """Log-density (batch,), up to a constant."""
+        ...
+
+
+class Model(Protocol):
+    """What is trained: a `Flow`, or any other module with a flow's `sample` and `log_prob`."""
+
+    def sample(
+        self, n: int, context: Tensor | None = None, *, generator: torch.Generator | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """n states (n, *shape) and log q (n,), differentiable with respect to the parameters."""
+        ...
+
+    def log_prob(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        """log q (batch,)."""
+        ...
+
+    def named_parameters(self) -> Iterator[tuple[str, nn.Parameter]]:
+        """The parameters by name."""
+        ...
+
+
+@dataclass(frozen=True)
+class Loss:
+    """The value to minimise, and what the samples behind it tell.
+
+    Attributes:
+        value: scalar, differentiable.
+        log_weights: (n,) detached log p − log q of the samples, uncapped; −inf for a sample that cannot be
+            evaluated, never NaN.
+    """
+
+    value: Tensor
+    log_weights: Tensor
+
+
+@dataclass(frozen=True)
+class EnergyCap:
+    """Tames reduced energies for training: linear up to `linear_until`, logarithmic above, slope 1 where they meet.
+
+    Its slope is never zero, so that a clash is still pushed apart. For objectives only: weights never see it.
+
+    >>> EnergyCap(10.0)(torch.tensor([5.0, 11.0]))
+    tensor([ 5.0000, 10.6931])
+    """
+
+    linear_until: float
+
+    def __call__(self, energy: Tensor) -> Tensor:
+        excess = (energy - self.linear_until).clamp(min=0.0)
+        return torch.where(excess > 0.0, self.linear_until + excess.log1p(), energy)
+
+
+def recorded(log_weights: Tensor) -> Tensor:
+    """Log-weights as a `Loss` keeps them."""
+    log_weights = log_weights.detach()
+    return torch.where(log_weights.isfinite(), log_weights, -torch.inf)
+
+
+def path_log_prob(flow: Model, x: Tensor, context: Tensor | None, where: str) -> Tensor:
+    """log q (batch,) of samples, whose gradient reaches the parameters through x only: the score term is left out.
+
+    Raises:
+        OptionError: if q has no density in closed form; names `where` it was asked for.
+    """
+    frozen = {f"flow.{name}": parameter.detach() for name, parameter in flow.named_parameters()}
+    try:
+        log_q: Tensor = torch.func.functional_call(_LogProb(flow), frozen, (x, context))
+    except IntractableDensityError as error:
+        raise OptionError(
+            f"{where}: expected no stochastic layer for a path gradient, which needs log q(x)."
+        ) from error
+    return log_q
+
+
+class _LogProb(nn.Module):
+    """A model's `log_prob` as a call, for `torch.func.functional_call`."""
+
+    def __init__(self, flow: Model) -> None:
+        super().__init__()
+        self.flow = flow
+
+    def forward(self, x: Tensor, context: Tensor | None) -> Tensor:
+        return self.flow.log_prob(x, context)

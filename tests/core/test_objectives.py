@@ -1,0 +1,387 @@
+"""Objectives against exact values and gradients of Gaussians, and what they promise besides."""
+
+import math
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from boltzflow.core import Bijection, Domain, Flow, StochasticLayer, objectives
+from boltzflow.core.distributions import Independent
+from boltzflow.core.objectives.loss import path_log_prob
+from boltzflow.errors import OptionError, ShapeError
+
+LOG_Z = 0.7
+ALPHAS = [-0.5, 0.0, 0.5, 1.0, 2.0, 3.0]
+MEAN, LOG_SCALE = 0.4, math.log(1.3)
+
+
+class Affine(Bijection):
+    """x = mean + e^log_scale z."""
+
+    def __init__(self) -> None:
+        super().__init__(Domain.real(1), Domain.real(1))
+        self.mean = nn.Parameter(torch.tensor(MEAN, dtype=torch.float64))
+        self.log_scale = nn.Parameter(torch.tensor(LOG_SCALE, dtype=torch.float64))
+
+    def forward(self, z: Tensor, context=None, *, generator=None) -> tuple[Tensor, Tensor]:
+        return self.mean + self.log_scale.exp() * z, self.log_scale.expand(len(z))
+
+    def inverse(self, x: Tensor, context=None, *, generator=None) -> tuple[Tensor, Tensor]:
+        return (x - self.mean) * (-self.log_scale).exp(), -self.log_scale.expand(len(x))
+
+
+class Noise(StochasticLayer):
+    """Adds normal noise; do and undo are equally likely."""
+
+    def forward(self, z: Tensor, context=None, *, generator=None) -> tuple[Tensor, Tensor]:
+        return z + torch.randn(z.shape, generator=generator, dtype=z.dtype), z.new_zeros(len(z))
+
+    inverse = forward
+
+
+class Normal:
+    """e^LOG_Z N(x | 0, 1); impossible beyond `cut`."""
+
+    def __init__(self, cut: float = math.inf) -> None:
+        self.cut = cut
+
+    def log_prob(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        x = x[:, 0] if context is None else x[:, 0] - context[:, 0]
+        log_prob = -0.5 * x.square() - 0.5 * math.log(2 * math.pi) + LOG_Z
+        return torch.where(x > self.cut, -torch.inf, log_prob)
+
+
+def gaussian_flow() -> Flow:
+    return Flow(Independent(Domain.real(1)).double(), Affine())
+
+
+def renyi_over_alpha(flow: Flow, alpha: float) -> Tensor:
+    """log E_q[w^α] / (α(α − 1)) in closed form, and its limits, for the unnormalised target."""
+    mean, variance = flow.transform.mean, (2 * flow.transform.log_scale).exp()
+    if alpha == 0.0:
+        return 0.5 * (variance + mean.square() - 1.0 - variance.log()) - LOG_Z
+    if alpha == 1.0:
+        return 0.5 * ((1.0 + mean.square()) / variance - 1.0 + variance.log())
+    between = alpha * variance + (1.0 - alpha)
+    divergence = (
+        0.5 * variance.log() + (variance / between).log() / (2 * (alpha - 1.0)) + alpha * mean.square() / (2 * between)
+    )
+    return divergence / alpha + LOG_Z / (alpha - 1.0)
+
+
+def gradients(objective, flow: Flow, batches: int) -> Tensor:
+    """(batches, 2) gradients of independent estimates with respect to mean and log-scale."""
+    parameters = [flow.transform.mean, flow.transform.log_scale]
+    return torch.stack([torch.stack(torch.autograd.grad(objective(flow), parameters)) for _ in range(batches)])
+
+
+def z_scores(samples: Tensor, expected: Tensor) -> Tensor:
+    return (samples.mean(0) - expected) / (samples.std(0) / len(samples) ** 0.5)
+
+
+def compare_plain_and_doubly(objective, batches: int, noise: float) -> None:
+    """Both gradients have one mean, which is not zero; the variance of the second is less than `noise` times that of
+    the first."""
+    flow = gaussian_flow()
+    found = []
+    for dreg in (False, True):
+        random = torch.Generator().manual_seed(3 + dreg)
+        found.append(gradients(lambda f, random=random, dreg=dreg: objective(f, random, dreg), flow, batches))
+    plain, doubly = found
+    error = ((plain.var(0) + doubly.var(0)) / batches).sqrt()
+    assert ((plain.mean(0) - doubly.mean(0)).abs() < 4.5 * error).all()
+    assert (doubly.mean(0).abs() > 4.5 * error).any()
+    assert doubly.var(0).sum() < noise * plain.var(0).sum()
+
+
+# -- values and gradients ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("alpha", ALPHAS)
+def test_alpha_divergence_has_the_exact_value(alpha: float) -> None:
+    """z-score of 400 batches of 2000 samples: the bias of the logarithm is then below the statistical error."""
+    flow, random = gaussian_flow(), torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        values = [
+            objectives.alpha_divergence(flow, Normal(), 2000, alpha, generator=random, dreg=False).value
+            for _ in range(400)
+        ]
+        assert z_scores(torch.stack(values), renyi_over_alpha(flow, alpha)).abs() < 4.5
+
+
+@pytest.mark.parametrize("dreg", [False, True])
+@pytest.mark.parametrize("alpha", ALPHAS)
+def test_alpha_divergence_has_the_exact_gradient(alpha: float, dreg: bool) -> None:
+    """z-scores of 400 batches of 2000 samples."""
+    flow, random = gaussian_flow(), torch.Generator().manual_seed(2)
+    parameters = [flow.transform.mean, flow.transform.log_scale]
+    expected = torch.stack(torch.autograd.grad(renyi_over_alpha(flow, alpha), parameters))
+    found = gradients(
+        lambda f: objectives.alpha_divergence(f, Normal(), 2000, alpha, generator=random, dreg=dreg).value, flow, 400
+    )
+    assert (z_scores(found, expected).abs() < 4.5).all()
+
+
+@pytest.mark.parametrize("alpha", [0.5, 1.0, 2.0, 3.0])
+def test_doubly_reparametrised_gradient_has_the_plain_mean_and_less_noise(alpha: float) -> None:
+    """Six samples a batch, so that every term of order 1/n is seen; z-scores of 1500 batches."""
+
+    def objective(flow: Flow, random: torch.Generator, dreg: bool) -> Tensor:
+        return objectives.alpha_divergence(flow, Normal(), 6, alpha, generator=random, dreg=dreg).value
+
+    compare_plain_and_doubly(objective, batches=1500, noise=0.8)
+
+
+def test_alpha_divergence_is_continuous_in_alpha() -> None:
+    """The two special cases are the limits of the general one, on the same samples, up to log Z and its estimate."""
+    flow = gaussian_flow()
+
+    def at(alpha: float) -> Tensor:
+        random = torch.Generator().manual_seed(5)
+        loss = objectives.alpha_divergence(flow, Normal(), 1000, alpha, generator=random, dreg=False)
+        log_mean = torch.logsumexp(loss.log_weights, 0) - math.log(1000)
+        # What is left of log Z/(α − 1) at α = 1; the limit at α = 0 keeps its −log Z.
+        return loss.value - (log_mean / (alpha - 1.0) if abs(alpha - 1.0) < 0.1 and alpha != 1.0 else 0.0)
+
+    for limit in (0.0, 1.0):
+        assert at(limit + 1e-4).item() == pytest.approx(at(limit).item(), abs=1e-3)
+        assert at(limit - 1e-4).item() == pytest.approx(at(limit).item(), abs=1e-3)
+
+
+def test_importance_weighted_bound_tightens_to_log_z() -> None:
+    flow, random = gaussian_flow(), torch.Generator().manual_seed(6)
+    with torch.no_grad():
+        bounds = [
+            objectives.importance_weighted_bound(flow, Normal(), 20_000, k, generator=random, dreg=False).value.item()
+            for k in (1, 4, 64)
+        ]
+    assert bounds[0] > bounds[1] > bounds[2] > -LOG_Z - 0.01
+    assert bounds[0] == pytest.approx(renyi_over_alpha(flow, 0.0).item(), abs=0.02)
+    assert bounds[2] == pytest.approx(-LOG_Z, abs=0.01)
+
+
+def test_importance_weighted_gradients_agree_and_dreg_is_less_noisy() -> None:
+    """z-scores of 1500 batches of 4 groups of 8."""
+
+    def objective(flow: Flow, random: torch.Generator, dreg: bool) -> Tensor:
+        return objectives.importance_weighted_bound(flow, Normal(), 4, 8, generator=random, dreg=dreg).value
+
+    compare_plain_and_doubly(objective, batches=1500, noise=0.5)
+
+
+def test_one_particle_is_reverse_kl() -> None:
+    flow = gaussian_flow()
+    bound, kl = (
+        f(flow, Normal(), 100, *k, generator=torch.Generator().manual_seed(8)).value.item()
+        for f, k in ((objectives.importance_weighted_bound, (1,)), (objectives.reverse_kl, ()))
+    )
+    assert bound == pytest.approx(kl, abs=1e-12)
+
+
+def test_a_group_shares_its_context() -> None:
+    """With the context as the target's mean, groups at different contexts have different bounds."""
+    flow, context = gaussian_flow(), torch.tensor([[0.4], [9.0]], dtype=torch.float64)
+    loss = objectives.importance_weighted_bound(
+        flow, Normal(), 2, 50, context=context, generator=torch.Generator().manual_seed(9)
+    )
+    near, far = loss.log_weights.view(2, 50)
+    assert near.min() > far.max()
+
+
+@pytest.mark.parametrize("beta", [0.0, 0.3, 1.0])
+@pytest.mark.parametrize("path_gradient", [False, True])
+def test_reverse_kl_has_the_exact_gradient(beta: float, path_gradient: bool) -> None:
+    """z-scores of 400 batches of 500 samples."""
+    flow, random = gaussian_flow(), torch.Generator().manual_seed(10)
+    mean, log_scale = flow.transform.mean, flow.transform.log_scale
+    exact = 0.5 * beta * ((2 * log_scale).exp() + mean.square()) - log_scale
+    expected = torch.stack(torch.autograd.grad(exact, [mean, log_scale], materialize_grads=True))
+    found = gradients(
+        lambda f: (
+            objectives.reverse_kl(f, Normal(), 500, generator=random, beta=beta, path_gradient=path_gradient).value
+        ),
+        flow,
+        400,
+    )
+    assert torch.allclose(found.mean(0), expected, atol=1e-12) or (z_scores(found, expected).abs() < 4.5).all()
+
+
+def test_reverse_kl_keeps_the_weights_of_the_target_itself() -> None:
+    flow = gaussian_flow()
+    cold, hot = (
+        objectives.reverse_kl(flow, Normal(), 9, beta=beta, generator=torch.Generator().manual_seed(0))
+        for beta in (1.0, 0.1)
+    )
+    assert torch.equal(cold.log_weights, hot.log_weights)
+    assert cold.value != hot.value
+    with pytest.raises(OptionError, match="beta that is not negative; got -1"):
+        objectives.reverse_kl(flow, Normal(), 9, beta=-1.0)
+    with pytest.raises(OptionError, match=r"drop_largest in \[0, 1\); got 1"):
+        objectives.reverse_kl(flow, Normal(), 9, drop_largest=1.0)
+
+
+def test_log_variance_has_the_gradient_of_reverse_kl() -> None:
+    """On the flow's own samples; z-scores of 400 batches of 500 samples."""
+    flow, random = gaussian_flow(), torch.Generator().manual_seed(11)
+    parameters = [flow.transform.mean, flow.transform.log_scale]
+    expected = torch.stack(torch.autograd.grad(renyi_over_alpha(flow, 0.0), parameters))
+    found = gradients(lambda f: objectives.log_dispersion(f, Normal(), 500, generator=random).value, flow, 400)
+    assert (z_scores(found, expected).abs() < 4.5).all()
+
+
+def test_log_dispersion_of_given_samples() -> None:
+    flow = gaussian_flow()
+    x = torch.linspace(-2.0, 3.0, 51, dtype=torch.float64)[:, None]
+    log_weights = Normal().log_prob(x) - flow.log_prob(x)
+    loss = objectives.log_dispersion(flow, Normal(), x)
+    assert loss.value.item() == pytest.approx(0.5 * log_weights.var().item())
+    assert torch.equal(loss.log_weights, log_weights)
+    mean_distance = (log_weights - log_weights.median()).abs().mean().item()
+    assert objectives.log_dispersion(flow, Normal(), x, order=1).value.item() == pytest.approx(mean_distance)
+    with torch.no_grad():
+        flow.transform.mean.zero_()
+        flow.transform.log_scale.zero_()
+    for order in (1, 2):
+        assert objectives.log_dispersion(flow, Normal(), x, order=order).value.item() == pytest.approx(0.0, abs=1e-12)
+
+
+def test_log_dispersion_leaves_out_what_is_not_finite() -> None:
+    flow = gaussian_flow()
+    x = torch.linspace(-2.0, 3.0, 51, dtype=torch.float64)[:, None]
+    for order in (1, 2):
+        broken = objectives.log_dispersion(flow, Normal(cut=1.0), x, order=order).value
+        kept = objectives.log_dispersion(flow, Normal(), x[x[:, 0] <= 1.0], order=order).value
+        assert broken.item() == pytest.approx(kept.item())
+        assert all(g.isfinite() for g in torch.autograd.grad(broken, list(flow.parameters())))
+    with pytest.raises(OptionError, match="order 1 or 2; got 3"):
+        objectives.log_dispersion(flow, Normal(), x, order=3)
+    with pytest.raises(OptionError, match="at least 2 samples; got 1"):
+        objectives.log_dispersion(flow, Normal(), 1)
+
+
+# -- promises of all --------------------------------------------------------------------------------
+
+REVERSE = {
+    "reverse KL": lambda flow, target: objectives.reverse_kl(flow, target, 200),
+    "reverse KL, path": lambda flow, target: objectives.reverse_kl(flow, target, 200, path_gradient=True),
+    "alpha": lambda flow, target: objectives.alpha_divergence(flow, target, 200, 2.0, dreg=False),
+    "alpha, dreg": lambda flow, target: objectives.alpha_divergence(flow, target, 200, 2.0),
+    "alpha 1, dreg": lambda flow, target: objectives.alpha_divergence(flow, target, 200, 1.0),
+    "alpha 0, dreg": lambda flow, target: objectives.alpha_divergence(flow, target, 200, 0.0),
+    "alpha -1, dreg": lambda flow, target: objectives.alpha_divergence(flow, target, 200, -1.0),
+    "bound": lambda flow, target: objectives.importance_weighted_bound(flow, target, 200, 1, dreg=False),
+    "bound, dreg": lambda flow, target: objectives.importance_weighted_bound(flow, target, 50, 4),
+    "log-dispersion": lambda flow, target: objectives.log_dispersion(flow, target, 200),
+}
+
+
+@pytest.mark.parametrize("name", REVERSE)
+def test_no_side_effects(name: str) -> None:
+    """Parameters that the user froze stay frozen, no others become so, and no number changes."""
+    flow = gaussian_flow()
+    flow.transform.mean.requires_grad_(False)
+    before = {k: v.clone() for k, v in flow.state_dict().items()}
+    REVERSE[name](flow, Normal()).value.backward()
+    assert not flow.transform.mean.requires_grad
+    assert flow.transform.mean.grad is None
+    assert flow.transform.log_scale.requires_grad
+    assert flow.transform.log_scale.grad != 0.0
+    assert all(torch.equal(v, before[k]) for k, v in flow.state_dict().items())
+
+
+@pytest.mark.parametrize("name", REVERSE)
+def test_samples_that_cannot_be_evaluated_have_weight_zero(name: str) -> None:
+    flow = gaussian_flow()
+    loss = REVERSE[name](flow, Normal(cut=0.0))
+    assert 0 < torch.isinf(loss.log_weights).sum() < 200
+    assert not loss.log_weights.isnan().any()
+    assert loss.value.isfinite()
+    assert all(g.isfinite() for g in torch.autograd.grad(loss.value, list(flow.parameters())))
+
+
+@pytest.mark.parametrize("name", [name for name in REVERSE if "path" in name or "dreg" in name])
+def test_path_gradient_vanishes_where_q_is_p(name: str) -> None:
+    """Sticking the landing: with q = p not only the mean, but each sample's gradient is zero."""
+    flow = gaussian_flow()
+
+    class Itself:
+        def log_prob(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+            return path_log_prob(flow, x, context, "here")
+
+    largest = max(g.abs() for g in torch.autograd.grad(REVERSE[name](flow, Itself()).value, list(flow.parameters())))
+    assert largest < 1e-10
+    plain = objectives.reverse_kl(flow, Itself(), 200).value
+    assert max(g.abs() for g in torch.autograd.grad(plain, list(flow.parameters()))) > 1e-3
+
+
+@pytest.mark.parametrize("name", [name for name in REVERSE if "path" in name or "dreg" in name])
+def test_path_gradients_refuse_stochastic_layers(name: str) -> None:
+    noisy = Flow(Independent(Domain.real(1)), Noise(Domain.real(1), Domain.real(1)))
+    with pytest.raises(OptionError, match="expected no stochastic layer for a path gradient"):
+        REVERSE[name](noisy, Normal())
+
+
+def test_importance_weighted_bound_needs_a_particle() -> None:
+    with pytest.raises(OptionError, match="at least 1 particle; got 0"):
+        objectives.importance_weighted_bound(gaussian_flow(), Normal(), 2, 0)
+
+
+# -- the rest ---------------------------------------------------------------------------------------
+
+
+def test_reverse_kl_drops_the_largest_terms() -> None:
+    """As many as asked for are left out of the mean, and no weight changes."""
+    flow = gaussian_flow()
+    whole, trimmed = (
+        objectives.reverse_kl(flow, Normal(), 200, drop_largest=share, generator=torch.Generator().manual_seed(12))
+        for share in (0.0, 0.1)
+    )
+    assert torch.equal(whole.log_weights, trimmed.log_weights)
+    expected = (-whole.log_weights).sort().values[:180].mean().item()
+    assert trimmed.value.item() == pytest.approx(expected)
+
+
+def test_energy_cap_keeps_a_slope() -> None:
+    energy = torch.tensor([-5.0, 9.0, 10.0, 1e4], requires_grad=True, dtype=torch.float64)
+    capped = objectives.EnergyCap(10.0)(energy)
+    assert capped.tolist() == pytest.approx([-5.0, 9.0, 10.0, 10.0 + math.log1p(1e4 - 10.0)])
+    (slope,) = torch.autograd.grad(capped.sum(), energy)
+    assert slope.tolist() == pytest.approx([1.0, 1.0, 1.0, 1.0 / (1e4 - 9.0)])
+    flow = gaussian_flow()
+    tamed, wild = (
+        objectives.reverse_kl(flow, Normal(), 50, cap=cap, generator=torch.Generator().manual_seed(13))
+        for cap in (objectives.EnergyCap(0.5), None)
+    )
+    assert tamed.value < wild.value
+    assert torch.equal(tamed.log_weights, wild.log_weights)
+
+
+def test_forward_kl_is_weighted_maximum_likelihood() -> None:
+    flow = gaussian_flow()
+    random = torch.Generator().manual_seed(14)
+    x = torch.randn(10, 1, dtype=torch.float64, generator=random)
+    weights = torch.rand(10, dtype=torch.float64, generator=random)
+    weights[3] = 0.0
+    expected = -(weights * flow.log_prob(x)).sum() / weights.sum()
+    assert objectives.forward_kl(flow, x, weights=weights).value.item() == pytest.approx(expected.item())
+    assert objectives.forward_kl(flow, x).value.item() == pytest.approx(-flow.log_prob(x).mean().item())
+    with pytest.raises(ShapeError, match="weights of shape"):
+        objectives.forward_kl(flow, x, weights=weights[:5])
+    with pytest.raises(OptionError, match="not negative"):
+        objectives.forward_kl(flow, x, weights=-weights)
+
+
+def test_bits_per_dimension_bound_the_entropy_of_the_grey_values() -> None:
+    """A density that is constant in each cell and right codes at the entropy; any other needs more."""
+    probability = torch.tensor([0.5, 0.25, 0.125, 0.125], dtype=torch.float64)
+    entropy = 1.75
+    log_density = (probability * 4).log()  # on [0, 1], four cells
+    bits = objectives.bits_per_dimension(log_density, 1, levels=4)
+    assert (probability * bits).sum().item() == pytest.approx(entropy)
+    flat = objectives.bits_per_dimension(torch.zeros(3), 64, levels=17)
+    assert flat.tolist() == pytest.approx([math.log2(17)] * 3)
+    nats = torch.tensor([64 * math.log(2.0)])
+    assert objectives.bits_per_dimension(nats, 64, levels=1).item() == pytest.approx(-1.0)
+    with pytest.raises(OptionError, match="positive numbers; got 0 dimensions"):
+        objectives.bits_per_dimension(nats, 0)
