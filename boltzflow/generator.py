@@ -12,7 +12,7 @@ from torch import Tensor
 import boltzflow
 from boltzflow.coordinates import InternalCoordinates
 from boltzflow.core import Flow, recipes
-from boltzflow.core.compilation import compile_module
+from boltzflow.core.compilation import compile_method
 from boltzflow.energies import BoltzmannTarget, Potential, PulledBackTarget, pullback
 from boltzflow.ensemble import Ensemble
 from boltzflow.errors import FileFormatError, OptionError
@@ -122,7 +122,7 @@ class BoltzmannGenerator:
     def compile(self) -> None:
         """Compile the layers of the flow and the coordinates, in place; code is built when a batch first comes."""
         self.flow.compile_layers()
-        compile_module(self.coordinates, dynamic=False)
+        compile_method(self.coordinates, "forward", dynamic=False)
 
     @torch.no_grad()
     def sample(

@@ -16,7 +16,6 @@ _logger = logging.getLogger(__name__)
 
 P = ParamSpec("P")
 R = TypeVar("R")
-M = TypeVar("M", bound=nn.Module)
 
 
 @functools.cache
@@ -55,12 +54,16 @@ def compiled(fn: Callable[P, R], **options: Any) -> Callable[P, R]:
     return call
 
 
-def compile_module(module: M, **options: Any) -> M:
-    """Compiles `module` in place (its state-dict keys stay as they are) if the compiler works; returns it."""
-    device = next((p.device.type for p in module.parameters()), "cpu")
+def compile_method(module: nn.Module, name: str, **options: Any) -> None:
+    """Compiles one method of `module` in place if the compiler works.
+
+    Parameters and state-dict keys stay as they are, copies of the module keep the compiled method, and modules of
+    one class and shape share their compiled code.
+    """
+    device = next((t.device.type for t in (*module.parameters(), *module.buffers())), "cpu")
     if compiler_works(device):
-        module.compile(**options)
-    return module
+        fast = torch.compile(getattr(type(module), name), **options)
+        setattr(module, name, types.MethodType(fast, module))
 
 
 def _with_own_code(fn: Callable[P, R]) -> Callable[P, R]:

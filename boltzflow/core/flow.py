@@ -5,10 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from boltzflow.core.compilation import compile_module
 from boltzflow.core.distributions import Distribution
 from boltzflow.core.domain import Domain
-from boltzflow.core.layer import Chain, Layer
+from boltzflow.core.layer import Layer
 from boltzflow.errors import DomainError, IntractableDensityError
 
 
@@ -87,6 +86,4 @@ class Flow(nn.Module):
         Layers of one shape share their compiled code; stochastic layers stay as they are. Where no compiler
         works, nothing changes.
         """
-        for layer in self.transform if isinstance(self.transform, Chain) else [self.transform]:
-            if not layer.stochastic_layers:
-                compile_module(layer, dynamic=False)
+        self.transform.compile_directions()

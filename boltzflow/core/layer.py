@@ -9,6 +9,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
+from boltzflow.core.compilation import compile_method
 from boltzflow.core.domain import Domain
 from boltzflow.errors import DomainError
 
@@ -46,6 +47,14 @@ class Layer(nn.Module, ABC):
         """The stochastic layers in here: where there is one, no density in closed form exists."""
         return ()
 
+    def compile_directions(self) -> None:
+        """Compile both directions in place, where a compiler works.
+
+        A layer that is a loop of its own compiles the body of the loop instead.
+        """
+        compile_method(self, "forward", dynamic=False)
+        compile_method(self, "inverse", dynamic=False)
+
 
 class Bijection(Layer):
     """A differentiable map with a differentiable inverse; log_ratio is the log-determinant of its Jacobian."""
@@ -57,6 +66,9 @@ class StochasticLayer(Layer):
     @property
     def stochastic_layers(self) -> tuple[StochasticLayer, ...]:
         return (self,)
+
+    def compile_directions(self) -> None:
+        """Nothing: the density that the layer follows is not its own."""
 
 
 class Chain(Layer):
@@ -100,6 +112,11 @@ class Chain(Layer):
     def stochastic_layers(self) -> tuple[StochasticLayer, ...]:
         return tuple(found for layer in self for found in layer.stochastic_layers)
 
+    def compile_directions(self) -> None:
+        """Each layer on its own, for layers of one shape share their code."""
+        for layer in self:
+            layer.compile_directions()
+
     def __iter__(self) -> Iterator[Layer]:
         return iter(self.layers)  # type: ignore[arg-type]
 
@@ -128,3 +145,7 @@ class Inverse(Layer):
     @property
     def stochastic_layers(self) -> tuple[StochasticLayer, ...]:
         return self.layer.stochastic_layers
+
+    def compile_directions(self) -> None:
+        """Those of the layer within."""
+        self.layer.compile_directions()

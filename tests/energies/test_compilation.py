@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 from collections.abc import Callable, Iterator
 
@@ -43,7 +44,7 @@ def test_falls_back_to_eager_and_says_so_once(caplog: pytest.LogCaptureFixture) 
 @pytest.mark.usefixtures("broken_compiler")
 def test_module_stays_eager_without_compiler() -> None:
     module = nn.Linear(2, 2)
-    assert compilation.compile_module(module) is module
+    compilation.compile_method(module, "forward")
     assert module(torch.ones(1, 2)).shape == (1, 2)
 
 
@@ -53,15 +54,26 @@ def test_environment_turns_it_off(monkeypatch: pytest.MonkeyPatch, caplog: pytes
     assert not caplog.records
 
 
-def test_compiles_a_module_in_place(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_compiles_a_method_in_place(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(compilation, "compiler_works", lambda *_: True)
     module = nn.Linear(2, 3)
     keys = list(module.state_dict())
     x = torch.ones(1, 2)
     expected = module(x)
-    compilation.compile_module(module, backend="eager")
+    compilation.compile_method(module, "forward", backend="eager")
     torch.testing.assert_close(module(x), expected)
     assert list(module.state_dict()) == keys
+
+
+def test_a_copy_of_a_compiled_module_uses_its_own_parameters(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(compilation, "compiler_works", lambda *_: True)
+    module = nn.Linear(2, 3)
+    compilation.compile_method(module, "forward", backend="eager")
+    twin = copy.deepcopy(module)
+    nn.init.zeros_(twin.weight)
+    x = torch.ones(1, 2)
+    torch.testing.assert_close(twin(x), twin.bias[None])
+    assert not torch.equal(module(x), twin(x))
 
 
 def test_closures_of_one_line_do_not_share_a_recompile_limit(monkeypatch: pytest.MonkeyPatch) -> None:

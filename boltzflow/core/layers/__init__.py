@@ -4,6 +4,7 @@ from boltzflow.core.layers.autoregressive import Autoregressive
 from boltzflow.core.layers.coupling import AffineCoupling, Coupling, SplineCoupling
 from boltzflow.core.layers.linear import Householder, Invertible1x1Conv, InvertibleLinear, LULinear, Permutation
 from boltzflow.core.layers.periodic import CircularShift
+from boltzflow.core.layers.planar import Planar, Radial
 from boltzflow.core.layers.stochastic import MetropolisLayer
 
 __all__ = [
@@ -17,5 +18,7 @@ __all__ = [
     "LULinear",
     "MetropolisLayer",
     "Permutation",
+    "Planar",
+    "Radial",
     "SplineCoupling",
 ]

@@ -25,6 +25,11 @@ def _coupling(**options: object) -> layers.SplineCoupling:
     return layers.SplineCoupling(MIXED, mask, trunk=lambda n: nets.MLP(n, (16,)), **options)  # type: ignore[arg-type]
 
 
+def _autoregressive(**options: object) -> layers.Autoregressive:
+    transformer = transformers.RationalQuadratic(MIXED, bins=4, location=LOCATION, width=WIDTH)
+    return layers.Autoregressive(transformer, **{"hidden": (20,)} | options)  # type: ignore[arg-type]
+
+
 def _affine(scale: transformers.Scale, context_size: int = 0) -> layers.AffineCoupling:
     return layers.AffineCoupling(
         Domain.real(4), alternating_mask(4), scale=scale, trunk=lambda n: nets.MLP(n, (16,)), context_size=context_size
@@ -50,6 +55,21 @@ BIJECTIONS: dict[str, Case] = {
     "affine coupling, inverse sigmoid": Case(lambda: _affine("inverse_sigmoid")),
     "affine coupling, circles are shifted": Case(
         lambda: layers.AffineCoupling(MIXED[:4], half_mask(4), trunk=lambda n: nets.MLP(n, (16,)))
+    ),
+    "autoregressive spline": Case(lambda: _autoregressive()),
+    "autoregressive spline, context": Case(lambda: _autoregressive(context_size=3), context_size=3),
+    "autoregressive spline, residual net": Case(lambda: _autoregressive(hidden=(16, 16, 16), residual=True)),
+    "autoregressive spline, another order": Case(lambda: _autoregressive(order=[3, 1, 6, 0, 2, 5, 4])),
+    "autoregressive spline, two passes": Case(lambda: _autoregressive(passes=2, order=[3, 1, 6, 0, 2, 5, 4])),
+    "autoregressive affine": Case(
+        lambda: layers.Autoregressive(transformers.Affine(Domain.real(4), "sigmoid"), hidden=(9, 7))
+    ),
+    "autoregressive affine, context": Case(
+        lambda: layers.Autoregressive(transformers.Affine(Domain.real(4)), hidden=(9, 7), context_size=3),
+        context_size=3,
+    ),
+    "inverse of an autoregressive affine": Case(
+        lambda: Inverse(layers.Autoregressive(transformers.Affine(Domain.real(4)), hidden=(12,)))
     ),
     "circular shift": Case(lambda: layers.CircularShift(MIXED, torch.tensor([1.0, -2.0, 0.3]))),
     "circular shift, trainable": Case(lambda: layers.CircularShift(MIXED, torch.zeros(3), trainable=True)),

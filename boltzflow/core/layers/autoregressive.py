@@ -1,0 +1,133 @@
+"""Autoregressive layers: each coordinate is transformed, given the earlier ones."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+
+from boltzflow.core.compilation import compile_method
+from boltzflow.core.functional import permute_rows
+from boltzflow.core.layer import Bijection
+from boltzflow.core.nets import MADE, DomainFeatures
+from boltzflow.core.transformers import Transformer
+from boltzflow.errors import OptionError, ShapeError
+
+
+class Autoregressive(Bijection):
+    """z_i = T(x_i; θ(x_<i)): data to latent in one pass, latent to data coordinate by coordinate.
+
+    Papamakarios et al. 2017, arXiv 1705.07057 (MAF, with `transformers.Affine`); Durkan et al. 2019,
+    arXiv 1906.04032 (with `transformers.RationalQuadratic`). `Inverse` of it is the inverse autoregressive flow
+    (IAF, Kingma et al. 2016, arXiv 1606.04934), which samples in one pass.
+
+    With fewer `passes` than coordinates these are dealt into that many groups, each transformed given the groups
+    before it: two passes are a coupling that also transforms the given half (unconditionally). Latent to data
+    takes `passes` steps; a hidden unit is computed once, when the coordinates that it sees are known, so that all
+    steps together cost one pass through the net.
+
+    Args:
+        transformer: of all D coordinates of its domain. Its formula (`Transformer.forward`) runs from data to
+            latent.
+        hidden, residual, dropout, activation: of the net, see `nets.MADE`.
+        order: a permutation of 0 … D − 1: where each coordinate comes in the order; None for their own order.
+        passes: number of groups, 1 … D; None for D.
+        location, width: (D,) or None: they set the scale of the net's inputs, see `Coupling`.
+        context_size: size of the context that the net is shown; 0 means that context is ignored.
+
+    Raises:
+        ShapeError: if the order is not a permutation of the coordinates.
+        OptionError: if the number of passes is impossible.
+
+    >>> from boltzflow.core import Domain, transformers
+    >>> layer = Autoregressive(transformers.RationalQuadratic(Domain.real(1) + Domain.circle(2)), hidden=(16,))
+    >>> z, log_ratio = layer.inverse(torch.zeros(5, 3))
+    """
+
+    split_order: Tensor
+    join_order: Tensor
+
+    def __init__(
+        self,
+        transformer: Transformer,
+        *,
+        hidden: Sequence[int] = (128, 128),
+        order: Sequence[int] | Tensor | None = None,
+        passes: int | None = None,
+        residual: bool = False,
+        dropout: float = 0.0,
+        activation: type[nn.Module] = nn.SiLU,
+        location: Tensor | None = None,
+        width: Tensor | None = None,
+        context_size: int = 0,
+    ) -> None:
+        domain = transformer.domain
+        super().__init__(domain, domain)
+        size = len(domain)
+        places = torch.arange(size) if order is None else torch.as_tensor(order)
+        if len(domain.shape) != 1 or sorted(places.tolist()) != [*range(size)]:
+            raise ShapeError(f"Autoregressive: expected an order that permutes {size} coordinates; got {order}.")
+        passes = size if passes is None else passes
+        if not 1 <= passes <= size:
+            raise OptionError(f"Autoregressive: expected 1 to {size} passes; got {passes}.")
+        degrees = places * passes // size
+        straight = [i for i, c in enumerate(domain) if c.kind != "circle"]
+        circles = list(domain.indices("circle"))
+        self.transformer = transformer
+        self.features = DomainFeatures(domain, location, width)
+        self.net = MADE(
+            degrees[straight + circles + circles].tolist(),
+            degrees.repeat(transformer.parameter_count).tolist(),
+            hidden,
+            residual=residual,
+            dropout=dropout,
+            activation=activation,
+            context_size=context_size,
+        )
+        groups = [(degrees == k).nonzero().squeeze(1) for k in range(passes)]
+        self.sizes = [len(group) for group in groups]
+        self.register_buffer("split_order", torch.cat(groups), persistent=False)
+        self.register_buffer("join_order", self.split_order.argsort(), persistent=False)
+        # The parts of the same transformer and the same features, one for each step.
+        self.parts = nn.ModuleList(transformer.select(group) for group in groups)
+        self.views = nn.ModuleList(
+            DomainFeatures(
+                domain[group.tolist()],
+                None if location is None else location[group],
+                None if width is None else width[group],
+            )
+            for group in groups
+        )
+
+    def forward(
+        self, z: Tensor, context: Tensor | None = None, *, generator: torch.Generator | None = None
+    ) -> tuple[Tensor, Tensor]:
+        steps = self.net.steps(z.shape[0], context)
+        log_ratio = z.new_zeros(z.shape[0])
+        found = []
+        waiting = permute_rows(z.T, self.split_order, self.join_order).split(self.sizes)
+        for here, part, view in zip(waiting, self.parts, self.views, strict=True):
+            raw = steps.outputs().view(-1, *here.shape)
+            x, log_slope = cast(Transformer, part).inverse(here, raw)
+            log_ratio = log_ratio + log_slope.sum(0)
+            found.append(x)
+            steps.feed(view(x.T).T)
+        return permute_rows(torch.cat(found), self.join_order, self.split_order).T, log_ratio
+
+    def inverse(
+        self, x: Tensor, context: Tensor | None = None, *, generator: torch.Generator | None = None
+    ) -> tuple[Tensor, Tensor]:
+        raw = self.net(self.features(x), context).T
+        z, log_slope = self.transformer(x.T, raw.view(-1, *x.T.shape))
+        return z.T, log_slope.sum(0)
+
+    def compile_directions(self) -> None:
+        """Data to latent as a whole; of latent to data, whose loop would be unrolled, the transformer's kernel."""
+        compile_method(self, "inverse", dynamic=False)
+        for part in self.parts:
+            compile_method(part, "inverse", dynamic=False)
+
+    def extra_repr(self) -> str:
+        return f"{len(self.parts)} passes"

@@ -1,0 +1,193 @@
+"""Masked nets whose outputs see only earlier inputs (Germain et al. 2015, arXiv 1502.03509: MADE)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import linear
+
+from boltzflow.core.nets.context import checked_context
+from boltzflow.errors import OptionError
+
+
+class MaskedLinear(nn.Linear):
+    """A linear layer in which output j sees input i only where it may.
+
+    Args:
+        mask: (out_features, in_features) bool.
+
+    Shapes:
+        x (batch, in_features) → (batch, out_features).
+    """
+
+    mask: Tensor
+
+    def __init__(self, mask: Tensor) -> None:
+        super().__init__(mask.shape[1], mask.shape[0])
+        self.register_buffer("mask", mask, persistent=False)
+
+    @property
+    def masked_weight(self) -> Tensor:
+        """The weight, zero where nothing may be seen."""
+        return self.weight * self.mask
+
+    def forward(self, x: Tensor) -> Tensor:
+        return linear(x, self.masked_weight, self.bias)
+
+
+class MADE(nn.Module):
+    """A net whose outputs of degree k depend on the inputs of degree < k, and on the context.
+
+    Hidden units carry degrees too, spread evenly and in ascending order, so that outputs can also be computed
+    degree by degree at the cost of one pass in all (`steps`).
+
+    Args:
+        input_degrees: the degree of each input, 0 … K − 1.
+        output_degrees: the degree of each output, 0 … K − 1.
+        hidden: sizes of the hidden layers.
+        residual: whether every further pair of hidden layers is added to what came before, h + W₂ a(W₁ a(h)).
+            Then all sizes are equal and their number is odd.
+        dropout: share of the hidden units that are dropped in training.
+        activation: class of the activation.
+        context_size: size of the context, which every hidden unit sees; 0 for none.
+
+    Raises:
+        OptionError: if the sizes do not suit a residual net.
+
+    Shapes:
+        x (batch, inputs), context (batch, C) → (batch, outputs). The last layer starts at zero.
+
+    >>> net = MADE([0, 1, 2], [0, 1, 2], hidden=(8, 8))
+    >>> net(torch.ones(4, 3)).shape
+    torch.Size([4, 3])
+    """
+
+    def __init__(
+        self,
+        input_degrees: Sequence[int],
+        output_degrees: Sequence[int],
+        hidden: Sequence[int],
+        *,
+        residual: bool = False,
+        dropout: float = 0.0,
+        activation: type[nn.Module] = nn.SiLU,
+        context_size: int = 0,
+    ) -> None:
+        super().__init__()
+        if not hidden or (residual and (len(set(hidden)) > 1 or len(hidden) % 2 == 0)):
+            raise OptionError(
+                f"MADE: expected hidden sizes, for a residual net an odd number of equal ones; got {hidden}."
+            )
+        self.residual = residual
+        self.context_size = context_size
+        inputs, outputs = torch.as_tensor(input_degrees), torch.as_tensor(output_degrees)
+        self.degrees = int(max(inputs.max(), outputs.max())) + 1
+        # A hidden unit of degree k sees inputs of degree < k; one of degree 0 sees the context alone.
+        lowest = 0 if context_size or self.degrees == 1 else 1
+        units = [_spread(lowest, self.degrees, size) for size in hidden]
+        self.first = MaskedLinear(units[0][:, None] > inputs)
+        self.further = nn.ModuleList(MaskedLinear(b[:, None] >= a) for a, b in pairwise(units))
+        self.head = MaskedLinear(outputs[:, None] >= units[-1])
+        self.context = nn.Linear(context_size, hidden[0], bias=False) if context_size else None
+        self.activation = activation()
+        self.dropout = nn.Dropout(dropout)
+        nn.init.zeros_(self.head.weight)
+        nn.init.zeros_(self.head.bias)
+        if residual:
+            for block in self.further[1::2]:
+                nn.init.uniform_(block.weight, -1e-3, 1e-3)  # type: ignore[arg-type]
+                nn.init.zeros_(block.bias)  # type: ignore[arg-type]
+        self._inputs = [(inputs == k).nonzero().squeeze(1).tolist() for k in range(self.degrees)]
+        self._outputs = [(outputs == k).nonzero().squeeze(1).tolist() for k in range(self.degrees)]
+        self._units = [[int((u <= k).sum()) for k in range(-1, self.degrees)] for u in units]
+
+    def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        h = self.first(x)
+        if self.context is not None:
+            h = h + self.context(checked_context(context, x.shape[0], self.context_size, "MADE"))
+        if self.residual:
+            for one, two in zip(self.further[::2], self.further[1::2], strict=True):
+                h = h + two(self.dropout(self.activation(one(self.activation(h)))))
+        else:
+            for layer in self.further:
+                h = layer(self.dropout(self.activation(h)))
+        out: Tensor = self.head(self.activation(h))
+        return out
+
+    def steps(self, batch: int, context: Tensor | None = None) -> Steps:
+        """The net evaluated degree by degree."""
+        return Steps(self, batch, context)
+
+    def __repr__(self) -> str:
+        sizes = [self.first.in_features, self.first.out_features, *(layer.out_features for layer in self.further)]
+        kind = ", residual" if self.residual else ""
+        return f"MADE({' → '.join(map(str, [*sizes, self.head.out_features]))}, {self.degrees} degrees{kind})"
+
+
+class Steps:
+    """One pass through a `MADE`, spread over the degrees: units are computed once, as soon as they can be.
+
+    Batch comes last. Call `outputs` for degrees 0, 1, … in turn, and `feed` the inputs of each degree before the
+    outputs of the next are asked for.
+    """
+
+    def __init__(self, net: MADE, batch: int, context: Tensor | None) -> None:
+        self.net = net
+        self.degree = 0
+        order = [i for members in net._inputs for i in members]
+        rows = [i for members in net._outputs for i in members]
+        self._weights = [net.first.masked_weight[:, order], *(layer.masked_weight for layer in net.further)]
+        self._head = net.head.masked_weight[rows], net.head.bias[rows]
+        self._row = 0
+        self._seen: list[list[Tensor]] = [[net.head.weight.new_zeros(0, batch)] for _ in range(len(net.further) + 2)]
+        self._context = None
+        if net.context is not None:
+            checked = checked_context(context, batch, net.context_size, "MADE")
+            self._context = net.context.weight @ checked.T
+
+    def feed(self, inputs: Tensor) -> None:
+        """The inputs of the present degree (n, batch), in their order."""
+        self._seen[0].append(inputs)
+        self.degree += 1
+
+    def outputs(self) -> Tensor:
+        """The outputs of the present degree (m, batch), in their order."""
+        net, k = self.net, self.degree
+        residual: Tensor | None = None
+        layers = [net.first, *net.further]
+        for number, layer in enumerate(layers):
+            start, stop = net._units[number][k], net._units[number][k + 1]
+            if start == stop:
+                continue
+            h = self._linear(number, self._weights[number][start:stop], layer.bias[start:stop])
+            if number == 0 and self._context is not None:
+                h = h + self._context[start:stop]
+            if net.residual:
+                if number % 2 == 0:
+                    h = residual = h if residual is None else residual + h
+                    h = net.activation(h)
+                else:
+                    h = net.dropout(net.activation(h))
+            else:
+                h = net.activation(h)
+                h = h if number == len(layers) - 1 else net.dropout(h)
+            self._seen[number + 1].append(h)
+        count = len(net._outputs[k])
+        weight, bias = (part[self._row : self._row + count] for part in self._head)
+        self._row += count
+        return self._linear(len(layers), weight, bias)
+
+    def _linear(self, number: int, weight: Tensor, bias: Tensor) -> Tensor:
+        """What some units of a layer make of all that they may see, which are the first columns of their weights."""
+        if len(self._seen[number]) > 1:
+            self._seen[number] = [torch.cat(self._seen[number])]
+        x = self._seen[number][0]
+        return torch.addmm(bias[:, None], weight[:, : x.shape[0]], x)
+
+
+def _spread(low: int, high: int, size: int) -> Tensor:
+    """Degrees low … high − 1 in ascending order, each about equally often: (size,)."""
+    return low + torch.arange(size) * (high - low) // size
