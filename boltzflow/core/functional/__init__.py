@@ -1,5 +1,6 @@
 """Pure tensor functions: the hot kernels."""
 
+from boltzflow.core.functional.dequantization import dequantize
 from boltzflow.core.functional.masks import (
     alternating_mask,
     channel_mask,
@@ -8,6 +9,7 @@ from boltzflow.core.functional.masks import (
     random_mask,
 )
 from boltzflow.core.functional.permutation import permute_rows
+from boltzflow.core.functional.positive import unit_softplus
 from boltzflow.core.functional.rational_quadratic import parameter_count, rational_quadratic_spline
 from boltzflow.core.functional.roots import monotone_root
 
@@ -15,10 +17,12 @@ __all__ = [
     "alternating_mask",
     "channel_mask",
     "checkerboard_mask",
+    "dequantize",
     "half_mask",
     "monotone_root",
     "parameter_count",
     "permute_rows",
     "random_mask",
     "rational_quadratic_spline",
+    "unit_softplus",
 ]
