@@ -107,7 +107,7 @@ class Autoregressive(Bijection):
         steps = self.net.steps(z.shape[0], context)
         log_ratio = z.new_zeros(z.shape[0])
         found = []
-        waiting = permute_rows(z.T, self.split_order, self.join_order).split(self.sizes)
+        waiting = permute_rows(z.T, self.split_order, self.join_order).split(self.sizes)  # type: ignore[no-untyped-call]
         for here, part, view in zip(waiting, self.parts, self.views, strict=True):
             raw = steps.outputs().view(-1, *here.shape)
             x, log_slope = cast(Transformer, part).inverse(here, raw)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import pairwise
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -117,6 +118,11 @@ class MADE(nn.Module):
         out: Tensor = self.head(self.activation(h))
         return out
 
+    @property
+    def hidden_layers(self) -> list[MaskedLinear]:
+        """The layers before the last, in their order."""
+        return [self.first, *cast(list[MaskedLinear], self.further)]
+
     def steps(self, batch: int, context: Tensor | None = None) -> Steps:
         """The net evaluated degree by degree."""
         return Steps(self, batch, context)
@@ -139,7 +145,8 @@ class Steps:
         self.degree = 0
         order = [i for members in net._inputs for i in members]
         rows = [i for members in net._outputs for i in members]
-        self._weights = [net.first.masked_weight[:, order], *(layer.masked_weight for layer in net.further)]
+        self._weights = [layer.masked_weight for layer in net.hidden_layers]
+        self._weights[0] = self._weights[0][:, order]
         self._head = net.head.masked_weight[rows], net.head.bias[rows]
         self._row = 0
         self._seen: list[list[Tensor]] = [[net.head.weight.new_zeros(0, batch)] for _ in range(len(net.further) + 2)]
@@ -157,7 +164,7 @@ class Steps:
         """The outputs of the present degree (m, batch), in their order."""
         net, k = self.net, self.degree
         residual: Tensor | None = None
-        layers = [net.first, *net.further]
+        layers = net.hidden_layers
         for number, layer in enumerate(layers):
             start, stop = net._units[number][k], net._units[number][k + 1]
             if start == stop:
