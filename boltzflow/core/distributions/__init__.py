@@ -2,6 +2,9 @@
 
 from boltzflow.core.distributions.distribution import Density, Distribution
 from boltzflow.core.distributions.independent import Independent
+from boltzflow.core.distributions.interpolation import LinearInterpolation
+from boltzflow.core.distributions.mixture import GaussianMixture, Mixture, Product
+from boltzflow.core.distributions.multivariate import FullNormal, PCANormal
 from boltzflow.core.distributions.normal import ConditionalNormal, DiagonalNormal, GlowNormal, Normal
 
 __all__ = [
@@ -9,7 +12,13 @@ __all__ = [
     "Density",
     "DiagonalNormal",
     "Distribution",
+    "FullNormal",
+    "GaussianMixture",
     "GlowNormal",
     "Independent",
+    "LinearInterpolation",
+    "Mixture",
     "Normal",
+    "PCANormal",
+    "Product",
 ]

@@ -1,26 +1,103 @@
-"""Normalised densities with exact samples."""
+"""Normalised densities with exact samples, of one to three coordinates."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 
-from boltzflow.core import Domain
-from boltzflow.core.distributions import Distribution, Independent
+from boltzflow.core import Domain, nets
+from boltzflow.core.distributions import (
+    ConditionalNormal,
+    DiagonalNormal,
+    Distribution,
+    FullNormal,
+    GaussianMixture,
+    GlowNormal,
+    Independent,
+    Mixture,
+    PCANormal,
+    Product,
+)
 
-DENSITIES: dict[str, Callable[[], Distribution]] = {
-    "normal": lambda: Independent(Domain.real(2), torch.tensor([0.5, -1.0]), torch.tensor([0.7, 1.3])),
-    "uniform": lambda: Independent(Domain.interval(-1.0, 2.0) + Domain.circle(1)),
-    "truncated normal": lambda: Independent(Domain.interval(-1.0, 2.0), torch.tensor([1.5]), torch.tensor([0.8])),
-    "narrow truncated normal": lambda: Independent(
-        Domain.interval(0.0, 1.0), torch.tensor([0.4]), torch.tensor([0.01])
+LINE, PLANE, CIRCLE = Domain.real(1), Domain.real(2), Domain.circle(1)
+CYLINDER = LINE + CIRCLE
+MODES = torch.tensor([[-2.0, 0.5], [1.0, 1.0], [0.5, -2.0]])
+COVARIANCE = torch.tensor([[1.0, 0.9, 0.0], [0.9, 1.5, -0.3], [0.0, -0.3, 0.4]])
+
+
+@dataclass(frozen=True)
+class Case:
+    """How to make a density, and what its checks need to know.
+
+    Attributes:
+        make: builds it.
+        context_size: size of the context that it takes; 0 for none.
+        smooth: whether the density has no jumps, so that quadrature finds its cells to high accuracy.
+        compiles: whether `log_prob` compiles without graph breaks.
+    """
+
+    make: Callable[[], Distribution]
+    context_size: int = 0
+    smooth: bool = True
+    compiles: bool = True
+
+
+def _peaks(**options: object) -> Mixture:
+    peaks = [Independent(CIRCLE, torch.tensor([at]), torch.tensor([0.5]), trainable=True) for at in (-1.0, 3.0)]
+    return Mixture(peaks, torch.tensor([3.0, 1.0]), **options)  # type: ignore[arg-type]
+
+
+DENSITIES: dict[str, Case] = {
+    "independent normal": Case(lambda: Independent(PLANE, torch.tensor([0.5, -1.0]), torch.tensor([0.7, 1.3]))),
+    "uniform": Case(lambda: Independent(Domain.interval(-1.0, 2.0) + CIRCLE)),
+    "truncated normal": Case(lambda: Independent(Domain.interval(-1.0, 2.0), torch.tensor([1.5]), torch.tensor([0.8]))),
+    "narrow truncated normal": Case(
+        lambda: Independent(Domain.interval(0.0, 1.0), torch.tensor([0.4]), torch.tensor([0.01]))
     ),
-    "von Mises": lambda: Independent(Domain.circle(1, 0.0, 5.0), torch.tensor([4.0]), torch.tensor([0.6])),
-    "wide von Mises": lambda: Independent(Domain.circle(1), torch.tensor([1.0]), torch.tensor([40.0])),
-    "mixed": lambda: Independent(
-        Domain.real(1) + Domain.circle(1) + Domain.interval(0.0, 1.0),
-        torch.tensor([0.0, 2.0, 0.2]),
-        torch.tensor([1.0, 1.0, 0.3]),
+    "von Mises": Case(lambda: Independent(Domain.circle(1, 0.0, 5.0), torch.tensor([4.0]), torch.tensor([0.6]))),
+    "wide von Mises": Case(lambda: Independent(CIRCLE, torch.tensor([1.0]), torch.tensor([40.0]))),
+    "mixed": Case(
+        lambda: Independent(
+            CYLINDER + Domain.interval(0.0, 1.0), torch.tensor([0.0, 2.0, 0.2]), torch.tensor([1.0, 1.0, 0.3])
+        )
+    ),
+    "mixed, trainable": Case(lambda: Independent(CYLINDER, width=torch.tensor([1.0, 1.0]), trainable=True)),
+    "diagonal normal": Case(lambda: DiagonalNormal(PLANE, torch.tensor([0.5, -1.0]), torch.tensor([0.7, 1.3]))),
+    "diagonal normal, trainable": Case(lambda: DiagonalNormal(PLANE, trainable=True)),
+    "diagonal normal, context": Case(lambda: DiagonalNormal(PLANE, context_size=3), context_size=3),
+    "diagonal normal of images": Case(
+        lambda: DiagonalNormal(Domain.real((1, 1, 2)), torch.ones(1, 1, 1), torch.full((2,), 0.5), trainable=True)
+    ),
+    "diagonal normal at half the temperature": Case(
+        lambda: DiagonalNormal(PLANE, torch.tensor([0.5, -1.0]), torch.tensor([0.7, 1.3])).tempered(0.5)
+    ),
+    "conditional normal": Case(lambda: ConditionalNormal(PLANE, nets.MLP(3, (8,), 4)), context_size=3),
+    "Glow base": Case(lambda: GlowNormal(Domain.real((2, 1, 1)))),
+    "Glow base, context": Case(lambda: GlowNormal(Domain.real((1, 2)), context_size=4), context_size=4),
+    "full normal": Case(lambda: FullNormal(Domain.real(3), torch.tensor([0.5, 0.0, -0.5]), COVARIANCE)),
+    "full normal, trainable": Case(lambda: FullNormal(PLANE, trainable=True).tempered(1.2)),
+    "full normal, context": Case(lambda: FullNormal(PLANE, context_size=2), context_size=2),
+    "principal components": Case(lambda: PCANormal(Domain.real(3), torch.tensor([[1.0], [0.5], [-0.5]]), 0.4)),
+    "principal components, trainable": Case(lambda: PCANormal(PLANE, torch.randn(2, 2), 0.5, trainable=True)),
+    "principal components, context": Case(lambda: PCANormal(PLANE, torch.ones(2, 1), 0.5, context_size=2), 2),
+    "mixture of normals": Case(
+        lambda: GaussianMixture(PLANE, MODES, torch.tensor([0.5, 0.8]), torch.tensor([1.0, 2.0, 3.0]))
+    ),
+    "mixture of normals, trainable": Case(lambda: GaussianMixture(PLANE, MODES, trainable=True)),
+    "mixture of normals, context": Case(lambda: GaussianMixture(PLANE, MODES, context_size=2), 2),
+    "mixture of von Mises": Case(lambda: _peaks(trainable=True)),
+    "mixture, context": Case(lambda: _peaks(context_size=2), 2),
+    "mixture of uniforms and truncated normals": Case(
+        lambda: Mixture(
+            [
+                Independent(Domain.interval(0.0, 1.0)),
+                Independent(Domain.interval(0.0, 1.0), torch.tensor([0.9]), torch.tensor([0.2])),
+            ]
+        )
+    ),
+    "product": Case(
+        lambda: Product([DiagonalNormal(LINE, context_size=2), _peaks(), FullNormal(LINE, trainable=True)]), 2
     ),
 }

@@ -1,0 +1,387 @@
+"""Distributions: each integrates to one, its samples follow it, its gradients are right."""
+
+from __future__ import annotations
+
+import copy
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from boltzflow.core import Domain, recipes
+from boltzflow.core.distributions import (
+    ConditionalNormal,
+    DiagonalNormal,
+    Distribution,
+    FullNormal,
+    GaussianMixture,
+    GlowNormal,
+    Independent,
+    LinearInterpolation,
+    Mixture,
+    PCANormal,
+    Product,
+)
+from boltzflow.errors import DomainError, OptionError, ShapeError
+from boltzflow.testing import randomize_parameters
+from tests.core.registry import DENSITIES
+
+DTYPES = [torch.float32, torch.float64]
+PLANE = Domain.real(2)
+REACH = 20.0  # real lines are cut at ± this; no density here has a mass beyond it that could be seen
+
+
+def made(name: str, dtype: torch.dtype = torch.float64) -> tuple[Distribution, Tensor | None]:
+    """A density with random parameters, in eval mode, and one context for it (1, C)."""
+    case = DENSITIES[name]
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(0)
+        density = case.make().to(dtype).eval()
+    randomize_parameters(density)
+    size = case.context_size
+    context = torch.randn(1, size, dtype=dtype, generator=torch.Generator().manual_seed(1)) if size else None
+    return density, context
+
+
+def repeated(context: Tensor | None, n: int) -> Tensor | None:
+    return None if context is None else context.expand(n, -1)
+
+
+def cell_masses(density: Distribution, context: Tensor | None, edges: list[Tensor], nodes: int) -> Tensor:
+    """Probabilities of the cells between edges (one tensor a coordinate), by Gauss–Legendre quadrature in each."""
+    knots, weights = (torch.from_numpy(v) for v in np.polynomial.legendre.leggauss(nodes))
+    axes, steps = [], []
+    for axis in edges:
+        low, high = axis[:-1, None], axis[1:, None]
+        axes.append(((low + high) / 2 + (high - low) / 2 * knots).flatten())
+        steps.append(((high - low) / 2 * weights).flatten())
+    grid = torch.cartesian_prod(*axes).view(-1, *density.domain.shape)
+    with torch.no_grad():
+        parts = [density.log_prob(part, repeated(context, len(part))) for part in grid.split(50_000)]
+    mass = torch.cat(parts).exp().view([len(a) for a in axes])
+    for i, step in enumerate(steps):
+        mass = mass * step.view([-1 if j == i else 1 for j in range(len(steps))])
+    split = [size for axis in edges for size in (len(axis) - 1, nodes)]
+    return mass.view(split).sum(tuple(range(1, len(split), 2)))
+
+
+def joint_edges(density: Distribution, x: Tensor, cells: int) -> list[Tensor]:
+    """Edges of cells in each coordinate: quantiles of a pilot sample x (n, D), between the ends of the domain."""
+    quantiles = torch.linspace(0, 1, cells + 1, dtype=torch.float64)[1:-1]
+    edges = []
+    for coordinate, values in zip(density.domain, x.double().T, strict=True):
+        low, high = (-REACH, REACH) if coordinate.kind == "real" else (coordinate.low, coordinate.high)
+        # Tails are cut once more, where they are about to vanish, for quadrature finds them more easily so.
+        inner = torch.cat([values.min()[None], values.quantile(quantiles), values.max()[None]])
+        edges.append(torch.cat([inner.new_tensor([low]), inner, inner.new_tensor([high])]).unique())
+    return edges
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize("name", DENSITIES)
+def test_density_integrates_to_one_and_samples_follow_it(name: str, dtype: torch.dtype) -> None:
+    """Counts in joint cells against quadrature of the density: z-scores of 100 000 samples."""
+    density, context = made(name, dtype)
+    n, size = 100_000, len(density.domain)
+    generator = torch.Generator().manual_seed(3)
+    pilot = density.sample(2000, repeated(context, 2000), generator=generator)[0].detach().flatten(1)
+    edges = joint_edges(density, pilot, {1: 10, 2: 6, 3: 4}[size])
+
+    exact = copy.deepcopy(density).double()
+    exact_context = None if context is None else context.double()
+    nodes = {1: 400, 2: 60, 3: 16}[size]
+    masses = cell_masses(exact, exact_context, edges, nodes)
+    assert masses.sum().item() == pytest.approx(1.0, abs=1e-5 if DENSITIES[name].smooth else 1e-2)
+
+    x, log_p = density.sample(n, repeated(context, n), generator=generator)
+    assert x.shape == (n, *density.domain.shape)
+    assert log_p.shape == (n,)
+    assert x.dtype == log_p.dtype == dtype
+    assert density.domain.contains(x).all()
+    torch.testing.assert_close(log_p, density.log_prob(x, repeated(context, n)), rtol=1e-4, atol=1e-4)
+    counts = torch.from_numpy(np.histogramdd(x.detach().flatten(1).double().numpy(), [e.numpy() for e in edges])[0])
+    assert counts.sum() == n
+    expected = n * masses
+    rare = expected < 25  # counted together, for their counts are not normal
+    counts = torch.cat([counts[~rare], counts[rare].sum()[None]])
+    expected = torch.cat([expected[~rare], expected[rare].sum()[None]])
+    z = (counts - expected) / (expected * (1 - expected / n)).clamp(min=1.0).sqrt()
+    assert z.abs().max() < 4.5, f"z-scores {z.tolist()} of {n} samples"
+
+
+@pytest.mark.parametrize("name", DENSITIES)
+def test_gradients_reach_every_parameter_and_are_right(name: str) -> None:
+    density, context = made(name)
+    x = density.sample(8, repeated(context, 8), generator=torch.Generator().manual_seed(0))[0].detach()
+    probe = torch.linspace(0.5, 1.5, 8, dtype=x.dtype)
+    parameters = dict(density.named_parameters())
+
+    def value() -> Tensor:
+        return (density.log_prob(x, repeated(context, 8)) * probe).sum()
+
+    if parameters:
+        gradients = torch.autograd.grad(value(), list(parameters.values()))
+    else:
+        gradients = ()
+    step = 1e-6
+    for (key, parameter), gradient in zip(parameters.items(), gradients, strict=True):
+        assert gradient.abs().max() > 0, key
+        direction = torch.randn(parameter.shape, dtype=x.dtype, generator=torch.Generator().manual_seed(1))
+        with torch.no_grad():
+            parameter += step * direction
+            above = value()
+            parameter -= 2 * step * direction
+            below = value()
+            parameter += step * direction
+        expected = (gradient * direction).sum().item()
+        assert ((above - below) / (2 * step)).item() == pytest.approx(expected, rel=1e-5, abs=1e-6), key
+
+
+@pytest.mark.parametrize("name", DENSITIES)
+def test_gradient_with_respect_to_the_state(name: str) -> None:
+    density, context = made(name)
+    x = density.sample(4, repeated(context, 4), generator=torch.Generator().manual_seed(0))[0].detach()
+    assert torch.autograd.gradcheck(
+        lambda t: density.log_prob(t, repeated(context, 4)), x.requires_grad_(), eps=1e-7, atol=1e-4
+    )
+
+
+@pytest.mark.parametrize("name", DENSITIES)
+def test_state_dict_restores(name: str) -> None:
+    density, context = made(name)
+    case = DENSITIES[name]
+    fresh = case.make().double().eval()
+    fresh.load_state_dict(density.state_dict())
+    x = density.sample(8, repeated(context, 8))[0]
+    assert torch.equal(fresh.log_prob(x, repeated(context, 8)), density.log_prob(x, repeated(context, 8)))
+
+
+# One of each class and kind of context is enough.
+COMPILED = {(type(case.make()), case.context_size > 0): name for name, case in DENSITIES.items() if case.compiles}
+
+
+@pytest.mark.parametrize("name", COMPILED.values())
+def test_log_prob_compiles_whole(name: str) -> None:
+    density, context = made(name, torch.float32)
+    x = density.sample(8, repeated(context, 8), generator=torch.Generator().manual_seed(0))[0].detach()
+    torch.compiler.reset()
+    whole = torch.compile(density.log_prob, fullgraph=True, dynamic=False, backend="aot_eager")
+    torch.testing.assert_close(whole(x, repeated(context, 8)), density.log_prob(x, repeated(context, 8)))
+
+
+@pytest.mark.parametrize("name", DENSITIES)
+def test_samples_repeat_with_a_generator(name: str) -> None:
+    density, context = made(name)
+    first, second = (
+        density.sample(16, repeated(context, 16), generator=torch.Generator().manual_seed(5))[0] for _ in range(2)
+    )
+    assert torch.equal(first, second)
+
+
+@pytest.mark.parametrize("name", DENSITIES)
+def test_density_is_zero_outside_intervals(name: str) -> None:
+    density, context = made(name)
+    x = density.sample(2, repeated(context, 2))[0].detach()
+    for i in density.domain.indices("interval"):
+        outside = x.clone()
+        outside[0, i] = density.domain.coordinates[i].high + 0.01
+        outside[1, i] = density.domain.coordinates[i].low - 0.01
+        assert (density.log_prob(outside, repeated(context, 2)) == -torch.inf).all()
+
+
+# -- normal densities ---------------------------------------------------------------------------------
+
+
+def test_full_normal_against_torch() -> None:
+    location = torch.tensor([0.5, -1.0, 0.0])
+    covariance = torch.tensor([[1.0, 0.9, 0.0], [0.9, 1.5, -0.3], [0.0, -0.3, 0.4]])
+    x = torch.randn(50, 3, generator=torch.Generator().manual_seed(0))
+    expected = torch.distributions.MultivariateNormal(location, covariance).log_prob(x)
+    torch.testing.assert_close(FullNormal(Domain.real(3), location, covariance).log_prob(x), expected)
+
+
+@pytest.mark.parametrize(("size", "k"), [(4, 1), (4, 4), (3, 5)])
+def test_principal_components_against_torch(size: int, k: int) -> None:
+    generator = torch.Generator().manual_seed(0)
+    weight, location = torch.randn(size, k, generator=generator), torch.randn(size, generator=generator)
+    x = 2 * torch.randn(50, size, generator=generator).double()
+    density = PCANormal(Domain.real(size), weight, 0.3, location).double()
+    covariance = weight.double() @ weight.double().T + 0.3**2 * torch.eye(size, dtype=torch.float64)
+    expected = torch.distributions.MultivariateNormal(location.double(), covariance).log_prob(x)
+    torch.testing.assert_close(density.log_prob(x), expected, rtol=1e-5, atol=1e-5)  # σ is kept as a float32 log
+
+
+def test_principal_components_keep_their_digits_at_small_noise() -> None:
+    """In float32 at σ = 1e-3 of the signal, where the textbook formula would subtract numbers of order 1e6."""
+    weight = torch.randn(6, 2, generator=torch.Generator().manual_seed(0))
+    density = PCANormal(Domain.real(6), weight, 1e-3)
+    x = density.sample(100, generator=torch.Generator().manual_seed(1))[0]
+    exact = copy.deepcopy(density).double().log_prob(x.double())
+    assert (density.log_prob(x) - exact).abs().max() < 0.05
+
+
+def test_samples_of_principal_components_have_noise_in_every_direction() -> None:
+    """Variance along a direction without weight: σ², z-score of 50 000 samples."""
+    density = PCANormal(PLANE, torch.tensor([[1.0], [0.0]]), 0.2)
+    n = 50_000
+    y = density.sample(n, generator=torch.Generator().manual_seed(0))[0][:, 1]
+    z = (y.square().mean() / 0.04 - 1) / (2 / n) ** 0.5
+    assert abs(z) < 4.5
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: DiagonalNormal(PLANE, torch.ones(2), trainable=True),
+        lambda: GlowNormal(PLANE),
+        lambda: FullNormal(PLANE, covariance=torch.tensor([[1.0, 0.5], [0.5, 2.0]]), trainable=True),
+        lambda: PCANormal(PLANE, torch.ones(2, 1), trainable=True),
+    ],
+    ids=["diagonal", "Glow", "full", "principal components"],
+)
+def test_temperature_scales_deviations_and_shares_parameters(make) -> None:
+    warm = make()
+    randomize_parameters(warm)
+    cool = warm.tempered(0.5)
+    one, other = (d.sample(20, generator=torch.Generator().manual_seed(0))[0] for d in (warm, cool))
+    mean = warm.location(None) * (3 * warm.location_gain).exp() if isinstance(warm, GlowNormal) else warm.location(None)
+    torch.testing.assert_close(other - mean, 0.5 * (one - mean))
+    assert {id(p) for p in warm.parameters()} == {id(p) for p in cool.parameters()}
+    assert warm.temperature == 1.0
+    assert cool.tempered(2.0).log_prob(one).equal(warm.log_prob(one))
+    with pytest.raises(OptionError, match="expected a positive temperature; got -1"):
+        warm.tempered(-1.0)
+
+
+def test_classes_as_one_hot_and_soft_labels() -> None:
+    density = DiagonalNormal(PLANE, context_size=3)
+    randomize_parameters(density)
+    labels = torch.eye(3)
+    means, log_scales = density.moments(labels)
+    soft_mean, soft_log_scale = density.moments(torch.tensor([[0.5, 0.25, 0.25]]))
+    torch.testing.assert_close(soft_mean[0], 0.5 * means[0] + 0.25 * means[1] + 0.25 * means[2])
+    torch.testing.assert_close(soft_log_scale[0], 0.5 * log_scales[0] + 0.25 * log_scales[1] + 0.25 * log_scales[2])
+    assert not torch.allclose(means[0], means[1])
+
+
+def test_glow_base_gains_speed_up_learning() -> None:
+    """Plain gradient descent reaches a far mean in fewer steps than v alone would."""
+    data = torch.full((1, 1), 5.0)
+
+    def steps(base: Distribution) -> int:
+        optimizer = torch.optim.Adam(base.parameters(), lr=1e-2)
+        for step in range(1000):
+            optimizer.zero_grad()
+            (-base.log_prob(data)).sum().backward()
+            optimizer.step()
+            if (base.sample(1, generator=torch.Generator().manual_seed(0))[0] - 5.0).abs() < 0.5:
+                return step
+        return 1000
+
+    assert steps(GlowNormal(Domain.real(1))) < 0.7 * steps(DiagonalNormal(Domain.real(1), trainable=True))
+
+
+# -- mixtures -----------------------------------------------------------------------------------------
+
+
+def test_mixture_of_normals_is_the_general_mixture() -> None:
+    locations = torch.tensor([[-2.0, 0.0], [1.0, 1.0]])
+    scales, weights = torch.tensor([[0.5, 1.0], [2.0, 0.7]]), torch.tensor([0.2, 0.8])
+    whole = GaussianMixture(PLANE, locations, scales, weights)
+    parts = Mixture([DiagonalNormal(PLANE, m, s) for m, s in zip(locations, scales, strict=True)], weights)
+    x = 2 * torch.randn(100, 2, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(whole.log_prob(x), parts.log_prob(x))
+
+
+def test_each_sample_of_a_mixture_keeps_its_own_context() -> None:
+    mixture = Mixture([DiagonalNormal(Domain.real(1), scale=torch.tensor([1e-3]), context_size=1) for _ in range(2)])
+    with torch.no_grad():
+        for component in mixture.components:
+            component.location.weight.fill_(1.0)
+    context = torch.linspace(-3, 3, 100)[:, None]
+    x, _ = mixture.sample(100, context, generator=torch.Generator().manual_seed(0))
+    assert (x - context).abs().max() < 0.01
+
+
+def test_defensive_mixture_of_a_flow_and_a_wide_normal() -> None:
+    """Importance weights stay below 1 / weight of the wide density; mean weight 1, z-score of 20 000 samples."""
+    flow = recipes.spline_flow(PLANE, layers=2, hidden=(8,)).double()
+    wide = DiagonalNormal(PLANE, scale=torch.tensor([3.0, 3.0])).double()
+    mixture = Mixture([flow, wide], torch.tensor([0.9, 0.1]), trainable=True).double()
+    with torch.no_grad():
+        x, log_q = mixture.sample(20_000, generator=torch.Generator().manual_seed(0))
+        weights = (wide.log_prob(x) - log_q).exp()
+    assert weights.max() <= 10.0 * (1 + 1e-5)
+    assert abs((weights.mean() - 1) / weights.std() * 20_000**0.5) < 4.5
+    (-mixture.log_prob(x[:10])).sum().backward()
+    assert mixture.logits.value.grad.abs().max() > 0
+
+
+def test_mixture_outside_its_domain_has_gradient_zero() -> None:
+    square = Domain.interval(0.0, 1.0, 2)
+    mixture = Mixture([Independent(square), Independent(square)], trainable=True)
+    log_prob = mixture.log_prob(torch.tensor([[0.5, 0.5], [0.5, 1.5]]))
+    assert log_prob[1] == -torch.inf
+    (gradient,) = torch.autograd.grad(log_prob[0], [mixture.logits.value])
+    assert gradient.isfinite().all()
+
+
+def test_linear_interpolation() -> None:
+    first, second = DiagonalNormal(Domain.real(1)), DiagonalNormal(Domain.real(1), torch.tensor([1.0]))
+    x = torch.randn(5, 1, generator=torch.Generator().manual_seed(0))
+    for fraction in (0.0, 0.3, 1.0):
+        expected = (1 - fraction) * first.log_prob(x) + fraction * second.log_prob(x)
+        torch.testing.assert_close(LinearInterpolation(first, second, fraction).log_prob(x), expected)
+    narrow, wide = (Independent(Domain.interval(0.0, 1.0)) for _ in range(2))
+    outside = torch.tensor([[2.0]])
+    assert LinearInterpolation(narrow, wide, 0.0).log_prob(outside) == -torch.inf
+
+
+# -- messages -----------------------------------------------------------------------------------------
+
+
+def test_messages() -> None:
+    line, circle = DiagonalNormal(Domain.real(1)), Independent(Domain.circle(1))
+    with pytest.raises(DomainError, match="DiagonalNormal: expected real coordinates; got circle"):
+        DiagonalNormal(Domain.circle(1))
+    with pytest.raises(ShapeError, match=r"expected a location that broadcasts to \(2,\); got \(3,\)"):
+        DiagonalNormal(PLANE, torch.zeros(3))
+    with pytest.raises(ShapeError, match=r"expected a location that broadcasts to \(2,\); got \(1, 2\)"):
+        DiagonalNormal(PLANE, torch.zeros(1, 2))
+    with pytest.raises(OptionError, match="expected positive scales; got 0"):
+        DiagonalNormal(PLANE, scale=torch.tensor([1.0, 0.0]))
+    with pytest.raises(ShapeError, match=r"DiagonalNormal: expected states of shape \(batch, 2\)"):
+        DiagonalNormal(PLANE).log_prob(torch.zeros(5, 3))
+    with pytest.raises(OptionError, match="ConditionalNormal: expected a context; got none"):
+        ConditionalNormal(PLANE, torch.nn.Linear(3, 4)).sample(2)
+    with pytest.raises(ShapeError, match=r"expected the net to give \(5, 4\); got \(5, 3\)"):
+        ConditionalNormal(PLANE, torch.nn.Linear(3, 3)).sample(5, torch.zeros(5, 3))
+    with pytest.raises(OptionError, match="symmetric and positive definite"):
+        FullNormal(PLANE, covariance=-torch.eye(2))
+    with pytest.raises(ShapeError, match=r"expected a covariance \(2, 2\); got \(3, 3\)"):
+        FullNormal(PLANE, covariance=torch.eye(3))
+    with pytest.raises(ShapeError, match=r"expected a weight \(2, k\); got \(3, 1\)"):
+        PCANormal(PLANE, torch.ones(3, 1))
+    with pytest.raises(OptionError, match="expected a positive sigma; got 0"):
+        PCANormal(PLANE, torch.ones(2, 1), 0.0)
+    with pytest.raises(OptionError, match="Mixture: expected at least one component"):
+        Mixture([])
+    with pytest.raises(DomainError, match="expected component 1 to live on"):
+        Mixture([line, circle])
+    with pytest.raises(ShapeError, match="expected 1 weights"):
+        Mixture([line], torch.ones(2))
+    with pytest.raises(OptionError, match=r"expected positive weights; got \[0.0\]"):
+        Mixture([line], torch.zeros(1))
+    with pytest.raises(ShapeError, match=r"expected locations \(K, 2\); got \(2, 3\)"):
+        GaussianMixture(PLANE, torch.zeros(2, 3))
+    with pytest.raises(DomainError, match="GaussianMixture: expected real coordinates"):
+        GaussianMixture(Domain.circle(1), torch.zeros(2, 1))
+    with pytest.raises(OptionError, match="GaussianMixture: expected positive scales"):
+        GaussianMixture(PLANE, torch.zeros(2, 2), torch.tensor(-1.0))
+    with pytest.raises(DomainError, match="Product: expected at least one component"):
+        Product([])
+    with pytest.raises(DomainError, match="expected one domain"):
+        LinearInterpolation(line, circle, 0.5)
+    with pytest.raises(OptionError, match=r"expected a fraction in \[0, 1\]; got 2"):
+        LinearInterpolation(line, line, 2.0)
