@@ -2,23 +2,51 @@
 
 from boltzflow.core.layers.autoregressive import Autoregressive
 from boltzflow.core.layers.coupling import AffineCoupling, Coupling, SplineCoupling
+from boltzflow.core.layers.elementwise import Elementwise, ElementwiseAffine, Logit, ToInterval, Wrap
+from boltzflow.core.layers.glow import ImageCoupling, glow_block
 from boltzflow.core.layers.linear import Householder, Invertible1x1Conv, InvertibleLinear, LULinear, Permutation
+from boltzflow.core.layers.normalization import ActNorm, BatchNorm
 from boltzflow.core.layers.periodic import CircularShift
 from boltzflow.core.layers.planar import Planar, Radial
-from boltzflow.core.layers.stochastic import MetropolisLayer
+from boltzflow.core.layers.reshape import Reshape, Squeeze
+from boltzflow.core.layers.residual import LogDetEstimator, Residual
+from boltzflow.core.layers.stochastic import (
+    HamiltonianLayer,
+    KernelLayer,
+    LangevinLayer,
+    MetropolisLayer,
+    UnderdampedLangevinLayer,
+)
 
 __all__ = [
+    "ActNorm",
     "AffineCoupling",
     "Autoregressive",
+    "BatchNorm",
     "CircularShift",
     "Coupling",
+    "Elementwise",
+    "ElementwiseAffine",
+    "HamiltonianLayer",
     "Householder",
+    "ImageCoupling",
     "Invertible1x1Conv",
     "InvertibleLinear",
+    "KernelLayer",
     "LULinear",
+    "LangevinLayer",
+    "LogDetEstimator",
+    "Logit",
     "MetropolisLayer",
     "Permutation",
     "Planar",
     "Radial",
+    "Reshape",
+    "Residual",
     "SplineCoupling",
+    "Squeeze",
+    "ToInterval",
+    "UnderdampedLangevinLayer",
+    "Wrap",
+    "glow_block",
 ]

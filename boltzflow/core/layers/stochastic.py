@@ -2,48 +2,220 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from functools import partial
 
 import torch
 from torch import Tensor
 
 from boltzflow.core.domain import Domain
 from boltzflow.core.layer import StochasticLayer
-from boltzflow.core.sampling import random_walk
+from boltzflow.core.sampling.hamiltonian import HamiltonianMonteCarlo, Langevin, UnderdampedLangevin
+from boltzflow.core.sampling.kernel import Kernel
+from boltzflow.core.sampling.metropolis import RandomWalk
+from boltzflow.core.sampling.path import GeometricPath, checked_fraction
+from boltzflow.errors import OptionError
 
 
-class MetropolisLayer(StochasticLayer):
-    """Random-walk Metropolis steps with respect to an intermediate density.
+class KernelLayer(StochasticLayer):
+    """Steps of a Markov kernel for a density on the path from base to target, with exact path weights.
 
-    Detailed balance makes log[P(undo)/P(do)] = log p(before) − log p(after). Takes no notice of `context`.
+    The density is named by its place on the path, not held: `bind` says which path (`StochasticFlow` does it), so
+    the layer can be saved. Both directions take the same steps, for the kernel's way back is the kernel itself.
 
     Args:
-        domain: flat, of D coordinates.
-        log_prob: the intermediate density, (batch, D) → (batch,), up to a constant.
-        step_size: standard deviation of a proposal, one number or (D,), in the domain's units.
-        steps: Metropolis steps in one pass.
+        kernel: of `boltzflow.core.sampling`.
+        fraction: λ of the density π_λ, 0 for the base and 1 for the target, as functions on the layer's domain.
 
-    >>> layer = MetropolisLayer(Domain.real(1), lambda x: -0.5 * x.square().sum(1), step_size=0.5, steps=3)
+    Raises:
+        OptionError: if `fraction` is not in [0, 1].
+
+    >>> from boltzflow.core import Domain, distributions
+    >>> domain = Domain.real(1)
+    >>> base, target = (distributions.Independent(domain, width=torch.tensor([w])) for w in (1.0, 2.0))
+    >>> layer = KernelLayer(RandomWalk(domain, step_size=0.5, steps=3), fraction=0.5)
+    >>> layer.bind(GeometricPath(base, target))
     >>> x, log_ratio = layer(torch.zeros(10, 1))
     """
 
-    def __init__(
-        self, domain: Domain, log_prob: Callable[[Tensor], Tensor], step_size: float | Tensor, steps: int = 10
-    ) -> None:
-        super().__init__(domain, domain)
-        self.log_prob = log_prob
-        self.steps = steps
-        self.register_buffer("step_size", torch.as_tensor(step_size))
+    def __init__(self, kernel: Kernel, fraction: float = 1.0) -> None:
+        super().__init__(kernel.domain, kernel.domain)
+        self.kernel = kernel
+        self.fraction = checked_fraction(fraction, type(self).__name__)
+        self.acceptance: Tensor | None = None
+        """Mean acceptance () of the last pass; None before the first. Not part of the state dict."""
+        self._path: GeometricPath | None = None
+
+    def bind(self, path: GeometricPath) -> None:
+        """Say which path `fraction` lies on. The path is referred to: neither copied, moved nor saved."""
+        self._path = path
 
     def forward(
         self, z: Tensor, context: Tensor | None = None, *, generator: torch.Generator | None = None
     ) -> tuple[Tensor, Tensor]:
-        x, gain, _ = random_walk(
-            z, self.log_prob, self.data_domain, self.get_buffer("step_size"), self.steps, generator=generator
-        )
-        return x, -gain
+        if self._path is None:
+            raise OptionError(
+                f"{type(self).__name__}: expected a layer that is bound to a path between densities; it is not. "
+                "Put it in a StochasticFlow, or call bind(path)."
+            )
+        log_prob = partial(self._path.log_prob, context=context, fraction=self.fraction)
+        move = self.kernel(z, log_prob, context, generator=generator)
+        self.acceptance = move.acceptance.mean()
+        return move.x, move.log_ratio
 
     def inverse(
         self, x: Tensor, context: Tensor | None = None, *, generator: torch.Generator | None = None
     ) -> tuple[Tensor, Tensor]:
-        return self.forward(x, context, generator=generator)
+        out: tuple[Tensor, Tensor] = self(x, context, generator=generator)
+        return out
+
+    def extra_repr(self) -> str:
+        return f"fraction={self.fraction:g}"
+
+
+class MetropolisLayer(KernelLayer):
+    """Random-walk Metropolis steps: `KernelLayer` of a `RandomWalk`.
+
+    Args:
+        domain: where the layer acts.
+        step_size: standard deviation of a proposal, one number or one for each coordinate.
+        steps: Metropolis steps in one pass.
+        fraction: λ of the density, from base (0) to target (1).
+        trainable: whether step sizes are learned; gradients leave out the decisions (see `RandomWalk`).
+        context_size: size of a context that step sizes depend on; 0 for none.
+    """
+
+    def __init__(
+        self,
+        domain: Domain,
+        step_size: float | Tensor,
+        steps: int = 10,
+        *,
+        fraction: float = 1.0,
+        trainable: bool = False,
+        context_size: int = 0,
+    ) -> None:
+        super().__init__(RandomWalk(domain, step_size, steps, trainable=trainable, context_size=context_size), fraction)
+
+
+class HamiltonianLayer(KernelLayer):
+    """Hamiltonian Monte Carlo: `KernelLayer` of a `HamiltonianMonteCarlo`.
+
+    Args:
+        domain: where the layer acts.
+        step_size: one number or one for each coordinate.
+        steps: trajectories in one pass.
+        leapfrog_steps: of a trajectory.
+        mass: of the momenta, one number or one for each coordinate.
+        fraction: λ of the density, from base (0) to target (1).
+        max_score: bound on the components of ∇log π; None for none.
+        trainable: whether step sizes and masses are learned; gradients leave out the decisions (see
+            `LeapfrogKernel`).
+        context_size: size of a context that both depend on; 0 for none.
+    """
+
+    def __init__(
+        self,
+        domain: Domain,
+        step_size: float | Tensor,
+        steps: int = 1,
+        *,
+        leapfrog_steps: int = 5,
+        mass: float | Tensor = 1.0,
+        fraction: float = 1.0,
+        max_score: float | None = None,
+        trainable: bool = False,
+        context_size: int = 0,
+    ) -> None:
+        kernel = HamiltonianMonteCarlo(
+            domain,
+            step_size,
+            steps,
+            leapfrog_steps=leapfrog_steps,
+            mass=mass,
+            max_score=max_score,
+            trainable=trainable,
+            context_size=context_size,
+        )
+        super().__init__(kernel, fraction)
+
+
+class LangevinLayer(KernelLayer):
+    """Overdamped Langevin steps, by default without a Metropolis test: `KernelLayer` of a `Langevin`.
+
+    Args:
+        domain: where the layer acts.
+        step_size: standard deviation of the noise, one number or one for each coordinate.
+        steps: steps in one pass.
+        fraction: λ of the density, from base (0) to target (1).
+        adjusted: whether there is a Metropolis test.
+        max_score: bound on the components of ∇log π; None for none.
+        trainable: whether step sizes are learned.
+        context_size: size of a context that they depend on; 0 for none.
+    """
+
+    def __init__(
+        self,
+        domain: Domain,
+        step_size: float | Tensor,
+        steps: int = 10,
+        *,
+        fraction: float = 1.0,
+        adjusted: bool = False,
+        max_score: float | None = None,
+        trainable: bool = True,
+        context_size: int = 0,
+    ) -> None:
+        kernel = Langevin(
+            domain,
+            step_size,
+            steps,
+            adjusted=adjusted,
+            max_score=max_score,
+            trainable=trainable,
+            context_size=context_size,
+        )
+        super().__init__(kernel, fraction)
+
+
+class UnderdampedLangevinLayer(KernelLayer):
+    """Langevin steps with momenta, by default without a Metropolis test: `KernelLayer` of an `UnderdampedLangevin`.
+
+    Args:
+        domain: where the layer acts.
+        step_size: one number or one for each coordinate.
+        steps: steps in one pass.
+        friction: γ.
+        mass: of the momenta, one number or one for each coordinate.
+        fraction: λ of the density, from base (0) to target (1).
+        adjusted: whether there is a Metropolis test.
+        max_score: bound on the components of ∇log π; None for none.
+        trainable: whether step sizes and masses are learned.
+        context_size: size of a context that both depend on; 0 for none.
+    """
+
+    def __init__(
+        self,
+        domain: Domain,
+        step_size: float | Tensor,
+        steps: int = 10,
+        *,
+        friction: float = 1.0,
+        mass: float | Tensor = 1.0,
+        fraction: float = 1.0,
+        adjusted: bool = False,
+        max_score: float | None = None,
+        trainable: bool = True,
+        context_size: int = 0,
+    ) -> None:
+        kernel = UnderdampedLangevin(
+            domain,
+            step_size,
+            steps,
+            friction=friction,
+            mass=mass,
+            adjusted=adjusted,
+            max_score=max_score,
+            trainable=trainable,
+            context_size=context_size,
+        )
+        super().__init__(kernel, fraction)

@@ -1,47 +1,49 @@
-"""Random-walk Metropolis on mixed domains (Metropolis et al. 1953, DOI 10.1063/1.1699114)."""
+"""Random-walk Metropolis on mixed domains."""
 
 from __future__ import annotations
-
-from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
-from boltzflow.core.domain import Domain
+from boltzflow.core.sampling.kernel import Kernel, Move, metropolis_test, normal_noise
+from boltzflow.core.sampling.trajectory import LogDensity, drift, rows, safe_log_prob
 
 
-def random_walk(
-    x: Tensor,
-    log_prob: Callable[[Tensor], Tensor],
-    domain: Domain,
-    step_size: float | Tensor,
-    steps: int,
-    *,
-    generator: torch.Generator | None = None,
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Steps that leave `log_prob` invariant: normal proposals, wrapped on circles, rejected outside intervals.
+class RandomWalk(Kernel):
+    """Normal proposals, accepted by Metropolis' rule (Metropolis et al. 1953, DOI 10.1063/1.1699114).
 
-    Args:
-        x: (batch, D) inside the domain.
-        log_prob: (batch, D) → (batch,), up to a constant.
-        domain: flat, of D coordinates.
-        step_size: standard deviation of a proposal, one number or (D,), in the domain's units.
-        steps: how many.
-        generator: the source of randomness.
+    Takes a density without gradient. The gradient of `x` and of what it costs follows the accepted proposals; that
+    decisions themselves depend on parameters is left out, as in Wu et al. (2020, arXiv 2002.06707), so it is biased:
+    adapt step sizes to an acceptance, rather than learn them. Each step evaluates the density once.
 
-    Returns:
-        x after the steps (batch, D); log_prob after minus before (batch,); mean acceptance (batch,).
+    Args and Raises: those of `Kernel`; a step size is the standard deviation of a proposal.
+
+    >>> from boltzflow.core import Domain
+    >>> kernel = RandomWalk(Domain.real(1), step_size=2.0, steps=20)
+    >>> move = kernel(torch.zeros(5, 1), lambda x: -0.5 * x.square().sum(1))
+    >>> move.x.shape, move.acceptance.shape
+    (torch.Size([5, 1]), torch.Size([5]))
     """
-    start = now = log_prob(x)
-    accepted = torch.zeros_like(now)
-    for _ in range(steps):
-        noise = torch.randn(x.shape, dtype=x.dtype, device=x.device, generator=generator)
-        proposal = domain.wrap(x + step_size * noise)
-        inside = domain.contains(proposal)
-        there = torch.where(inside, log_prob(torch.where(inside[:, None], proposal, x)), -torch.inf)
-        uniform = torch.rand(now.shape, dtype=x.dtype, device=x.device, generator=generator)
-        accept = uniform.log() < there - now
-        x = torch.where(accept[:, None], proposal, x)
-        now = torch.where(accept, there, now)
-        accepted = accepted + accept
-    return x, now - start, accepted / steps
+
+    def forward(
+        self,
+        x: Tensor,
+        log_prob: LogDensity,
+        context: Tensor | None = None,
+        *,
+        momentum: Tensor | None = None,
+        generator: torch.Generator | None = None,
+    ) -> Move:
+        step_size = self.step_size(x, context)
+        now = safe_log_prob(log_prob, self.domain, x)
+        log_ratio, acceptance = torch.zeros_like(now), torch.zeros_like(now)
+        for _ in range(self.steps):
+            # A reflected or wrapped normal step is as likely as its way back.
+            proposal, _ = drift(self.domain, x, step_size * normal_noise(x, generator))
+            there = safe_log_prob(log_prob, self.domain, proposal)
+            accept, probability = metropolis_test(there - now, generator)
+            x = torch.where(rows(accept, x), proposal, x)
+            log_ratio = log_ratio + torch.where(accept, now - there, 0.0)
+            now = torch.where(accept, there, now)
+            acceptance = acceptance + probability / self.steps
+        return Move(x, log_ratio, torch.zeros_like(log_ratio), acceptance)

@@ -1,6 +1,7 @@
 """Every part of `boltzflow.core`: a new part is one line in a file of its family and gets every check."""
 
-from tests.core.registry import couplings, distributions, linear, planar, residual
+from tests.core.registry import couplings, distributions, linear, planar, residual, stochastic
 
 BIJECTIONS = couplings.BIJECTIONS | linear.BIJECTIONS | planar.BIJECTIONS | residual.BIJECTIONS
 DENSITIES = distributions.DENSITIES
+KERNELS, STOCHASTIC = stochastic.KERNELS, stochastic.STOCHASTIC

@@ -1,0 +1,102 @@
+"""A flow with layers that move samples at random, towards a target that it knows."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from boltzflow.core.distributions import Distribution
+from boltzflow.core.flow import Flow
+from boltzflow.core.layer import Layer
+from boltzflow.core.layers.stochastic import KernelLayer
+from boltzflow.core.objectives import Target
+from boltzflow.core.sampling.adaptation import adaptation_rate, adjust_step_size
+from boltzflow.core.sampling.path import GeometricPath
+from boltzflow.errors import DomainError
+
+
+class StochasticFlow(Flow):
+    """A stochastic normalizing flow: bijections that learn, kernels that repair (Wu et al. 2020, arXiv 2002.06707).
+
+    Its `KernelLayer`s are bound to the geometric path from base to target, both read as functions on one domain, so
+    each must act on the base's domain. The base must be positive wherever the target is. `sample` gives the
+    log-density of the path, with which weights are exact whatever the parameters; with a stochastic layer there is no
+    `log_prob`. The target is referred to, and not part of the module: neither moved, trained nor saved with it.
+
+    Args:
+        base: the density q₀(z).
+        transform: a `Layer`, often a `Chain`, from the base's domain to the data's.
+        target: p, anything with ``log_prob(x, context)``, known up to a constant.
+
+    Raises:
+        DomainError: if the base lives elsewhere than the transform begins or than a stochastic layer acts.
+
+    >>> from boltzflow.core import Domain, distributions, layers
+    >>> domain = Domain.real(1)
+    >>> base, target = (distributions.Independent(domain, width=torch.tensor([w])) for w in (1.0, 2.0))
+    >>> flow = StochasticFlow(base, layers.LangevinLayer(domain, step_size=0.5, steps=5), target)
+    >>> x, log_weights = flow.log_weights(100)
+    """
+
+    def __init__(self, base: Distribution, transform: Layer, target: Target) -> None:
+        super().__init__(base, transform)
+        self.path = GeometricPath(base, target)
+        for layer in self._kernel_layers:
+            if layer.data_domain != base.domain:
+                raise DomainError(
+                    f"{type(layer).__name__} acts on {layer.data_domain}, but the base that its density is made of "
+                    f"lives on {base.domain}."
+                )
+            layer.bind(self.path)
+
+    def log_weights(
+        self, n: int, context: Tensor | None = None, *, generator: torch.Generator | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Samples, and log p − log q of their paths: E[w] = ∫p, and weighted averages are those of p.
+
+        Args:
+            n: number of samples.
+            context: (n, C) or None.
+            generator: the source of randomness.
+
+        Returns:
+            x (n, *shape), log-weights (n,), −∞ for a sample that cannot be evaluated.
+        """
+        x, log_q = self.sample(n, context, generator=generator)
+        log_weights = self.path.end.log_prob(x, context) - log_q
+        return x, torch.where(log_weights.isfinite(), log_weights, -torch.inf)
+
+    def adapt_step_sizes(
+        self,
+        n: int,
+        context: Tensor | None = None,
+        *,
+        target_acceptance: float = 0.65,
+        iterations: int = 50,
+        generator: torch.Generator | None = None,
+    ) -> None:
+        """Change the step sizes of each kernel, in place, until its mean acceptance is the wanted one.
+
+        Adapt before or between measurements, never while samples count (see `sampling.adapt_step_size`).
+
+        Args:
+            n: samples of an iteration.
+            context: (n, C) or None.
+            target_acceptance: in (0, 1), for each kernel.
+            iterations: passes through the flow.
+            generator: the source of randomness.
+
+        Raises:
+            OptionError: if the wanted acceptance is not in (0, 1).
+        """
+        with torch.no_grad():
+            for iteration in range(iterations):
+                self.sample(n, context, generator=generator)
+                for layer in self._kernel_layers:
+                    if layer.acceptance is not None:
+                        rate = adaptation_rate(iteration)
+                        adjust_step_size(layer.kernel, layer.acceptance, target_acceptance, rate=rate)
+
+    @property
+    def _kernel_layers(self) -> list[KernelLayer]:
+        return [layer for layer in self.transform.stochastic_layers if isinstance(layer, KernelLayer)]
