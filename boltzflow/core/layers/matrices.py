@@ -137,7 +137,8 @@ class HouseholderMatrix(InvertibleMatrix):
 def random_orthogonal(size: int) -> Tensor:
     """A random orthogonal matrix (size, size), float64, uniform on the orthogonal group (Mezzadri 2007)."""
     q, r = torch.linalg.qr(torch.randn(size, size, dtype=torch.float64))
-    return q * r.diagonal().sign()
+    out: Tensor = q * r.diagonal().sign()
+    return out
 
 
 def _permute(columns: Tensor, order: Tensor, back: Tensor) -> Tensor:

@@ -1,12 +1,17 @@
 """Conditioners and what they are fed."""
 
 from boltzflow.core.nets.context import ContextParameter, checked_context, join_context
+from boltzflow.core.nets.conv import ConvNet, ConvResidualNet, join_context_channels
 from boltzflow.core.nets.features import DomainFeatures
 from boltzflow.core.nets.made import MADE, MaskedLinear
 from boltzflow.core.nets.mlp import MLP
+from boltzflow.core.nets.normalizer import DataNormalizer
 from boltzflow.core.nets.resnet import ResidualNet
 
 __all__ = [
+    "ConvNet",
+    "ConvResidualNet",
+    "DataNormalizer",
     "MADE",
     "MLP",
     "MaskedLinear",
@@ -15,4 +20,5 @@ __all__ = [
     "ResidualNet",
     "checked_context",
     "join_context",
+    "join_context_channels",
 ]

@@ -1,0 +1,129 @@
+"""Layers that keep the scale of what flows through them near one."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from boltzflow.core.domain import Domain
+from boltzflow.core.layer import Bijection
+from boltzflow.core.layers.elementwise import ElementwiseAffine
+from boltzflow.core.nets import DataNormalizer
+from boltzflow.errors import DomainError, OptionError
+
+
+class ActNorm(Bijection):
+    """x = scale · z + shift, set by the first training batch so that it comes out with mean 0 and variance 1.
+
+    Kingma & Dhariwal 2018, arXiv 1807.03039. One scale and shift for each coordinate of a flat domain, for each
+    channel of an image. The first batch may come in either direction, and is normalised in the direction it
+    goes; afterwards both are learned. Before the first batch, and in evaluation mode until there was one, the
+    layer is the identity. The state dict says whether there was one.
+
+    Args:
+        domain: real, of any event shape.
+        context_size: size of the context on which log scale and shift depend linearly; 0 for none.
+
+    Raises:
+        DomainError: if a coordinate is not real.
+
+    >>> layer = ActNorm(Domain.real(1))
+    >>> layer.inverse(torch.tensor([[3.0], [7.0]]))[0].tolist()
+    [[-1.0], [1.0]]
+    """
+
+    def __init__(self, domain: Domain, *, context_size: int = 0) -> None:
+        super().__init__(domain, domain)
+        shape = _shared_shape(domain, "ActNorm")
+        self.normalizer = DataNormalizer(shape, context_size)
+        self.copies = len(domain) // shape[0]
+
+    def forward(
+        self, z: Tensor, context: Tensor | None = None, *, generator: torch.Generator | None = None
+    ) -> tuple[Tensor, Tensor]:
+        self.normalizer.see(z, undo=True)
+        log_scale = self.normalizer.log_scale(context)
+        return z * log_scale.exp() + self.normalizer.shift(context), self._log_ratio(log_scale, z)
+
+    def inverse(
+        self, x: Tensor, context: Tensor | None = None, *, generator: torch.Generator | None = None
+    ) -> tuple[Tensor, Tensor]:
+        z = self.normalizer(x, context)
+        return z, -self._log_ratio(self.normalizer.log_scale(context), x)
+
+    def _log_ratio(self, log_scale: Tensor, x: Tensor) -> Tensor:
+        return (self.copies * log_scale.flatten(1).sum(1)).expand(x.shape[0])
+
+
+class BatchNorm(Bijection):
+    """x = standard deviation · z' + mean over the data, then a learned scale and shift: z' = scale · z + shift.
+
+    Dinh et al. 2016, arXiv 1605.08803. One mean and variance for each coordinate of a flat domain, for each
+    channel of an image.
+
+    In evaluation mode both directions use running averages: an exact bijection. In training mode `inverse` (data
+    to latent) normalises by the batch, through which gradients flow, and updates the running averages; its
+    log_ratio is that of the map with the batch's numbers held fixed, so that the densities are those of a
+    flow that changes from batch to batch. `forward` uses the running averages always, hence it does not undo
+    `inverse` in training mode.
+
+    Args:
+        domain: real, of any event shape.
+        momentum: weight of a new batch in the running averages.
+        eps: added to variances.
+        context_size: size of the context on which the learned scale and shift depend; 0 for none.
+
+    Raises:
+        DomainError: if a coordinate is not real.
+        OptionError: if the momentum is not in (0, 1].
+
+    >>> layer = BatchNorm(Domain.real(1))
+    >>> layer.inverse(torch.tensor([[3.0], [7.0]]))[0].round().tolist()
+    [[-1.0], [1.0]]
+    """
+
+    mean: Tensor
+    variance: Tensor
+
+    def __init__(self, domain: Domain, *, momentum: float = 0.1, eps: float = 1e-5, context_size: int = 0) -> None:
+        super().__init__(domain, domain)
+        shape = _shared_shape(domain, "BatchNorm")
+        if not 0.0 < momentum <= 1.0:
+            raise OptionError(f"BatchNorm: expected a momentum in (0, 1]; got {momentum:g}.")
+        self.momentum, self.eps = momentum, eps
+        self.copies = len(domain) // shape[0]
+        self.axes = [0, *range(2, len(domain.shape) + 1)]
+        self.register_buffer("mean", torch.zeros(shape))
+        self.register_buffer("variance", torch.ones(shape))
+        self.affine = ElementwiseAffine(domain, torch.ones(shape), torch.zeros(shape), context_size=context_size)
+
+    def forward(
+        self, z: Tensor, context: Tensor | None = None, *, generator: torch.Generator | None = None
+    ) -> tuple[Tensor, Tensor]:
+        x, log_ratio = self.affine(z, context)
+        deviation = (self.variance + self.eps).sqrt()
+        return x * deviation + self.mean, log_ratio + self.copies * deviation.log().sum()
+
+    def inverse(
+        self, x: Tensor, context: Tensor | None = None, *, generator: torch.Generator | None = None
+    ) -> tuple[Tensor, Tensor]:
+        mean, variance = self._batch_moments(x) if self.training else (self.mean, self.variance)
+        deviation = (variance + self.eps).sqrt()
+        z, log_ratio = self.affine.inverse((x - mean) / deviation, context)
+        return z, log_ratio - self.copies * deviation.log().sum()
+
+    def _batch_moments(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        mean = x.mean(self.axes, keepdim=True)[0]
+        variance = (x - mean).square().mean(self.axes, keepdim=True)[0]
+        with torch.no_grad():
+            self.mean.lerp_(mean, self.momentum)
+            self.variance.lerp_(variance, self.momentum)
+        return mean, variance
+
+
+def _shared_shape(domain: Domain, where: str) -> tuple[int, ...]:
+    """One number for each index along the first axis."""
+    for coordinate in domain:
+        if coordinate.kind != "real":
+            raise DomainError(f"{where}: expected real coordinates; got {coordinate}.")
+    return (domain.shape[0], *[1] * (len(domain.shape) - 1))

@@ -1,0 +1,79 @@
+"""The same numbers in another shape: volumes are kept."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn.functional import pixel_shuffle, pixel_unshuffle
+
+from boltzflow.core.domain import Domain
+from boltzflow.core.layer import Bijection
+from boltzflow.errors import DomainError
+
+
+class Reshape(Bijection):
+    """Real coordinates read in another event shape, in the same order. Takes no notice of `context`.
+
+    A flat latent domain and an image as data make flat layers usable on images.
+
+    Args:
+        latent_domain, data_domain: real, of equal size.
+
+    Raises:
+        DomainError: if the domains are not real or not of equal size.
+
+    >>> Reshape(Domain.real(12), Domain.real((3, 2, 2)))(torch.zeros(5, 12))[0].shape
+    torch.Size([5, 3, 2, 2])
+    """
+
+    def __init__(self, latent_domain: Domain, data_domain: Domain) -> None:
+        for domain in (latent_domain, data_domain):
+            if len(domain.indices("real")) != len(domain):
+                raise DomainError(f"Reshape: expected real domains; got {domain}.")
+        if len(latent_domain) != len(data_domain):
+            raise DomainError(f"Reshape: expected domains of equal size; got {latent_domain} and {data_domain}.")
+        super().__init__(latent_domain, data_domain)
+
+    def forward(
+        self, z: Tensor, context: Tensor | None = None, *, generator: torch.Generator | None = None
+    ) -> tuple[Tensor, Tensor]:
+        return z.reshape(-1, *self.data_domain.shape), z.new_zeros(z.shape[0])
+
+    def inverse(
+        self, x: Tensor, context: Tensor | None = None, *, generator: torch.Generator | None = None
+    ) -> tuple[Tensor, Tensor]:
+        return x.reshape(-1, *self.latent_domain.shape), x.new_zeros(x.shape[0])
+
+
+class Squeeze(Bijection):
+    """Space to channels, from data to latent: (C, H, W) → (C·f², H/f, W/f). Takes no notice of `context`.
+
+    Dinh et al. 2016, arXiv 1605.08803: each f × f square of pixels becomes the channels of one pixel.
+
+    Args:
+        domain: of the data, real, of shape (C, H, W).
+        factor: f.
+
+    Raises:
+        DomainError: if the domain is no image, or f does not divide its height and width.
+
+    >>> Squeeze(Domain.real((1, 4, 4))).latent_domain.shape
+    (4, 2, 2)
+    """
+
+    def __init__(self, domain: Domain, factor: int = 2) -> None:
+        if len(domain.shape) != 3 or factor < 1 or domain.shape[1] % factor or domain.shape[2] % factor:
+            raise DomainError(f"Squeeze: expected (C, H, W) with H and W multiples of {factor}; got {domain}.")
+        channels, height, width = domain.shape
+        super().__init__(Domain.real((channels * factor**2, height // factor, width // factor)), domain)
+        self.factor = factor
+
+    def forward(
+        self, z: Tensor, context: Tensor | None = None, *, generator: torch.Generator | None = None
+    ) -> tuple[Tensor, Tensor]:
+        return pixel_shuffle(z, self.factor), z.new_zeros(z.shape[0])
+
+    def inverse(
+        self, x: Tensor, context: Tensor | None = None, *, generator: torch.Generator | None = None
+    ) -> tuple[Tensor, Tensor]:
+        return pixel_unshuffle(x, self.factor), x.new_zeros(x.shape[0])

@@ -1,0 +1,154 @@
+"""Convolutional nets: the conditioners of couplings of images."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from boltzflow.core.nets.context import checked_context
+from boltzflow.core.nets.normalizer import DataNormalizer
+from boltzflow.errors import OptionError
+
+
+def join_context_channels(images: Tensor, context: Tensor | None, size: int, where: str) -> Tensor:
+    """Images with the context beside them, as channels that are constant over the pixels.
+
+    Args:
+        images: (batch, C, H, W).
+        context: (batch, size), or None where size is 0. A context that was not announced is ignored.
+        size: of the context that was announced; 0 for none.
+        where: who asks, for the message.
+
+    Returns:
+        (batch, C + size, H, W).
+
+    Raises:
+        OptionError: if a context was announced and none came.
+        ShapeError: if it has another shape.
+    """
+    if not size:
+        return images
+    context = checked_context(context, images.shape[0], size, where)
+    return torch.cat([images, context[:, :, None, None].expand(-1, -1, *images.shape[2:])], 1)
+
+
+class ConvNet(nn.Module):
+    """Convolutions that keep the size of the image, with an activation after each hidden one.
+
+    The last one starts at zero, so that couplings start as the identity (Kingma & Dhariwal 2018,
+    arXiv 1807.03039).
+
+    Args:
+        in_channels: of the input.
+        hidden: channels of the hidden images.
+        out_channels: of the output.
+        kernels: width of each convolution, odd: one more than there are hidden images.
+        activation: makes an activation, for instance ``nn.LeakyReLU``.
+        normalize: whether the first batch normalises each hidden image before its activation.
+
+    Shapes:
+        x (batch, in_channels, H, W) → (batch, out_channels, H, W).
+
+    Raises:
+        OptionError: if there is not one odd kernel for each convolution.
+
+    >>> ConvNet(3, (16, 16), 6)(torch.rand(2, 3, 8, 8)).abs().max().item()
+    0.0
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        hidden: Sequence[int],
+        out_channels: int,
+        kernels: Sequence[int] = (3, 1, 3),
+        activation: Callable[[], nn.Module] = nn.ReLU,
+        normalize: bool = False,
+    ) -> None:
+        super().__init__()
+        if len(kernels) != len(hidden) + 1 or any(kernel % 2 == 0 for kernel in kernels):
+            raise OptionError(f"ConvNet: expected {len(hidden) + 1} odd kernels; got {tuple(kernels)}.")
+        steps: list[nn.Module] = []
+        for before, after, kernel in zip((in_channels, *hidden), hidden, kernels, strict=False):
+            steps.append(_convolution(before, after, kernel))
+            if normalize:
+                steps.append(DataNormalizer((after, 1, 1)))
+            steps.append(activation())
+        steps.append(_zero(_convolution((in_channels, *hidden)[-1], out_channels, kernels[-1])))
+        self.steps = nn.Sequential(*steps)
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.steps(x)
+        return out
+
+
+class ConvResidualNet(nn.Module):
+    """A convolution, blocks h + conv(a(conv(a(h)))), then an activation and a last convolution that starts at zero.
+
+    He et al. 2016, arXiv 1603.05027. The second convolution of each block starts at zero too, so that a deep net
+    starts as a shallow one.
+
+    Args:
+        in_channels: of the input.
+        width: channels of every hidden image.
+        blocks: number of residual blocks.
+        out_channels: of the output.
+        kernel: width of all convolutions, odd.
+        activation: makes an activation.
+        dropout: share of a block's hidden channels that training leaves out at random.
+
+    Shapes:
+        x (batch, in_channels, H, W) → (batch, out_channels, H, W).
+
+    Raises:
+        OptionError: if the kernel is even.
+
+    >>> ConvResidualNet(3, 16, blocks=2, out_channels=6)(torch.rand(2, 3, 8, 8)).shape
+    torch.Size([2, 6, 8, 8])
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        width: int,
+        blocks: int,
+        out_channels: int,
+        kernel: int = 3,
+        activation: Callable[[], nn.Module] = nn.ReLU,
+        dropout: float = 0.0,
+    ) -> None:
+        super().__init__()
+        if kernel % 2 == 0:
+            raise OptionError(f"ConvResidualNet: expected an odd kernel; got {kernel}.")
+        self.first = _convolution(in_channels, width, kernel)
+        self.blocks = nn.ModuleList(
+            nn.Sequential(
+                activation(),
+                _convolution(width, width, kernel),
+                activation(),
+                nn.Dropout2d(dropout),
+                _zero(_convolution(width, width, kernel)),
+            )
+            for _ in range(blocks)
+        )
+        self.last = nn.Sequential(activation(), _zero(_convolution(width, out_channels, kernel)))
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = self.first(x)
+        for block in self.blocks:
+            h = h + block(h)
+        out: Tensor = self.last(h)
+        return out
+
+
+def _convolution(before: int, after: int, kernel: int) -> nn.Conv2d:
+    return nn.Conv2d(before, after, kernel, padding=kernel // 2)
+
+
+def _zero(layer: nn.Conv2d) -> nn.Conv2d:
+    nn.init.zeros_(layer.weight)
+    if layer.bias is not None:
+        nn.init.zeros_(layer.bias)
+    return layer
