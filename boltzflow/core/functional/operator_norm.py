@@ -42,7 +42,8 @@ def spectral_norm_bound(weight: Tensor, squarings: int = 7) -> Tensor:
         norm = largest * ((trace.log() + log_scale) / (2.0 * (2.0**squarings + 1.0))).exp()
         slope = power @ unit if wide else unit @ power
         inner = (slope.conj() * weight).real.sum((-2, -1), keepdim=True)
-        slope = slope * (norm / inner.clamp(min=tiny))
+        # Rounding must not take the bound below the norm.
+        slope = slope * (norm / inner.clamp(min=tiny) * (1.0 + 8.0 * torch.finfo(weight.dtype).eps))
     # A norm is its own directional derivative, ⟨∂‖W‖/∂W, W⟩ = ‖W‖: one product gives value and gradient.
     return (slope.conj() * weight).real.sum((-2, -1))
 

@@ -3,6 +3,8 @@
 from boltzflow.core.nets.context import ContextParameter, checked_context, join_context
 from boltzflow.core.nets.conv import ConvNet, ConvResidualNet, join_context_channels
 from boltzflow.core.nets.features import DomainFeatures
+from boltzflow.core.nets.lipschitz import LipschitzCNN, LipschitzMLP, LipschitzNet
+from boltzflow.core.nets.lipschitz_layers import ELU, LipschitzActivation, LipschitzConv2d, LipschitzLinear, LipSwish
 from boltzflow.core.nets.made import MADE, MaskedLinear
 from boltzflow.core.nets.mlp import MLP
 from boltzflow.core.nets.normalizer import DataNormalizer
@@ -12,6 +14,14 @@ __all__ = [
     "ConvNet",
     "ConvResidualNet",
     "DataNormalizer",
+    "ELU",
+    "LipSwish",
+    "LipschitzActivation",
+    "LipschitzCNN",
+    "LipschitzConv2d",
+    "LipschitzLinear",
+    "LipschitzMLP",
+    "LipschitzNet",
     "MADE",
     "MLP",
     "MaskedLinear",

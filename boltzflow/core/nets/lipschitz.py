@@ -1,0 +1,250 @@
+"""Nets whose Lipschitz constant is bounded: what makes a residual layer invertible."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from itertools import pairwise
+from typing import Literal, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from boltzflow.core.nets.lipschitz_layers import (
+    BoundedLinear,
+    LipschitzActivation,
+    LipschitzConv2d,
+    LipschitzLinear,
+    LipSwish,
+)
+from boltzflow.errors import OptionError
+
+Vjp = Callable[[Tensor], Tensor]
+
+
+class Function(Protocol):
+    """A net with its context and its weights settled."""
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """x (batch, D) → (batch, D)."""
+        ...
+
+    def linearize(self, x: Tensor) -> tuple[Tensor, Vjp]:
+        """The value at x, and the map u (…, batch, D) → uᵀJ of the same shape, J the Jacobian at x."""
+        ...
+
+
+class LipschitzNet(nn.Module, ABC):
+    """A net (batch, D) → (batch, D) whose Lipschitz constant in x is below 1, whatever its parameters.
+
+    A subclass that defines no more than `forward` has its Jacobian taken by automatic differentiation.
+    """
+
+    @abstractmethod
+    def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        """x (batch, D), context (batch, C) or None → (batch, D)."""
+
+    def bind(self, context: Tensor | None) -> Function:
+        """The net as a function of x alone: what does not depend on x is computed once."""
+        return _Differentiated(self, context)
+
+
+class _Differentiated:
+    """Any net; Jacobians by automatic differentiation."""
+
+    def __init__(self, net: LipschitzNet, context: Tensor | None) -> None:
+        self.net, self.context = net, context
+
+    def __call__(self, x: Tensor) -> Tensor:
+        out: Tensor = self.net(x, self.context)
+        return out
+
+    def linearize(self, x: Tensor) -> tuple[Tensor, Vjp]:
+        value, pull = torch.func.vjp(self, x)
+
+        def vjp(u: Tensor) -> Tensor:
+            rows = torch.vmap(lambda row: pull(row)[0])(u.reshape(-1, *x.shape))
+            return rows.view(u.shape)
+
+        return value, vjp
+
+
+class _Sequence:
+    """Linear maps with an activation between each two.
+
+    The Jacobian is a product of the maps and of diagonal factors that the forward pass has left behind, so that no
+    automatic differentiation is needed for it, and none twice for its gradient.
+    """
+
+    def __init__(self, maps: Sequence[BoundedLinear], activations: Sequence[LipschitzActivation]) -> None:
+        self.maps, self.activations = maps, activations
+
+    def __call__(self, x: Tensor) -> Tensor:
+        h = self.maps[0](x)
+        for step, activation in zip(self.maps[1:], self.activations, strict=True):
+            h = step(activation(h))
+        return h
+
+    def linearize(self, x: Tensor) -> tuple[Tensor, Vjp]:
+        slopes = []
+        h = self.maps[0](x)
+        for step, activation in zip(self.maps[1:], self.activations, strict=True):
+            h, slope = activation.value_and_slope(h)
+            h = step(h)
+            slopes.append(slope)
+
+        def vjp(u: Tensor) -> Tensor:
+            u = self.maps[-1].adjoint(u)
+            for step, slope in zip(self.maps[-2::-1], reversed(slopes), strict=True):
+                u = step.adjoint(u * slope)
+            return u
+
+        return h, vjp
+
+
+class _LipschitzSequential(LipschitzNet):
+    """Linear layers of bounded norm with an activation between each two; the last starts as zero."""
+
+    def __init__(
+        self,
+        layers: Sequence[LipschitzLinear | LipschitzConv2d],
+        activation: Callable[[], LipschitzActivation],
+        order: float | Literal["learned"],
+    ) -> None:
+        super().__init__()
+        if not isinstance(order, str) and not order >= 1.0:
+            raise OptionError(f"{type(self).__name__}: expected the order of a norm, at least 1; got {order:g}.")
+        self.layers = nn.ModuleList(layers)
+        self.activations = nn.ModuleList(activation() for _ in layers[1:])
+        self.order = order
+        if isinstance(order, str):
+            # 1/p of the norm before each layer is the logistic function of these: p = 2 at first.
+            self.order_logits = nn.Parameter(torch.zeros(len(layers)))
+        nn.init.zeros_(layers[-1].weight)
+        nn.init.zeros_(layers[-1].bias.value)
+
+    def bind(self, context: Tensor | None) -> Function:
+        orders: list[float | Tensor]
+        if isinstance(self.order, str):
+            orders = list(self.order_logits.sigmoid())
+        else:
+            orders = [1.0 / self.order] * len(self.layers)
+        # Each layer ends in the norm in which the next one begins, and the last in the first one's.
+        ends = [*orders[1:], orders[0]]
+        maps = [
+            layer.bind(context, begin, end)  # type: ignore[operator]
+            for layer, begin, end in zip(self.layers, orders, ends, strict=True)
+        ]
+        return _Sequence(maps, list(self.activations))  # type: ignore[arg-type]
+
+    def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        return self.bind(context)(x)
+
+
+class LipschitzMLP(_LipschitzSequential):
+    """A fully connected net whose Lipschitz constant in x is at most `lipschitz`; zero at first.
+
+    Behrmann et al. 2019, arXiv 1811.00995; learned norms: Chen et al. 2019, arXiv 1906.02735. The context moves
+    the biases and is not bounded.
+
+    Args:
+        features: D, the size of input and output.
+        hidden: sizes of the hidden layers.
+        lipschitz: the bound on the net, in (0, 1); each layer has an equal share.
+        order: p of the norm in which it holds, from 1 to inf, or "learned", one for each layer.
+        activation: builds an activation whose slope is at most 1.
+        context_size: size C of the context; 0 for none.
+
+    Shapes:
+        x (batch, D), context (batch, C) → (batch, D).
+
+    Raises:
+        OptionError: if the bound or the order is impossible.
+
+    >>> LipschitzMLP(2, (16, 16))(torch.ones(1, 2)).abs().max().item()
+    0.0
+    """
+
+    def __init__(
+        self,
+        features: int,
+        hidden: Sequence[int],
+        *,
+        lipschitz: float = 0.97,
+        order: float | Literal["learned"] = 2.0,
+        activation: Callable[[], LipschitzActivation] = LipSwish,
+        context_size: int = 0,
+    ) -> None:
+        sizes = [features, *hidden, features]
+        share = _share(lipschitz, len(sizes) - 1, "LipschitzMLP")
+        layers = [LipschitzLinear(*pair, lipschitz=share, context_size=context_size) for pair in pairwise(sizes)]
+        super().__init__(layers, activation, order)
+
+
+class LipschitzCNN(_LipschitzSequential):
+    """A convolutional net whose Lipschitz constant in x is at most `lipschitz`; zero at first.
+
+    Takes and gives images as flat states, for that is how a `Residual` layer hands them over.
+
+    Args:
+        shape: (C, H, W) of the images.
+        channels: channels of the hidden layers.
+        kernel_sizes: odd, one for each convolution, or one for all.
+        lipschitz, order, activation, context_size: see `LipschitzMLP`.
+
+    Shapes:
+        x (batch, C·H·W), context (batch, context_size) → (batch, C·H·W).
+
+    Raises:
+        OptionError: if the bound, the order or a kernel size is impossible.
+
+    >>> LipschitzCNN((1, 8, 8), (16,))(torch.ones(2, 64)).shape
+    torch.Size([2, 64])
+    """
+
+    def __init__(
+        self,
+        shape: tuple[int, int, int],
+        channels: Sequence[int],
+        *,
+        kernel_sizes: int | Sequence[int] = 3,
+        lipschitz: float = 0.97,
+        order: float | Literal["learned"] = 2.0,
+        activation: Callable[[], LipschitzActivation] = LipSwish,
+        context_size: int = 0,
+    ) -> None:
+        sizes = [shape[0], *channels, shape[0]]
+        share = _share(lipschitz, len(sizes) - 1, "LipschitzCNN")
+        kernels = [kernel_sizes] * (len(sizes) - 1) if isinstance(kernel_sizes, int) else list(kernel_sizes)
+        if len(kernels) != len(sizes) - 1:
+            raise OptionError(f"LipschitzCNN: expected {len(sizes) - 1} kernel sizes; got {len(kernels)}.")
+        layers = [
+            LipschitzConv2d(*pair, size, image=shape[1:], lipschitz=share, context_size=context_size)
+            for pair, size in zip(pairwise(sizes), kernels, strict=True)
+        ]
+        super().__init__(layers, activation, order)
+        self.shape = shape
+
+    def bind(self, context: Tensor | None) -> Function:
+        return _OfImages(super().bind(context), self.shape)
+
+
+class _OfImages:
+    """A function of images as a function of flat states."""
+
+    def __init__(self, function: Function, shape: tuple[int, int, int]) -> None:
+        self.function, self.shape = function, shape
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return self.function(x.unflatten(-1, self.shape)).flatten(-3)
+
+    def linearize(self, x: Tensor) -> tuple[Tensor, Vjp]:
+        value, vjp = self.function.linearize(x.unflatten(-1, self.shape))
+        return value.flatten(-3), lambda u: vjp(u.unflatten(-1, self.shape)).flatten(-3)
+
+
+def _share(lipschitz: float, layers: int, where: str) -> float:
+    if not 0.0 < lipschitz < 1.0:
+        raise OptionError(f"{where}: expected a Lipschitz constant in (0, 1); got {lipschitz:g}.")
+    return math.exp(math.log(lipschitz) / layers)

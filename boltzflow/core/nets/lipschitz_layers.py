@@ -1,0 +1,222 @@
+"""Linear layers of bounded norm and activations of bounded slope."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from boltzflow.core.functional.operator_norm import induced_norm_bound
+from boltzflow.core.nets.context import ContextParameter
+from boltzflow.errors import OptionError
+
+Order = float | Tensor
+
+
+class LipschitzActivation(nn.Module, ABC):
+    """An element-wise map whose slope is in [−1, 1] and continuous; knows its slope in closed form."""
+
+    @abstractmethod
+    def value_and_slope(self, h: Tensor) -> tuple[Tensor, Tensor]:
+        """The value and the slope at h, both of its shape."""
+
+    def forward(self, h: Tensor) -> Tensor:
+        return self.value_and_slope(h)[0]
+
+
+class LipSwish(LipschitzActivation):
+    """h·σ(βh)/1.1 with a learned β > 0, whose slope never exceeds 1 (Chen et al. 2019, arXiv 1906.02735).
+
+    >>> LipSwish()(torch.tensor([-50.0, 0.0, 11.0])).tolist()
+    [..., 0.0, 9.99...]
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        # softplus(1/2) ≈ 0.97
+        self.raw_beta = nn.Parameter(torch.tensor(0.5))
+
+    def forward(self, h: Tensor) -> Tensor:
+        return h * (F.softplus(self.raw_beta) * h).sigmoid() * (1.0 / 1.1)
+
+    def value_and_slope(self, h: Tensor) -> tuple[Tensor, Tensor]:
+        scaled = F.softplus(self.raw_beta) * h
+        gate = scaled.sigmoid() * (1.0 / 1.1)
+        # σ(1 + βh(1 − σ))/1.1, in terms of gate = σ/1.1
+        return h * gate, gate * (1.0 + scaled - 1.1 * scaled * gate)
+
+
+class ELU(LipschitzActivation):
+    """h above zero and eʰ − 1 below; the slope is continuous.
+
+    >>> ELU()(torch.tensor([-100.0, 1.0]))
+    tensor([-1.,  1.])
+    """
+
+    def value_and_slope(self, h: Tensor) -> tuple[Tensor, Tensor]:
+        below = h.clamp(max=0.0)
+        return h.clamp(min=0.0) + below.expm1(), below.exp()
+
+
+class BoundedLinear(ABC):
+    """A linear map with its bias, and its transpose."""
+
+    @abstractmethod
+    def __call__(self, x: Tensor) -> Tensor:
+        """Of a batch of inputs."""
+
+    @abstractmethod
+    def adjoint(self, u: Tensor) -> Tensor:
+        """The transposed map of outputs (…, batch, *output shape)."""
+
+
+class LipschitzLinear(nn.Module):
+    """A linear layer whose norm is at most `lipschitz`: a weight beyond it is scaled down to it.
+
+    The bound comes from above and is computed with the output (`functional.operator_norm`): it holds for every
+    weight, in training and in evaluation, and nothing has to be updated between steps.
+
+    Args:
+        in_features, out_features: sizes.
+        lipschitz: the bound.
+        domain, codomain: orders of the norms of input and output, from 1 to inf.
+        context_size: size C of a context that moves the bias.
+
+    Shapes:
+        x (batch, in_features), context (batch, C) → (batch, out_features).
+
+    Raises:
+        OptionError: if the bound is not positive, or an order below 1.
+
+    >>> layer = LipschitzLinear(2, 2, lipschitz=0.5)
+    >>> _ = nn.init.eye_(layer.weight)
+    >>> (layer(torch.ones(1, 2)) - layer(torch.zeros(1, 2))).tolist()
+    [[0.5, 0.5]]
+    """
+
+    def __init__(
+        self,
+        in_features: int,
+        out_features: int,
+        *,
+        lipschitz: float = 0.97,
+        domain: float = 2.0,
+        codomain: float = 2.0,
+        context_size: int = 0,
+    ) -> None:
+        super().__init__()
+        _check(type(self).__name__, lipschitz, domain, codomain)
+        reach = 1.0 / math.sqrt(in_features)
+        self.weight = nn.Parameter(torch.empty(out_features, in_features).uniform_(-reach, reach))
+        self.bias = ContextParameter(torch.empty(out_features).uniform_(-reach, reach), context_size)
+        self.lipschitz = lipschitz
+        self.domain, self.codomain = domain, codomain
+
+    def bind(self, context: Tensor | None, domain: Order | None = None, codomain: Order | None = None) -> BoundedLinear:
+        """The layer as a linear map, its weight bounded; other 1/p and 1/q than its own may be asked for."""
+        begin = 1.0 / self.domain if domain is None else domain
+        end = 1.0 / self.codomain if codomain is None else codomain
+        norm = induced_norm_bound(self.weight, begin, end, (self.weight.shape[1], self.weight.shape[0]))
+        return _Dense(self.weight / (norm / self.lipschitz).clamp(min=1.0), self.bias(context))
+
+    def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        return self.bind(context)(x)
+
+    def extra_repr(self) -> str:
+        out_features, in_features = self.weight.shape
+        return f"{in_features} → {out_features}, lipschitz={self.lipschitz:g}"
+
+
+class _Dense(BoundedLinear):
+    def __init__(self, weight: Tensor, bias: Tensor) -> None:
+        self.weight, self.bias = weight, bias
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return torch.addmm(self.bias, x, self.weight.T)
+
+    def adjoint(self, u: Tensor) -> Tensor:
+        return u @ self.weight
+
+
+class LipschitzConv2d(nn.Module):
+    """A zero-padded convolution with stride 1 whose norm is at most `lipschitz`; see `LipschitzLinear`.
+
+    Args:
+        in_channels, out_channels: numbers of channels.
+        kernel_size: odd.
+        image: height and width of the images, which enter the bound only if codomain < domain.
+        lipschitz, domain, codomain, context_size: see `LipschitzLinear`.
+
+    Shapes:
+        x (batch, in_channels, H, W), context (batch, C) → (batch, out_channels, H, W).
+
+    Raises:
+        OptionError: if the bound is not positive, an order below 1, or the kernel size even.
+
+    >>> LipschitzConv2d(1, 4, 3, image=(8, 8))(torch.ones(2, 1, 8, 8)).shape
+    torch.Size([2, 4, 8, 8])
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int,
+        *,
+        image: tuple[int, int],
+        lipschitz: float = 0.97,
+        domain: float = 2.0,
+        codomain: float = 2.0,
+        context_size: int = 0,
+    ) -> None:
+        super().__init__()
+        _check(type(self).__name__, lipschitz, domain, codomain)
+        if kernel_size % 2 == 0:
+            raise OptionError(f"LipschitzConv2d: expected an odd kernel size; got {kernel_size}.")
+        reach = 1.0 / math.sqrt(in_channels * kernel_size**2)
+        shape = (out_channels, in_channels, kernel_size, kernel_size)
+        self.weight = nn.Parameter(torch.empty(shape).uniform_(-reach, reach))
+        self.bias = ContextParameter(torch.empty(out_channels).uniform_(-reach, reach), context_size)
+        self.image = image
+        self.lipschitz = lipschitz
+        self.domain, self.codomain = domain, codomain
+
+    def bind(self, context: Tensor | None, domain: Order | None = None, codomain: Order | None = None) -> BoundedLinear:
+        """The layer as a linear map, its kernel bounded; other 1/p and 1/q than its own may be asked for."""
+        begin = 1.0 / self.domain if domain is None else domain
+        end = 1.0 / self.codomain if codomain is None else codomain
+        pixels = math.prod(self.image)
+        sizes = (self.weight.shape[1] * pixels, self.weight.shape[0] * pixels)
+        norm = induced_norm_bound(self.weight, begin, end, sizes)
+        return _Convolution(self.weight / (norm / self.lipschitz).clamp(min=1.0), self.bias(context))
+
+    def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        return self.bind(context)(x)
+
+    def extra_repr(self) -> str:
+        out_channels, in_channels, size, _ = self.weight.shape
+        return f"{in_channels} → {out_channels}, kernel {size}, lipschitz={self.lipschitz:g}"
+
+
+class _Convolution(BoundedLinear):
+    def __init__(self, kernel: Tensor, bias: Tensor) -> None:
+        self.kernel, self.bias = kernel, bias
+        self.padding = kernel.shape[-1] // 2
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return F.conv2d(x, self.kernel, padding=self.padding) + self.bias[..., None, None]
+
+    def adjoint(self, u: Tensor) -> Tensor:
+        flat = F.conv_transpose2d(u.flatten(0, -4), self.kernel, padding=self.padding)
+        return flat.view(*u.shape[:-3], *flat.shape[1:])
+
+
+def _check(where: str, lipschitz: float, domain: float, codomain: float) -> None:
+    if not lipschitz > 0.0:
+        raise OptionError(f"{where}: expected a positive Lipschitz constant; got {lipschitz:g}.")
+    for order in (domain, codomain):
+        if not order >= 1.0:
+            raise OptionError(f"{where}: expected norms of order 1 or more; got {order:g}.")
