@@ -120,10 +120,7 @@ def test_gradients_reach_every_parameter_and_are_right(name: str) -> None:
     def value() -> Tensor:
         return (density.log_prob(x, repeated(context, 8)) * probe).sum()
 
-    if parameters:
-        gradients = torch.autograd.grad(value(), list(parameters.values()))
-    else:
-        gradients = ()
+    gradients = torch.autograd.grad(value(), list(parameters.values())) if parameters else ()
     step = 1e-6
     for (key, parameter), gradient in zip(parameters.items(), gradients, strict=True):
         assert gradient.abs().max() > 0, key

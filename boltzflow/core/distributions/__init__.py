@@ -1,6 +1,8 @@
 """Bases and targets."""
 
+from boltzflow.core.distributions import targets
 from boltzflow.core.distributions.distribution import Density, Distribution
+from boltzflow.core.distributions.image import ImageDensity
 from boltzflow.core.distributions.independent import Independent
 from boltzflow.core.distributions.interpolation import LinearInterpolation
 from boltzflow.core.distributions.mixture import GaussianMixture, Mixture, Product
@@ -15,10 +17,12 @@ __all__ = [
     "FullNormal",
     "GaussianMixture",
     "GlowNormal",
+    "ImageDensity",
     "Independent",
     "LinearInterpolation",
     "Mixture",
     "Normal",
     "PCANormal",
     "Product",
+    "targets",
 ]
