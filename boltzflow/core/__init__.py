@@ -4,6 +4,7 @@ from boltzflow.core import distributions, importance, layers, nets, objectives, 
 from boltzflow.core.domain import Coordinate, Domain
 from boltzflow.core.flow import Flow
 from boltzflow.core.layer import Bijection, Chain, Inverse, Layer, StochasticLayer
+from boltzflow.core.multiscale_flow import MultiscaleFlow
 from boltzflow.core.stochastic_flow import StochasticFlow
 
 __all__ = [
@@ -14,6 +15,7 @@ __all__ = [
     "Flow",
     "Inverse",
     "Layer",
+    "MultiscaleFlow",
     "StochasticFlow",
     "StochasticLayer",
     "distributions",

@@ -1,10 +1,12 @@
 """Layers of flows, one file a family."""
 
 from boltzflow.core.layers.autoregressive import Autoregressive
+from boltzflow.core.layers.bounded import Logit, ToInterval, Wrap
 from boltzflow.core.layers.coupling import AffineCoupling, Coupling, SplineCoupling
-from boltzflow.core.layers.elementwise import Elementwise, ElementwiseAffine, Logit, ToInterval, Wrap
+from boltzflow.core.layers.elementwise import Elementwise, ElementwiseAffine
 from boltzflow.core.layers.glow import ImageCoupling, glow_block
 from boltzflow.core.layers.linear import Householder, Invertible1x1Conv, InvertibleLinear, LULinear, Permutation
+from boltzflow.core.layers.multiscale import Multiscale
 from boltzflow.core.layers.normalization import ActNorm, BatchNorm
 from boltzflow.core.layers.periodic import CircularShift
 from boltzflow.core.layers.planar import Planar, Radial
@@ -38,6 +40,7 @@ __all__ = [
     "LogDetEstimator",
     "Logit",
     "MetropolisLayer",
+    "Multiscale",
     "Permutation",
     "Planar",
     "Radial",

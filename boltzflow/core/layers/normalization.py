@@ -123,7 +123,6 @@ class BatchNorm(Bijection):
 
 def _shared_shape(domain: Domain, where: str) -> tuple[int, ...]:
     """One number for each index along the first axis."""
-    for coordinate in domain:
-        if coordinate.kind != "real":
-            raise DomainError(f"{where}: expected real coordinates; got {coordinate}.")
+    if found := [c for c in domain if c.kind != "real"]:
+        raise DomainError(f"{where}: expected real coordinates; got {found[0]}.")
     return (domain.shape[0], *[1] * (len(domain.shape) - 1))

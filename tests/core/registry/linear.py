@@ -7,7 +7,7 @@ from functools import partial
 import torch
 from torch import nn
 
-from boltzflow.core import Domain, Inverse, layers, nets, transformers
+from boltzflow.core import Chain, Domain, Inverse, layers, nets, transformers
 from tests.core.registry.case import Case
 
 FLAT = Domain.real(5)
@@ -25,6 +25,14 @@ def _residual_net(inputs: int, outputs: int, width: int) -> nets.ConvResidualNet
 
 def _coupling(**options: object) -> layers.ImageCoupling:
     return layers.ImageCoupling(IMAGE, **({"net": _small_net} | options))  # type: ignore[arg-type]
+
+
+def _multiscale(context_size: int = 0) -> layers.Multiscale:
+    deep, shallow = (
+        layers.ImageCoupling(Domain.real(shape), net=_small_net, context_size=context_size)
+        for shape in ((4, 1, 2), (3, 2, 4))
+    )
+    return layers.Multiscale([Chain([deep, layers.Squeeze(Domain.real((1, 2, 4)))]), shallow])
 
 
 def _batch_norm(domain: Domain) -> layers.BatchNorm:
@@ -89,4 +97,6 @@ BIJECTIONS: dict[str, Case] = {
         lambda: layers.glow_block(IMAGE, net=partial(_small_net, normalize=True), lu=False, context_size=3),
         context_size=3,
     ),
+    "multiscale": Case(lambda: _multiscale()),
+    "multiscale, context": Case(lambda: _multiscale(context_size=3), context_size=3),
 }
