@@ -12,6 +12,7 @@ from tests.core.registry.case import Case
 
 FLAT = Domain.real(5)
 IMAGE = Domain.real((3, 2, 4))
+BOUNDED = partial(transformers.Affine, scale="sigmoid")
 MIXED = Domain.real(1) + Domain.circle(1, 0.0, 1.0) + Domain.interval(-2.0, 5.0) + Domain.circle(1)
 
 
@@ -29,7 +30,7 @@ def _coupling(**options: object) -> layers.ImageCoupling:
 
 def _multiscale(context_size: int = 0) -> layers.Multiscale:
     deep, shallow = (
-        layers.ImageCoupling(Domain.real(shape), net=_small_net, context_size=context_size)
+        layers.ImageCoupling(Domain.real(shape), transformer=BOUNDED, net=_small_net, context_size=context_size)
         for shape in ((4, 1, 2), (3, 2, 4))
     )
     return layers.Multiscale([Chain([deep, layers.Squeeze(Domain.real((1, 2, 4)))]), shallow])
@@ -88,9 +89,7 @@ BIJECTIONS: dict[str, Case] = {
         lambda: _coupling(split="checkerboard", flip=True, context_size=3), context_size=3
     ),
     "image coupling, additive": Case(lambda: _coupling(transformer=partial(transformers.Affine, scale="additive"))),
-    "image coupling, sigmoid, context": Case(
-        lambda: _coupling(transformer=partial(transformers.Affine, scale="sigmoid"), context_size=3), context_size=3
-    ),
+    "image coupling, sigmoid, context": Case(lambda: _coupling(transformer=BOUNDED, context_size=3), context_size=3),
     "image coupling, residual net": Case(lambda: _coupling(net=partial(_residual_net, width=6))),
     "Glow block": Case(lambda: layers.glow_block(IMAGE, net=_small_net)),
     "Glow block, normalised net, context": Case(
