@@ -140,15 +140,15 @@ def bootstrap(
     return torch.stack([statistic(weights * c) for c in bootstrap_counts(len(weights), replicates, generator)])
 
 
-def resample(log_weights: Tensor, n: int, generator: torch.Generator) -> Tensor:
+def resample(log_weights: Tensor, n: int, generator: torch.Generator | None = None) -> Tensor:
     """Indices (n,) drawn in proportion to the weights, by systematic resampling (least variance of the counts).
 
     Raises:
         NonFiniteError: if no weight is positive.
     """
     edges = normalized_weights(log_weights).cumsum(0)
-    offset = torch.rand((), generator=generator, dtype=torch.float64)
-    places = (torch.arange(n, dtype=torch.float64) + offset) / n * edges[-1]
+    offset = torch.rand((), generator=generator, dtype=torch.float64, device=edges.device)
+    places = (torch.arange(n, dtype=torch.float64, device=edges.device) + offset) / n * edges[-1]
     # right=True: a place on an edge belongs to the next sample, so one of weight zero is never drawn.
     return torch.searchsorted(edges, places, right=True).clamp(max=len(edges) - 1)
 
