@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 
-def spectral_norm_bound(weight: Tensor, squarings: int = 7) -> Tensor:
+def spectral_norm_bound(weight: Tensor, squarings: int = 6) -> Tensor:
     """An upper bound of the largest singular value: the Schatten norm of order p = 2(2^squarings + 1).
 
     It exceeds the spectral norm by a factor of min(rows, columns)^(1/p) at most. Where power iteration comes from
@@ -33,11 +33,14 @@ def spectral_norm_bound(weight: Tensor, squarings: int = 7) -> Tensor:
         gram = unit @ unit.mH if wide else unit.mH @ unit
         # power = gram^(2^k) / exp(log_scale)
         power, log_scale = gram, torch.zeros_like(largest)
-        for _ in range(squarings):
-            size = power.abs().amax((-2, -1), keepdim=True).clamp(min=tiny)
-            power = power / size
+        for k in range(squarings):
+            # A trace of 1 falls to n⁻⁷ at worst in three squarings, far from underflow.
+            if k % 3 == 0:
+                size = power.diagonal(dim1=-2, dim2=-1).real.sum(-1)[..., None, None].clamp(min=tiny)
+                power = power / size
+                log_scale = log_scale + size.log()
             power = power @ power
-            log_scale = 2.0 * (log_scale + size.log())
+            log_scale = 2.0 * log_scale
         trace = (gram.conj() * power).real.sum((-2, -1), keepdim=True)
         norm = largest * ((trace.log() + log_scale) / (2.0 * (2.0**squarings + 1.0))).exp()
         slope = power @ unit if wide else unit @ power
@@ -107,9 +110,11 @@ def induced_norm_bound(
         if domain == codomain == 0.5:
             return spectral(weight)
         if domain == 1.0:
-            return torch.linalg.vector_norm(columns, 1.0 / codomain if codomain else math.inf, dim=1).amax()
+            largest: Tensor = torch.linalg.vector_norm(columns, 1.0 / codomain if codomain else math.inf, dim=1).amax()
+            return largest
         if codomain == 0.0:
-            return torch.linalg.vector_norm(rows, 1.0 / (1.0 - domain), dim=1).amax()
+            largest = torch.linalg.vector_norm(rows, 1.0 / (1.0 - domain), dim=1).amax()
+            return largest
     a, b = torch.as_tensor(domain).to(weight), torch.as_tensor(codomain).to(weight)
     norms = torch.stack([rows.sum(1).amax(), spectral(weight), columns.sum(1).amax(), size.amax()])
     log_norms = norms.clamp(min=torch.finfo(weight.dtype).tiny).log()

@@ -151,7 +151,7 @@ class Residual(Bijection):
         x = solve_fixed_point(function, flat, "Residual")
         if torch.is_grad_enabled():
             value, vjp = function.linearize(x)
-            x = _FixedPoint.apply(flat - value, vjp)
+            x = _FixedPoint.apply(flat - value, vjp)  # type: ignore[no-untyped-call]
         _, log_det = self._evaluate(function, x, self._draw(x, generator))
         return x.view(z.shape), -log_det
 
@@ -184,8 +184,8 @@ class Residual(Bijection):
         if self.estimator is not None and draw is not None:
             return value, self.estimator(vjp, *draw)
         size = x.shape[1]
-        units = torch.eye(size, dtype=x.dtype, device=x.device)[:, None].expand(size, *x.shape)
-        rows = torch.cat([vjp(part) for part in units.split(_PROBES_AT_ONCE)])
+        units = torch.eye(size, dtype=x.dtype, device=x.device)[:, None]
+        rows = torch.cat([vjp(part).expand(-1, *x.shape) for part in torch.split(units, _PROBES_AT_ONCE)])
         return value, _log_det_one_plus(rows.transpose(0, 1))
 
 
@@ -198,7 +198,7 @@ class _FixedPoint(torch.autograd.Function):
         return x.view_as(x)
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
         # Of order one, for the solver's accuracy is absolute below that.
         size = grad.abs().amax(1, keepdim=True).clamp(min=torch.finfo(grad.dtype).tiny)
@@ -211,7 +211,7 @@ def _log_det_one_plus(jacobian: Tensor) -> Tensor:
     if size == 1:
         return jacobian[:, 0, 0].log1p()
     if size == 2:
-        (a, b), (c, d) = jacobian.unbind(1)[0].unbind(1), jacobian.unbind(1)[1].unbind(1)
+        a, b, c, d = jacobian.flatten(1).unbind(1)
         return (a + d + (a * d - b * c)).log1p()
     one = torch.eye(size, dtype=jacobian.dtype, device=jacobian.device)
     out: Tensor = torch.linalg.slogdet(one + jacobian)[1]

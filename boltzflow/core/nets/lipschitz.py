@@ -11,13 +11,8 @@ from typing import Literal, Protocol
 import torch
 from torch import Tensor, nn
 
-from boltzflow.core.nets.lipschitz_layers import (
-    BoundedLinear,
-    LipschitzActivation,
-    LipschitzConv2d,
-    LipschitzLinear,
-    LipSwish,
-)
+from boltzflow.core.nets.lipschitz_activations import LipschitzActivation, LipSwish
+from boltzflow.core.nets.lipschitz_layers import BoundedLinear, LipschitzConv2d, LipschitzLinear
 from boltzflow.errors import OptionError
 
 Vjp = Callable[[Tensor], Tensor]
@@ -31,7 +26,7 @@ class Function(Protocol):
         ...
 
     def linearize(self, x: Tensor) -> tuple[Tensor, Vjp]:
-        """The value at x, and the map u (…, batch, D) → uᵀJ of the same shape, J the Jacobian at x."""
+        """The value at x, and the map u → uᵀJ, J the Jacobian at x, of vectors u (…, batch, D), or (…, 1, D) for all."""
         ...
 
 
@@ -61,10 +56,11 @@ class _Differentiated:
         return out
 
     def linearize(self, x: Tensor) -> tuple[Tensor, Vjp]:
-        value, pull = torch.func.vjp(self, x)
+        value, pull = torch.func.vjp(self, x)  # type: ignore[misc]
 
         def vjp(u: Tensor) -> Tensor:
-            rows = torch.vmap(lambda row: pull(row)[0])(u.reshape(-1, *x.shape))
+            u = u.expand(*u.shape[:-2], *x.shape)
+            rows: Tensor = torch.vmap(lambda row: pull(row)[0])(u.reshape(-1, *x.shape))
             return rows.view(u.shape)
 
         return value, vjp
@@ -83,7 +79,7 @@ class _Sequence:
     def __call__(self, x: Tensor) -> Tensor:
         h = self.maps[0](x)
         for step, activation in zip(self.maps[1:], self.activations, strict=True):
-            h = step(activation(h))
+            h = step(activation.value(h))
         return h
 
     def linearize(self, x: Tensor) -> tuple[Tensor, Vjp]:
@@ -132,9 +128,13 @@ class _LipschitzSequential(LipschitzNet):
             orders = [1.0 / self.order] * len(self.layers)
         # Each layer ends in the norm in which the next one begins, and the last in the first one's.
         ends = [*orders[1:], orders[0]]
+        # The scales of the activations go into the weights, which are fewer numbers than the states.
+        scales = [activation.scales() for activation in self.activations]  # type: ignore[operator]
+        before = [1.0, *(outer for _, outer in scales)]
+        after = [*(inner for inner, _ in scales), 1.0]
         maps = [
-            layer.bind(context, begin, end)  # type: ignore[operator]
-            for layer, begin, end in zip(self.layers, orders, ends, strict=True)
+            layer.bind(context, begin, end).scaled(*around)  # type: ignore[operator]
+            for layer, begin, end, *around in zip(self.layers, orders, ends, before, after, strict=True)
         ]
         return _Sequence(maps, list(self.activations))  # type: ignore[arg-type]
 
@@ -237,11 +237,14 @@ class _OfImages:
         self.function, self.shape = function, shape
 
     def __call__(self, x: Tensor) -> Tensor:
-        return self.function(x.unflatten(-1, self.shape)).flatten(-3)
+        return self.function(self._image(x)).flatten(-3)
 
     def linearize(self, x: Tensor) -> tuple[Tensor, Vjp]:
-        value, vjp = self.function.linearize(x.unflatten(-1, self.shape))
-        return value.flatten(-3), lambda u: vjp(u.unflatten(-1, self.shape)).flatten(-3)
+        value, vjp = self.function.linearize(self._image(x))
+        return value.flatten(-3), lambda u: vjp(self._image(u)).flatten(-3)
+
+    def _image(self, x: Tensor) -> Tensor:
+        return x.reshape(*x.shape[:-1], *self.shape)
 
 
 def _share(lipschitz: float, layers: int, where: str) -> float:

@@ -1,4 +1,4 @@
-"""Linear layers of bounded norm and activations of bounded slope."""
+"""Linear layers of bounded norm."""
 
 from __future__ import annotations
 
@@ -13,52 +13,7 @@ from boltzflow.core.functional.operator_norm import induced_norm_bound
 from boltzflow.core.nets.context import ContextParameter
 from boltzflow.errors import OptionError
 
-Order = float | Tensor
-
-
-class LipschitzActivation(nn.Module, ABC):
-    """An element-wise map whose slope is in [−1, 1] and continuous; knows its slope in closed form."""
-
-    @abstractmethod
-    def value_and_slope(self, h: Tensor) -> tuple[Tensor, Tensor]:
-        """The value and the slope at h, both of its shape."""
-
-    def forward(self, h: Tensor) -> Tensor:
-        return self.value_and_slope(h)[0]
-
-
-class LipSwish(LipschitzActivation):
-    """h·σ(βh)/1.1 with a learned β > 0, whose slope never exceeds 1 (Chen et al. 2019, arXiv 1906.02735).
-
-    >>> LipSwish()(torch.tensor([-50.0, 0.0, 11.0])).tolist()
-    [..., 0.0, 9.99...]
-    """
-
-    def __init__(self) -> None:
-        super().__init__()
-        # softplus(1/2) ≈ 0.97
-        self.raw_beta = nn.Parameter(torch.tensor(0.5))
-
-    def forward(self, h: Tensor) -> Tensor:
-        return h * (F.softplus(self.raw_beta) * h).sigmoid() * (1.0 / 1.1)
-
-    def value_and_slope(self, h: Tensor) -> tuple[Tensor, Tensor]:
-        scaled = F.softplus(self.raw_beta) * h
-        gate = scaled.sigmoid() * (1.0 / 1.1)
-        # σ(1 + βh(1 − σ))/1.1, in terms of gate = σ/1.1
-        return h * gate, gate * (1.0 + scaled - 1.1 * scaled * gate)
-
-
-class ELU(LipschitzActivation):
-    """h above zero and eʰ − 1 below; the slope is continuous.
-
-    >>> ELU()(torch.tensor([-100.0, 1.0]))
-    tensor([-1.,  1.])
-    """
-
-    def value_and_slope(self, h: Tensor) -> tuple[Tensor, Tensor]:
-        below = h.clamp(max=0.0)
-        return h.clamp(min=0.0) + below.expm1(), below.exp()
+Number = float | Tensor
 
 
 class BoundedLinear(ABC):
@@ -67,6 +22,10 @@ class BoundedLinear(ABC):
     @abstractmethod
     def __call__(self, x: Tensor) -> Tensor:
         """Of a batch of inputs."""
+
+    @abstractmethod
+    def scaled(self, inner: Number, outer: Number) -> BoundedLinear:
+        """The map x → outer · map(inner · x)."""
 
     @abstractmethod
     def adjoint(self, u: Tensor) -> Tensor:
@@ -91,10 +50,10 @@ class LipschitzLinear(nn.Module):
     Raises:
         OptionError: if the bound is not positive, or an order below 1.
 
-    >>> layer = LipschitzLinear(2, 2, lipschitz=0.5)
-    >>> _ = nn.init.eye_(layer.weight)
-    >>> (layer(torch.ones(1, 2)) - layer(torch.zeros(1, 2))).tolist()
-    [[0.5, 0.5]]
+    >>> layer = LipschitzLinear(1, 1, lipschitz=0.5)
+    >>> _ = nn.init.constant_(layer.weight, 4.0)
+    >>> layer(torch.ones(1, 1)) - layer(torch.zeros(1, 1))
+    tensor([[0.5000]], grad_fn=<SubBackward0>)
     """
 
     def __init__(
@@ -115,7 +74,9 @@ class LipschitzLinear(nn.Module):
         self.lipschitz = lipschitz
         self.domain, self.codomain = domain, codomain
 
-    def bind(self, context: Tensor | None, domain: Order | None = None, codomain: Order | None = None) -> BoundedLinear:
+    def bind(
+        self, context: Tensor | None, domain: Number | None = None, codomain: Number | None = None
+    ) -> BoundedLinear:
         """The layer as a linear map, its weight bounded; other 1/p and 1/q than its own may be asked for."""
         begin = 1.0 / self.domain if domain is None else domain
         end = 1.0 / self.codomain if codomain is None else codomain
@@ -136,6 +97,9 @@ class _Dense(BoundedLinear):
 
     def __call__(self, x: Tensor) -> Tensor:
         return torch.addmm(self.bias, x, self.weight.T)
+
+    def scaled(self, inner: Number, outer: Number) -> _Dense:
+        return _Dense(self.weight * (inner * outer), self.bias * outer)
 
     def adjoint(self, u: Tensor) -> Tensor:
         return u @ self.weight
@@ -184,7 +148,9 @@ class LipschitzConv2d(nn.Module):
         self.lipschitz = lipschitz
         self.domain, self.codomain = domain, codomain
 
-    def bind(self, context: Tensor | None, domain: Order | None = None, codomain: Order | None = None) -> BoundedLinear:
+    def bind(
+        self, context: Tensor | None, domain: Number | None = None, codomain: Number | None = None
+    ) -> BoundedLinear:
         """The layer as a linear map, its kernel bounded; other 1/p and 1/q than its own may be asked for."""
         begin = 1.0 / self.domain if domain is None else domain
         end = 1.0 / self.codomain if codomain is None else codomain
@@ -208,6 +174,9 @@ class _Convolution(BoundedLinear):
 
     def __call__(self, x: Tensor) -> Tensor:
         return F.conv2d(x, self.kernel, padding=self.padding) + self.bias[..., None, None]
+
+    def scaled(self, inner: Number, outer: Number) -> _Convolution:
+        return _Convolution(self.kernel * (inner * outer), self.bias * outer)
 
     def adjoint(self, u: Tensor) -> Tensor:
         flat = F.conv_transpose2d(u.flatten(0, -4), self.kernel, padding=self.padding)
