@@ -14,7 +14,10 @@ from boltzflow.core.flow import Flow
 from boltzflow.core.layer import Chain
 from boltzflow.core.layers import SplineCoupling
 from boltzflow.core.nets import MLP, ResidualNet
+from boltzflow.core.recipes_image import glow
 from boltzflow.errors import OptionError
+
+__all__ = ["glow", "spline_flow"]
 
 
 def spline_flow(

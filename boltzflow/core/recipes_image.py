@@ -1,0 +1,70 @@
+"""Ready-made flows of images."""
+
+from __future__ import annotations
+
+import torch
+
+from boltzflow.core.distributions import GlowNormal
+from boltzflow.core.domain import Domain
+from boltzflow.core.layer import Chain, Layer
+from boltzflow.core.layers import Logit, Squeeze, glow_block
+from boltzflow.core.layers.glow import ImageNet
+from boltzflow.core.multiscale_flow import MultiscaleFlow
+from boltzflow.core.nets import ConvNet
+from boltzflow.errors import OptionError
+
+
+def glow(
+    domain: Domain,
+    *,
+    levels: int = 3,
+    blocks: int = 16,
+    net: ImageNet | None = None,
+    alpha: float | None = None,
+    lu: bool = True,
+    context_size: int = 0,
+    seed: int = 0,
+) -> MultiscaleFlow:
+    """Glow: levels of squeezing and steps, half of the channels leaving at each (Kingma & Dhariwal 2018, 1807.03039).
+
+    With one-hot class labels as context, couplings and bases are class-conditional. Actnorms start from the first
+    batch in training mode. Each level halves height and width.
+
+    Args:
+        domain: real, of shape (C, H, W), with H and W multiples of 2^levels.
+        levels: number of resolutions.
+        blocks: number of steps (see `layers.glow_block`) at each resolution.
+        net: of the couplings, see `layers.ImageCoupling`; by default a `ConvNet` with two hidden images of 512
+            channels, the size for natural images.
+        alpha: of a `Logit` between the flow and its data, for pixels in [0, 1]; None for data on the real line.
+        lu: whether 1×1 convolutions are parametrised by their LU factors.
+        context_size: size of the context; 0 for none.
+        seed: of rotations and weights; the global random state is left as it was.
+
+    Raises:
+        OptionError: if there is no level or no step.
+        DomainError: if the domain is no real (C, H, W), or cannot be halved so often.
+
+    >>> flow = glow(Domain.real((1, 8, 8)), levels=2, blocks=2, context_size=10)
+    >>> flow.sample(3, torch.eye(10)[:3], temperature=0.7)[0].shape
+    torch.Size([3, 1, 8, 8])
+    """
+    if levels < 1 or blocks < 1:
+        raise OptionError(f"glow: expected at least one level and one step; got {levels} and {blocks}.")
+    make = net if net is not None else (lambda inputs, outputs: ConvNet(inputs, (512, 512), outputs))
+    chains: list[Layer] = []
+    bases: list[GlowNormal] = []
+    data = domain
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)  # torch.manual_seed would reseed GPUs too
+        for number in range(levels):
+            squeeze = Squeeze(data)
+            inner = squeeze.latent_domain
+            steps: list[Layer] = [glow_block(inner, net=make, lu=lu, context_size=context_size) for _ in range(blocks)]
+            first = [] if number or alpha is None else [Logit(domain, alpha=alpha)]
+            chains.append(Chain([*steps, squeeze, *first]))
+            channels, *pixels = inner.shape
+            leaving = channels // 2 if number < levels - 1 else channels
+            bases.append(GlowNormal(Domain.real((leaving, *pixels)), context_size=context_size))
+            data = Domain.real((channels - leaving, *pixels))
+    return MultiscaleFlow(bases[::-1], chains[::-1])
