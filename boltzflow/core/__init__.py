@@ -3,6 +3,7 @@
 from boltzflow.core import distributions, importance, layers, nets, objectives, recipes, sampling, transformers
 from boltzflow.core.domain import Coordinate, Domain
 from boltzflow.core.flow import Flow
+from boltzflow.core.flow_vae import FlowVAE
 from boltzflow.core.layer import Bijection, Chain, Inverse, Layer, StochasticLayer
 from boltzflow.core.multiscale_flow import MultiscaleFlow
 from boltzflow.core.stochastic_flow import StochasticFlow
@@ -13,6 +14,7 @@ __all__ = [
     "Coordinate",
     "Domain",
     "Flow",
+    "FlowVAE",
     "Inverse",
     "Layer",
     "MultiscaleFlow",

@@ -1,6 +1,7 @@
 """Bases and targets."""
 
 from boltzflow.core.distributions import targets
+from boltzflow.core.distributions.coders import ConditionalBernoulli, Dirac
 from boltzflow.core.distributions.distribution import Density, Distribution
 from boltzflow.core.distributions.image import ImageDensity
 from boltzflow.core.distributions.independent import Independent
@@ -8,11 +9,14 @@ from boltzflow.core.distributions.interpolation import LinearInterpolation
 from boltzflow.core.distributions.mixture import GaussianMixture, Mixture, Product
 from boltzflow.core.distributions.multivariate import FullNormal, PCANormal
 from boltzflow.core.distributions.normal import ConditionalNormal, DiagonalNormal, GlowNormal, Normal
+from boltzflow.core.distributions.resampled import Resampled
 
 __all__ = [
+    "ConditionalBernoulli",
     "ConditionalNormal",
     "Density",
     "DiagonalNormal",
+    "Dirac",
     "Distribution",
     "FullNormal",
     "GaussianMixture",
@@ -24,5 +28,6 @@ __all__ = [
     "Normal",
     "PCANormal",
     "Product",
+    "Resampled",
     "targets",
 ]

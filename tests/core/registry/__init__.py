@@ -1,7 +1,8 @@
 """Every part of `boltzflow.core`: a new part is one line in a file of its family and gets every check."""
 
-from tests.core.registry import couplings, distributions, linear, planar, residual, stochastic
+from tests.core.registry import couplings, distributions, linear, planar, residual, stochastic, targets
 
 BIJECTIONS = couplings.BIJECTIONS | linear.BIJECTIONS | planar.BIJECTIONS | residual.BIJECTIONS
 DENSITIES = distributions.DENSITIES
+TARGETS = targets.TARGETS
 KERNELS, STOCHASTIC = stochastic.KERNELS, stochastic.STOCHASTIC

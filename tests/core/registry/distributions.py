@@ -15,15 +15,19 @@ from boltzflow.core.distributions import (
     FullNormal,
     GaussianMixture,
     GlowNormal,
+    ImageDensity,
     Independent,
     Mixture,
     PCANormal,
     Product,
+    Resampled,
+    targets,
 )
 
 LINE, PLANE, CIRCLE = Domain.real(1), Domain.real(2), Domain.circle(1)
 CYLINDER = LINE + CIRCLE
 MODES = torch.tensor([[-2.0, 0.5], [1.0, 1.0], [0.5, -2.0]])
+IMAGE = torch.tensor([[0.0, 1.0, 2.0, 0.5], [3.0, 1.0, 0.2, 0.0], [1.0, 1.0, 0.0, 4.0]])
 COVARIANCE = torch.tensor([[1.0, 0.9, 0.0], [0.9, 1.5, -0.3], [0.0, -0.3, 0.4]])
 
 
@@ -34,19 +38,25 @@ class Case:
     Attributes:
         make: builds it.
         context_size: size of the context that it takes; 0 for none.
-        smooth: whether the density has no jumps, so that quadrature finds its cells to high accuracy.
+        tolerance: of the integral over the density. It is that of the quadrature in the checks, for densities with
+            jumps, kinks or sharp bends, and that of the normalisation for those which estimate it.
         compiles: whether `log_prob` compiles without graph breaks.
     """
 
     make: Callable[[], Distribution]
     context_size: int = 0
-    smooth: bool = True
+    tolerance: float = 1e-5
     compiles: bool = True
 
 
 def _peaks(**options: object) -> Mixture:
     peaks = [Independent(CIRCLE, torch.tensor([at]), torch.tensor([0.5]), trainable=True) for at in (-1.0, 3.0)]
     return Mixture(peaks, torch.tensor([3.0, 1.0]), **options)  # type: ignore[arg-type]
+
+
+def _resampled(domain: Domain, truncation: int) -> Resampled:
+    net = torch.nn.Sequential(nets.DomainFeatures(domain), nets.MLP(domain.feature_size, (8,), 1))
+    return Resampled(Independent(domain), net, truncation=truncation)
 
 
 DENSITIES: dict[str, Case] = {
@@ -100,4 +110,14 @@ DENSITIES: dict[str, Case] = {
     "product": Case(
         lambda: Product([DiagonalNormal(LINE, context_size=2), _peaks(), FullNormal(LINE, trainable=True)]), 2
     ),
+    "resampled": Case(lambda: _resampled(PLANE, 100), tolerance=1e-3),
+    "resampled, truncated soon": Case(lambda: _resampled(CYLINDER, 3), tolerance=1e-3),
+    "image": Case(lambda: ImageDensity(IMAGE, (-1.0, 2.0), (0.0, 1.0)), tolerance=1e-2),
+    "smooth image": Case(lambda: ImageDensity(IMAGE, (-1.0, 2.0), (0.0, 1.0), smooth=True), tolerance=1e-2),
+    "checkerboard": Case(targets.checkerboard, tolerance=1e-2),
+    "circular mixture": Case(targets.circular_mixture),
+    "spirals": Case(lambda: targets.spirals(beads=20, width=0.3)),
+    "funnel": Case(lambda: targets.Funnel(2, scale=0.5)),
+    "pinwheel": Case(targets.Pinwheel, tolerance=1e-4),
+    "cylinder": Case(targets.Cylinder),
 }

@@ -1,0 +1,95 @@
+"""Encoders and decoders of variational autoencoders that are no densities in the plain sense."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import softplus
+
+from boltzflow.core.distributions.distribution import Distribution
+from boltzflow.core.domain import Domain
+from boltzflow.errors import OptionError, ShapeError
+
+
+class Dirac(Distribution):
+    """All mass at one point, the context: an encoder that hands its input on. Its log-probability there is 0.
+
+    Args:
+        domain: of the point, D coordinates of any event shape.
+
+    Raises:
+        OptionError: if it is asked for anything without a context.
+        ShapeError: if a context does not hold D numbers for each state.
+
+    >>> Dirac(Domain.real(2)).sample(1, torch.tensor([[3.0, 4.0]]))
+    (tensor([[3., 4.]]), tensor([0.]))
+    """
+
+    def sample(
+        self, n: int, context: Tensor | None = None, *, generator: torch.Generator | None = None
+    ) -> tuple[Tensor, Tensor]:
+        x = self._point(context)
+        return x, x.new_zeros(n)
+
+    def log_prob(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        self.domain.check(x, "Dirac")
+        there = (x == self._point(context)).flatten(1).all(1)
+        return torch.where(there, 0.0, -torch.inf).to(x.dtype)
+
+    def _point(self, context: Tensor | None) -> Tensor:
+        if context is None:
+            raise OptionError("Dirac: expected a context; got none.")
+        if context[0].numel() != len(self.domain):
+            raise ShapeError(f"Dirac: expected {len(self.domain)} numbers for each state; got {context[0].numel()}.")
+        return context.reshape(-1, *self.domain.shape)
+
+
+class ConditionalBernoulli(Distribution):
+    """Independent bits, whose logits a net computes from the context: the decoder of binary images.
+
+    `log_prob` is the log of a probability, not of a density; it is −inf of states that are not all 0 or 1, so grey
+    images must be made binary first.
+
+    Args:
+        domain: real, D coordinates of any event shape.
+        net: context (batch, …) → logits (batch, D).
+
+    Raises:
+        OptionError: if it is asked for anything without a context.
+        ShapeError: if the net does not give D logits for each state.
+
+    >>> decoder = ConditionalBernoulli(Domain.real((1, 8, 8)), nn.Linear(2, 64))
+    >>> x, log_prob = decoder.sample(5, torch.randn(5, 2))
+    >>> x.shape, bool((log_prob < 0).all())
+    (torch.Size([5, 1, 8, 8]), True)
+    """
+
+    def __init__(self, domain: Domain, net: nn.Module) -> None:
+        super().__init__(domain)
+        self.net = net
+
+    def logits(self, context: Tensor | None) -> Tensor:
+        """Logits (batch, *shape) of the ones."""
+        if context is None:
+            raise OptionError("ConditionalBernoulli: expected a context; got none.")
+        out: Tensor = self.net(context)
+        if tuple(out.shape) != (context.shape[0], len(self.domain)):
+            raise ShapeError(
+                f"ConditionalBernoulli: expected the net to give ({context.shape[0]}, {len(self.domain)}); got "
+                f"{tuple(out.shape)}."
+            )
+        return out.view(-1, *self.domain.shape)
+
+    def sample(
+        self, n: int, context: Tensor | None = None, *, generator: torch.Generator | None = None
+    ) -> tuple[Tensor, Tensor]:
+        logits = self.logits(context)
+        chance = torch.rand(logits.shape, dtype=logits.dtype, device=logits.device, generator=generator)
+        x = (chance < logits.sigmoid()).to(logits.dtype)
+        return x, self.log_prob(x, context)
+
+    def log_prob(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        self.domain.check(x, "ConditionalBernoulli")
+        binary = ((x == 0) | (x == 1)).flatten(1).all(1)
+        each = -softplus((1.0 - 2.0 * x) * self.logits(context))
+        return torch.where(binary, each.flatten(1).sum(1), -torch.inf)
