@@ -11,7 +11,8 @@ ROOT = Path(__file__).parent.parent
 SHORT: dict[str, tuple[list[str], str]] = {
     # file: (arguments of its short mode, what it must print)
     "01_alanine_dipeptide.py": (["--steps", "2", "--samples", "64", "--layers", "1"], "effective sample size"),
-    "02_flow_on_a_cylinder.py": (["--steps", "5"], "effective sample size"),
+    "02_flow_on_a_cylinder.py": (["--steps", "5"], "KL(p‖q) ="),
+    "03_planar_radial_nice_realnvp.py": (["--steps", "3"], "KL(q‖p) in nats"),
 }
 
 
