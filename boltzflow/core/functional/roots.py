@@ -19,7 +19,7 @@ def monotone_root(
 ) -> Tensor:
     """The x in [low, high] with f(x) = target, for an increasing f, to the precision of the dtype.
 
-    The bracket is halved until it holds about half the digits; Newton steps that stay within it find the others.
+    The bracket is halved until it holds about half the digits; Newton steps, held within it, find the others.
     The number of evaluations is fixed, so that the search compiles to one graph without breaks.
 
     First derivatives with respect to `target` and everything that f holds are those of the implicit function
@@ -51,7 +51,7 @@ def monotone_root(
             is_left = image < goal
             a, b = torch.where(is_left, x, a), torch.where(is_left, b, x)
             guess = x + (goal - image) * (-log_slope).exp()
-            x = torch.where((guess >= a) & (guess <= b), guess, (a + b) / 2)
+            x = torch.where(guess.isnan(), (a + b) / 2, guess.clamp(a, b))
     image, log_slope = function(x)
     step = (target - image) * (-log_slope.detach()).exp()
     root: Tensor = x + (step - step.detach())

@@ -1,0 +1,64 @@
+"""Bernstein polynomials with increasing coefficients."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from boltzflow.core.constants import Constants
+from boltzflow.core.domain import Domain
+from boltzflow.core.functional import unit_softplus
+from boltzflow.core.transformers.curve import Curve, CurveTransformer
+from boltzflow.errors import OptionError
+
+_LEAST_STEP = 1e-3
+
+
+class Bernstein(CurveTransformer):
+    """Polynomials that increase because their Bernstein coefficients do: smooth maps, robust to noise in them.
+
+    Sick et al. 2020, arXiv 2004.00464; as flows: Ramasinghe et al. 2021, arXiv 2102.03509. Zeros as parameters
+    are the identity. The image of z is a formula; the way back is a root search of some 35 evaluations.
+
+    Args:
+        domain: d coordinates of any kinds, or an array.
+        degree: M of the polynomial, which has M steps between coefficients as its parameters.
+        bound: real coordinates follow the polynomial within ± bound, and a straight line outside.
+
+    Raises:
+        OptionError: if the degree is less than 2, or the bound not positive.
+
+    >>> bernstein = Bernstein(Domain.interval(0.0, 1.0), degree=4)
+    >>> bernstein(torch.tensor([[0.25, 0.5]]), torch.zeros(5, 1, 2))[0]
+    tensor([[0.2500, 0.5000]])
+    """
+
+    def __init__(self, domain: Domain, *, degree: int = 12, bound: float = 5.0) -> None:
+        if degree < 2:
+            raise OptionError(f"Bernstein: expected a degree of at least 2; got {degree}.")
+        super().__init__(domain, degree, bound)
+        self.degree = degree
+        powers = torch.arange(degree, dtype=torch.float64)
+        binomial = torch.tensor([math.comb(degree - 1, k) for k in range(degree)], dtype=torch.float64)
+        self.basis = Constants(powers=powers, binomial=binomial)
+
+    def curve(self, parameters: Tensor) -> Curve:
+        steps = unit_softplus(parameters, floor=_LEAST_STEP)
+        first, last = steps[:1], steps[-1:]
+        steps = torch.cat([steps[:-1], torch.where(self.is_circle, first, last)])
+        steps = steps / torch.where(self.is_real, float(self.degree), steps.sum(0))
+        before = torch.cat([torch.zeros_like(first), steps[:-1].cumsum(0)])
+        rows = (-1, *[1] * (parameters.dim() - 1))
+        powers, binomial = (t.to(steps.dtype).view(rows) for t in (self.basis.powers, self.basis.binomial))
+
+        def height(at: Tensor) -> tuple[Tensor, Tensor]:
+            # Of degree M − 1: the slope's basis, in which a term of the height is a line from step to step.
+            basis = binomial * at.pow(powers) * (1.0 - at).pow(powers.flip(0))
+            return (basis * (before + at * steps)).sum(0), (self.degree * (basis * steps).sum(0)).log()
+
+        return height
+
+    def select(self, index: Tensor) -> Bernstein:
+        return Bernstein(self.domain[index.tolist()], degree=self.degree, bound=self.bound)

@@ -1,0 +1,100 @@
+"""Increasing curves on the unit interval, carried to real lines, intervals and circles."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from boltzflow.core.constants import Constants
+from boltzflow.core.domain import Domain
+from boltzflow.core.functional import monotone_root
+from boltzflow.core.transformers.transformer import Transformer
+from boltzflow.errors import OptionError
+
+Curve = Callable[[Tensor], tuple[Tensor, Tensor]]
+"""From u in [0, 1] to a height and the log of the slope there, all of one shape."""
+
+
+class CurveTransformer(Transformer):
+    """A transformer that is given by an increasing curve on [0, 1]; the way back is a root search.
+
+    A subclass says what the curve is. An interval is mapped onto itself. A circle is, too, and is then turned by a
+    learned angle. A real line is transformed within ± bound, whose image is free to move and to grow, and goes
+    on outside with the slope that it has there. The first parameter is the angle, or the shift, as a share of the
+    range; an interval has no use for it.
+
+    Args:
+        domain: d coordinates of any kinds, or an array.
+        curve_parameters: the number of parameters of the curve; one more is the shift.
+        bound: half the width of the range that is transformed on real lines.
+
+    Raises:
+        OptionError: if the bound is not positive.
+    """
+
+    def __init__(self, domain: Domain, curve_parameters: int, bound: float) -> None:
+        if not bound > 0.0:
+            raise OptionError(f"{type(self).__name__}: expected a positive bound; got {bound:g}.")
+        super().__init__(domain, 1 + curve_parameters)
+        self.bound = bound
+        flat = len(domain.shape) == 1
+        kinds = [c.kind for c in domain] if flat else ["real"]
+        is_real, is_circle = (torch.tensor([kind == wanted for kind in kinds]) for wanted in ("real", "circle"))
+        like = torch.empty(0, dtype=torch.float64)
+        low = torch.where(is_real, -bound, domain.lows(like)[: len(kinds)])
+        high = torch.where(is_real, bound, domain.highs(like)[: len(kinds)])
+        # Columns beside (d, batch); single numbers beside (batch, *shape).
+        shape = (-1, 1) if flat else ()
+        self.constants = Constants(low=low.view(shape), length=(high - low).view(shape))
+        self.register_buffer("is_real", is_real.view(shape), persistent=False)
+        self.register_buffer("is_circle", is_circle.view(shape), persistent=False)
+
+    is_real: Tensor
+    is_circle: Tensor
+
+    @abstractmethod
+    def curve(self, parameters: Tensor) -> Curve:
+        """The curve of these parameters (P − 1, *S).
+
+        It starts at height 0; on intervals and circles it ends at 1, on circles with the slope that it starts with.
+        """
+
+    def forward(self, z: Tensor, parameters: Tensor) -> tuple[Tensor, Tensor]:
+        low, length = self._range(z)
+        at = self._turn((z - low) / length)
+        inside = at.clamp(0.0, 1.0)
+        height, log_slope = self.curve(parameters[1:])(inside)
+        beyond = torch.where(self.is_real, (at - inside) * log_slope.exp(), 0.0)
+        return self._place(self._turn(height + beyond + self._shift(parameters)), low, length), log_slope
+
+    def inverse(self, x: Tensor, parameters: Tensor) -> tuple[Tensor, Tensor]:
+        low, length = self._range(x)
+        curve = self.curve(parameters[1:])
+        at = self._turn((x - low) / length - self._shift(parameters))
+        top = torch.where(self.is_real, curve(torch.ones_like(at))[0], 1.0)
+        height = torch.minimum(at.clamp(min=0.0), top)
+        inside = monotone_root(curve, height, 0.0, 1.0)
+        log_slope = curve(inside)[1]
+        beyond = torch.where(self.is_real, (at - height) * (-log_slope).exp(), 0.0)
+        return self._place(inside + beyond, low, length), -log_slope
+
+    def _range(self, like: Tensor) -> tuple[Tensor, Tensor]:
+        return self.constants.low.to(like.dtype), self.constants.length.to(like.dtype)
+
+    def _shift(self, parameters: Tensor) -> Tensor:
+        return torch.where(self.is_real | self.is_circle, parameters[0], 0.0)
+
+    def _turn(self, share: Tensor) -> Tensor:
+        """Circles modulo 1."""
+        return torch.where(self.is_circle, share - share.floor(), share)
+
+    def _place(self, share: Tensor, low: Tensor, length: Tensor) -> Tensor:
+        """From shares of the range to the coordinate; no rounding leads out of an interval."""
+        x = low + length * share
+        return torch.where(self.is_real | self.is_circle, x, torch.minimum(torch.maximum(x, low), low + length))
+
+    def extra_repr(self) -> str:
+        return f"{self.parameter_count} parameters, bound={self.bound:g}"
