@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 
 from boltzflow.core.distributions import GlowNormal
 from boltzflow.core.domain import Domain
 from boltzflow.core.layer import Chain, Layer
-from boltzflow.core.layers import Logit, Squeeze, glow_block
+from boltzflow.core.layers import Squeeze, glow_block
 from boltzflow.core.layers.glow import ImageNet
 from boltzflow.core.multiscale_flow import MultiscaleFlow
 from boltzflow.core.nets import ConvNet
@@ -20,7 +22,7 @@ def glow(
     levels: int = 3,
     blocks: int = 16,
     net: ImageNet | None = None,
-    alpha: float | None = None,
+    front: Sequence[Layer] = (),
     lu: bool = True,
     context_size: int = 0,
     seed: int = 0,
@@ -36,7 +38,8 @@ def glow(
         blocks: number of steps (see `layers.glow_block`) at each resolution.
         net: of the couplings, see `layers.ImageCoupling`; by default a `ConvNet` with two hidden images of 512
             channels, the size for natural images.
-        alpha: of a `Logit` between the flow and its data, for pixels in [0, 1]; None for data on the real line.
+        front: layers between the flow and its data, from latent to data, each on `domain`: a `layers.Logit` for
+            pixels in [0, 1], say.
         lu: whether 1×1 convolutions are parametrised by their LU factors.
         context_size: size of the context; 0 for none.
         seed: of rotations and weights; the global random state is left as it was.
@@ -61,8 +64,7 @@ def glow(
             squeeze = Squeeze(data)
             inner = squeeze.latent_domain
             steps: list[Layer] = [glow_block(inner, net=make, lu=lu, context_size=context_size) for _ in range(blocks)]
-            first = [] if number or alpha is None else [Logit(domain, alpha=alpha)]
-            chains.append(Chain([*steps, squeeze, *first]))
+            chains.append(Chain([*steps, squeeze, *(front if number == 0 else ())]))
             channels, *pixels = inner.shape
             leaving = channels // 2 if number < levels - 1 else channels
             bases.append(GlowNormal(Domain.real((leaving, *pixels)), context_size=context_size))
