@@ -45,10 +45,10 @@ def normal(x: Tensor) -> Tensor:
 def test_the_test_density_is_normalised_and_its_samples_are_exact() -> None:
     """Else the tests below would prove nothing: quadrature, and moments of 200 000 samples against it."""
     density = Coupled()
-    check_density(density.log_prob, DOMAIN, points=120)
+    check_density(density.log_prob, DOMAIN, points=70)
     x, _ = density.sample(200_000, generator=generator())
     assert DOMAIN.contains(x).all()
-    n = 150
+    n = 80
     axes = [torch.linspace(-7.0, 7.0, 2 * n + 1)[1::2], torch.linspace(-math.pi, math.pi, 2 * n + 1)[1::2]]
     grid = torch.cartesian_prod(*axes, torch.linspace(0.0, 1.0, 2 * n + 1)[1::2]).double()
     mass = density.log_prob(grid).softmax(0)
@@ -250,7 +250,7 @@ def test_flight_near_the_ends() -> None:
 # -- adaptation --------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("target", [0.4, 0.65, 0.8])
+@pytest.mark.parametrize("target", [0.4, 0.65])
 @pytest.mark.parametrize(
     "make",
     [partial(RandomWalk, steps=2), partial(HamiltonianMonteCarlo, leapfrog_steps=3), Langevin],
@@ -263,7 +263,7 @@ def test_adaptation_reaches_the_acceptance(make, target: float, first: float) ->
     scales = torch.tensor([1.0, 2.0, 0.5])
     density = Independent(domain, width=scales)
     x, _ = density.sample(500, generator=random)
-    adapt_step_size(kernel, x, density.log_prob, target_acceptance=target, iterations=150, generator=random)
+    adapt_step_size(kernel, x, density.log_prob, target_acceptance=target, iterations=100, generator=random)
     with torch.no_grad():
         x, _ = density.sample(20_000, generator=random)
         acceptance = kernel(x, density.log_prob, generator=random).acceptance.mean()
