@@ -116,7 +116,7 @@ DENSITIES: dict[str, Case] = {
     "smooth image": Case(lambda: ImageDensity(IMAGE, (-1.0, 2.0), (0.0, 1.0), smooth=True), tolerance=1e-2),
     "checkerboard": Case(targets.checkerboard, tolerance=1e-2),
     "circular mixture": Case(targets.circular_mixture),
-    "spirals": Case(lambda: targets.spirals(beads=20, width=0.3)),
+    "spirals": Case(lambda: targets.spirals(beads=12, width=0.4)),
     "funnel": Case(lambda: targets.Funnel(2, scale=0.5)),
     "pinwheel": Case(targets.Pinwheel, tolerance=1e-4),
     "cylinder": Case(targets.Cylinder),
