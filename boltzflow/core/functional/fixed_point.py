@@ -9,7 +9,9 @@ from torch import Tensor
 
 from boltzflow.errors import ConvergenceError
 
-_MEMORY = 24
+_MEMORY = 64
+# Updates that would take away more of a direction than this are damped.
+_DAMPED = 0.3
 
 
 @torch.compiler.disable  # type: ignore[untyped-decorator]
@@ -19,10 +21,11 @@ def solve_fixed_point(
 ) -> Tensor:
     """The x with x + function(x) = target, to the precision of the dtype.
 
-    Broyden's method (1965, DOI 10.1090/S0025-5718-1965-0198670-6), which learns the inverse Jacobian of each
-    sample from the residuals that it has seen. A step that does not make a sample's residual smaller is taken
-    back, and a plain fixed-point step taken instead, which a contraction cannot resist. A sample whose target is
-    not finite stays as it is.
+    Broyden's method (1965, DOI 10.1090/S0025-5718-1965-0198670-6) learns the inverse Jacobian of each sample from
+    the residuals that it has seen; its updates are damped so that they stay invertible (Moré & Trangenstein 1976,
+    DOI 10.1090/S0025-5718-1976-0418451-2). After a step that makes a sample's residual much larger there comes a
+    plain fixed-point step instead, which a contraction cannot resist. A sample whose target is not finite stays as
+    it is.
 
     Args:
         function: (batch, D) → (batch, D), samples independent of each other, Lipschitz constant below 1.
@@ -40,51 +43,59 @@ def solve_fixed_point(
     tensor([[0.6840]])
     """
     eps = torch.finfo(target.dtype).eps
-    scale = 1.0 + target.abs().amax(1)
+    reach = target.abs().amax(1)
     x, residual = target, -function(target)
-    size = residual.abs().amax(1)
-    done = ~target.isfinite().all(1) | (size <= 4.0 * eps * scale)
-    # The inverse Jacobian is 1 + Σ left ⊗ right.
-    left, right = target.new_zeros(2, _MEMORY, *target.shape)
+    best = size = residual.abs().amax(1)
+    done = ~target.isfinite().all(1) | (size <= 4.0 * eps * (1.0 + reach))
+    # The inverse Jacobian H is 1 + Σ left ⊗ right, over the first `count` pairs.
+    left, right = target.new_empty(2, _MEMORY, *target.shape)
     count = 0
-    step, plain = residual, torch.ones_like(done)
+    newton, plain = residual, torch.ones_like(done)
     for _ in range(max_iterations):
         if bool(done.all()):
-            break
+            return x
+        step = torch.where(plain[:, None], residual, newton)
         there = x + step
         residual_there = target - there - function(there)
         size_there = residual_there.abs().amax(1)
-        smaller = size_there < size
+        rounding = eps * (1.0 + torch.maximum(reach, x.abs().amax(1)))
         # At the level of rounding nothing gets smaller any more.
-        done = done | (~smaller & (size <= 64.0 * eps * scale))
-        taken = (smaller | (plain & size_there.isfinite())) & ~done
-        proposal = _apply(left[:count], right[:count], residual_there)
+        done = done | (~(size_there < size) & (size <= 32.0 * rounding))
+        taken = ((size_there < 2.0 * best) | (plain & size_there.isfinite())) & ~done
+        # H := H + (step − H Δ) ⊗ (Hᵀ step)/(step · H Δ), Δ the fall of the residual; refused steps teach as well.
+        newton_there = _apply(left[:count], right[:count], residual_there)
         row = _apply(right[:count], left[:count], step)
-        length, overlap = (step * step).sum(1), (step * proposal).sum(1)
-        gap = length - overlap
-        usable = taken & (gap.abs() > 1e-3 * length)
+        excess = step - newton + newton_there
+        length = (step * step).sum(1)
+        seen = taken | (size_there.isfinite() & ~done & (length > 0.0))
+        length = torch.where(seen, length, 1.0)
+        ratio = 1.0 - (step * excess).sum(1) / length
+        damping = torch.where(ratio.abs() < _DAMPED, (1.0 - _DAMPED * ratio.sign()) / (1.0 - ratio), 1.0)
+        factor = damping / (length * (1.0 - damping + damping * ratio))
+        column = torch.where(seen[:, None], excess * factor[:, None], 0.0)
         x = torch.where(taken[:, None], there, x)
         residual = torch.where(taken[:, None], residual_there, residual)
         size = torch.where(taken, size_there, size)
-        done = done | (size <= 4.0 * eps * scale)
-        if count == _MEMORY:
-            count, usable = 0, torch.zeros_like(usable)
-        # A sample whose step was refused forgets what it has learned.
-        left[:count] *= usable[:, None]
-        safe = torch.where(usable, gap, 1.0)[:, None]
-        left[count] = torch.where(usable[:, None], proposal / safe, 0.0)
-        right[count] = row
+        best = torch.minimum(best, size)
+        done = done | (size <= 4.0 * rounding)
+        left[count], right[count] = column, row
         count += 1
-        step = torch.where(usable[:, None], proposal * (length[:, None] / safe), residual)
-        step = torch.where(done[:, None], 0.0, step)
-        plain = ~usable
-    if not bool(done.all()):
-        worst = torch.where(done, 0.0, torch.nan_to_num(size, nan=torch.inf))
-        raise ConvergenceError(
-            f"{where}: expected a fixed point within {max_iterations} iterations; sample {int(worst.argmax())} still "
-            f"has a residual of {worst.max().item():.3g}. Is the Lipschitz constant below 1?"
-        )
-    return x
+        newton = torch.where(taken[:, None], newton_there, newton)
+        newton = newton + column * (row * residual).sum(1, keepdim=True)
+        plain = ~taken
+        if count == _MEMORY:
+            size_of_state = target.shape[1]
+            if size_of_state < _MEMORY // 2:  # as many pairs as coordinates hold it all
+                left[:size_of_state] = torch.einsum("kbi,kbj->jbi", left, right)
+                right[:size_of_state] = torch.eye(size_of_state, dtype=x.dtype, device=x.device)[:, None]
+                count = size_of_state
+            else:
+                count, newton = 0, residual
+    worst = torch.where(done, 0.0, torch.nan_to_num(size, nan=torch.inf))
+    raise ConvergenceError(
+        f"{where}: expected a fixed point within {max_iterations} iterations; sample {int(worst.argmax())} still "
+        f"has a residual of {worst.max().item():.3g}. Is the Lipschitz constant below 1?"
+    )
 
 
 def _apply(left: Tensor, right: Tensor, vector: Tensor) -> Tensor:

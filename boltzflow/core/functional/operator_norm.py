@@ -110,11 +110,9 @@ def induced_norm_bound(
         if domain == codomain == 0.5:
             return spectral(weight)
         if domain == 1.0:
-            largest: Tensor = torch.linalg.vector_norm(columns, 1.0 / codomain if codomain else math.inf, dim=1).amax()
-            return largest
+            return _norms(columns, 1.0 / codomain if codomain else math.inf).amax()
         if codomain == 0.0:
-            largest = torch.linalg.vector_norm(rows, 1.0 / (1.0 - domain), dim=1).amax()
-            return largest
+            return _norms(rows, 1.0 / (1.0 - domain)).amax()
     a, b = torch.as_tensor(domain).to(weight), torch.as_tensor(codomain).to(weight)
     norms = torch.stack([rows.sum(1).amax(), spectral(weight), columns.sum(1).amax(), size.amax()])
     log_norms = norms.clamp(min=torch.finfo(weight.dtype).tiny).log()
@@ -133,3 +131,8 @@ def induced_norm_bound(
         foot = torch.where(up > 0.0, b / (1.0 - up).clamp(min=torch.finfo(weight.dtype).eps), t)
         log_bounds.append((1.0 - up) * on_diagonal(foot) + up * log_norms[3] + down * math.log(count))
     return torch.minimum(*log_bounds).exp()
+
+
+def _norms(rows: Tensor, order: float) -> Tensor:
+    out: Tensor = torch.linalg.vector_norm(rows, order, dim=1)
+    return out

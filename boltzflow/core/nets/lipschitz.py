@@ -26,7 +26,7 @@ class Function(Protocol):
         ...
 
     def linearize(self, x: Tensor) -> tuple[Tensor, Vjp]:
-        """The value at x, and the map u → uᵀJ, J the Jacobian at x, of vectors u (…, batch, D), or (…, 1, D) for all."""
+        """The value at x, and u (…, batch or 1, D) → uᵀJ, where J is the Jacobian at x."""
         ...
 
 
