@@ -75,6 +75,23 @@ def test_the_context_reaches_the_net_of_a_coupling():
         layer(z, LABELS[:, :2])
 
 
+def test_a_net_that_sees_positions_tells_equal_pixels_apart():
+    even = torch.ones(1, 2, 5, 7)
+    for positions in (False, True):
+        net = nets.ConvNet(2, (8,), 1, kernels=(1, 1), positions=positions)
+        randomize_parameters(net)
+        assert (net(even).flatten().unique().numel() > 1) == positions
+
+
+def test_dropout_of_a_net_acts_in_training_only():
+    net = nets.ConvNet(1, (16,), 1, kernels=(1, 1), dropout=0.5)
+    randomize_parameters(net)
+    x = torch.ones(1, 1, 3, 3)
+    assert (net(x) != net(x)).any()
+    net.eval()
+    assert torch.equal(net(x), net(x))
+
+
 def test_wrong_images_and_options_are_refused():
     with pytest.raises(DomainError, match=r"ImageCoupling: expected a real domain of shape \(C, H, W\)"):
         layers.ImageCoupling(Domain.real(4))

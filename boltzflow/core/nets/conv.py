@@ -47,6 +47,9 @@ class ConvNet(nn.Module):
         kernels: width of each convolution, odd: one more than there are hidden images.
         activation: makes an activation, for instance ``nn.LeakyReLU``.
         normalize: whether the first batch normalises each hidden image before its activation.
+        dropout: share of the last hidden numbers that training leaves out at random.
+        positions: whether the net is also shown the row and column of each pixel, as two channels on [−1, 1] (Liu et
+            al. 2018, arXiv 1807.03247): for images whose parts have their places.
 
     Shapes:
         x (batch, in_channels, H, W) → (batch, out_channels, H, W).
@@ -66,21 +69,27 @@ class ConvNet(nn.Module):
         kernels: Sequence[int] = (3, 1, 3),
         activation: Callable[[], nn.Module] = nn.ReLU,
         normalize: bool = False,
+        dropout: float = 0.0,
+        positions: bool = False,
     ) -> None:
         super().__init__()
         if len(kernels) != len(hidden) + 1 or any(kernel % 2 == 0 for kernel in kernels):
             raise OptionError(f"ConvNet: expected {len(hidden) + 1} odd kernels; got {tuple(kernels)}.")
         steps: list[nn.Module] = []
+        self.positions = positions
+        in_channels += 2 * positions
         for before, after, kernel in zip((in_channels, *hidden), hidden, kernels, strict=False):
             steps.append(_convolution(before, after, kernel))
             if normalize:
                 steps.append(DataNormalizer((after, 1, 1)))
             steps.append(activation())
+        if dropout > 0.0:
+            steps.append(nn.Dropout(dropout))
         steps.append(_zero(_convolution((in_channels, *hidden)[-1], out_channels, kernels[-1])))
         self.steps = nn.Sequential(*steps)
 
     def forward(self, x: Tensor) -> Tensor:
-        out: Tensor = self.steps(x)
+        out: Tensor = self.steps(torch.cat([x, _positions(x)], 1) if self.positions else x)
         return out
 
 
@@ -141,6 +150,12 @@ class ConvResidualNet(nn.Module):
             h = h + block(h)
         out: Tensor = self.last(h)
         return out
+
+
+def _positions(x: Tensor) -> Tensor:
+    """Rows and columns (batch, 2, H, W) of the pixels of x, on [−1, 1]."""
+    axes = [torch.linspace(-1.0, 1.0, size, dtype=x.dtype, device=x.device) for size in x.shape[2:]]
+    return torch.stack(torch.meshgrid(*axes, indexing="ij")).expand(x.shape[0], -1, -1, -1)
 
 
 def _convolution(before: int, after: int, kernel: int) -> nn.Conv2d:

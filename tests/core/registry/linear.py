@@ -16,8 +16,8 @@ BOUNDED = partial(transformers.Affine, scale="sigmoid")
 MIXED = Domain.real(1) + Domain.circle(1, 0.0, 1.0) + Domain.interval(-2.0, 5.0) + Domain.circle(1)
 
 
-def _small_net(inputs: int, outputs: int, normalize: bool = False) -> nets.ConvNet:
-    return nets.ConvNet(inputs, (6, 6), outputs, activation=nn.SiLU, normalize=normalize)
+def _small_net(inputs: int, outputs: int, **options: bool) -> nets.ConvNet:
+    return nets.ConvNet(inputs, (6, 6), outputs, activation=nn.SiLU, **options)
 
 
 def _residual_net(inputs: int, outputs: int, width: int) -> nets.ConvResidualNet:
@@ -90,6 +90,7 @@ BIJECTIONS: dict[str, Case] = {
     ),
     "image coupling, additive": Case(lambda: _coupling(transformer=partial(transformers.Affine, scale="additive"))),
     "image coupling, sigmoid, context": Case(lambda: _coupling(transformer=BOUNDED, context_size=3), context_size=3),
+    "image coupling, positions": Case(lambda: _coupling(net=partial(_small_net, positions=True))),
     "image coupling, residual net": Case(lambda: _coupling(net=partial(_residual_net, width=6))),
     "Glow block": Case(lambda: layers.glow_block(IMAGE, net=_small_net)),
     "Glow block, normalised net, context": Case(
