@@ -32,6 +32,10 @@ def test_log_z_against_another_quadrature(name: str) -> None:
     assert target.log_z == pytest.approx(trapezoid_log_z(target), abs=1e-6 if name == "smiley" else 1e-9)
 
 
+def test_no_samples_are_samples_too() -> None:
+    assert targets.TwoMoons().sample(0)[0].shape == (0, 2)
+
+
 def test_log_z_against_known_values() -> None:
     assert math.exp(targets.TwoMoons().log_z) == pytest.approx(2.235, abs=5e-4)
     assert math.exp(targets.RingMixture().log_z) == pytest.approx(5.91, abs=5e-3)

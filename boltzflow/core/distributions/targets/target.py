@@ -12,7 +12,7 @@ from torch.nn.functional import max_pool2d
 
 from boltzflow.core.distributions.image import ImageDensity
 from boltzflow.core.domain import Domain
-from boltzflow.errors import NonFiniteError
+from boltzflow.core.sampling import rejection_sampling
 
 
 class ExactTarget(nn.Module, ABC):
@@ -71,19 +71,11 @@ class PlaneTarget(ExactTarget):
     def sample(
         self, n: int, context: Tensor | None = None, *, generator: torch.Generator | None = None
     ) -> tuple[Tensor, Tensor]:
+        if n == 0:
+            return self.like.new_empty(0, 2), self.like.new_empty(0)
         envelope, log_mass = self._envelope
-        envelope.to(self.like.device)
-        kept: list[Tensor] = []
-        with torch.no_grad():
-            while (missing := n - sum(map(len, kept))) > 0:
-                x, log_q = envelope.sample(missing + missing // 4 + 16, generator=generator)
-                x = x.to(self.like.dtype)
-                log_share = self.log_prob(x.double()) - log_q - log_mass
-                if bool((log_share > 0.0).any()):
-                    raise NonFiniteError(f"{type(self).__name__}: the density is too sharp for exact samples.")
-                chance = torch.rand(len(x), dtype=log_q.dtype, device=x.device, generator=generator)
-                kept.append(x[chance.log() < log_share])
-        x = torch.cat(kept)[:n] if kept else self.like.new_empty(0, 2)
+        x, _ = rejection_sampling(envelope.to(self.like.device), self, log_mass, n, generator=generator)
+        x = x.to(self.like.dtype)
         return x, self.log_prob(x)
 
     @cached_property
