@@ -24,6 +24,10 @@ class IntractableDensityError(BoltzflowError, TypeError):
     """A density was asked of something that has none in closed form."""
 
 
+class MissingDependencyError(BoltzflowError, ImportError):
+    """A part needs an optional package that is not installed; names the extra that brings it."""
+
+
 class UnsupportedForceError(BoltzflowError, ValueError):
     """A force of an ``openmm.System`` cannot be translated; names the force and the reason."""
 

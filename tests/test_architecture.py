@@ -28,8 +28,9 @@ LAYERS = [
     "__main__",
 ]
 
-# core is a library of its own: of the package it may use the errors, of the outside world torch.
-CORE_MAY_IMPORT = {"torch", "boltzflow.core", "boltzflow.errors"}
+# core is a library of its own: of the package it may use the errors, of the outside world torch, and for continuous
+# flows a solver of differential equations.
+CORE_MAY_IMPORT = {"torch", "torchdiffeq", "boltzflow.core", "boltzflow.errors"}
 
 MODULES = sorted(p for p in PACKAGE.rglob("*.py") if p not in (PACKAGE / "__init__.py", PACKAGE / "testing.py"))
 

@@ -2,6 +2,7 @@
 
 from boltzflow.core.layers.autoregressive import Autoregressive
 from boltzflow.core.layers.bounded import Logit, ToInterval, Wrap
+from boltzflow.core.layers.continuous import ContinuousFlow
 from boltzflow.core.layers.coupling import AffineCoupling, Coupling, SplineCoupling
 from boltzflow.core.layers.elementwise import Elementwise, ElementwiseAffine
 from boltzflow.core.layers.glow import ImageCoupling, glow_block
@@ -26,6 +27,7 @@ __all__ = [
     "Autoregressive",
     "BatchNorm",
     "CircularShift",
+    "ContinuousFlow",
     "Coupling",
     "Elementwise",
     "ElementwiseAffine",

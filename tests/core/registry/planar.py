@@ -49,4 +49,13 @@ BIJECTIONS: dict[str, Case] = {
     "neural autoregressive": Case(
         lambda: _autoregressive(transformers.DeepSigmoidal(Domain.real(3), units=4)), compiles=False
     ),
+    # Right to the solver's tolerance of 1e-9, not to rounding; its loop depends on the states.
+    "continuous flow, context": Case(
+        lambda: layers.ContinuousFlow(
+            Domain.real(1) + Domain.circle(1, 0.0, 3.0), trunk=lambda n: nets.MLP(n, (6,)), context_size=1
+        ),
+        context_size=1,
+        tolerance=1e-7,
+        compiles=False,
+    ),
 }
