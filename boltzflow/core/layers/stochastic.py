@@ -9,8 +9,9 @@ from torch import Tensor
 
 from boltzflow.core.domain import Domain
 from boltzflow.core.layer import StochasticLayer
-from boltzflow.core.sampling.hamiltonian import HamiltonianMonteCarlo, Langevin, UnderdampedLangevin
+from boltzflow.core.sampling.hamiltonian import HamiltonianMonteCarlo
 from boltzflow.core.sampling.kernel import Kernel
+from boltzflow.core.sampling.langevin import Langevin, UnderdampedLangevin
 from boltzflow.core.sampling.metropolis import RandomWalk
 from boltzflow.core.sampling.path import GeometricPath, checked_fraction
 from boltzflow.errors import OptionError

@@ -61,7 +61,7 @@ def adapt_step_size(
 
 
 def adjust_step_size(kernel: Kernel, acceptance: Tensor, target_acceptance: float = 0.65, *, rate: float = 0.1) -> None:
-    """Multiply a kernel's step sizes by exp(rate · (mean acceptance − target)), in place.
+    """Multiply a kernel's step sizes by exp(rate · (mean acceptance − target)), in place. acceptance: any shape.
 
     Raises:
         OptionError: if the wanted acceptance is not in (0, 1).

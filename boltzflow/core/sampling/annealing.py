@@ -76,8 +76,9 @@ def annealed_importance_sampling(
 
     The kernel acts at each level between: one level alone is importance sampling. Weights are exact for each kernel,
     also for one without a Metropolis test. A `HamiltonianMonteCarlo` that keeps some momentum (`refresh` < 1) makes
-    it Hamiltonian annealed importance sampling (Sohl-Dickstein & Culpepper 2012, arXiv 1205.1925). Nothing is
-    differentiated; memory is that of n samples at one level.
+    it Hamiltonian annealed importance sampling (Sohl-Dickstein & Culpepper 2012, arXiv 1205.1925). To adapt a kernel
+    for each level, run a few times and pass each level's `acceptance` to `adjust_step_size`, before the run that
+    counts. Nothing is differentiated; memory is that of n samples at one level.
 
     Args:
         base: q, a distribution or flow with exact samples and density.
