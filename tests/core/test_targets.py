@@ -200,5 +200,9 @@ def test_messages() -> None:
         targets.RingMixture(0)
     with pytest.raises(OptionError, match="expected size ≥ 2 and a positive scale; got 1 and 3"):
         targets.Funnel(1)
+    with pytest.raises(OptionError, match="Pinwheel: expected at least one blade; got 0"):
+        targets.Pinwheel(0)
+    with pytest.raises(OptionError, match="Cylinder: expected a positive concentration; got 0"):
+        targets.Cylinder(concentration=0.0)
     with pytest.raises(ShapeError, match=r"TwoMoons: expected states of shape \(batch, 2\)"):
         targets.TwoMoons().log_prob(torch.zeros(5, 3))

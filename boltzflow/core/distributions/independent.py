@@ -9,10 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from boltzflow.core.distributions.distribution import Distribution
+from boltzflow.core.distributions.normal import LOG_SQRT_2PI
 from boltzflow.core.domain import Domain
 from boltzflow.errors import OptionError, ShapeError
-
-_LOG_SQRT_2PI = 0.5 * math.log(2.0 * math.pi)
 
 
 class Independent(Distribution):
@@ -129,7 +128,7 @@ class Independent(Distribution):
         log_prob = x.new_zeros(x.shape[0])
         for i, is_truncated in ((self.normal, False), (self.truncated, True)):
             z = (x[:, i] - location[i]) / width[i]
-            terms = -0.5 * z.square() - self.log_width[i] - _LOG_SQRT_2PI
+            terms = -0.5 * z.square() - self.log_width[i] - LOG_SQRT_2PI
             if is_truncated:
                 first, last = ((edge - location)[i].double() / width[i].double() for edge in (low, high))
                 terms = terms - (torch.special.ndtr(last) - torch.special.ndtr(first)).log().to(x.dtype)

@@ -19,6 +19,9 @@ from boltzflow.errors import OptionError
 def circular_mixture(modes: int = 8) -> GaussianMixture:
     """Equal normal densities on a circle of radius 2, of width ⅔·sin(π/modes).
 
+    Args:
+        modes: their number.
+
     >>> circular_mixture().sample(5)[0].shape
     torch.Size([5, 2])
     """
@@ -32,6 +35,11 @@ def forty_modes(*, modes: int = 40, reach: float = 40.0, seed: int = 0) -> Gauss
 
     With the defaults it is the target of Midgley et al. 2023 (arXiv 2208.01893), whose places come from seed 0 too.
 
+    Args:
+        modes: their number.
+        reach: half the side of the square.
+        seed: of the places.
+
     >>> forty_modes().sample(5)[0].shape
     torch.Size([5, 2])
     """
@@ -42,6 +50,12 @@ def forty_modes(*, modes: int = 40, reach: float = 40.0, seed: int = 0) -> Gauss
 
 def spirals(*, arms: int = 2, width: float = 0.1, turns: float = 1.5, beads: int = 200) -> GaussianMixture:
     """Spiral arms of outer radius 3, each a string of normal densities so dense that no bead is seen.
+
+    Args:
+        arms: their number.
+        width: standard deviation across an arm.
+        turns: of an arm about the origin.
+        beads: normal densities in each arm.
 
     >>> spirals().sample(5)[0].shape
     torch.Size([5, 2])
@@ -55,6 +69,10 @@ def spirals(*, arms: int = 2, width: float = 0.1, turns: float = 1.5, beads: int
 
 def checkerboard(*, fields: int = 4, reach: float = 4.0) -> ImageDensity:
     """Uniform on the black fields of a board of `fields`² fields on [−reach, reach]²; a density in intervals.
+
+    Args:
+        fields: along each side.
+        reach: half the side of the board.
 
     >>> checkerboard().log_prob(torch.tensor([[1.0, 1.0], [1.0, -1.0]])).exp()
     tensor([0.0000, 0.0312])
@@ -120,6 +138,9 @@ class Pinwheel(Distribution):
         rate: of the twist.
         scale: of everything, at the end.
 
+    Raises:
+        OptionError: if there is no blade.
+
     >>> Pinwheel().sample(5)[0].shape
     torch.Size([5, 2])
     """
@@ -133,6 +154,8 @@ class Pinwheel(Distribution):
         rate: float = 0.25,
         scale: float = 2.0,
     ) -> None:
+        if blades < 1:
+            raise OptionError(f"Pinwheel: expected at least one blade; got {blades}.")
         super().__init__(Domain.real(2))
         self.rate, self.scale, self.blades = rate, scale, blades
         self.blade = GaussianMixture(self.domain, torch.tensor([[1.0, 0.0]]), torch.tensor([radial, tangential]))
@@ -167,13 +190,18 @@ class Cylinder(Distribution):
 
     Args:
         winding: the mean of φ is winding · x.
-        concentration: κ of φ.
+        concentration: κ of φ, positive.
+
+    Raises:
+        OptionError: if the concentration is not positive.
 
     >>> print(Cylinder().domain)
     Domain[real 'x', circle(-3.142, 3.142) 'phi']
     """
 
     def __init__(self, winding: float = 3.0, concentration: float = 1.0) -> None:
+        if not concentration > 0.0:
+            raise OptionError(f"Cylinder: expected a positive concentration; got {concentration:g}.")
         line, circle = Domain.real(1, names=["x"]), Domain.circle(1, names=["phi"])
         super().__init__(line + circle)
         self.winding = winding
