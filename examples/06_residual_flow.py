@@ -5,7 +5,7 @@ take a fixed-point iteration. In two dimensions the log-determinant is exact; --
 power-series estimate that many dimensions need instead. Held-out densities are exact either way. The normalisation
 of the target is known, so its entropy, the least possible loss, stands beside them. Writes residual_flow.png.
 
-python examples/06_residual_flow.py                           # about two minutes on two cores
+python examples/06_residual_flow.py                           # about a minute on two cores
 python examples/06_residual_flow.py --estimator
 python examples/06_residual_flow.py --steps 5                 # only to see that it runs
 """

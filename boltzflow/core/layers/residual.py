@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.utils.checkpoint import checkpoint
 
+from boltzflow.core.compilation import compile_method
 from boltzflow.core.domain import Domain
 from boltzflow.core.functional.fixed_point import solve_fixed_point
 from boltzflow.core.layer import Bijection
@@ -169,6 +170,11 @@ class Residual(Bijection):
         else:
             value, log_det = explicit(flat, context)
         return (flat + value).view(x.shape), log_det
+
+    def compile_directions(self) -> None:
+        """The explicit direction; not an estimated one, whose every length would be compiled anew."""
+        if self.estimator is None and not self.checkpoint:
+            compile_method(self, "inverse", dynamic=False)
 
     def _draw(self, x: Tensor, generator: torch.Generator | None) -> tuple[list[float], Tensor] | None:
         """The random numbers of an estimate, or None where the log-determinant is exact."""
