@@ -14,6 +14,7 @@ from boltzflow.core.sampling import (
     Langevin,
     RandomWalk,
     UnderdampedLangevin,
+    adjust_step_size,
     annealed_importance_sampling,
     geometric_schedule,
     linear_schedule,
@@ -118,6 +119,26 @@ def test_a_kernel_for_each_level() -> None:
         annealed_importance_sampling(BASE, Coupled(), linear_schedule(4), kernels, 10)
     with pytest.raises(OptionError, match="one kernel for all levels of an AdaptiveSchedule"):
         annealed_importance_sampling(BASE, Coupled(), AdaptiveSchedule(), kernels, 10)
+
+
+def test_each_level_adapts_to_its_own_acceptance() -> None:
+    """As the docs say: the acceptance of each level to its kernel, a few times; then within 0.05 of the target."""
+    domain = Domain.real(2)
+    base, target = (Independent(domain, width=torch.tensor([w, w])) for w in (2.0, 0.5))
+    kernels = [HamiltonianMonteCarlo(domain, 0.2, steps=2, leapfrog_steps=2) for _ in range(3)]
+    random = generator()
+
+    def acceptance() -> Tensor:
+        return annealed_importance_sampling(
+            base, target, [0.0, 0.1, 0.3, 0.6, 1.0], kernels, 1000, generator=random
+        ).acceptance
+
+    for _ in range(30):
+        for kernel, accepted in zip(kernels, acceptance(), strict=True):
+            adjust_step_size(kernel, accepted, 0.65, rate=1.0)
+    torch.testing.assert_close(acceptance(), torch.full((3,), 0.65), atol=0.05, rtol=0.0)
+    sizes = [kernel.step_size(torch.zeros(1))[0, 0].item() for kernel in kernels]
+    assert sizes == sorted(sizes, reverse=True)  # the narrower the density, the shorter the steps
 
 
 def test_a_flow_can_be_the_base_and_context_reaches_all() -> None:
