@@ -13,8 +13,10 @@ SHORT: dict[str, tuple[list[str], str]] = {
     "01_alanine_dipeptide.py": (["--steps", "2", "--samples", "64", "--layers", "1"], "effective sample size"),
     "02_flow_on_a_cylinder.py": (["--steps", "5"], "KL(p‖q) ="),
     "03_planar_radial_nice_realnvp.py": (["--steps", "3"], "KL(q‖p) in nats"),
+    "04_bases_for_two_moons.py": (["--steps", "5"], "KL(p ‖ q) ="),
     "05_stochastic_flow_double_well.py": (["--steps", "3"], "with Langevin"),
     "06_residual_flow.py": (["--steps", "5"], "held-out NLL"),
+    "08_vae_with_flow_posterior.py": (["--steps", "5"], "paired difference"),
     "09_conditional_flow.py": (["--steps", "5"], "exact entropy"),
 }
 
