@@ -69,5 +69,5 @@ for column, (name, density) in enumerate(densities.items()):
     round_.plot_surface(
         x.numpy(), phi.cos().numpy(), phi.sin().numpy(), facecolors=colors, rstride=2, cstride=2, shade=False
     )
-    round_.set_box_aspect((2, 1, 1), zoom=1.3)
+    round_.set_box_aspect((2, 1, 1), zoom=1.15)
 figure.savefig("cylinder.png", dpi=150)

@@ -29,7 +29,7 @@ ENTROPY = 1.0 + math.log(2.0 * math.pi) + math.log(THICKNESS)
 def contexts(n, random):
     """Bend, cosine and sine of the direction (n, 3)."""
     angle = 2.0 * math.pi * torch.rand(n, generator=random)
-    return torch.stack([2.0 * torch.rand(n, generator=random) - 1.0, angle.cos(), angle.sin()], 1)
+    return torch.stack([torch.rand(n, generator=random) - 0.5, angle.cos(), angle.sin()], 1)
 
 
 def rotated(x, cosine, sine):
@@ -85,7 +85,7 @@ def train(make):
     return flow
 
 
-shown = torch.tensor([[-1.0, 1.0, 0.0], [0.0, math.sqrt(0.5), math.sqrt(0.5)], [0.7, 0.0, 1.0]])
+shown = torch.tensor([[-0.5, 1.0, 0.0], [0.0, math.sqrt(0.5), math.sqrt(0.5)], [0.4, 0.0, 1.0]])
 axis = torch.linspace(-4.0, 4.0, 150)
 grid = torch.cartesian_prod(axis, axis)
 figure, panels = plt.subplots(len(shown), 4, figsize=(10, 7.6), layout="constrained")
