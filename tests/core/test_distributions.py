@@ -405,6 +405,18 @@ def test_gradient_of_a_resampled_base_in_training() -> None:
     assert net.bias.grad.item() == pytest.approx(2.5, abs=1e-4)  # without Z: five times 1 − a
 
 
+def test_resampled_density_is_zero_where_the_acceptance_overflows() -> None:
+    """Far outside a flow's data its inverse may give states near the largest number."""
+    base = Resampled(DiagonalNormal(PLANE), nets.MLP(2, (8, 8), 1)).eval()
+    randomize_parameters(base, scale=3.0)
+    x = torch.tensor([[3e38, -3e38], [-3e38, 3e38], [torch.inf, 0.0], [0.0, 0.0]])
+    log_prob = base.log_prob(x)
+    assert log_prob[:3].tolist() == [-torch.inf] * 3
+    assert log_prob[3].isfinite()
+    gradients = torch.autograd.grad(log_prob[3], list(base.parameters()))
+    assert all(g.isfinite().all() for g in gradients)
+
+
 def test_image_density_lies_the_right_way_up() -> None:
     image = torch.tensor([[1.0, 2.0, 3.0], [4.0, 5.0, 0.0]])  # first row on top
     density = ImageDensity(image, (0.0, 3.0), (0.0, 2.0))

@@ -90,10 +90,12 @@ class Resampled(Distribution):
         rate = self._rate().clamp(max=1.0 - 1e-6)
         log_last = (self.truncation - 1) * torch.log1p(-rate)
         log_others = (-torch.expm1(log_last)).log() - rate.log()
-        inside = self.domain.contains(x)
+        log_proposal = self.proposal.log_prob(x)
+        inside = self.domain.contains(x) & (log_proposal > -torch.inf)
+        # Where no proposal comes, an acceptance is not asked for: far out its net may give NaN.
         safe = torch.where(inside.view(-1, *[1] * (x.dim() - 1)), x, self.domain.middle(x))
         share = torch.logaddexp(log_others + self._log_acceptance(safe), log_last)
-        return self.proposal.log_prob(x) + share
+        return torch.where(inside, log_proposal + share, -torch.inf)
 
     @torch.no_grad()
     def estimate_normalization(self, n: int, *, generator: torch.Generator | None = None) -> tuple[float, float]:
