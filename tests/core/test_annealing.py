@@ -125,18 +125,18 @@ def test_each_level_adapts_to_its_own_acceptance() -> None:
     """As the docs say: the acceptance of each level to its kernel, a few times; then within 0.05 of the target."""
     domain = Domain.real(2)
     base, target = (Independent(domain, width=torch.tensor([w, w])) for w in (2.0, 0.5))
-    kernels = [HamiltonianMonteCarlo(domain, 0.2, steps=2, leapfrog_steps=2) for _ in range(3)]
+    kernels = [RandomWalk(domain, 0.2, steps=3) for _ in range(3)]
     random = generator()
 
     def acceptance() -> Tensor:
         return annealed_importance_sampling(
-            base, target, [0.0, 0.1, 0.3, 0.6, 1.0], kernels, 1000, generator=random
+            base, target, [0.0, 0.1, 0.3, 0.6, 1.0], kernels, 500, generator=random
         ).acceptance
 
-    for _ in range(30):
+    for _ in range(40):
         for kernel, accepted in zip(kernels, acceptance(), strict=True):
-            adjust_step_size(kernel, accepted, 0.65, rate=1.0)
-    torch.testing.assert_close(acceptance(), torch.full((3,), 0.65), atol=0.05, rtol=0.0)
+            adjust_step_size(kernel, accepted, 0.4, rate=1.0)
+    torch.testing.assert_close(acceptance(), torch.full((3,), 0.4), atol=0.05, rtol=0.0)
     sizes = [kernel.step_size(torch.zeros(1))[0, 0].item() for kernel in kernels]
     assert sizes == sorted(sizes, reverse=True)  # the narrower the density, the shorter the steps
 
