@@ -34,15 +34,15 @@ PLANE = Domain.real(2)
 REACH = 20.0  # real lines are cut at ± this; no density here has a mass beyond it that could be seen
 
 
-def made(name: str, dtype: torch.dtype = torch.float64) -> tuple[Distribution, Tensor | None]:
-    """A density with random parameters, in eval mode, and one context for it (1, C)."""
+def made(name: str, dtype: torch.dtype = torch.float64, draws: int = 1000) -> tuple[Distribution, Tensor | None]:
+    """A density with random parameters, in eval mode, normalised from `draws` if need be; one context for it (1, C)."""
     case = DENSITIES[name]
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(0)
         density = case.make().to(dtype).eval()
     randomize_parameters(density)
     if isinstance(density, Resampled):
-        density.estimate_normalization(1_000_000, generator=torch.Generator().manual_seed(2))
+        density.estimate_normalization(draws, generator=torch.Generator().manual_seed(2))
     size = case.context_size
     context = torch.randn(1, size, dtype=dtype, generator=torch.Generator().manual_seed(1)) if size else None
     return density, context
@@ -86,7 +86,7 @@ def joint_edges(density: Distribution, x: Tensor, cells: int) -> list[Tensor]:
 @pytest.mark.parametrize("name", DENSITIES)
 def test_density_integrates_to_one_and_samples_follow_it(name: str, dtype: torch.dtype) -> None:
     """Counts in joint cells against quadrature of the density: z-scores of 100 000 samples."""
-    density, context = made(name, dtype)
+    density, context = made(name, dtype, draws=1_000_000)
     n, size = 100_000, len(density.domain)
     generator = torch.Generator().manual_seed(3)
     pilot = density.sample(2000, repeated(context, 2000), generator=generator)[0].detach().flatten(1)
