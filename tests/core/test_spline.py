@@ -1,10 +1,12 @@
 """The spline kernel at its edges, and the coupling on the three kinds of coordinate."""
 
+from functools import partial
+
 import pytest
 import torch
 
 from boltzflow.core import Domain, layers
-from boltzflow.core.functional import parameter_count, rational_quadratic_spline
+from boltzflow.core.functional import parameter_count, rational_quadratic, rational_quadratic_spline
 from boltzflow.errors import DomainError, OptionError
 from boltzflow.testing import randomize_parameters
 
@@ -132,3 +134,34 @@ def test_wrong_options_are_refused() -> None:
         layers.SplineCoupling(domain, [True, False], bins=1)
     with pytest.raises(OptionError, match="context of size 2; got none"):
         layers.SplineCoupling(domain, [True, False], context_size=2)(torch.zeros(1, 2))
+
+
+@pytest.mark.parametrize("inverse", [False, True])
+def test_written_gradient_is_that_of_automatic_differentiation(inverse: bool) -> None:
+    """All three kinds of coordinate, inside and outside of their bounds; the second derivative by differences."""
+    generator = torch.Generator().manual_seed(0)
+    draw = partial(torch.randn, generator=generator, dtype=torch.float64)
+    parameters = draw(parameter_count(BINS), 3, 9).requires_grad_()
+    x = (5.0 * torch.rand(3, 9, generator=generator, dtype=torch.float64) - 2.0).requires_grad_()
+    with torch.no_grad():
+        x[0, :2], x[1, 0] = torch.tensor([-4.0, 5.0]), 9.0
+    low, high = torch.full((3, 1), -2.0, dtype=torch.float64), torch.full((3, 1), 3.0, dtype=torch.float64)
+    real, circle = torch.tensor([[True], [False], [False]]), torch.tensor([[False], [True], [False]])
+    weights = draw(2, 3, 9).unbind(0)
+
+    def written(x: torch.Tensor, parameters: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        return rational_quadratic_spline(x, parameters, low, high, real=real, circle=circle, inverse=inverse)
+
+    def automatic(x: torch.Tensor, parameters: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        return rational_quadratic.spline(x, parameters, low, high, real, circle, inverse=inverse)
+
+    got = torch.autograd.grad(written(x, parameters), (x, parameters), weights)
+    expected = torch.autograd.grad(automatic(x, parameters), (x, parameters), weights)
+    for one, other in zip(got, expected, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-9, atol=1e-9)
+    assert torch.autograd.gradgradcheck(written, (x[:, 3:5].detach().requires_grad_(), parameters[:, :, 3:5]))
+    low, high, real, circle = (t[:, 0] for t in (low, high, real, circle))  # one column at a time
+    batched = torch.vmap(written, (1, 2), (1, 1))(x, parameters)
+    low, high, real, circle = (t[:, None] for t in (low, high, real, circle))
+    for one, other in zip(batched, written(x, parameters), strict=True):
+        torch.testing.assert_close(one, other)

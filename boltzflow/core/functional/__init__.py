@@ -10,8 +10,9 @@ from boltzflow.core.functional.masks import (
 )
 from boltzflow.core.functional.permutation import permute_rows
 from boltzflow.core.functional.positive import unit_softplus
-from boltzflow.core.functional.rational_quadratic import parameter_count, rational_quadratic_spline
+from boltzflow.core.functional.rational_quadratic import parameter_count
 from boltzflow.core.functional.roots import monotone_root
+from boltzflow.core.functional.spline_operator import rational_quadratic_spline
 
 __all__ = [
     "alternating_mask",

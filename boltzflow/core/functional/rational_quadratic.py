@@ -1,15 +1,17 @@
-"""The monotone rational-quadratic spline: one kernel for real lines, intervals and circles.
+"""The formulas of the monotone rational-quadratic spline, on real lines, intervals and circles, and of its gradient.
 
 Gregory & Delbourgo (1982); as a flow: Durkan et al. 2019, arXiv 1906.04032; on circles: Rezende et al. 2020,
 arXiv 2002.02428.
 
-The loop over bins is unrolled and everything is element-wise, so that a compiler turns the kernel into one
-pass over the parameters: no sort, no gather, no boolean-mask indexing.
+The loop over bins is unrolled and everything is element-wise: no sort, no gather, no boolean-mask indexing. The
+gradient is written out, for it needs no more than the parameters and the point; automatic differentiation would
+keep some fifty numbers for each spline.
 """
 
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -31,93 +33,192 @@ def parameter_count(bins: int) -> int:
     return 3 * bins + 1
 
 
-def rational_quadratic_spline(
-    x: Tensor,
-    parameters: Tensor,
-    low: Tensor,
-    high: Tensor,
-    *,
-    real: Tensor,
-    circle: Tensor,
-    inverse: bool = False,
-) -> tuple[Tensor, Tensor]:
-    """A monotone map of [low, high] onto itself, element by element.
+class _Bin(NamedTuple):
+    """The bin that holds a point, in units of the whole range, and where it stands among the others."""
 
-    Zeros as parameters give the identity. Bins are never narrower than `MIN_BIN` of the range, slopes never
-    below `MIN_SLOPE`.
+    left: Tensor
+    bottom: Tensor
+    width: Tensor
+    height: Tensor
+    raw_slope_left: Tensor
+    raw_slope_right: Tensor
+    beyond: list[Tensor]  # whether the point lies beyond knots 1 … K − 1
+    width_shares: list[Tensor]  # of each bin, without the least size
+    height_shares: list[Tensor]
 
-    Args:
-        x: any shape S. Outside [low, high] a real coordinate is left alone with slope 1, an interval is
-            clamped to its edge, a circle is taken modulo its circumference.
-        parameters: (3K + 1, *S): K logits of widths, K of heights, K + 1 raw slopes.
-        low, high: bounds, broadcastable to S. For a circle, low is the seam.
-        real: bool, broadcastable to S: the slopes at both ends are 1, so that the identity continues them.
-        circle: bool, broadcastable to S: the two end slopes are one. Neither real nor circle: an interval,
-            whose end slopes are free.
-        inverse: whether to apply the inverse map.
 
-    Returns:
-        (y, log dy/dx), both of shape S.
-    """
+def _find_bin(point: Tensor, parameters: Tensor, real: Tensor, circle: Tensor, by_height: bool) -> _Bin:
     bins = (parameters.shape[0] - 1) // 3
     rows = parameters.unbind(0)
-    widths = _bin_sizes(rows[:bins])
-    heights = _bin_sizes(rows[bins : 2 * bins])
-    slopes = [softplus(raw + _UNIT_SLOPE) + MIN_SLOPE for raw in rows[2 * bins :]]
-    slopes[0] = torch.where(real, torch.ones_like(slopes[0]), slopes[0])
-    slopes[-1] = torch.where(real, slopes[0], torch.where(circle, slopes[0], slopes[-1]))
-
-    length = high - low
-    unit = (torch.where(circle, wrap(x, low, high), x) - low) / length
-    inside = unit.clamp(0.0, 1.0)
-
-    # Walk through the bins and keep the one that holds the point.
-    edge_x, edge_y = torch.zeros_like(inside), torch.zeros_like(inside)
-    left, bottom, width, height = edge_x, edge_y, widths[0], heights[0]
+    widths, heights, slopes = _shares(rows[:bins]), _shares(rows[bins : 2 * bins]), list(rows[2 * bins :])
+    slopes[0] = torch.where(real, 0.0, slopes[0])
+    slopes[-1] = torch.where(real, 0.0, torch.where(circle, slopes[0], slopes[-1]))
+    edge_x, edge_y = torch.zeros_like(point), torch.zeros_like(point)
+    left, bottom, width, height = edge_x, edge_y, MIN_BIN + widths[0], MIN_BIN + heights[0]
     slope_left, slope_right = slopes[0], slopes[1]
+    beyond = []
     for k in range(1, bins):
-        edge_x, edge_y = edge_x + widths[k - 1], edge_y + heights[k - 1]
-        here = inside >= (edge_y if inverse else edge_x)
+        edge_x, edge_y = edge_x + (MIN_BIN + widths[k - 1]), edge_y + (MIN_BIN + heights[k - 1])
+        here = point >= (edge_y if by_height else edge_x)
         # The last bin takes what is left, so that the end is hit exactly.
-        w, h = (1.0 - edge_x, 1.0 - edge_y) if k == bins - 1 else (widths[k], heights[k])
+        last = k == bins - 1
+        w, h = (1.0 - edge_x, 1.0 - edge_y) if last else (MIN_BIN + widths[k], MIN_BIN + heights[k])
         left, bottom = torch.where(here, edge_x, left), torch.where(here, edge_y, bottom)
         width, height = torch.where(here, w, width), torch.where(here, h, height)
         slope_left = torch.where(here, slopes[k], slope_left)
         slope_right = torch.where(here, slopes[k + 1], slope_right)
-
-    mean_slope = height / width
-    bend = slope_left + slope_right - 2.0 * mean_slope
-    if inverse:
-        rise = inside - bottom
-        a = height * (mean_slope - slope_left) + rise * bend
-        b = height * slope_left - rise * bend
-        c = -mean_slope * rise
-        root = (b.square() - 4.0 * a * c).clamp(min=0.0).sqrt()
-        t = (2.0 * c / (-b - root)).clamp(0.0, 1.0)
-        image = left + t * width
-    else:
-        t = ((inside - left) / width).clamp(0.0, 1.0)
-    s = t * (1.0 - t)
-    denominator = mean_slope + bend * s
-    if not inverse:
-        image = bottom + height * (mean_slope * t.square() + slope_left * s) / denominator
-    numerator = slope_right * t.square() + 2.0 * mean_slope * s + slope_left * (1.0 - t).square()
-    log_slope = 2.0 * (mean_slope / denominator).log() + numerator.log()
-
-    outside = real & (unit != inside)
-    y = torch.where(outside, x, low + image * length)
-    log_slope = torch.where(outside, torch.zeros_like(log_slope), log_slope)
-    return y, -log_slope if inverse else log_slope
+        beyond.append(here)
+    return _Bin(left, bottom, width, height, slope_left, slope_right, beyond, widths, heights)
 
 
-def _bin_sizes(logits: tuple[Tensor, ...]) -> list[Tensor]:
-    """Positive bin sizes that add up to 1: a softmax over the rows with a floor."""
+def _shares(logits: tuple[Tensor, ...]) -> list[Tensor]:
+    """A softmax over the rows, scaled so that with `MIN_BIN` more for each the sum is 1."""
     peak = logits[0]
     for row in logits[1:]:
         peak = torch.maximum(peak, row)
-    powers = [(row - peak.detach()).exp() for row in logits]
+    powers = [(row - peak).exp() for row in logits]
     total = powers[0]
     for power in powers[1:]:
         total = total + power
-    share = (1.0 - MIN_BIN * len(logits)) / total
-    return [MIN_BIN + power * share for power in powers]
+    scale = (1.0 - MIN_BIN * len(logits)) / total
+    return [power * scale for power in powers]
+
+
+def spline(
+    x: Tensor, parameters: Tensor, low: Tensor, high: Tensor, real: Tensor, circle: Tensor, *, inverse: bool
+) -> tuple[Tensor, Tensor]:
+    """The map and its log-slope, see `rational_quadratic_spline`."""
+    length = high - low
+    unit = (torch.where(circle, wrap(x, low, high), x) - low) / length
+    inside = unit.clamp(0.0, 1.0)
+    held = _find_bin(inside, parameters, real, circle, by_height=inverse)
+    slope_left = softplus(held.raw_slope_left + _UNIT_SLOPE) + MIN_SLOPE
+    slope_right = softplus(held.raw_slope_right + _UNIT_SLOPE) + MIN_SLOPE
+    mean_slope = held.height / held.width
+    bend = slope_left + slope_right - 2.0 * mean_slope
+    if inverse:
+        rise = inside - held.bottom
+        a = held.height * (mean_slope - slope_left) + rise * bend
+        b = held.height * slope_left - rise * bend
+        c = -mean_slope * rise
+        root = (b * b - 4.0 * a * c).clamp(min=0.0).sqrt()
+        t = (2.0 * c / (-b - root)).clamp(0.0, 1.0)
+        image = held.left + t * held.width
+    else:
+        t = ((inside - held.left) / held.width).clamp(0.0, 1.0)
+    s = t * (1.0 - t)
+    denominator = mean_slope + bend * s
+    if not inverse:
+        image = held.bottom + held.height * (mean_slope * t * t + slope_left * s) / denominator
+    numerator = slope_right * t * t + 2.0 * mean_slope * s + slope_left * (1.0 - t) * (1.0 - t)
+    ratio = mean_slope / denominator
+    log_slope = (ratio * ratio * numerator).log()
+    outside = real & (unit != inside)
+    y = torch.where(outside, x, low + image * length)
+    log_slope = torch.where(outside, 0.0, log_slope)
+    return y, -log_slope if inverse else log_slope
+
+
+def spline_gradient(
+    grad: Tensor,
+    grad_log: Tensor,
+    x: Tensor,
+    parameters: Tensor,
+    low: Tensor,
+    high: Tensor,
+    real: Tensor,
+    circle: Tensor,
+    *,
+    inverse: bool,
+) -> tuple[Tensor, Tensor]:
+    """Gradients with respect to the input and the parameters.
+
+    x is the point before the spline: the input, or the output of the inverse. The gradients of the inverse are
+    those of the spline by the theorem on implicit functions.
+    """
+    length = high - low
+    unit = (torch.where(circle, wrap(x, low, high), x) - low) / length
+    inside = unit.clamp(0.0, 1.0)
+    held = _find_bin(inside, parameters, real, circle, by_height=False)
+    left, width, height = held.left, held.width, held.height
+    d0 = softplus(held.raw_slope_left + _UNIT_SLOPE) + MIN_SLOPE
+    d1 = softplus(held.raw_slope_right + _UNIT_SLOPE) + MIN_SLOPE
+    m = height / width
+    bend = d0 + d1 - 2.0 * m
+    t = ((inside - left) / width).clamp(0.0, 1.0)
+    s, turn = t * (1.0 - t), 1.0 - 2.0 * t
+    denominator = m + bend * s
+    rise = (m * t * t + d0 * s) / denominator  # height of the point in its bin, as a share
+    numerator = d1 * t * t + 2.0 * m * s + d0 * (1.0 - t) * (1.0 - t)
+    denominator_t, numerator_t = bend * turn, 2.0 * (d1 * t + m * turn - d0 * (1.0 - t))
+
+    outside = real & (unit != inside)
+    grad_log = torch.where(outside, 0.0, -grad_log if inverse else grad_log)
+    grad_y = torch.where(outside, 0.0, grad * length)
+    if inverse:
+        ratio = m / denominator
+        slope = ratio * ratio * numerator
+        log_slope_x = (numerator_t / numerator - 2.0 * denominator_t / denominator) / width
+        grad_input = (grad_y + grad_log * log_slope_x) / slope
+        grad_y = -grad_input
+
+    # y = bottom + height · N / D and log slope = 2 log m + log numerator − 2 log D: the factors of N, D, numerator.
+    by_n = grad_y * height / denominator
+    by_d = -by_n * rise - 2.0 * grad_log / denominator
+    by_numerator = grad_log / numerator
+    grad_t = by_n * (2.0 * m * t + d0 * turn) + by_d * denominator_t + by_numerator * numerator_t
+    grad_m = by_n * t * t + by_d * (1.0 - 2.0 * s) + by_numerator * 2.0 * s + 2.0 * grad_log / m
+    grad_d0 = (by_n + by_d) * s + by_numerator * (1.0 - t) * (1.0 - t)
+    grad_d1 = by_d * s + by_numerator * t * t
+    grad_left = -grad_t / width
+    if not inverse:
+        grad_input = torch.where(unit != inside, 0.0, -grad_left)
+    grad_x = torch.where(outside, grad, grad_input / length)
+
+    floor = MIN_BIN * sum(here.to(x.dtype) for here in held.beyond)
+    by_width = -(grad_m * m + grad_t * t) / width
+    by_height = grad_y * rise + grad_m / width
+    rows = [
+        *_size_gradients(held.width_shares, held.beyond, grad_left, by_width, left - floor, width - MIN_BIN),
+        *_size_gradients(held.height_shares, held.beyond, grad_y, by_height, held.bottom - floor, height - MIN_BIN),
+        *_slope_gradients(
+            held.beyond,
+            grad_d0 * torch.sigmoid(held.raw_slope_left + _UNIT_SLOPE),
+            grad_d1 * torch.sigmoid(held.raw_slope_right + _UNIT_SLOPE),
+            real,
+            circle,
+        ),
+    ]
+    return grad_x, torch.stack(rows)
+
+
+def _size_gradients(
+    shares: list[Tensor], beyond: list[Tensor], by_edge: Tensor, by_size: Tensor, before: Tensor, own: Tensor
+) -> list[Tensor]:
+    """Gradients of the logits of bin sizes, from those of the near edge and the size of the bin that holds the point.
+
+    before, own: the shares of the bins before it, and its own.
+    """
+    mean = (by_edge * before + by_size * own) / (1.0 - MIN_BIN * len(shares))
+    first, last = by_edge - mean, by_size - mean
+    out = []
+    for j, share in enumerate(shares):
+        gradient = last if j == 0 else torch.where(beyond[j - 1], last, -mean)
+        gradient = torch.where(beyond[j], first, gradient) if j < len(beyond) else gradient
+        out.append(share * gradient)
+    return out
+
+
+def _slope_gradients(
+    beyond: list[Tensor], by_left: Tensor, by_right: Tensor, real: Tensor, circle: Tensor
+) -> list[Tensor]:
+    """Gradients of the raw slopes at all knots, from those at the two ends of the bin that holds the point."""
+    knots = len(beyond) + 1
+    out = [torch.where(beyond[0], 0.0, by_left)]
+    for j in range(1, knots):
+        gradient = by_right if j == 1 else torch.where(beyond[j - 2], by_right, 0.0)
+        gradient = torch.where(beyond[j - 1], by_left, gradient)
+        out.append(torch.where(beyond[j], 0.0, gradient) if j < knots - 1 else gradient)
+    end = torch.where(beyond[-1], by_right, 0.0)
+    out[0] = torch.where(real, 0.0, out[0] + torch.where(circle, end, 0.0))
+    return [*out, torch.where(real | circle, 0.0, end)]

@@ -53,6 +53,7 @@ class RationalQuadratic(Transformer):
             raise OptionError(f"RationalQuadratic: expected at least 2 bins; got {bins}.")
         super().__init__(domain, parameter_count(bins))
         self.bins = bins
+        self.informed = width is not None
         if len(domain.shape) == 1:
             self._register_columns(bound, location, width, seam)
         elif location is not None or width is not None or isinstance(bound, Tensor):
@@ -98,6 +99,7 @@ class RationalQuadratic(Transformer):
         for name in ("low", "high", "home"):
             setattr(part.constants, name, getattr(self.constants, name)[index])
         part.constants.start = self.constants.start[:, index]
+        part.informed = self.informed
         return part
 
     def _transform(self, x: Tensor, parameters: Tensor, inverse: bool) -> tuple[Tensor, Tensor]:
@@ -105,8 +107,10 @@ class RationalQuadratic(Transformer):
             constant.to(x.dtype)
             for constant in (self.constants.low, self.constants.high, self.constants.start, self.constants.home)
         )
+        if self.informed:
+            parameters = parameters + start
         image, log_slope = rational_quadratic_spline(
-            x, parameters + start, low, high, real=self.real, circle=self.circle, inverse=inverse
+            x, parameters, low, high, real=self.real, circle=self.circle, inverse=inverse
         )
         return torch.where(self.circle, wrap(image, home, home + (high - low)), image), log_slope
 

@@ -1,0 +1,132 @@
+"""The spline as an operator: one compiled kernel for all layers, with the written gradient.
+
+Automatic differentiation and layers that are compiled around it see one step, whatever happens inside.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from boltzflow.core.compilation import compiled
+from boltzflow.core.functional.rational_quadratic import spline, spline_gradient
+
+
+def rational_quadratic_spline(
+    x: Tensor,
+    parameters: Tensor,
+    low: Tensor,
+    high: Tensor,
+    *,
+    real: Tensor,
+    circle: Tensor,
+    inverse: bool = False,
+) -> tuple[Tensor, Tensor]:
+    """A monotone map of [low, high] onto itself, element by element.
+
+    Zeros as parameters give the identity. Bins are never narrower than `MIN_BIN` of the range, slopes never
+    below `MIN_SLOPE`. Differentiable, also twice, with respect to x and the parameters; not to the bounds.
+
+    Args:
+        x: any shape S. Outside [low, high] a real coordinate is left alone with slope 1, an interval is
+            clamped to its edge, a circle is taken modulo its circumference.
+        parameters: (3K + 1, *S): K logits of widths, K of heights, K + 1 raw slopes.
+        low, high: bounds, broadcastable to S. For a circle, low is the seam.
+        real: bool, broadcastable to S: the slopes at both ends are 1, so that the identity continues them.
+        circle: bool, broadcastable to S: the two end slopes are one. Neither real nor circle: an interval,
+            whose end slopes are free.
+        inverse: whether to apply the inverse map.
+
+    Returns:
+        (y, log dy/dx), both of shape S.
+    """
+    y, log_slope = torch.ops.boltzflow.spline(x, parameters, low, high, real, circle, inverse)
+    return y, log_slope
+
+
+_ONE_LOOP = {"max_fusion_size": 1024, "cpp.max_horizontal_fusion_size": 1024}  # though it has much to do
+_fast_spline = compiled(spline, options=_ONE_LOOP)
+_fast_gradient = compiled(spline_gradient, options=_ONE_LOOP)
+
+
+@torch.library.custom_op("boltzflow::spline", mutates_args=())
+def _spline_op(
+    x: Tensor, parameters: Tensor, low: Tensor, high: Tensor, real: Tensor, circle: Tensor, inverse: bool
+) -> tuple[Tensor, Tensor]:
+    with torch.no_grad():  # so that no second version is compiled for the other mode
+        y, log_slope = _fast_spline(*_flatten(x, parameters, low, high, real, circle), inverse=inverse)
+    return y.view(x.shape), log_slope.view(x.shape)
+
+
+@torch.library.custom_op("boltzflow::spline_gradient", mutates_args=())
+def _gradient_op(
+    grad: Tensor,
+    grad_log: Tensor,
+    x: Tensor,
+    parameters: Tensor,
+    low: Tensor,
+    high: Tensor,
+    real: Tensor,
+    circle: Tensor,
+    inverse: bool,
+) -> tuple[Tensor, Tensor]:
+    with torch.no_grad():
+        flat = _flatten(x, parameters, low, high, real, circle)
+        by_x, by_parameters = _fast_gradient(grad.reshape(-1), grad_log.reshape(-1), *flat, inverse=inverse)
+    return by_x.view(x.shape), by_parameters.view(parameters.shape)
+
+
+def _flatten(x: Tensor, parameters: Tensor, *others: Tensor) -> list[Tensor]:
+    """Everything of the points' shape in one dimension: only then does the compiler make one loop of it all."""
+    return [x.reshape(-1), parameters.reshape(len(parameters), -1), *(t.expand(x.shape).reshape(-1) for t in others)]
+
+
+@_spline_op.register_fake
+def _(x: Tensor, *_: Any) -> tuple[Tensor, Tensor]:
+    return x.new_empty(x.shape), x.new_empty(x.shape)
+
+
+@_gradient_op.register_fake
+def _(_grad: Tensor, _log: Tensor, x: Tensor, parameters: Tensor, *_: Any) -> tuple[Tensor, Tensor]:
+    return x.new_empty(x.shape), parameters.new_empty(parameters.shape)
+
+
+def _keep_for_gradient(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
+    x, *rest, inverse = inputs
+    ctx.inverse = inverse
+    ctx.save_for_backward(output[0] if inverse else x, *rest)
+
+
+def _backward(ctx: Any, grad: Tensor, grad_log: Tensor) -> tuple[Tensor | None, ...]:
+    by_x, by_parameters = torch.ops.boltzflow.spline_gradient(grad, grad_log, *ctx.saved_tensors, ctx.inverse)
+    return by_x, by_parameters, None, None, None, None, None
+
+
+def _keep_for_second_gradient(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:  # noqa: ARG001
+    *tensors, ctx.inverse = inputs
+    ctx.save_for_backward(*tensors)
+
+
+def _second_backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+    """By automatic differentiation of the gradient's formula: slower, and asked for rarely."""
+    with torch.enable_grad():
+        leaves = [t.detach().requires_grad_() for t in ctx.saved_tensors[:4]]
+        outputs = spline_gradient(*leaves, *ctx.saved_tensors[4:], inverse=ctx.inverse)
+        second = torch.autograd.grad(outputs, leaves, grads)
+    return (*second, None, None, None, None, None)
+
+
+_spline_op.register_autograd(_backward, setup_context=_keep_for_gradient)
+_gradient_op.register_autograd(_second_backward, setup_context=_keep_for_second_gradient)
+
+
+@_spline_op.register_vmap
+def _(info: Any, dims: tuple[int | None, ...], x: Tensor, parameters: Tensor, *rest: Any) -> Any:
+    """The kernel takes points of any shape, so a mapped dimension goes in front of theirs; bounds are not mapped."""
+    at_x, at_parameters, *_ = dims
+    size, shape = info.batch_size, x.shape if at_x is None else x.movedim(at_x, 0).shape[1:]
+    x = x.expand(size, *shape) if at_x is None else x.movedim(at_x, 0)
+    parameters = parameters.unsqueeze(1) if at_parameters is None else parameters.movedim(at_parameters, 1)
+    return _spline_op(x, parameters.expand(-1, size, *shape), *rest), (0, 0)
