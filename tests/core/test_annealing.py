@@ -77,20 +77,20 @@ def test_quadrature_knows_the_normalised_case(log_z: dict[float, float]) -> None
 @pytest.mark.parametrize("alpha", [0.5, 1.0, 2.0, 3.0])
 @pytest.mark.parametrize("name", KERNELS)
 def test_mean_weight_is_the_normalising_constant(name: str, alpha: float, log_z: dict[float, float]) -> None:
-    """z-score of the mean weight, of 20 000 samples, against quadrature; weights must have become narrower too."""
+    """z-score of the mean weight, of 10 000 samples, against quadrature; weights must have become narrower too."""
     options = {"alpha": alpha, "generator": generator(3)}
     samples = annealed_importance_sampling(
-        BASE, Unnormalised(), linear_schedule(6), KERNELS[name]().double(), 20_000, **options
+        BASE, Unnormalised(), linear_schedule(6), KERNELS[name]().double(), 10_000, **options
     )
     relative = (samples.log_weights - log_z[alpha]).exp()
     error = relative.std() / math.sqrt(len(relative))
     assert error < 0.05
     assert abs(relative.mean() - 1.0) < 4.5 * error, f"mean {relative.mean():.4f} ± {error:.4f}"
-    plain = annealed_importance_sampling(BASE, Unnormalised(), [0.0, 1.0], KERNELS[name](), 20_000, **options)
+    plain = annealed_importance_sampling(BASE, Unnormalised(), [0.0, 1.0], KERNELS[name](), 10_000, **options)
     assert importance.effective_sample_size(samples.log_weights) > importance.effective_sample_size(plain.log_weights)
     assert len(samples.acceptance) == 5
     assert len(samples.ess) == 6
-    assert torch.equal(samples.ancestors, torch.arange(20_000))
+    assert torch.equal(samples.ancestors, torch.arange(10_000))
 
 
 @pytest.mark.parametrize("alpha", [0.5, 2.0])
@@ -142,7 +142,7 @@ def test_each_level_adapts_to_its_own_acceptance() -> None:
 
 
 def test_a_flow_can_be_the_base_and_context_reaches_all() -> None:
-    """A conditional flow in single precision, and a target with the context as its mean: log Z of 20 000 samples."""
+    """A conditional flow in single precision, and a target with the context as its mean: log Z of 4000 samples."""
     domain = Domain.real(2)
     flow = recipes.spline_flow(domain, layers=2, hidden=(8,), bins=4, context_size=1)
     randomize_parameters(flow, scale=0.3)
@@ -152,17 +152,17 @@ def test_a_flow_can_be_the_base_and_context_reaches_all() -> None:
             assert context is not None
             return -0.5 * (x - context).square().sum(1)
 
-    context = torch.linspace(-0.5, 0.5, 20_000)[:, None]
+    context = torch.linspace(-0.5, 0.5, 4000)[:, None]
     kernel = HamiltonianMonteCarlo(domain, 0.5, leapfrog_steps=2, context_size=1)
     samples = annealed_importance_sampling(
-        flow, Target(), linear_schedule(4), kernel, 20_000, context=context, generator=generator()
+        flow, Target(), linear_schedule(4), kernel, 4000, context=context, generator=generator()
     )
     assert samples.x.dtype == torch.float32
     assert not samples.x.requires_grad
     value, error = samples.log_z()
     assert abs(value - math.log(2 * math.pi)) < 4.5 * error
     with pytest.raises(OptionError, match="expected one context for all samples"):
-        sequential_monte_carlo(flow, Target(), linear_schedule(4), kernel, 20_000, context=context)
+        sequential_monte_carlo(flow, Target(), linear_schedule(4), kernel, 4000, context=context)
 
 
 @pytest.mark.parametrize("name", ["Hamiltonian AIS", "unadjusted Langevin"])

@@ -59,9 +59,9 @@ def test_the_test_density_is_normalised_and_its_samples_are_exact() -> None:
 
 @pytest.mark.parametrize("name", KERNELS)
 def test_kernel_leaves_its_density_invariant(name: str) -> None:
-    """Two calls from exact samples: paired z-scores of moments after against before, 200 000 chains."""
+    """Two calls from exact samples: paired z-scores of moments after against before, 100 000 chains."""
     density, kernel, random = Coupled(), KERNELS[name]().double(), generator(1)
-    before, _ = density.sample(200_000, generator=random)
+    before, _ = density.sample(100_000, generator=random)
     with torch.no_grad():
         move = kernel(before, density.log_prob, generator=random)
         move = kernel(move.x, density.log_prob, momentum=move.momentum, generator=random)
