@@ -80,10 +80,14 @@ class Flow(nn.Module):
         z, log_ratio = self.transform.inverse(safe, context)
         return torch.where(inside, self.base.log_prob(z, context) + log_ratio, -torch.inf)
 
-    def compile_layers(self) -> None:
+    def compile_layers(self, *, together: bool = False) -> None:
         """Compile each layer on its own, in place: parameters and state-dict keys stay as they are.
 
         Layers of one shape share their compiled code; stochastic layers stay as they are. Where no compiler
         works, nothing changes.
+
+        Args:
+            together: compile the chain of layers as one piece too. The calls between layers are then gone, which
+                matters for small nets; the time to compile grows with the number of layers.
         """
-        self.transform.compile_directions()
+        self.transform.compile_directions(together)

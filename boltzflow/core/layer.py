@@ -47,13 +47,18 @@ class Layer(nn.Module, ABC):
         """The stochastic layers in here: where there is one, no density in closed form exists."""
         return ()
 
-    def compile_directions(self) -> None:
-        """Compile both directions in place, where a compiler works.
+    @property
+    def whole_directions(self) -> tuple[str, ...]:
+        """The directions (``"forward"``, ``"inverse"``) that compile as one graph: no loop of unknown length."""
+        return ("forward", "inverse")
 
-        A layer that is a loop of its own compiles the body of the loop instead.
+    def compile_directions(self, together: bool = False) -> None:
+        """Compile the `whole_directions` in place, where a compiler works.
+
+        `together` is for layers made of layers: whether to compile them as one piece too.
         """
-        compile_method(self, "forward", dynamic=False)
-        compile_method(self, "inverse", dynamic=False)
+        for name in self.whole_directions:
+            compile_method(self, name, dynamic=False)
 
 
 class Bijection(Layer):
@@ -67,8 +72,10 @@ class StochasticLayer(Layer):
     def stochastic_layers(self) -> tuple[StochasticLayer, ...]:
         return (self,)
 
-    def compile_directions(self) -> None:
-        """Nothing: the density that the layer follows is not its own."""
+    @property
+    def whole_directions(self) -> tuple[str, ...]:
+        """None: the density that the layer follows is not its own."""
+        return ()
 
 
 class Chain(Layer):
@@ -112,10 +119,17 @@ class Chain(Layer):
     def stochastic_layers(self) -> tuple[StochasticLayer, ...]:
         return tuple(found for layer in self for found in layer.stochastic_layers)
 
-    def compile_directions(self) -> None:
-        """Each layer on its own, for layers of one shape share their code."""
+    @property
+    def whole_directions(self) -> tuple[str, ...]:
+        """Those that all layers share."""
+        return tuple(name for name in ("forward", "inverse") if all(name in layer.whole_directions for layer in self))
+
+    def compile_directions(self, together: bool = False) -> None:
+        """Each layer on its own, for layers of one shape share their code; then, if asked for, all together."""
         for layer in self:
-            layer.compile_directions()
+            layer.compile_directions(together)
+        if together:
+            super().compile_directions()
 
     def __iter__(self) -> Iterator[Layer]:
         return iter(self.layers)  # type: ignore[arg-type]
@@ -146,6 +160,12 @@ class Inverse(Layer):
     def stochastic_layers(self) -> tuple[StochasticLayer, ...]:
         return self.layer.stochastic_layers
 
-    def compile_directions(self) -> None:
+    @property
+    def whole_directions(self) -> tuple[str, ...]:
+        """Those of the layer within, the other way round."""
+        opposite = {"forward": "inverse", "inverse": "forward"}
+        return tuple(opposite[name] for name in self.layer.whole_directions)
+
+    def compile_directions(self, together: bool = False) -> None:
         """Those of the layer within."""
-        self.layer.compile_directions()
+        self.layer.compile_directions(together)

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.library import Library, register_autograd, register_fake, register_vmap
 
 from boltzflow.core.compilation import compiled
 from boltzflow.core.functional.rational_quadratic import spline, spline_gradient
@@ -51,7 +52,6 @@ _fast_spline = compiled(spline, options=_ONE_LOOP)
 _fast_gradient = compiled(spline_gradient, options=_ONE_LOOP)
 
 
-@torch.library.custom_op("boltzflow::spline", mutates_args=())
 def _spline_op(
     x: Tensor, parameters: Tensor, low: Tensor, high: Tensor, real: Tensor, circle: Tensor, inverse: bool
 ) -> tuple[Tensor, Tensor]:
@@ -60,7 +60,6 @@ def _spline_op(
     return y.view(x.shape), log_slope.view(x.shape)
 
 
-@torch.library.custom_op("boltzflow::spline_gradient", mutates_args=())
 def _gradient_op(
     grad: Tensor,
     grad_log: Tensor,
@@ -83,12 +82,25 @@ def _flatten(x: Tensor, parameters: Tensor, *others: Tensor) -> list[Tensor]:
     return [x.reshape(-1), parameters.reshape(len(parameters), -1), *(t.expand(x.shape).reshape(-1) for t in others)]
 
 
-@_spline_op.register_fake
+# Registered without the checks of `torch.library.custom_op`, which take as long as a small kernel.
+_operators = Library("boltzflow", "DEF")
+_operators.define(
+    "spline(Tensor x, Tensor p, Tensor lo, Tensor hi, Tensor r, Tensor c, bool inverse) -> (Tensor, Tensor)"
+)
+_operators.define(
+    "spline_gradient(Tensor g, Tensor gl, Tensor x, Tensor p, Tensor lo, Tensor hi, Tensor r, Tensor c, bool inverse)"
+    " -> (Tensor, Tensor)"
+)
+_operators.impl("spline", _spline_op, "CompositeExplicitAutograd")
+_operators.impl("spline_gradient", _gradient_op, "CompositeExplicitAutograd")
+
+
+@register_fake("boltzflow::spline")
 def _(x: Tensor, *_: Any) -> tuple[Tensor, Tensor]:
     return x.new_empty(x.shape), x.new_empty(x.shape)
 
 
-@_gradient_op.register_fake
+@register_fake("boltzflow::spline_gradient")
 def _(_grad: Tensor, _log: Tensor, x: Tensor, parameters: Tensor, *_: Any) -> tuple[Tensor, Tensor]:
     return x.new_empty(x.shape), parameters.new_empty(parameters.shape)
 
@@ -118,15 +130,15 @@ def _second_backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
     return (*second, None, None, None, None, None)
 
 
-_spline_op.register_autograd(_backward, setup_context=_keep_for_gradient)
-_gradient_op.register_autograd(_second_backward, setup_context=_keep_for_second_gradient)
+register_autograd("boltzflow::spline", _backward, setup_context=_keep_for_gradient)
+register_autograd("boltzflow::spline_gradient", _second_backward, setup_context=_keep_for_second_gradient)
 
 
-@_spline_op.register_vmap
+@register_vmap("boltzflow::spline")
 def _(info: Any, dims: tuple[int | None, ...], x: Tensor, parameters: Tensor, *rest: Any) -> Any:
     """The kernel takes points of any shape, so a mapped dimension goes in front of theirs; bounds are not mapped."""
     at_x, at_parameters, *_ = dims
     size, shape = info.batch_size, x.shape if at_x is None else x.movedim(at_x, 0).shape[1:]
     x = x.expand(size, *shape) if at_x is None else x.movedim(at_x, 0)
     parameters = parameters.unsqueeze(1) if at_parameters is None else parameters.movedim(at_parameters, 1)
-    return _spline_op(x, parameters.expand(-1, size, *shape), *rest), (0, 0)
+    return torch.ops.boltzflow.spline(x, parameters.expand(-1, size, *shape), *rest), (0, 0)

@@ -8,7 +8,6 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from boltzflow.core.compilation import compile_method
 from boltzflow.core.functional import permute_rows
 from boltzflow.core.layer import Bijection
 from boltzflow.core.nets import MADE, DomainFeatures
@@ -105,16 +104,15 @@ class Autoregressive(Bijection):
         self, z: Tensor, context: Tensor | None = None, *, generator: torch.Generator | None = None
     ) -> tuple[Tensor, Tensor]:
         steps = self.net.steps(z.shape[0], context)
-        log_ratio = z.new_zeros(z.shape[0])
-        found = []
+        found, log_slopes = [], []
         waiting = permute_rows(z.T, self.split_order, self.join_order).split(self.sizes)  # type: ignore[no-untyped-call]
         for here, part, view in zip(waiting, self.parts, self.views, strict=True):
             raw = steps.outputs().view(-1, *here.shape)
             x, log_slope = cast(Transformer, part).inverse(here, raw)
-            log_ratio = log_ratio + log_slope.sum(0)
             found.append(x)
+            log_slopes.append(log_slope)
             steps.feed(view(x.T).T)
-        return permute_rows(torch.cat(found), self.join_order, self.split_order).T, log_ratio
+        return permute_rows(torch.cat(found), self.join_order, self.split_order).T, torch.cat(log_slopes).sum(0)
 
     def inverse(
         self, x: Tensor, context: Tensor | None = None, *, generator: torch.Generator | None = None
@@ -123,11 +121,10 @@ class Autoregressive(Bijection):
         z, log_slope = self.transformer(x.T, raw.view(-1, *x.T.shape))
         return z.T, log_slope.sum(0)
 
-    def compile_directions(self) -> None:
-        """Data to latent as a whole; of latent to data, whose loop would be unrolled, the transformer's kernel."""
-        compile_method(self, "inverse", dynamic=False)
-        for part in self.parts:
-            compile_method(part, "inverse", dynamic=False)
+    @property
+    def whole_directions(self) -> tuple[str, ...]:
+        """Data to latent: latent to data is a loop over the passes."""
+        return ("inverse",)
 
     def extra_repr(self) -> str:
         return f"{len(self.parts)} passes"

@@ -93,8 +93,10 @@ class ContinuousFlow(Bijection):
     ) -> tuple[Tensor, Tensor]:
         return self._solve(x, context, (1.0, 0.0), generator)
 
-    def compile_directions(self) -> None:
-        """Nothing: how many steps an adaptive solver takes depends on the states."""
+    @property
+    def whole_directions(self) -> tuple[str, ...]:
+        """None: how many steps an adaptive solver takes depends on the states."""
+        return ()
 
     def _solve(
         self, x: Tensor, context: Tensor | None, times: tuple[float, float], generator: torch.Generator | None

@@ -88,10 +88,15 @@ class Multiscale(Layer):
     def stochastic_layers(self) -> tuple[StochasticLayer, ...]:
         return tuple(found for level in self._levels for found in level.stochastic_layers)
 
-    def compile_directions(self) -> None:
+    @property
+    def whole_directions(self) -> tuple[str, ...]:
+        """Those that all levels share."""
+        return tuple(n for n in ("forward", "inverse") if all(n in level.whole_directions for level in self._levels))
+
+    def compile_directions(self, together: bool = False) -> None:
         """Each level on its own."""
         for level in self._levels:
-            level.compile_directions()
+            level.compile_directions(together)
 
 
 def split_parts(z: Tensor, parts: Sequence[Domain]) -> list[Tensor]:

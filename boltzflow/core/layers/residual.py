@@ -11,7 +11,6 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.utils.checkpoint import checkpoint
 
-from boltzflow.core.compilation import compile_method
 from boltzflow.core.domain import Domain
 from boltzflow.core.functional.fixed_point import solve_fixed_point
 from boltzflow.core.layer import Bijection
@@ -171,10 +170,10 @@ class Residual(Bijection):
             value, log_det = explicit(flat, context)
         return (flat + value).view(x.shape), log_det
 
-    def compile_directions(self) -> None:
+    @property
+    def whole_directions(self) -> tuple[str, ...]:
         """The explicit direction; not an estimated one, whose every length would be compiled anew."""
-        if self.estimator is None and not self.checkpoint:
-            compile_method(self, "inverse", dynamic=False)
+        return ("inverse",) if self.estimator is None and not self.checkpoint else ()
 
     def _draw(self, x: Tensor, generator: torch.Generator | None) -> tuple[list[float], Tensor] | None:
         """The random numbers of an estimate, or None where the log-determinant is exact."""

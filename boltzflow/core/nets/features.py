@@ -61,6 +61,8 @@ class DomainFeatures(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         standard = x * self.constants.scale.to(x.dtype) + self.constants.shift.to(x.dtype)
+        if self.straight == standard.shape[-1]:
+            return standard * self.seen
         straight, turn = permute_rows(standard.T, self.order, self.back).tensor_split([self.straight])
         angle = turn * math.pi
         return torch.cat([straight, angle.cos(), angle.sin()]).T * self.seen
