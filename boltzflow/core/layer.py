@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from boltzflow.core.compilation import compile_method
 from boltzflow.core.domain import Domain
+from boltzflow.core.transformers import Transformer
 from boltzflow.errors import DomainError
 
 
@@ -57,6 +58,9 @@ class Layer(nn.Module, ABC):
 
         `together` is for layers made of layers: whether to compile them as one piece too.
         """
+        for part in self.modules():
+            if isinstance(part, Transformer):
+                part.compile_kernel()
         for name in self.whole_directions:
             compile_method(self, name, dynamic=False)
 

@@ -136,8 +136,8 @@ def test_wrong_options_are_refused() -> None:
         layers.SplineCoupling(domain, [True, False], context_size=2)(torch.zeros(1, 2))
 
 
-@pytest.mark.parametrize("inverse", [False, True])
-def test_written_gradient_is_that_of_automatic_differentiation(inverse: bool) -> None:
+@pytest.mark.parametrize(("inverse", "fast"), [(False, False), (True, False), (True, True)])
+def test_written_gradient_is_that_of_automatic_differentiation(inverse: bool, fast: bool) -> None:
     """All three kinds of coordinate, inside and outside of their bounds; the second derivative by differences."""
     generator = torch.Generator().manual_seed(0)
     draw = partial(torch.randn, generator=generator, dtype=torch.float64)
@@ -150,7 +150,7 @@ def test_written_gradient_is_that_of_automatic_differentiation(inverse: bool) ->
     weights = draw(2, 3, 9).unbind(0)
 
     def written(x: torch.Tensor, parameters: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        return rational_quadratic_spline(x, parameters, low, high, real=real, circle=circle, inverse=inverse)
+        return rational_quadratic_spline(x, parameters, low, high, real=real, circle=circle, inverse=inverse, fast=fast)
 
     def automatic(x: torch.Tensor, parameters: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         return rational_quadratic.spline(x, parameters, low, high, real, circle, inverse=inverse)

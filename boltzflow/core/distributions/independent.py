@@ -126,21 +126,24 @@ class Independent(Distribution):
         location, width = self.location, self.log_width.exp()
         low, high = self.domain.lows(location), self.domain.highs(location)
         log_prob = x.new_zeros(x.shape[0])
-        for i, is_truncated in ((self.normal, False), (self.truncated, True)):
+        if len(i := self.normal):
+            # The common case, all coordinates normal, is spared the selection.
+            z = (x - location) / width if len(i) == len(self.domain) else (x[:, i] - location[i]) / width[i]
+            log_prob = log_prob - 0.5 * z.square().sum(1) - (self.log_width[i] + LOG_SQRT_2PI).sum()
+        if len(i := self.truncated):
             z = (x[:, i] - location[i]) / width[i]
-            terms = -0.5 * z.square() - self.log_width[i] - LOG_SQRT_2PI
-            if is_truncated:
-                first, last = ((edge - location)[i].double() / width[i].double() for edge in (low, high))
-                terms = terms - (torch.special.ndtr(last) - torch.special.ndtr(first)).log().to(x.dtype)
-            log_prob = log_prob + terms.sum(1)
-        i = self.von_mises
-        radius = (high - low)[i] / (2.0 * math.pi)
-        kappa = (radius / width[i]).square()
-        angle = (x[:, i] - location[i]) / radius
-        # cos a − 1 = −2 sin²(a/2) keeps its digits where the density is sharp.
-        peak = (2.0 * math.pi * radius).log() + torch.special.i0e(kappa).log()
-        log_prob = log_prob + (-2.0 * kappa * (angle / 2).sin().square() - peak).sum(1)
-        log_prob = log_prob - (high - low)[self.uniform].log().sum()
+            first, last = ((edge - location)[i].double() / width[i].double() for edge in (low, high))
+            mass = (torch.special.ndtr(last) - torch.special.ndtr(first)).log().to(x.dtype)
+            log_prob = log_prob + (-0.5 * z.square() - self.log_width[i] - LOG_SQRT_2PI - mass).sum(1)
+        if len(i := self.von_mises):
+            radius = (high - low)[i] / (2.0 * math.pi)
+            kappa = (radius / width[i]).square()
+            angle = (x[:, i] - location[i]) / radius
+            # cos a − 1 = −2 sin²(a/2) keeps its digits where the density is sharp.
+            peak = (2.0 * math.pi * radius).log() + torch.special.i0e(kappa).log()
+            log_prob = log_prob + (-2.0 * kappa * (angle / 2).sin().square() - peak).sum(1)
+        if len(i := self.uniform):
+            log_prob = log_prob - (high - low)[i].log().sum()
         return torch.where(self.domain.contains(x), log_prob, -torch.inf)
 
 

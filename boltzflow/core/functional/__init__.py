@@ -1,6 +1,7 @@
 """Pure tensor functions: the hot kernels."""
 
 from boltzflow.core.functional.dequantization import dequantize
+from boltzflow.core.functional.linear_rows import linear_rows
 from boltzflow.core.functional.masks import (
     alternating_mask,
     channel_mask,
@@ -20,6 +21,7 @@ __all__ = [
     "checkerboard_mask",
     "dequantize",
     "half_mask",
+    "linear_rows",
     "monotone_root",
     "parameter_count",
     "permute_rows",

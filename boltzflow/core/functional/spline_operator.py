@@ -24,6 +24,7 @@ def rational_quadratic_spline(
     real: Tensor,
     circle: Tensor,
     inverse: bool = False,
+    fast: bool = False,
 ) -> tuple[Tensor, Tensor]:
     """A monotone map of [low, high] onto itself, element by element.
 
@@ -39,11 +40,12 @@ def rational_quadratic_spline(
         circle: bool, broadcastable to S: the two end slopes are one. Neither real nor circle: an interval,
             whose end slopes are free.
         inverse: whether to apply the inverse map.
+        fast: whether to compile the kernel where a compiler works: some ten seconds once, then several times faster.
 
     Returns:
         (y, log dy/dx), both of shape S.
     """
-    y, log_slope = torch.ops.boltzflow.spline(x, parameters, low, high, real, circle, inverse)
+    y, log_slope = torch.ops.boltzflow.spline(x, parameters, low, high, real, circle, inverse, fast)
     return y, log_slope
 
 
@@ -53,10 +55,11 @@ _fast_gradient = compiled(spline_gradient, options=_ONE_LOOP)
 
 
 def _spline_op(
-    x: Tensor, parameters: Tensor, low: Tensor, high: Tensor, real: Tensor, circle: Tensor, inverse: bool
+    x: Tensor, parameters: Tensor, low: Tensor, high: Tensor, real: Tensor, circle: Tensor, inverse: bool, fast: bool
 ) -> tuple[Tensor, Tensor]:
     with torch.no_grad():  # so that no second version is compiled for the other mode
-        y, log_slope = _fast_spline(*_flatten(x, parameters, low, high, real, circle), inverse=inverse)
+        flat = _flatten(x, parameters, low, high, real, circle)
+        y, log_slope = (_fast_spline if fast else spline)(*flat, inverse=inverse)
     return y.view(x.shape), log_slope.view(x.shape)
 
 
@@ -70,10 +73,12 @@ def _gradient_op(
     real: Tensor,
     circle: Tensor,
     inverse: bool,
+    fast: bool,
 ) -> tuple[Tensor, Tensor]:
     with torch.no_grad():
         flat = _flatten(x, parameters, low, high, real, circle)
-        by_x, by_parameters = _fast_gradient(grad.reshape(-1), grad_log.reshape(-1), *flat, inverse=inverse)
+        kernel = _fast_gradient if fast else spline_gradient
+        by_x, by_parameters = kernel(grad.reshape(-1), grad_log.reshape(-1), *flat, inverse=inverse)
     return by_x.view(x.shape), by_parameters.view(parameters.shape)
 
 
@@ -85,11 +90,11 @@ def _flatten(x: Tensor, parameters: Tensor, *others: Tensor) -> list[Tensor]:
 # Registered without the checks of `torch.library.custom_op`, which take as long as a small kernel.
 _operators = Library("boltzflow", "DEF")
 _operators.define(
-    "spline(Tensor x, Tensor p, Tensor lo, Tensor hi, Tensor r, Tensor c, bool inverse) -> (Tensor, Tensor)"
+    "spline(Tensor x, Tensor p, Tensor lo, Tensor hi, Tensor r, Tensor c, bool inverse, bool fast) -> (Tensor, Tensor)"
 )
 _operators.define(
-    "spline_gradient(Tensor g, Tensor gl, Tensor x, Tensor p, Tensor lo, Tensor hi, Tensor r, Tensor c, bool inverse)"
-    " -> (Tensor, Tensor)"
+    "spline_gradient(Tensor g, Tensor gl, Tensor x, Tensor p, Tensor lo, Tensor hi, Tensor r, Tensor c,"
+    " bool inverse, bool fast) -> (Tensor, Tensor)"
 )
 _operators.impl("spline", _spline_op, "CompositeExplicitAutograd")
 _operators.impl("spline_gradient", _gradient_op, "CompositeExplicitAutograd")
@@ -106,18 +111,17 @@ def _(_grad: Tensor, _log: Tensor, x: Tensor, parameters: Tensor, *_: Any) -> tu
 
 
 def _keep_for_gradient(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
-    x, *rest, inverse = inputs
-    ctx.inverse = inverse
-    ctx.save_for_backward(output[0] if inverse else x, *rest)
+    x, *rest, ctx.inverse, ctx.fast = inputs
+    ctx.save_for_backward(output[0] if ctx.inverse else x, *rest)
 
 
 def _backward(ctx: Any, grad: Tensor, grad_log: Tensor) -> tuple[Tensor | None, ...]:
-    by_x, by_parameters = torch.ops.boltzflow.spline_gradient(grad, grad_log, *ctx.saved_tensors, ctx.inverse)
-    return by_x, by_parameters, None, None, None, None, None
+    by_x, by_parameters = torch.ops.boltzflow.spline_gradient(grad, grad_log, *ctx.saved_tensors, ctx.inverse, ctx.fast)
+    return by_x, by_parameters, None, None, None, None, None, None
 
 
 def _keep_for_second_gradient(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:  # noqa: ARG001
-    *tensors, ctx.inverse = inputs
+    *tensors, ctx.inverse, _ = inputs
     ctx.save_for_backward(*tensors)
 
 
@@ -127,7 +131,7 @@ def _second_backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         leaves = [t.detach().requires_grad_() for t in ctx.saved_tensors[:4]]
         outputs = spline_gradient(*leaves, *ctx.saved_tensors[4:], inverse=ctx.inverse)
         second = torch.autograd.grad(outputs, leaves, grads)
-    return (*second, None, None, None, None, None)
+    return (*second, None, None, None, None, None, None)
 
 
 register_autograd("boltzflow::spline", _backward, setup_context=_keep_for_gradient)

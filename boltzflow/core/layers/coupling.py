@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from boltzflow.core.domain import Domain
-from boltzflow.core.functional import permute_rows
+from boltzflow.core.functional import linear_rows, permute_rows
 from boltzflow.core.layer import Bijection
 from boltzflow.core.nets import MLP, DomainFeatures, join_context
 from boltzflow.core.transformers import Affine, RationalQuadratic, Scale, Transformer
@@ -92,7 +92,7 @@ class Coupling(Bijection):
     ) -> tuple[Tensor, Tensor]:
         inputs = join_context(self.features(x), context, self.context_size, type(self).__name__)
         # Batch comes last here: the kernel then runs over contiguous memory for each of its parameters.
-        raw = torch.addmm(self.head.bias[:, None], self.head.weight, self.trunk(inputs).T)
+        raw = linear_rows(self.trunk(inputs), self.head.weight, self.head.bias)
         kept, moving = permute_rows(x.T, self.split_order, self.join_order).tensor_split([-self.moved])
         moved, log_slope = run(moving, raw.view(-1, *moving.shape))
         out = permute_rows(torch.cat([kept, moved]), self.join_order, self.split_order).T

@@ -54,6 +54,7 @@ class RationalQuadratic(Transformer):
         super().__init__(domain, parameter_count(bins))
         self.bins = bins
         self.informed = width is not None
+        self.fast = False
         if len(domain.shape) == 1:
             self._register_columns(bound, location, width, seam)
         elif location is not None or width is not None or isinstance(bound, Tensor):
@@ -94,6 +95,9 @@ class RationalQuadratic(Transformer):
     def inverse(self, x: Tensor, parameters: Tensor) -> tuple[Tensor, Tensor]:
         return self._transform(x, parameters, inverse=True)
 
+    def compile_kernel(self) -> None:
+        self.fast = True
+
     def select(self, index: Tensor) -> RationalQuadratic:
         part = RationalQuadratic(self.domain[index.tolist()], bins=self.bins)
         for name in ("low", "high", "home"):
@@ -110,7 +114,7 @@ class RationalQuadratic(Transformer):
         if self.informed:
             parameters = parameters + start
         image, log_slope = rational_quadratic_spline(
-            x, parameters, low, high, real=self.real, circle=self.circle, inverse=inverse
+            x, parameters, low, high, real=self.real, circle=self.circle, inverse=inverse, fast=self.fast
         )
         return torch.where(self.circle, wrap(image, home, home + (high - low)), image), log_slope
 

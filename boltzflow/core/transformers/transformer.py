@@ -37,6 +37,9 @@ class Transformer(nn.Module, ABC):
     def inverse(self, x: Tensor, parameters: Tensor) -> tuple[Tensor, Tensor]:
         """The z whose image is x and log dz/dx, both of the shape of x."""
 
+    def compile_kernel(self) -> None:
+        """Compile what is an operator of its own, where there is one; called by the layer that is compiled."""
+
     @abstractmethod
     def select(self, index: Tensor) -> Transformer:
         """The same family for some of the coordinates of a flat domain. index: (k,) int64."""
