@@ -1,6 +1,6 @@
 """Sampling, density and training step of five architectures, against normflows, zuko and nflows.
 
-pip install normflows zuko nflows; python benchmarks/flows.py
+pip install -e ".[peers]"; python benchmarks/flows.py
 
 Real coordinates, batch 1024, 2 threads. Every package gets the same architecture: the number of layers, the hidden
 sizes, the bins, and, where its own class allows it, the same kind of net (ReLU; one residual block for splines in

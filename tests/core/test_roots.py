@@ -52,6 +52,7 @@ def test_gradient_follows_the_implicit_function_theorem() -> None:
     target = torch.tensor([-3.0, 0.2, 5.0], dtype=torch.float64, requires_grad=True)
     scale = torch.tensor([0.5, 1.0, 2.0], dtype=torch.float64, requires_grad=True)
     assert torch.autograd.gradcheck(solve, (target, scale))
+    assert torch.autograd.gradgradcheck(solve, (target, scale))
     x = solve(target, scale)
     slope = scale + 3.0 * x.square()
     by_target, by_scale = torch.autograd.grad(x.sum(), (target, scale))

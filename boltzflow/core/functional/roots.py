@@ -22,8 +22,8 @@ def monotone_root(
     The bracket is halved until it holds about half the digits; Newton steps, held within it, find the others.
     The number of evaluations is fixed, so that the search compiles to one graph without breaks.
 
-    First derivatives with respect to `target` and everything that f holds are those of the implicit function
-    theorem: a last Newton step starts from the root as a constant, and so carries dx = (d target − ∂f)/f′.
+    Derivatives with respect to `target` and everything that f holds come from Newton steps of length zero at the
+    root: the first carries dx = (d target − ∂f)/f′, the second makes second derivatives right as well.
 
     Args:
         function: x (S) → f(x) and log f′(x), both (S); each element depends on the same element of x.
@@ -52,7 +52,8 @@ def monotone_root(
             a, b = torch.where(is_left, x, a), torch.where(is_left, b, x)
             guess = x + (goal - image) * (-log_slope).exp()
             x = torch.where(guess.isnan(), (a + b) / 2, guess.clamp(a, b))
-    image, log_slope = function(x)
-    step = (target - image) * (-log_slope.detach()).exp()
-    root: Tensor = x + (step - step.detach())
-    return root
+    for _ in range(2):
+        image, log_slope = function(x)
+        step = (target - image) * (-log_slope).exp()
+        x = x + (step - step.detach())
+    return x

@@ -17,6 +17,7 @@ class MLP(nn.Module):
         out_features: size of the output; None leaves the last activation as the output, for a net whose
             user adds the last linear layer.
         activation: class of the activation.
+        dropout: share of the hidden units that are dropped in training.
 
     Shapes:
         x (batch, in_features) → (batch, out_features or hidden[-1]).
@@ -31,12 +32,15 @@ class MLP(nn.Module):
         hidden: Sequence[int],
         out_features: int | None = None,
         activation: type[nn.Module] = nn.SiLU,
+        dropout: float = 0.0,
     ) -> None:
         super().__init__()
         sizes = [in_features, *hidden]
         steps: list[nn.Module] = []
         for before, after in pairwise(sizes):
             steps += [nn.Linear(before, after), activation()]
+            if dropout:
+                steps.append(nn.Dropout(dropout))
         if out_features is not None:
             steps.append(nn.Linear(sizes[-1], out_features))
             sizes.append(out_features)

@@ -8,6 +8,8 @@ from torch import Tensor, nn
 class ResidualNet(nn.Module):
     """A linear layer, then blocks h + W₂ a(W₁ a(h)), then an activation and, if asked for, a last linear layer.
 
+    Gated, a block adds u · σ(v) with (u, v) = W₂ a(W₁ a(h)) (Dauphin et al. 2017, arXiv 1612.08083).
+
     The second layer of each block starts near zero, so that a deep net starts as a shallow one.
 
     Args:
@@ -16,6 +18,8 @@ class ResidualNet(nn.Module):
         blocks: number of residual blocks.
         out_features: size of the output; None leaves the last activation as the output.
         activation: class of the activation.
+        gated: whether each block decides how much it adds.
+        dropout: share of the hidden units of each block that are dropped in training.
 
     Shapes:
         x (batch, in_features) → (batch, out_features or width).
@@ -31,16 +35,26 @@ class ResidualNet(nn.Module):
         blocks: int = 2,
         out_features: int | None = None,
         activation: type[nn.Module] = nn.SiLU,
+        gated: bool = False,
+        dropout: float = 0.0,
     ) -> None:
         super().__init__()
         self.first = nn.Linear(in_features, width)
         self.blocks = nn.ModuleList(
-            nn.Sequential(activation(), nn.Linear(width, width), activation(), nn.Linear(width, width))
+            nn.Sequential(
+                activation(),
+                nn.Linear(width, width),
+                activation(),
+                *([nn.Dropout(dropout)] if dropout else []),
+                nn.Linear(width, 2 * width if gated else width),
+                *([nn.GLU()] if gated else []),
+            )
             for _ in range(blocks)
         )
         for block in self.blocks:
-            nn.init.uniform_(block[-1].weight, -1e-3, 1e-3)  # type: ignore[index]
-            nn.init.zeros_(block[-1].bias)  # type: ignore[index]
+            last = block[-2] if gated else block[-1]  # type: ignore[index]
+            nn.init.uniform_(last.weight, -1e-3, 1e-3)
+            nn.init.zeros_(last.bias)
         self.activation = activation()
         self.last = nn.Identity() if out_features is None else nn.Linear(width, out_features)
         self.out_features = width if out_features is None else out_features

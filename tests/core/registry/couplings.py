@@ -45,6 +45,9 @@ BIJECTIONS: dict[str, Case] = {
     "spline coupling, residual net": Case(
         lambda: layers.SplineCoupling(MIXED, HALF, trunk=lambda n: nets.ResidualNet(n, 16, blocks=1))
     ),
+    "spline coupling, gated net": Case(
+        lambda: layers.SplineCoupling(MIXED, HALF, trunk=lambda n: nets.ResidualNet(n, 16, blocks=1, gated=True))
+    ),
     "spline coupling on intervals": Case(
         lambda: layers.SplineCoupling(Domain.interval(2.0, 3.0, 3), [True, False, True])
     ),

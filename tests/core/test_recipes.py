@@ -1,0 +1,63 @@
+"""Ready-made flows: identity at first, densities of their samples, seeds, and what they refuse."""
+
+import pytest
+import torch
+
+from boltzflow.core import Domain, recipes
+from boltzflow.errors import DomainError, OptionError
+from boltzflow.testing import check_density, randomize_parameters
+
+MIXED = Domain.real(1) + Domain.circle(1) + Domain.interval(0.0, 2.0)
+PLANE = Domain.real(2)
+RECIPES = {
+    "spline flow": lambda **o: recipes.spline_flow(MIXED, layers=2, hidden=(16,), bins=4, **o),
+    "autoregressive spline flow": lambda **o: recipes.autoregressive_spline_flow(
+        MIXED, layers=2, hidden=(16,), bins=4, **o
+    ),
+    "maf": lambda **o: recipes.maf(PLANE, layers=2, hidden=(16,), **o),
+    "realnvp": lambda **o: recipes.realnvp(PLANE, layers=2, hidden=(16,), **o),
+    "nice": lambda **o: recipes.realnvp(PLANE, layers=2, hidden=(16,), scale="additive", **o),
+}
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_starts_as_its_base(name: str) -> None:
+    flow = RECIPES[name]().double()
+    x, log_q = flow.sample(50, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(flow.base.log_prob(x), log_q, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_density_of_samples_and_conditional_shape(name: str) -> None:
+    flow = RECIPES[name](context_size=2).double()
+    randomize_parameters(flow, scale=0.3)
+    context = torch.randn(40, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    x, log_q = flow.sample(40, context, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(flow.log_prob(x, context), log_q, rtol=1e-6, atol=1e-6)
+    assert not torch.allclose(flow.log_prob(x, context.flip(0)), log_q)
+    with pytest.raises(OptionError, match="expected a context of size 2; got none"):
+        flow.log_prob(x)
+
+
+@pytest.mark.parametrize("name", ["maf", "realnvp"])
+def test_density_integrates_to_one(name: str) -> None:
+    flow = RECIPES[name]().double()
+    randomize_parameters(flow, scale=0.2)
+    check_density(flow.log_prob, flow.domain, points=801)
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_seed_decides_and_global_state_stays(name: str) -> None:
+    before = torch.get_rng_state()
+    one, other, third = RECIPES[name](seed=3), RECIPES[name](seed=3), RECIPES[name](seed=4)
+    assert torch.equal(torch.get_rng_state(), before)
+    same = [torch.equal(a, b) for a, b in zip(one.parameters(), other.parameters(), strict=True)]
+    assert all(same)
+    assert not all(torch.equal(a, b) for a, b in zip(one.parameters(), third.parameters(), strict=True))
+
+
+def test_impossible_domains_are_refused() -> None:
+    with pytest.raises(OptionError, match="at least 2 coordinates"):
+        recipes.realnvp(Domain.real(1))
+    with pytest.raises(DomainError, match="room to shift; got interval"):
+        recipes.maf(MIXED)
