@@ -57,8 +57,9 @@ def train(target, make, depth):
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
     for step in range(steps):
         optimizer.zero_grad()
-        beta = min(1.0, 0.05 + 2.0 * step / steps)
+        beta = min(1.0, 0.3 + 2.0 * step / steps)
         objectives.reverse_kl(flow, target, n=256, beta=beta).value.backward()
+        torch.nn.utils.clip_grad_norm_(flow.parameters(), 5.0)
         optimizer.step()
         schedule.step()
     with torch.no_grad():

@@ -4,7 +4,7 @@ The density is a banana in the plane, whose bend and direction are the context c
 normal, so that its entropy is known exactly: no model can have a smaller negative log-likelihood (NLL) than that.
 Compared are spline couplings, autoregressive splines and MAF, four layers each. Writes conditional_flow.png.
 
-python examples/09_conditional_flow.py                        # about a minute on two cores
+python examples/09_conditional_flow.py                        # about two minutes on two cores
 python examples/09_conditional_flow.py --steps 5              # only to see that it runs
 """
 
@@ -18,7 +18,7 @@ from boltzflow.core import Chain, Domain, Flow, layers, nets, objectives, transf
 from boltzflow.core.distributions import DiagonalNormal
 
 parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-parser.add_argument("--steps", type=int, default=1500)
+parser.add_argument("--steps", type=int, default=2500)
 args = parser.parse_args()
 
 PLANE = Domain.real(2)
