@@ -17,10 +17,8 @@ ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 FLOWS = (ROOT / "docs" / "flows.md").read_text(encoding="utf-8")
 NORMFLOWS = (ROOT / "docs" / "coming-from-normflows.md").read_text(encoding="utf-8")
-ROOTS = (
-    *boltzflow.core.__all__,
-    *("functional", "targets"),
-)
+ROOTS = (*boltzflow.core.__all__, "functional", "targets")
+PACKAGES = ("layers", "transformers", "nets", "distributions", "sampling", "objectives", "recipes")
 
 
 def resolve(name: str) -> object:
@@ -59,7 +57,7 @@ def test_every_counterpart_of_normflows_is_a_name_that_exists() -> None:
             resolve(name)
 
 
-@pytest.mark.parametrize("package", ["layers", "transformers", "nets", "distributions", "sampling", "objectives"])
+@pytest.mark.parametrize("package", PACKAGES)
 def test_every_public_name_is_in_the_overview(package: str) -> None:
     names = {f"{package}.{name}" for name in getattr(boltzflow.core, package).__all__}
     assert not names - code_names(FLOWS), "missing in docs/flows.md"
