@@ -268,6 +268,7 @@ def main() -> None:
             command = [sys.executable, __file__, *passed, "--seconds", str(args.seconds), "--variant", *variant]
             output = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
             results[variant].append(json.loads(output.splitlines()[-1]))
+            print(*variant, output.splitlines()[-1], file=sys.stderr, flush=True)
     medians = {
         variant: {key: statistics.median(r[key] for r in rounds) for key in (*TASKS, "peak_mib")}
         for variant, rounds in results.items()

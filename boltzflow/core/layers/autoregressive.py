@@ -117,7 +117,7 @@ class Autoregressive(Bijection):
     def inverse(
         self, x: Tensor, context: Tensor | None = None, *, generator: torch.Generator | None = None
     ) -> tuple[Tensor, Tensor]:
-        raw = self.net(self.features(x), context).T
+        raw = self.net.rows(self.features(x), context)
         z, log_slope = self.transformer(x.T, raw.view(-1, *x.T.shape))
         return z.T, log_slope.sum(0)
 

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import linear
 
+from boltzflow.core.functional import linear_rows
 from boltzflow.core.nets.context import checked_context
 from boltzflow.errors import OptionError
 
@@ -106,6 +107,10 @@ class MADE(nn.Module):
         self._units = [[int((u <= k).sum()) for k in range(-1, self.degrees)] for u in units]
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        return self.rows(x, context).T
+
+    def rows(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        """The outputs with the batch last: (outputs, batch)."""
         h = self.first(x)
         if self.context is not None:
             h = h + self.context(checked_context(context, x.shape[0], self.context_size, "MADE"))
@@ -115,8 +120,7 @@ class MADE(nn.Module):
         else:
             for layer in self.further:
                 h = layer(self.dropout(self.activation(h)))
-        out: Tensor = self.head(self.activation(h))
-        return out
+        return linear_rows(self.activation(h), self.head.masked_weight, self.head.bias)
 
     @property
     def hidden_layers(self) -> list[MaskedLinear]:
