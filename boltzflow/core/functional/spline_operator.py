@@ -57,7 +57,7 @@ _fast_gradient = compiled(spline_gradient, options=_ONE_LOOP)
 def _spline_op(
     x: Tensor, parameters: Tensor, low: Tensor, high: Tensor, real: Tensor, circle: Tensor, inverse: bool, fast: bool
 ) -> tuple[Tensor, Tensor]:
-    with torch.no_grad():  # so that no second version is compiled for the other mode
+    with torch.no_grad(), _below_autograd():
         flat = _flatten(x, parameters, low, high, real, circle)
         y, log_slope = (_fast_spline if fast else spline)(*flat, inverse=inverse)
     return y.view(x.shape), log_slope.view(x.shape)
@@ -75,11 +75,16 @@ def _gradient_op(
     inverse: bool,
     fast: bool,
 ) -> tuple[Tensor, Tensor]:
-    with torch.no_grad():
+    with torch.no_grad(), _below_autograd():
         flat = _flatten(x, parameters, low, high, real, circle)
         kernel = _fast_gradient if fast else spline_gradient
         by_x, by_parameters = kernel(grad.reshape(-1), grad_log.reshape(-1), *flat, inverse=inverse)
     return by_x.view(x.shape), by_parameters.view(parameters.shape)
+
+
+def _below_autograd() -> Any:
+    """One state of the dispatcher whoever calls, so that no second version of a kernel is compiled for another."""
+    return torch._C._ExcludeDispatchKeyGuard(torch._C.DispatchKeySet(torch._C.DispatchKey.ADInplaceOrView))
 
 
 def _flatten(x: Tensor, parameters: Tensor, *others: Tensor) -> list[Tensor]:
