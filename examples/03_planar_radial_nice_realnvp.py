@@ -17,6 +17,7 @@ from matplotlib import pyplot as plt
 from boltzflow.core import Chain, Domain, Flow, layers, nets, objectives
 from boltzflow.core.distributions import DiagonalNormal, targets
 
+torch.set_num_threads(1)  # small nets gain nothing from a second thread
 parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
 parser.add_argument("--steps", type=int)
 parser.add_argument("--full", action="store_true")
@@ -77,7 +78,9 @@ grid = torch.cartesian_prod(axis, axis)
 
 def draw(panel, density, title):
     """A density on the grid, with a title where it is in the first row."""
-    panel.pcolormesh(axis, axis, density.exp().detach().view(len(axis), len(axis)).T, rasterized=True)
+    # Far out, the exponential scales of RealNVP overflow on the way back: nothing is drawn there, as for zero.
+    values = density.exp().nan_to_num(0.0).detach().view(len(axis), len(axis))
+    panel.pcolormesh(axis, axis, values.T, rasterized=True)
     panel.set(xticks=[], yticks=[], aspect="equal")
     if panel in panels[0]:
         panel.set_title(title, fontsize=10)
