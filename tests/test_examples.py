@@ -16,6 +16,7 @@ SHORT: dict[str, tuple[list[str], str]] = {
     "04_bases_for_two_moons.py": (["--steps", "5"], "KL(p ‖ q) ="),
     "05_stochastic_flow_double_well.py": (["--steps", "3"], "with Langevin"),
     "06_residual_flow.py": (["--steps", "5"], "held-out NLL"),
+    "07_glow_on_digits.py": (["--steps", "2", "--draws", "2"], "bits per dimension"),
     "08_vae_with_flow_posterior.py": (["--steps", "5"], "paired difference"),
     "09_conditional_flow.py": (["--steps", "5"], "exact entropy"),
 }
