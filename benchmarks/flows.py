@@ -14,6 +14,10 @@ its own, all with freed memory kept (boltzflow's command line does that; it help
 figure is the median over rounds of each process's median. Peak memory: the growth of the process's resident
 set by building the model and running all three tasks, compilation included.
 
+"products" is the floor: only the matrix products of boltzflow's nets, forward for density and sampling, with those
+of both gradients for training. Inverting an autoregressive layer takes D passes of smaller products, so there the
+floor of sampling is not shown.
+
 Residual layers: normflows estimates the density by a series, in training with a random number of terms, in
 evaluation with 20 terms; boltzflow is given the same estimator in training, above 8 coordinates, and is exact in
 evaluation. normflows stops its inverse at 1e-5, boltzflow at rounding.
@@ -189,12 +193,34 @@ def nflows_model(architecture: str, size: Size) -> Any:
     return flow, flow.log_prob, flow.sample
 
 
+def products_model(architecture: str, size: Size) -> Any:
+    import torch
+    from torch import nn
+
+    flow, _, _ = boltzflow_model(architecture, size)
+    matrices = nn.ParameterList(p for p in flow.parameters() if p.dim() == 2)
+    inputs = {width: torch.randn(4096, width) for width in {matrix.shape[1] for matrix in matrices}}
+
+    def multiply(n: int) -> torch.Tensor:
+        with_gradients = torch.is_grad_enabled()
+        with torch.no_grad():
+            for matrix in matrices:
+                x = inputs[matrix.shape[1]][:n]
+                y = x @ matrix.T
+                if with_gradients:
+                    _ = y @ matrix, y.T @ x
+        return matrices[0][0, 0].expand(n)
+
+    return matrices, lambda x: multiply(len(x)), multiply
+
+
 ALL = ["realnvp", "maf", "coupling spline", "autoregressive spline"]
 MODELS: dict[str, tuple[Callable[[str, Size], Any], list[str]]] = {
     "boltzflow": (boltzflow_model, [*ALL, "residual"]),
     "normflows": (normflows_model, [*ALL, "coupling spline, no unconditional spline", "residual"]),
     "zuko": (zuko_model, ALL),
     "nflows": (nflows_model, ALL),
+    "products": (products_model, ALL),
 }
 TASKS = ("sample", "density", "train")
 

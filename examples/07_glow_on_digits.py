@@ -69,7 +69,7 @@ def realnvp():
 
 def glow():
     def net(inputs, outputs):
-        return nn.Sequential(nn.Dropout2d(0.0), nets.ConvNet(inputs, (48, 48), outputs))
+        return nets.ConvNet(inputs, (48, 48), outputs)
 
     return recipes.glow(domain, levels=2, blocks=4, net=net, front=front(), context_size=CLASSES)
 
