@@ -46,6 +46,7 @@ def reference(system: openmm.System, frames: Array) -> tuple[Array, Array]:
     energies, forces = [], []
     for frame in frames:
         context.setPositions(frame)
+        context.computeVirtualSites()
         state = context.getState(getEnergy=True, getForces=True)
         energies.append(state.getPotentialEnergy().value_in_unit(u.kilojoule_per_mole))
         forces.append(state.getForces(asNumpy=True).value_in_unit(u.kilojoule_per_mole / u.nanometer))

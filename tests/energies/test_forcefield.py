@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 import pickle
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import openmm
@@ -14,10 +16,11 @@ from openmm.app.internal import customgbforces
 
 from boltzflow.core.compilation import compiler_works
 from boltzflow.energies import TorchPotential
-from boltzflow.energies.forcefield import TRANSLATORS
-from boltzflow.errors import OptionError, UnsupportedForceError
+from boltzflow.energies.forcefield.born_expressions import read_custom_gb
+from boltzflow.errors import OptionError
 
 from .conftest import FORCE_FIELDS, Array, clashing_frames, make_system, reference, thermal_frames
+from .custom_systems import build
 
 DTYPES = [torch.float64, torch.float32]
 RELATIVE = {torch.float64: 1e-11, torch.float32: 1e-5}
@@ -194,133 +197,37 @@ def test_module_dtype_does_not_change_precision(vacuum: openmm.System, thermal: 
     torch.testing.assert_close(eager(vacuum).float().energy(frames), eager(vacuum).energy(frames), rtol=0, atol=0)
 
 
-# -- refusals ----------------------------------------------------------------------------------------
-
-
-def with_force(force: openmm.Force, n: int = 2) -> openmm.System:
-    system = openmm.System()
-    for _ in range(n):
-        system.addParticle(1.0)
-    system.addForce(force)
-    return system
-
-
-def unknown_force() -> openmm.System:
-    return with_force(openmm.CustomBondForce("r^4"))
-
-
-def cutoff() -> openmm.System:
-    force = openmm.NonbondedForce()
-    force.setNonbondedMethod(openmm.NonbondedForce.CutoffNonPeriodic)
-    return with_force(force, 0)
-
-
-def offsets() -> openmm.System:
-    force = openmm.NonbondedForce()
-    for _ in range(2):
-        force.addParticle(0.0, 0.1, 0.0)
-    force.addGlobalParameter("scale", 1.0)
-    force.addParticleParameterOffset("scale", 0, 1.0, 0.0, 0.0)
-    return with_force(force)
-
-
-def periodic_bond() -> openmm.System:
-    force = openmm.HarmonicBondForce()
-    force.setUsesPeriodicBoundaryConditions(True)
-    return with_force(force)
-
-
-def born_cutoff() -> openmm.System:
-    force = customgbforces.GBSAOBC1Force(cutoff=1.0)
-    force.setNonbondedMethod(openmm.CustomGBForce.CutoffNonPeriodic)
-    return with_force(force, 0)
-
-
-def changed_energy() -> openmm.System:
+def test_a_born_model_that_differs_in_one_constant_only_is_not_taken_for_a_known_one() -> None:
     force = customgbforces.GBSAOBC1Force()
-    force.setEnergyTermParameters(0, "charge^2/B", openmm.CustomGBForce.SingleParticle)
-    return with_force(force, 0)
+    force.addParticle([0.3, 0.15, 0.8])
+    force.finalize()
+    assert read_custom_gb(force, 1) is not None
+    changes = {
+        "radius": lambda f: f.setComputedValueParameters(
+            1, *_replaced(f.getComputedValueParameters(1), "0.8*psi", "0.9*psi")
+        ),
+        "integral": lambda f: f.setComputedValueParameters(
+            0, *_replaced(f.getComputedValueParameters(0), "r+sr2", "r-sr2")
+        ),
+        "constant": lambda f: f.setEnergyTermParameters(
+            0, *_replaced(["", *f.getEnergyTermParameters(0)], "78.5", "4")[1:]
+        ),
+        "twice": lambda f: f.addEnergyTerm(*f.getEnergyTermParameters(0)),
+    }
+    for change in changes.values():
+        other = copy.deepcopy(force)
+        change(other)
+        assert read_custom_gb(other, 1) is None
 
 
-def changed_radius() -> openmm.System:
-    force = customgbforces.GBSAOBC1Force()
-    expression = force.getComputedValueParameters(1)[1].replace("0.8*psi", "0.9*psi")
-    force.setComputedValueParameters(1, "B", expression, openmm.CustomGBForce.SingleParticle)
-    return with_force(force, 0)
-
-
-def changed_integral() -> openmm.System:
-    force = customgbforces.GBSAOBC1Force()
-    expression = force.getComputedValueParameters(0)[1].replace("U=r+sr2", "U=r-sr2")
-    force.setComputedValueParameters(0, "I", expression, openmm.CustomGBForce.ParticlePairNoExclusions)
-    return with_force(force, 0)
-
-
-def other_values() -> openmm.System:
-    force = openmm.CustomGBForce()
-    force.addComputedValue("Q", "1", openmm.CustomGBForce.SingleParticle)
-    return with_force(force, 0)
-
-
-def inconsistent_constants() -> openmm.System:
-    force = customgbforces.GBSAOBC1Force()
-    expression, kind = force.getEnergyTermParameters(0)
-    force.setEnergyTermParameters(0, expression.replace("solventDielectric=78.5", "solventDielectric=4"), kind)
-    return with_force(force, 0)
-
-
-def repeated_term() -> openmm.System:
-    force = customgbforces.GBSAOBC1Force()
-    force.addEnergyTerm(*force.getEnergyTermParameters(0))
-    return with_force(force, 0)
-
-
-@pytest.mark.parametrize(
-    ("system", "message"),
-    [
-        (unknown_force, r"CustomBondForce .* only HarmonicBondForce"),
-        (cutoff, "NonbondedForce .* only the method NoCutoff"),
-        (offsets, "NonbondedForce .* parameter offsets"),
-        (periodic_bond, "HarmonicBondForce .* periodic boundary conditions"),
-        (born_cutoff, "only the method NoCutoff"),
-        (changed_energy, "energy terms are unknown"),
-        (changed_radius, r"computed value B is unknown: .*0\.9\*psi"),
-        (changed_integral, "computed value I is unknown"),
-        (other_values, "expected the computed values I and B; got Q"),
-        (inconsistent_constants, "solventDielectric is both"),
-        (repeated_term, "appears twice"),
-    ],
-    ids=lambda value: getattr(value, "__name__", ""),
-)
-def test_refuses_what_it_cannot_translate(system: object, message: str) -> None:
-    with pytest.raises(UnsupportedForceError, match=message):
-        eager(system())  # type: ignore[operator]
-
-
-def test_refuses_virtual_sites() -> None:
-    system = openmm.System()
-    for mass in (1.0, 1.0, 0.0):
-        system.addParticle(mass)
-    system.setVirtualSite(2, openmm.TwoParticleAverageSite(0, 1, 0.5, 0.5))
-    with pytest.raises(UnsupportedForceError, match="Particle 2 is a virtual site"):
-        eager(system)
-
-
-def test_ignores_motion_removal_and_empty_forces() -> None:
-    system = with_force(openmm.CMMotionRemover())
-    for force in (openmm.HarmonicBondForce(), openmm.HarmonicAngleForce(), openmm.PeriodicTorsionForce()):
-        system.addForce(force)
-    energy, forces = eager(system).energy_and_forces(torch.randn(3, 2, 3))
-    assert not energy.any()
-    assert not forces.any()
-
-
-def test_every_translator_names_a_force_of_openmm() -> None:
-    assert all(issubclass(getattr(openmm, name), openmm.Force) for name in TRANSLATORS)
+def _replaced(parts: Sequence[Any], old: str, new: str) -> list[Any]:
+    name, expression, kind = parts
+    assert old in expression
+    return [name, expression.replace(old, new), kind]
 
 
 def test_quantities_of_the_force_field_are_read_in_their_units() -> None:
     force = openmm.HarmonicBondForce()
     force.addBond(0, 1, 1.0 * u.angstrom, 10.0 * u.kilocalorie_per_mole / u.angstrom**2)
     frames = torch.tensor([[[0.0, 0.0, 0.0], [0.3, 0.0, 0.0]]], dtype=torch.float64)
-    assert eager(with_force(force)).energy(frames).item() == pytest.approx(0.5 * 4184.0 * 0.2**2)
+    assert eager(build(2, force)).energy(frames).item() == pytest.approx(0.5 * 4184.0 * 0.2**2)

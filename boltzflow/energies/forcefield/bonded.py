@@ -1,4 +1,4 @@
-"""Harmonic bonds, harmonic angles and periodic torsions."""
+"""Bonds, angles, torsions and correction maps."""
 
 from __future__ import annotations
 
@@ -6,70 +6,27 @@ import math
 from collections import defaultdict
 from collections.abc import Sequence
 
+import numpy as np
 import openmm
 import openmm.unit as u
 import torch
 from torch import Tensor
 
-from boltzflow.energies.forcefield.term import Gather, Term, column, cross, dot, refuse_periodic
+from boltzflow.energies.expressions import SplineTable, call, parse, variable
+from boltzflow.energies.forcefield.expression_term import ExpressionTerm
+from boltzflow.energies.forcefield.measures import Measure, dihedral_frame
+from boltzflow.energies.forcefield.term import Box, Gather, Term, column
+from boltzflow.energies.forcefield.translation import Translation
 
-
-class HarmonicBonds(Term):
-    """½ k (r − r₀)². atoms: M pairs; lengths: M, nm; constants: M, kJ/(mol nm²)."""
-
-    length: Tensor
-    constant: Tensor
-
-    def __init__(
-        self, atoms: Sequence[Sequence[int]], lengths: Sequence[float], constants: Sequence[float], n_atoms: int
-    ) -> None:
-        super().__init__()
-        self.gather = Gather(atoms, n_atoms)
-        self.register_buffer("length", column(lengths))
-        self.register_buffer("constant", column(constants))
-
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        i, j = self.gather(x)
-        d = i - j
-        r = dot(d, d).sqrt()
-        stretch = r - self.length
-        force = (-self.constant * stretch / r) * d
-        return (0.5 * self.constant * stretch * stretch).sum(0), self.gather.collect(force, -force)
-
-
-class HarmonicAngles(Term):
-    """½ k (θ − θ₀)². atoms: M triples, the vertex second; angles: M, rad; constants: M, kJ/(mol rad²)."""
-
-    angle: Tensor
-    constant: Tensor
-
-    def __init__(
-        self, atoms: Sequence[Sequence[int]], angles: Sequence[float], constants: Sequence[float], n_atoms: int
-    ) -> None:
-        super().__init__()
-        self.gather = Gather(atoms, n_atoms)
-        self.register_buffer("angle", column(angles))
-        self.register_buffer("constant", column(constants))
-
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        i, j, k = self.gather(x)
-        a, b = i - j, k - j
-        normal = cross(a, b)
-        # The floor keeps a straight angle, whose energy is well defined, from dividing by zero.
-        sine = dot(normal, normal).clamp_min(1e-24).sqrt()
-        cosine = dot(a, b)
-        bend = torch.atan2(sine, cosine) - self.angle
-        torque = -self.constant * bend / sine
-        on_i = torque * ((cosine / dot(a, a)) * a - b)
-        on_k = torque * ((cosine / dot(b, b)) * b - a)
-        return (0.5 * self.constant * bend * bend).sum(0), self.gather.collect(on_i, -on_i - on_k, on_k)
+DISTANCE = Measure("distance", (0, 1))
+ANGLE = Measure("angle", (0, 1, 2))
+DIHEDRAL = Measure("dihedral", (0, 1, 2, 3))
 
 
 class PeriodicTorsions(Term):
     """Σₙ kₙ (1 + cos(nφ − φ₀ₙ)), all multiplicities of the same four atoms taken together.
 
-    cos nφ and sin nφ follow from cos φ and sin φ by recurrence, so no angle is ever computed. Forces
-    after Blondel and Karplus, J. Comput. Chem. 17, 1132 (1996).
+    cos nφ and sin nφ follow from cos φ and sin φ by recurrence, so no angle is ever computed.
 
     atoms: M quadruples; cosines, sines: for n = 1, 2, …, the M values of kₙ cos φ₀ₙ and kₙ sin φ₀ₙ in
     kJ/mol; offset: Σ kₙ over everything, kJ/mol.
@@ -78,6 +35,7 @@ class PeriodicTorsions(Term):
     cosine: Tensor
     sine: Tensor
     offset: Tensor
+    box: Box | None
 
     def __init__(
         self,
@@ -86,22 +44,17 @@ class PeriodicTorsions(Term):
         sines: Sequence[Sequence[float]],
         offset: float,
         n_atoms: int,
+        box: Box | None,
     ) -> None:
         super().__init__()
         self.gather = Gather(atoms, n_atoms)
         self.register_buffer("cosine", torch.stack([column(c) for c in cosines]))
         self.register_buffer("sine", torch.stack([column(s) for s in sines]))
         self.register_buffer("offset", torch.tensor(offset, dtype=torch.float64))
+        self.register_buffer("box", box)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        first, second, third, fourth = self.gather(x)
-        f, g, h = first - second, second - third, fourth - third
-        a, b = cross(f, g), cross(h, g)
-        a_inverse, b_inverse, g_square = 1 / dot(a, a), 1 / dot(b, b), dot(g, g)
-        g_norm, norm_inverse = g_square.sqrt(), (a_inverse * b_inverse).sqrt()
-        cos = dot(a, b) * norm_inverse
-        sin = -g_norm * dot(f, b) * norm_inverse
-
+        cos, sin, gradients = dihedral_frame(*self.gather(x), box=self.box)
         cos_n, sin_n = cos, sin
         energy = self.cosine[0] * cos_n + self.sine[0] * sin_n
         slope = self.sine[0] * cos_n - self.cosine[0] * sin_n
@@ -109,51 +62,95 @@ class PeriodicTorsions(Term):
             cos_n, sin_n = cos_n * cos - sin_n * sin, sin_n * cos + cos_n * sin
             energy = energy + self.cosine[n - 1] * cos_n + self.sine[n - 1] * sin_n
             slope = slope + n * (self.sine[n - 1] * cos_n - self.cosine[n - 1] * sin_n)
-
-        on_first = (slope * g_norm * a_inverse) * a
-        on_fourth = (-slope * g_norm * b_inverse) * b
-        along = (slope / g_norm) * (dot(f, g) * a_inverse * a - dot(h, g) * b_inverse * b)
-        return energy.sum(0) + self.offset, self.gather.collect(
-            on_first, -along - on_first, along - on_fourth, on_fourth
-        )
+        return energy.sum(0) + self.offset, self.gather.collect(*(-slope * gradient for gradient in gradients))
 
 
-def harmonic_bonds(force: openmm.HarmonicBondForce, n_atoms: int) -> list[Term]:
+def harmonic_bonds(force: openmm.HarmonicBondForce, system: Translation) -> list[Term]:
     """Translates a HarmonicBondForce."""
-    refuse_periodic(force)
     bonds = [force.getBondParameters(i) for i in range(force.getNumBonds())]
     if not bonds:
         return []
-    lengths = [b[2].value_in_unit(u.nanometer) for b in bonds]
-    constants = [b[3].value_in_unit(u.kilojoule_per_mole / u.nanometer**2) for b in bonds]
-    return [HarmonicBonds([b[:2] for b in bonds], lengths, constants, n_atoms)]
+    parameters = {
+        "r0": [b[2].value_in_unit(u.nanometer) for b in bonds],
+        "k": [b[3].value_in_unit(u.kilojoule_per_mole / u.nanometer**2) for b in bonds],
+    }
+    atoms = Gather([b[:2] for b in bonds], system.n_atoms)
+    return [ExpressionTerm(atoms, {"r": DISTANCE}, parse("0.5*k*(r-r0)^2"), parameters, system.box_of(force))]
 
 
-def harmonic_angles(force: openmm.HarmonicAngleForce, n_atoms: int) -> list[Term]:
+def harmonic_angles(force: openmm.HarmonicAngleForce, system: Translation) -> list[Term]:
     """Translates a HarmonicAngleForce."""
-    refuse_periodic(force)
     angles = [force.getAngleParameters(i) for i in range(force.getNumAngles())]
     if not angles:
         return []
-    values = [a[3].value_in_unit(u.radian) for a in angles]
-    constants = [a[4].value_in_unit(u.kilojoule_per_mole / u.radian**2) for a in angles]
-    return [HarmonicAngles([a[:3] for a in angles], values, constants, n_atoms)]
+    parameters = {
+        "theta0": [a[3].value_in_unit(u.radian) for a in angles],
+        "k": [a[4].value_in_unit(u.kilojoule_per_mole / u.radian**2) for a in angles],
+    }
+    atoms = Gather([a[:3] for a in angles], system.n_atoms)
+    return [ExpressionTerm(atoms, {"theta": ANGLE}, parse("0.5*k*(theta-theta0)^2"), parameters, system.box_of(force))]
 
 
-def periodic_torsions(force: openmm.PeriodicTorsionForce, n_atoms: int) -> list[Term]:
+def periodic_torsions(force: openmm.PeriodicTorsionForce, system: Translation) -> list[Term]:
     """Translates a PeriodicTorsionForce."""
-    refuse_periodic(force)
-    harmonics: defaultdict[tuple[int, ...], defaultdict[int, complex]] = defaultdict(lambda: defaultdict(complex))
-    offset, highest = 0.0, 1
+    harmonics = _Harmonics()
     for index in range(force.getNumTorsions()):
         *atoms, n, phase, constant = force.getTorsionParameters(index)
         k, angle = constant.value_in_unit(u.kilojoule_per_mole), phase.value_in_unit(u.radian)
-        quadruple = min(tuple(atoms), tuple(reversed(atoms)))  # a torsion read backwards is the same angle
-        harmonics[quadruple][n] += k * complex(math.cos(angle), math.sin(angle))
-        offset, highest = offset + k, max(highest, n)
-    if not harmonics:
-        return []
-    orders = range(1, highest + 1)
-    cosines = [[h[n].real for h in harmonics.values()] for n in orders]
-    sines = [[h[n].imag for h in harmonics.values()] for n in orders]
-    return [PeriodicTorsions(list(harmonics), cosines, sines, offset, n_atoms)]
+        harmonics.add(atoms, n, k * complex(math.cos(angle), math.sin(angle)))
+        harmonics.offset += k
+    return harmonics.terms(system, system.box_of(force))
+
+
+def ryckaert_bellemans_torsions(force: openmm.RBTorsionForce, system: Translation) -> list[Term]:
+    """Translates an RBTorsionForce, Σₙ Cₙ cosⁿ(φ − π), as the Fourier series that it is."""
+    harmonics = _Harmonics()
+    for index in range(force.getNumTorsions()):
+        *atoms, c0, c1, c2, c3, c4, c5 = force.getTorsionParameters(index)
+        powers = [c.value_in_unit(u.kilojoule_per_mole) for c in (c0, c1, c2, c3, c4, c5)]
+        # cosⁿψ in multiples of ψ are the coefficients of Chebyshev polynomials, and ψ = φ − π turns odd ones round.
+        series = np.polynomial.chebyshev.poly2cheb(powers)
+        harmonics.offset += series[0]
+        for n in range(1, len(series)):
+            harmonics.add(atoms, n, complex((-1) ** n * series[n]))
+    return harmonics.terms(system, system.box_of(force))
+
+
+def correction_maps(force: openmm.CMAPTorsionForce, system: Translation) -> list[Term]:
+    """Translates a CMAPTorsionForce: periodic bicubic splines of two dihedrals."""
+    torsions: defaultdict[int, list[list[int]]] = defaultdict(list)
+    for index in range(force.getNumTorsions()):
+        number, *atoms = force.getTorsionParameters(index)
+        torsions[number].append(atoms)
+    measures = {"phi": DIHEDRAL, "psi": Measure("dihedral", (4, 5, 6, 7))}
+    terms: list[Term] = []
+    for number, groups in torsions.items():
+        size, energies = force.getMapParameters(number)
+        # OpenMM runs through the first angle fastest, and leaves out the last grid line, which is the first again.
+        grid = np.pad(np.array([e._value for e in energies]).reshape(size, size).T, ((0, 1), (0, 1)), mode="wrap")
+        table = SplineTable(grid, (0.0, 0.0), (2 * math.pi, 2 * math.pi), periodic=True)
+        energy = call(table.function(f"map{number}"), variable("phi"), variable("psi"))
+        terms.append(ExpressionTerm(Gather(groups, system.n_atoms), measures, energy, {}, system.box_of(force)))
+    return terms
+
+
+class _Harmonics:
+    """Fourier series of dihedrals, gathered by their atoms."""
+
+    def __init__(self) -> None:
+        self.offset = 0.0
+        self._series: dict[tuple[int, ...], defaultdict[int, complex]] = {}
+
+    def add(self, atoms: Sequence[int], n: int, amplitude: complex) -> None:
+        """Adds k cos(nφ − φ₀), amplitude = k exp(iφ₀), to the dihedral of four atoms."""
+        quadruple = min(tuple(atoms), tuple(reversed(atoms)))  # a dihedral read backwards is the same angle
+        self._series.setdefault(quadruple, defaultdict(complex))[n] += amplitude
+
+    def terms(self, system: Translation, box: Box | None) -> list[Term]:
+        """The series as one term."""
+        if not self._series:
+            return []
+        highest = max(n for series in self._series.values() for n in series)
+        cosines = [[series[n].real for series in self._series.values()] for n in range(1, highest + 1)]
+        sines = [[series[n].imag for series in self._series.values()] for n in range(1, highest + 1)]
+        return [PeriodicTorsions(list(self._series), cosines, sines, self.offset, system.n_atoms, box)]

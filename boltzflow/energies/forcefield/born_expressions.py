@@ -1,7 +1,7 @@
 """Recognises the generalized Born models that OpenMM's application layer writes as a CustomGBForce.
 
-The expressions must be the known ones exactly (apart from spaces and the values of named constants):
-a model that merely looks alike is refused, never guessed.
+The expressions must be the known ones exactly (apart from spaces and the values of named constants): a model that
+merely looks alike is never guessed, but evaluated as it is written (`custom_gb`).
 """
 
 from __future__ import annotations
@@ -11,8 +11,6 @@ from typing import Any, NamedTuple
 import openmm
 import torch
 from torch import Tensor
-
-from boltzflow.energies.forcefield.term import unsupported
 
 _DESCREENING = "select(step(r+sr2-or1),0.5*(1/L-1/U+0.25*(r-sr2^2/r)*(1/(U^2)-1/(L^2))+0.5*log(L/U)/r),0)"
 _BOUNDS = {"U": "r+sr2", "L": "max(or1,D)", "D": "abs(r-sr2)"}
@@ -49,24 +47,31 @@ class _Expression(NamedTuple):
     constants: dict[str, float]
 
 
-def read_custom_gb(force: openmm.CustomGBForce, n_atoms: int) -> dict[str, Any]:
-    """The fields of a `BornModel`, read from a CustomGBForce.
+class _UnknownModelError(Exception):
+    """An expression is not one of the known ones."""
 
-    Raises:
-        UnsupportedForceError: if an expression is not one of the known ones.
-    """
+
+def read_custom_gb(force: openmm.CustomGBForce, n_atoms: int) -> dict[str, Any] | None:
+    """The fields of a `BornModel`, read from a CustomGBForce; None if an expression is not one of the known ones."""
+    try:
+        return _read(force, n_atoms)
+    except _UnknownModelError:
+        return None
+
+
+def _read(force: openmm.CustomGBForce, n_atoms: int) -> dict[str, Any]:
     names = [force.getPerParticleParameterName(i) for i in range(force.getNumPerParticleParameters())]
     atoms = [dict(zip(names, force.getParticleParameters(i), strict=True)) for i in range(n_atoms)]
     integral, radius = _computed_values(force)
     terms = _energy_terms(force)
     salt = _SELF.format(_DIELECTRICS) not in terms
-    constants = _merged_constants(force, [integral, radius, *terms.values()])
+    constants = _merged_constants([integral, radius, *terms.values()])
     return {
         "charge": [atom["charge"] for atom in atoms],
         "offset_radius": [atom["or"] for atom in atoms],
         "scaled_radius": [atom["sr"] for atom in atoms],
         "offset": constants.get("offset", 0.0),
-        "tanh": _tanh(force, radius, atoms),
+        "tanh": _tanh(radius, atoms),
         "coulomb": _COULOMB,
         "solute_dielectric": constants["soluteDielectric"],
         "solvent_dielectric": constants["solventDielectric"],
@@ -81,13 +86,11 @@ def _computed_values(force: openmm.CustomGBForce) -> list[_Expression]:
     values = [force.getComputedValueParameters(i) for i in range(force.getNumComputedValues())]
     expected = [("I", openmm.CustomGBForce.ParticlePairNoExclusions), ("B", openmm.CustomGBForce.SingleParticle)]
     if [(name, kind) for name, _, kind in values] != expected:
-        raise unsupported(
-            force, f"expected the computed values I and B; got {', '.join(v[0] for v in values) or 'none'}"
-        )
+        raise _UnknownModelError
     integral, radius = (_take_apart(force, expression) for _, expression, _ in values)
     plain = integral.formula == _DESCREENING and integral.parts == _BOUNDS
     if not plain and not (integral.formula == _NECK and integral.parts == _NECK_PARTS):
-        raise unsupported(force, f"its computed value I is unknown: {integral.formula}")
+        raise _UnknownModelError
     return [integral, radius]
 
 
@@ -99,7 +102,7 @@ def _energy_terms(force: openmm.CustomGBForce) -> dict[str, _Expression]:
         text, kind = force.getEnergyTermParameters(i)
         expression = _take_apart(force, text)
         if expression.formula in terms:
-            raise unsupported(force, f"the energy term {expression.formula} appears twice")
+            raise _UnknownModelError
         terms[expression.formula], kinds[expression.formula] = expression, kind
     for screening in (_DIELECTRICS, "(1/soluteDielectric-exp(-kappa*{})/solventDielectric)"):
         known = {
@@ -110,19 +113,17 @@ def _energy_terms(force: openmm.CustomGBForce) -> dict[str, _Expression]:
             known[_SURFACE] = (_RADIUS, openmm.CustomGBForce.SingleParticle)
         if known == {formula: (terms[formula].parts, kinds[formula]) for formula in terms}:
             return terms
-    raise unsupported(force, f"its energy terms are unknown: {', '.join(terms) or 'none'}")
+    raise _UnknownModelError
 
 
-def _tanh(
-    force: openmm.CustomGBForce, radius: _Expression, atoms: list[dict[str, float]]
-) -> list[tuple[float, ...]] | None:
+def _tanh(radius: _Expression, atoms: list[dict[str, float]]) -> list[tuple[float, ...]] | None:
     """Coefficients (α, β, γ) of each atom, or None where B has no tanh."""
     if radius.formula == "1/(1/or-I)" and not radius.parts:
         return None
     for polynomial, coefficients in _TANH.items():
         if radius.formula == f"1/(1/or-tanh({polynomial})/radius)" and radius.parts == _PSI | _RADIUS:
             return [tuple(atom[c] if isinstance(c, str) else c for c in coefficients) for atom in atoms]
-    raise unsupported(force, f"its computed value B is unknown: {radius.formula}")
+    raise _UnknownModelError
 
 
 def _neck(
@@ -136,7 +137,7 @@ def _neck(
     for i in range(force.getNumTabulatedFunctions()):
         table = force.getTabulatedFunction(i)
         if not isinstance(table, openmm.Discrete2DFunction):
-            raise unsupported(force, f"its table {force.getTabulatedFunctionName(i)} is not a Discrete2DFunction")
+            raise _UnknownModelError
         columns, rows, values = table.getFunctionParameters()
         # OpenMM runs through the first argument fastest.
         matrix = torch.tensor(values, dtype=torch.float64).view(rows, columns).T
@@ -144,13 +145,13 @@ def _neck(
     return constants["neckScale"], constants["neckCut"], tables["getd0"], tables["getm0"]
 
 
-def _merged_constants(force: openmm.CustomGBForce, expressions: list[_Expression]) -> dict[str, float]:
+def _merged_constants(expressions: list[_Expression]) -> dict[str, float]:
     """The named constants of all expressions, which must agree where several give the same name."""
     merged: dict[str, float] = {}
     for expression in expressions:
         for name, value in expression.constants.items():
             if merged.setdefault(name, value) != value:
-                raise unsupported(force, f"its constant {name} is both {merged[name]:g} and {value:g}")
+                raise _UnknownModelError
     return merged
 
 

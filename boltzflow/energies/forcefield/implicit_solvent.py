@@ -10,9 +10,13 @@ import openmm.unit as u
 import torch
 from torch import Tensor
 
+from boltzflow.energies.expressions import constant, parse
 from boltzflow.energies.forcefield.born_expressions import read_custom_gb
+from boltzflow.energies.forcefield.custom_gb import ComputedValues, computed_values
 from boltzflow.energies.forcefield.nonbonded import COULOMB_CONSTANT
-from boltzflow.energies.forcefield.term import Term, column, pair_displacements, pair_forces, stored, unsupported
+from boltzflow.energies.forcefield.pair_expression import truncated
+from boltzflow.energies.forcefield.term import Box, Term, column, pair_displacements, pair_forces, stored
+from boltzflow.energies.forcefield.translation import Translation
 
 PROBE_RADIUS = 0.14
 """Radius of the solvent probe of the surface-area term, nm."""
@@ -178,26 +182,26 @@ class GeneralizedBorn(Term):
         return 0.5 * pair.sum((0, 1)), weight, -(per_square * term * (1 + ratio)).sum(1)
 
 
-def custom_gb(force: openmm.CustomGBForce, n_atoms: int) -> list[Term]:
-    """Translates a CustomGBForce that holds one of the models of OpenMM's force fields."""
-    if force.getNonbondedMethod() != openmm.CustomGBForce.NoCutoff:
-        raise unsupported(force, "only the method NoCutoff is translated")
-    return [GeneralizedBorn(BornModel(**read_custom_gb(force, n_atoms)))]
+def custom_gb(force: openmm.CustomGBForce, system: Translation) -> list[Term]:
+    """Translates a CustomGBForce: models of OpenMM's force fields by a kernel of their own, all others as written."""
+    if force.getNonbondedMethod() == force.NoCutoff and not system.globals:
+        model = read_custom_gb(force, system.n_atoms)
+        if model is not None:
+            return [GeneralizedBorn(BornModel(**model))]
+    return [computed_values(force, system)]
 
 
-def gbsa_obc(force: openmm.GBSAOBCForce, n_atoms: int) -> list[Term]:
+def gbsa_obc(force: openmm.GBSAOBCForce, system: Translation) -> list[Term]:
     """Translates a GBSAOBCForce (Onufriev, Bashford, Case 2004, model II)."""
-    if force.getNonbondedMethod() != openmm.GBSAOBCForce.NoCutoff:
-        raise unsupported(force, "only the method NoCutoff is translated")
     offset = 0.009
-    particles = [force.getParticleParameters(i) for i in range(n_atoms)]
+    particles = [force.getParticleParameters(i) for i in range(system.n_atoms)]
     radii = [p[1].value_in_unit(u.nanometer) - offset for p in particles]
     model = BornModel(
         charge=[p[0].value_in_unit(u.elementary_charge) for p in particles],
         offset_radius=radii,
         scaled_radius=[p[2] * radius for p, radius in zip(particles, radii, strict=True)],
         offset=offset,
-        tanh=[(1.0, 0.8, 4.85)] * n_atoms,
+        tanh=[(1.0, 0.8, 4.85)] * system.n_atoms,
         coulomb=COULOMB_CONSTANT,
         solute_dielectric=force.getSoluteDielectric(),
         solvent_dielectric=force.getSolventDielectric(),
@@ -206,4 +210,41 @@ def gbsa_obc(force: openmm.GBSAOBCForce, n_atoms: int) -> list[Term]:
         * force.getSurfaceAreaEnergy().value_in_unit(u.kilojoule_per_mole / u.nanometer**2),
         engulfed=True,
     )
-    return [GeneralizedBorn(model)]
+    if force.getNonbondedMethod() == force.NoCutoff:
+        return [GeneralizedBorn(model)]
+    return [_with_cutoff(model, force.getCutoffDistance().value_in_unit(u.nanometer), system.box_of(force))]
+
+
+_INTEGRAL = """select(step(r+other2-own1), 0.5*(1/L-1/U+0.25*(r-other2^2/r)*(1/U^2-1/L^2)+0.5*log(L/U)/r)+inside, 0);
+inside = step(other2-r-own1)*(1/own1-1/L); U = r+other2; L = max(own1, abs(r-other2))"""
+_RADIUS = "1/(1/own-tanh(psi-0.8*psi^2+4.85*psi^3)/(own+offset)); psi = I*own"
+_SELF = "-0.5*scale*charge^2/B+tension*(own+offset+probe)^2*((own+offset)/B)^6"
+_PAIR = "-scale*charge1*charge2*(1/sqrt(r^2+B1*B2*exp(-r^2/(4*B1*B2)))-1/cutoff)"
+
+
+def _with_cutoff(model: BornModel, cutoff: float, box: Box | None) -> Term:
+    """The model of a GBSAOBCForce with a cutoff, where each pair's energy is shifted by that of a bare pair."""
+    n = len(model.charge)
+    numbers = {
+        "scale": model.coulomb * (1 / model.solute_dielectric - 1 / model.solvent_dielectric),
+        "tension": model.surface_tension,
+        "offset": model.offset,
+        "probe": PROBE_RADIUS,
+        "cutoff": cutoff,
+    }
+    integral, radius, single, pair = (
+        parse(text).replace({name: constant(number) for name, number in numbers.items()})
+        for text in (_INTEGRAL, _RADIUS, _SELF, _PAIR)
+    )
+    columns = {"charge": model.charge, "own": model.offset_radius, "other": model.scaled_radius}
+    others = ~torch.eye(n, dtype=torch.bool)
+    return ComputedValues(
+        ("I", truncated(integral, cutoff)),
+        {"B": radius},
+        single,
+        truncated(pair, cutoff),
+        {name: torch.tensor(values, dtype=torch.float64) for name, values in columns.items()},
+        others,
+        others.triu(1),
+        box,
+    )

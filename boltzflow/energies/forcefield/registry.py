@@ -2,50 +2,108 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
 
 import openmm
 
-from boltzflow.energies.forcefield.bonded import harmonic_angles, harmonic_bonds, periodic_torsions
+from boltzflow.energies.forcefield.bonded import (
+    correction_maps,
+    harmonic_angles,
+    harmonic_bonds,
+    periodic_torsions,
+    ryckaert_bellemans_torsions,
+)
+from boltzflow.energies.forcefield.collective import custom_cv
+from boltzflow.energies.forcefield.custom_bonded import (
+    custom_angles,
+    custom_bonds,
+    custom_centroid_bonds,
+    custom_compound_bonds,
+    custom_external,
+    custom_torsions,
+)
+from boltzflow.energies.forcefield.custom_nonbonded import custom_nonbonded
 from boltzflow.energies.forcefield.implicit_solvent import custom_gb, gbsa_obc
 from boltzflow.energies.forcefield.nonbonded import nonbonded
 from boltzflow.energies.forcefield.term import Term, unsupported
-from boltzflow.errors import UnsupportedForceError
+from boltzflow.energies.forcefield.translation import Translation
+from boltzflow.energies.forcefield.virtual_sites import VirtualSites
+from boltzflow.errors import OptionError
 
 
-def _no_terms(_force: openmm.Force, _n_atoms: int) -> list[Term]:
-    """A force without energy."""
+def _no_terms(_force: openmm.Force, _system: Translation) -> list[Term]:
+    """A force without energy, which changes how particles move and not where they are likely to be."""
     return []
 
 
-TRANSLATORS: dict[str, Callable[[Any, int], list[Term]]] = {
+TRANSLATORS: dict[str, Callable[[Any, Translation], list[Term]]] = {
     "HarmonicBondForce": harmonic_bonds,
     "HarmonicAngleForce": harmonic_angles,
     "PeriodicTorsionForce": periodic_torsions,
+    "RBTorsionForce": ryckaert_bellemans_torsions,
+    "CMAPTorsionForce": correction_maps,
     "NonbondedForce": nonbonded,
-    "CustomGBForce": custom_gb,
     "GBSAOBCForce": gbsa_obc,
+    "CustomBondForce": custom_bonds,
+    "CustomAngleForce": custom_angles,
+    "CustomTorsionForce": custom_torsions,
+    "CustomExternalForce": custom_external,
+    "CustomCompoundBondForce": custom_compound_bonds,
+    "CustomCentroidBondForce": custom_centroid_bonds,
+    "CustomNonbondedForce": custom_nonbonded,
+    "CustomGBForce": custom_gb,
+    "CustomCVForce": custom_cv,
     "CMMotionRemover": _no_terms,
+    "AndersenThermostat": _no_terms,
 }
-"""From the class name of a force to ``translate(force, n_atoms) -> terms``."""
+"""From the class name of a force to ``translate(force, system) -> terms``."""
+
+_REASONS = {
+    "AmoebaMultipoleForce": "induced dipoles need a self-consistent solution for every frame",
+    "AmoebaVdwForce": "AMOEBA force fields are not translated",
+    "DrudeForce": "Drude particles need a self-consistent solution for every frame",
+    "HippoNonbondedForce": "induced dipoles need a self-consistent solution for every frame",
+    "MonteCarloBarostat": "it changes the volume of the box, and a potential is that of one box",
+    "MonteCarloAnisotropicBarostat": "it changes the volume of the box, and a potential is that of one box",
+    "MonteCarloMembraneBarostat": "it changes the volume of the box, and a potential is that of one box",
+    "MonteCarloFlexibleBarostat": "it changes the volume of the box, and a potential is that of one box",
+    "PythonForce": "it is code, not a formula",
+    "TorchForce": "it is a model of its own",
+}
 
 
-def translate(system: openmm.System) -> list[Term]:
+class Translated(NamedTuple):
+    """What an ``openmm.System`` is in torch."""
+
+    terms: list[Term]
+    virtual_sites: VirtualSites | None
+
+
+def translate(system: openmm.System, globals: Mapping[str, float] | None = None) -> Translated:
     """The native terms of an ``openmm.System``.
+
+    Args:
+        system: the System.
+        globals: values of global parameters that differ from their defaults.
 
     Raises:
         UnsupportedForceError: naming the force that has no translation, and why.
+        OptionError: if no force has a global parameter that is given.
     """
-    virtual = [i for i in range(system.getNumParticles()) if system.isVirtualSite(i)]
-    if virtual:
-        raise UnsupportedForceError(
-            f"Particle {virtual[0]} is a virtual site, which the native torch terms do not place."
-        )
-    terms: list[Term] = []
-    for force in system.getForces():
-        translator = TRANSLATORS.get(type(force).__name__)
-        if translator is None:
-            raise unsupported(force, f"only {', '.join(TRANSLATORS)} are translated")
-        terms += translator(force, system.getNumParticles())
-    return terms
+    context = Translation(system, _terms, globals)
+    terms = [term for force in system.getForces() for term in _terms(force, context)]
+    unused = set(context.globals) - context.globals_used
+    if unused:
+        known = ", ".join(sorted(context.globals_used)) or "none"
+        raise OptionError(f"No force has the global parameter {min(unused)!r}; known: {known}.")
+    has_sites = any(system.isVirtualSite(i) for i in range(system.getNumParticles()))
+    return Translated(terms, VirtualSites(system) if has_sites else None)
+
+
+def _terms(force: openmm.Force, context: Translation) -> list[Term]:
+    kind = type(force).__name__
+    translator = TRANSLATORS.get(kind)
+    if translator is None:
+        raise unsupported(force, _REASONS.get(kind, f"only {', '.join(TRANSLATORS)} are translated"))
+    return translator(force, context)

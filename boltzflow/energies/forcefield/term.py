@@ -7,13 +7,16 @@ contiguous memory and compiles to vector instructions.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import openmm
 import torch
 from torch import Tensor, nn
 
 from boltzflow.errors import UnsupportedForceError
+
+Box = Tensor
+"""The vectors of a periodic box in the reduced form that OpenMM asks for, one a row: (3, 3), nm."""
 
 
 class Term(nn.Module, ABC):
@@ -62,6 +65,20 @@ class Gather(nn.Module):
         return total
 
 
+class Named(nn.Module):
+    """Constants by name, cast and moved with the term that holds them."""
+
+    def __init__(self, values: Mapping[str, Tensor]) -> None:
+        super().__init__()
+        self.names = tuple(values)
+        for name, value in values.items():
+            self.register_buffer(f"of_{name}", value)  # bare names could hide what modules have
+
+    def as_dict(self) -> dict[str, Tensor]:
+        """The constants as they are now."""
+        return {name: getattr(self, f"of_{name}") for name in self.names}
+
+
 def column(values: Sequence[float]) -> Tensor:
     """Constants (M, 1): one a term, broadcast over the batch."""
     return torch.tensor(values, dtype=torch.float64)[:, None]
@@ -84,9 +101,27 @@ def stored(x: Tensor) -> Tensor:
     return x.as_strided(x.shape, x.stride())
 
 
-def pair_displacements(x: Tensor) -> tuple[list[Tensor], Tensor]:
+def displacement(a: Tensor, b: Tensor, box: Box | None) -> Tensor:
+    """a − b (3, …), in a periodic box that of the nearest images."""
+    d = a - b
+    return d if box is None else torch.stack(nearest_image(list(d.unbind(0)), box))
+
+
+def nearest_image(d: list[Tensor], box: Box) -> list[Tensor]:
+    """The three components of displacements, taken to the nearest image vector by vector, as OpenMM does it."""
+    x, y, z = d
+    shift = torch.floor(z / box[2, 2] + 0.5)
+    x, y, z = x - box[2, 0] * shift, y - box[2, 1] * shift, z - box[2, 2] * shift
+    shift = torch.floor(y / box[1, 1] + 0.5)
+    x, y = x - box[1, 0] * shift, y - box[1, 1] * shift
+    return [x - box[0, 0] * torch.floor(x / box[0, 0] + 0.5), y, z]
+
+
+def pair_displacements(x: Tensor, box: Box | None = None) -> tuple[list[Tensor], Tensor]:
     """x: (3, N, batch) → the three components of x_i − x_j and its square, each (N, N, batch)."""
     d = [component[:, None] - component for component in x.unbind(0)]
+    if box is not None:
+        d = nearest_image(d, box)
     return d, d[0] * d[0] + d[1] * d[1] + d[2] * d[2]
 
 
@@ -104,9 +139,3 @@ def unsupported(force: openmm.Force, reason: str) -> UnsupportedForceError:
         f"{force.getName()} ({type(force).__name__}) has no native torch translation: {reason}; "
         "the OpenMM backend evaluates any force."
     )
-
-
-def refuse_periodic(force: openmm.Force) -> None:
-    """Raises UnsupportedForceError if the force uses periodic boundary conditions."""
-    if force.usesPeriodicBoundaryConditions():
-        raise unsupported(force, "it uses periodic boundary conditions")

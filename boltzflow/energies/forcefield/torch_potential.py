@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import openmm
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from boltzflow.core.compilation import compiled
 from boltzflow.energies.forcefield.registry import translate
-from boltzflow.energies.forcefield.term import Term
+from boltzflow.energies.forcefield.virtual_sites import VirtualSites
 from boltzflow.energies.potential import Potential, finite_or_inf
 from boltzflow.errors import OptionError
 
@@ -25,12 +25,14 @@ class TorchPotential(Potential):
 
     Args:
         system: the System; it is read once and not kept.
+        parameters: values of global parameters of its forces that differ from their defaults.
         chunk_size: frames evaluated at a time; None chooses by the number of atoms. Results do not
             depend on it.
         compile: whether to use `torch.compile` where a compiler works.
 
     Raises:
         UnsupportedForceError: if a force of the System has no native translation.
+        OptionError: if no force has a parameter that is given, or the chunk size is impossible.
 
     >>> system = openmm.System()
     >>> _ = [system.addParticle(1.0) for _ in range(2)]
@@ -42,14 +44,21 @@ class TorchPotential(Potential):
     (tensor([5.]), tensor([100., 0., 0.]))
     """
 
-    def __init__(self, system: openmm.System, *, chunk_size: int | None = None, compile: bool = True) -> None:
+    def __init__(
+        self,
+        system: openmm.System,
+        *,
+        parameters: Mapping[str, float] | None = None,
+        chunk_size: int | None = None,
+        compile: bool = True,
+    ) -> None:
         super().__init__(system.getNumParticles())
         if chunk_size is not None and chunk_size < 1:
             raise OptionError(f"Expected a chunk size of at least 1; got {chunk_size}.")
         self.chunk_size = chunk_size or max(16, _PAIRS_IN_FLIGHT // max(1, self.n_atoms) ** 2)
         self._compile = compile
         # Terms live outside the module: a generator's state dict holds no force field, and .to() keeps float64.
-        self._terms = tuple(translate(system))
+        self._parts = translate(system, parameters)
         self._kernels: dict[tuple[torch.dtype, torch.device], _Kernel] = {}
 
     def differentiable_energy(self, positions: Tensor) -> Tensor:
@@ -68,8 +77,12 @@ class TorchPotential(Potential):
     def _kernel(self, positions: Tensor) -> _Kernel:
         key = positions.dtype, positions.device
         if key not in self._kernels:
-            terms = [copy.deepcopy(term).to(dtype=positions.dtype, device=positions.device) for term in self._terms]
-            self._kernels[key] = _Kernel(terms, self.chunk_size, self._compile)
+            terms = nn.ModuleList(copy.deepcopy(self._parts.terms))
+            sites = copy.deepcopy(self._parts.virtual_sites)
+            for part in (terms, sites):
+                if part is not None:
+                    part.to(dtype=positions.dtype, device=positions.device)
+            self._kernels[key] = _Kernel(terms, sites, self.chunk_size, self._compile)
         return self._kernels[key]
 
     def __getstate__(self) -> dict[str, Any]:
@@ -79,14 +92,22 @@ class TorchPotential(Potential):
 class _Kernel:
     """The terms of a force field for one dtype and device, eager and compiled."""
 
-    def __init__(self, terms: Sequence[Term], chunk_size: int, compile: bool) -> None:
-        self.terms = nn.ModuleList(terms)
+    def __init__(self, terms: nn.ModuleList, sites: VirtualSites | None, chunk_size: int, compile: bool) -> None:
+        self.terms = terms
+        self.sites = sites
         self._chunk_size = chunk_size
         self._fast = compiled(lambda x: self.energy_and_forces(x), fullgraph=True) if compile else None
         self._is_warm = False
 
     def energy_and_forces(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """x: (3, N, batch) → energies (batch,), forces (3, N, batch)."""
+        if self.sites is None:
+            return self._terms_at(x)
+        placed, spread = torch.func.vjp(self.sites, x)[:2]
+        energy, forces = self._terms_at(placed)
+        return energy, spread(forces)[0]
+
+    def _terms_at(self, x: Tensor) -> tuple[Tensor, Tensor]:
         energy, forces = x.new_zeros(x.shape[-1]), torch.zeros_like(x)
         for term in self.terms:
             term_energy, term_forces = term(x)

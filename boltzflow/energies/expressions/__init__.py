@@ -1,0 +1,20 @@
+"""The expressions of OpenMM's custom forces: read, differentiated and evaluated in torch, without `eval`."""
+
+from boltzflow.energies.expressions.expression import Expression, Function, call, constant, variable
+from boltzflow.energies.expressions.parser import Macro, parse
+from boltzflow.energies.expressions.program import Program
+from boltzflow.energies.expressions.tables import DiscreteTable, SplineTable, Table
+
+__all__ = [
+    "DiscreteTable",
+    "Expression",
+    "Function",
+    "Macro",
+    "Program",
+    "SplineTable",
+    "Table",
+    "call",
+    "constant",
+    "parse",
+    "variable",
+]

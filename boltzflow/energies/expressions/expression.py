@@ -1,0 +1,205 @@
+"""Expressions as graphs of operations that simplify as they are built and know their derivatives."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+Value = Tensor | float
+
+
+@dataclass(frozen=True)
+class Function:
+    """What an operation computes, and its derivatives.
+
+    Attributes:
+        name: as in the text of an expression.
+        arity: the number of arguments.
+        evaluate: tensors or numbers → tensor.
+        partials: arguments → the derivative by each of them.
+    """
+
+    name: str
+    arity: int
+    evaluate: Callable[..., Value]
+    partials: Callable[..., Sequence[Expression]]
+
+
+@dataclass(frozen=True, eq=False)
+class Expression:
+    """A number, a variable, or a function of expressions; built by `constant`, `variable`, `call` and operators.
+
+    >>> r = variable("r")
+    >>> str((0.5 * (r - 1.0) ** 2).derivative("r"))
+    '(r - 1.0)'
+    """
+
+    leaf: float | str | None = None
+    function: Function | None = None
+    arguments: tuple[Expression, ...] = ()
+
+    @property
+    def number(self) -> float | None:
+        """The value of a number, None of anything else."""
+        return self.leaf if isinstance(self.leaf, float) else None
+
+    @property
+    def variables(self) -> frozenset[str]:
+        """The names that the value depends on."""
+        return frozenset(node.leaf for node in walk([self]) if isinstance(node.leaf, str))
+
+    def derivative(self, name: str) -> Expression:
+        """The derivative by a variable."""
+        slopes: dict[int, Expression] = {}
+        for node in walk([self]):  # arguments come before what is made of them
+            slope = constant(1.0 if node.leaf == name else 0.0)
+            if node.function is not None and any(slopes[id(a)].number != 0.0 for a in node.arguments):
+                slope = constant(0.0)
+                for argument, partial in zip(node.arguments, node.function.partials(*node.arguments), strict=True):
+                    slope = slope + partial * slopes[id(argument)]
+            slopes[id(node)] = slope
+        return slopes[id(self)]
+
+    def replace(self, values: dict[str, Expression]) -> Expression:
+        """The expression with expressions in the place of variables."""
+        made: dict[int, Expression] = {}
+        for node in walk([self]):
+            if node.function is not None:
+                made[id(node)] = call(node.function, *(made[id(a)] for a in node.arguments))
+            else:
+                made[id(node)] = values.get(node.leaf, node) if isinstance(node.leaf, str) else node
+        return made[id(self)]
+
+    def __add__(self, other: Expression | float) -> Expression:
+        other = constant(other)
+        if self.number == 0.0:
+            return other
+        return self if other.number == 0.0 else call(ADD, self, other)
+
+    def __sub__(self, other: Expression | float) -> Expression:
+        other = constant(other)
+        if other.number == 0.0:
+            return self
+        return -other if self.number == 0.0 else call(SUBTRACT, self, other)
+
+    def __mul__(self, other: Expression | float) -> Expression:
+        other = constant(other)
+        if other.number is not None and self.number is None:
+            return other * self  # numbers stand in front, where they meet and merge
+        if self.number == 0.0 or other.number == 0.0:
+            return constant(0.0)
+        if self.number == 1.0:
+            return other
+        if other.function is MULTIPLY and other.arguments[0].number is not None:
+            return (self * other.arguments[0]) * other.arguments[1]
+        return call(MULTIPLY, self, other)
+
+    def __truediv__(self, other: Expression | float) -> Expression:
+        other = constant(other)
+        if self.number == 0.0:
+            return self
+        return self if other.number == 1.0 else call(DIVIDE, self, other)
+
+    def __pow__(self, other: Expression | float) -> Expression:
+        other = constant(other)
+        if other.number == 0.0:
+            return constant(1.0)
+        return self if other.number == 1.0 else call(POWER, self, other)
+
+    def __neg__(self) -> Expression:
+        return -1.0 * self
+
+    def __radd__(self, other: float) -> Expression:
+        return constant(other) + self
+
+    def __rsub__(self, other: float) -> Expression:
+        return constant(other) - self
+
+    def __rmul__(self, other: float) -> Expression:
+        return constant(other) * self
+
+    def __rtruediv__(self, other: float) -> Expression:
+        return constant(other) / self
+
+    def __str__(self) -> str:
+        if self.function is None:
+            return str(self.leaf)
+        if self.function.name in "+-*/^":
+            return f"({f' {self.function.name} '.join(map(str, self.arguments))})"
+        return f"{self.function.name}({', '.join(map(str, self.arguments))})"
+
+
+def constant(value: Expression | float) -> Expression:
+    """A number as an expression; expressions are returned as they are."""
+    return value if isinstance(value, Expression) else Expression(leaf=float(value))
+
+
+def variable(name: str) -> Expression:
+    """A variable."""
+    return Expression(leaf=name)
+
+
+def call(function: Function, *arguments: Expression) -> Expression:
+    """A function of expressions; of numbers it is a number."""
+    numbers = [argument.number for argument in arguments]
+    if all(number is not None for number in numbers):
+        value = function.evaluate(*(torch.tensor(number, dtype=torch.float64) for number in numbers))
+        return constant(float(value))
+    return Expression(function=function, arguments=arguments)
+
+
+def broadcast(*values: Value) -> tuple[Tensor, ...]:
+    """Tensors and numbers, one of them at least a tensor, as tensors of one shape."""
+    like = next(value for value in values if isinstance(value, Tensor))
+    tensors = [v if isinstance(v, Tensor) else torch.full_like(like, v) for v in values]
+    return tuple(torch.broadcast_tensors(*tensors))  # type: ignore[no-untyped-call]
+
+
+def walk(roots: Sequence[Expression]) -> list[Expression]:
+    """All nodes under some expressions, each once, arguments before what is made of them."""
+    order: dict[int, Expression] = {}
+    stack = [(root, False) for root in reversed(roots)]
+    while stack:
+        node, is_ready = stack.pop()
+        if id(node) in order:
+            continue
+        if is_ready or not node.arguments:
+            order[id(node)] = node
+        else:
+            stack += [(node, True), *((argument, False) for argument in reversed(node.arguments))]
+    return list(order.values())
+
+
+def _power(base: Value, exponent: Value) -> Value:
+    """Small whole powers as products: quick, and right for negative bases in every compiler."""
+    if isinstance(exponent, Tensor) or exponent != int(exponent) or abs(exponent) > 16:
+        return base**exponent
+    count, square, product = int(abs(exponent)), base, None
+    while count:
+        if count % 2:
+            product = square if product is None else product * square
+        count //= 2
+        square = square * square if count else square
+    assert product is not None
+    return product if exponent > 0 else 1.0 / product
+
+
+def _power_partials(base: Expression, exponent: Expression) -> list[Expression]:
+    by_base = exponent * base ** (exponent - 1.0)
+    if exponent.number is not None:
+        return [by_base, constant(0.0)]
+    from boltzflow.energies.expressions.functions import FUNCTIONS  # functions are made of these operations
+
+    return [by_base, base**exponent * call(FUNCTIONS["log"], base)]
+
+
+ADD = Function("+", 2, lambda a, b: a + b, lambda _a, _b: [constant(1.0), constant(1.0)])
+SUBTRACT = Function("-", 2, lambda a, b: a - b, lambda _a, _b: [constant(1.0), constant(-1.0)])
+MULTIPLY = Function("*", 2, lambda a, b: a * b, lambda a, b: [b, a])
+DIVIDE = Function("/", 2, lambda a, b: a / b, lambda a, b: [1.0 / b, -a / (b * b)])
+POWER = Function("^", 2, _power, _power_partials)
+
+OPERATORS = {operator.name: operator for operator in (ADD, SUBTRACT, MULTIPLY, DIVIDE, POWER)}
