@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from xml.etree import ElementTree
 
 import platformdirs
 from pydantic import Field, PositiveFloat
 
 import boltzflow
 from boltzflow.documents import Document
-from boltzflow.errors import SystemNotFoundError
+from boltzflow.errors import FileFormatError, SystemNotFoundError
 from boltzflow.molecules.parametrize import Constraints
 from boltzflow.molecules.system import MolecularSystem
 
+_CODE = ("Script", "InitializationScript", "Include")
+"""Elements of a force-field file whose text OpenMM executes, or that name another file."""
+
 
 class SystemDescription(Document):
-    """What a `system.yaml` says."""
+    """What a `system.yaml` says. Force-field files are those beside it, or else those that OpenMM finds."""
 
     description: str
     forcefield: tuple[str, ...] = Field(min_length=1)
@@ -60,7 +64,7 @@ def load_system(name: str, temperature: float | None = None) -> MolecularSystem:
 
     Raises:
         SystemNotFoundError: if no system has this name; lists those that exist.
-        FileFormatError: if its description is damaged.
+        FileFormatError: if its description or its force field is damaged, or if the force field would run code.
         OptionError: if the temperature is not positive.
 
     >>> load_system("alanine_dipeptide")
@@ -70,11 +74,29 @@ def load_system(name: str, temperature: float | None = None) -> MolecularSystem:
     if name not in systems:
         known = ", ".join(systems) or "none"
         raise SystemNotFoundError(f"No system is called {name!r}; known systems: {known}.")
-    description = SystemDescription.read(systems[name] / "system.yaml")
+    folder = systems[name]
+    description = SystemDescription.read(folder / "system.yaml")
     return MolecularSystem.from_pdb(
-        systems[name] / "topology.pdb",
-        forcefield=description.forcefield,
+        folder / "topology.pdb",
+        forcefield=[_resolved(folder, file) for file in description.forcefield],
         temperature=description.temperature if temperature is None else temperature,
         constraints=description.constraints,
         name=name,
     )
+
+
+def _resolved(folder: Path, file: str) -> str:
+    """The path of a force-field file that lies in a system's folder; another's name is OpenMM's to find."""
+    path = folder / file
+    if not path.is_file():
+        return file
+    try:
+        elements = list(ElementTree.parse(path).iter())
+    except (OSError, ElementTree.ParseError) as error:
+        raise FileFormatError(f"Expected the XML of a force field in {path}; reading it failed: {error}.") from None
+    # What OpenMM would execute or evaluate as Python. A system's folder is data, and loading data runs no code.
+    for element in elements:
+        correction = element.get("useDispersionCorrection", "False")
+        if element.tag in _CODE or correction not in ("True", "False"):
+            raise FileFormatError(f"Expected a force field without code in {path}; <{element.tag}> would run some.")
+    return str(path)

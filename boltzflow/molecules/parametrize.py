@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
 import openmm
 from openmm import app
 
@@ -57,7 +58,7 @@ def create_system(topology: app.Topology, forcefield: Sequence[str], constraints
             "openmm.app.Modeller.addHydrogens), choose a force field that knows it, or pass a ready openmm.System."
         )
     try:
-        return field.createSystem(
+        system = field.createSystem(
             topology,
             nonbondedMethod=app.NoCutoff,
             constraints=_CONSTRAINTS[constraints],
@@ -66,6 +67,28 @@ def create_system(topology: app.Topology, forcefield: Sequence[str], constraints
         )
     except ValueError as error:
         raise TemplateError(f"The force field {', '.join(forcefield)} does not fit: {_one_line(error)}.") from None
+    _number_types_by_appearance(system)
+    return system
+
+
+def _number_types_by_appearance(system: openmm.System) -> None:
+    """Renumber Lennard-Jones types in the order of the atoms.
+
+    OpenMM numbers them as a set of strings happens to be ordered, which differs from process to process: the same
+    molecule would be another System after a restart, and its run could not be resumed.
+    """
+    for force in system.getForces():
+        if not isinstance(force, openmm.CustomNonbondedForce) or force.getName() != "LennardJones":
+            continue
+        types = [int(force.getParticleParameters(i)[0]) for i in range(force.getNumParticles())]
+        order = list(dict.fromkeys(types))
+        for index in range(force.getNumTabulatedFunctions()):
+            table = force.getTabulatedFunction(index)
+            columns, rows, values = table.getFunctionParameters()
+            sorted_values = np.reshape(values, (rows, columns))[np.ix_(order, order)]
+            table.setFunctionParameters(len(order), len(order), sorted_values.ravel().tolist())
+        for particle, kind in enumerate(types):
+            force.setParticleParameters(particle, [order.index(kind)])
 
 
 def _one_line(error: Exception) -> str:

@@ -2,11 +2,14 @@
 
 import os
 import shutil
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
 import boltzflow as bf
-from boltzflow.errors import FileFormatError
+from boltzflow.errors import FileFormatError, TemplateError
 from boltzflow.molecules.library import available_systems, library_folders
 
 
@@ -52,3 +55,54 @@ def test_damaged_descriptions_are_explained(folder, change, message):
         bf.load_system("mine")
     assert str(path) in str(error.value)
     assert "\n" not in str(error.value)
+
+
+def test_a_force_field_beside_the_description_comes_first(folder):
+    """Its own file, not the one of OpenMM that has the same name."""
+    path = folder / "mine" / "system.yaml"
+    path.write_text(path.read_text().replace("[amber96.xml, implicit/obc1.xml]", "[amber96.xml]"))
+    assert bf.load_system("mine").openmm_system.getNumForces() == 4
+    (folder / "mine" / "amber96.xml").write_text("<ForceField/>")
+    with pytest.raises(TemplateError, match=r"mine.amber96\.xml has no template for residue ACE"):
+        bf.load_system("mine")
+
+
+@pytest.mark.parametrize(
+    ("xml", "message"),
+    [
+        ("<ForceField><Script>raise SystemExit</Script></ForceField>", "<Script> would run some"),
+        (
+            "<ForceField><InitializationScript>x</InitializationScript></ForceField>",
+            "<InitializationScript> would run some",
+        ),
+        ('<ForceField><Include file="other.xml"/></ForceField>', "<Include> would run some"),
+        (
+            '<ForceField><NonbondedForce useDispersionCorrection="exit()"/></ForceField>',
+            "<NonbondedForce> would run some",
+        ),
+        ("<ForceField>", "reading it failed"),
+    ],
+)
+def test_a_force_field_in_a_systems_folder_runs_no_code(folder, xml, message):
+    path = folder / "mine" / "amber96.xml"
+    path.write_text(xml)
+    with pytest.raises(FileFormatError, match=message) as error:
+        bf.load_system("mine")
+    assert str(path) in str(error.value)
+
+
+def test_a_system_is_the_same_in_every_process():
+    """Sets of strings have another order in each: OpenMM numbers Lennard-Jones types so."""
+    code = "import boltzflow as bf; print(bf.load_system('butane').specification['system'])"
+    found = {
+        subprocess.run(
+            [sys.executable, "-c", code],
+            capture_output=True,
+            text=True,
+            check=True,
+            cwd=Path(bf.__file__).parents[1],
+            env={**os.environ, "PYTHONHASHSEED": seed},
+        ).stdout
+        for seed in ("0", "1")
+    }
+    assert len(found) == 1
