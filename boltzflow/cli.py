@@ -1,12 +1,13 @@
-"""The command line: boltzflow train | sample | analyze | systems."""
+"""The command line: boltzflow train | sample | analyze | reference | systems."""
 
 from __future__ import annotations
 
+import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 import typer
 from rich.console import Console
@@ -16,13 +17,16 @@ import boltzflow
 from boltzflow import runs
 from boltzflow.analysis import Summary, analyze
 from boltzflow.analysis.report import GENERATOR
-from boltzflow.config import RunConfig
+from boltzflow.config import ReferenceConfig, RunConfig, SystemConfig
 from boltzflow.errors import BoltzflowError, OptionError, RunDirectoryError
 from boltzflow.generator import BoltzmannGenerator
 from boltzflow.molecules import SystemDescription, available_systems
 from boltzflow.process import keep_freed_memory
+from boltzflow.reference import reference_run
+from boltzflow.simulation import Progress as Tempering
 
 DEFAULTS = RunConfig(system="-")
+REFERENCE = ReferenceConfig(system="-")
 INTERRUPTED = 130  # the shell's exit code for Ctrl-C
 
 
@@ -118,12 +122,8 @@ def train(
         boltzflow train alanine_dipeptide --out runs/aldp --resume
         boltzflow train my.pdb --temperature 310 --forcefield amber14-all.xml
     """
-    pdb = runs.is_pdb(system)
     directory = out or Path("runs") / Path(system).stem
-    asked: dict[str, Any] = {
-        "system": str(Path(system).resolve()) if pdb else system,
-        "forcefield": forcefield or (runs.PDB_FORCEFIELD if pdb else ()),
-        "temperature": temperature,
+    asked: dict[str, Any] = _molecule(system, forcefield, temperature) | {
         "method": method,
         "steps": steps,
         "batch_size": batch_size,
@@ -197,6 +197,85 @@ def analyze_directory(
 
 
 @app.command()
+def reference(
+    ctx: typer.Context,
+    system: Annotated[
+        str, typer.Argument(metavar="SYSTEM|FILE.pdb", help="A system's name, or a PDB file with all hydrogens.")
+    ],
+    out: Annotated[
+        Path | None, typer.Option(help="Directory; runs/NAME-reference if not given.", show_default=False)
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on from the directory's last checkpoint.")] = False,
+    picoseconds: Annotated[float, typer.Option(help="Recorded time of each replica.")] = REFERENCE.picoseconds,
+    equilibration: Annotated[float, typer.Option(help="Picoseconds before that.")] = REFERENCE.equilibration,
+    ladders: Annotated[int, typer.Option(help="Independent ladders.")] = REFERENCE.ladders,
+    temperatures: Annotated[int, typer.Option(help="Temperatures of a ladder.")] = REFERENCE.temperatures,
+    hottest: Annotated[float, typer.Option(help="The highest of them, in K.")] = REFERENCE.hottest,
+    umbrella: Annotated[
+        float, typer.Option(help="Depth in kJ/mol of a bias towards φ > 0, taken out by weights; 0 for none.")
+    ] = REFERENCE.umbrella,
+    timestep: Annotated[
+        float | None, typer.Option(help="In ps; 0.001, and 0.002 with constraints, if not given.", show_default=False)
+    ] = REFERENCE.timestep,
+    hydrogen_mass: Annotated[
+        float | None,
+        typer.Option(help="In dalton, taken from bonded atoms: 3 allows longer time steps.", show_default=False),
+    ] = REFERENCE.hydrogen_mass,
+    friction: Annotated[float, typer.Option(help="In 1/ps.")] = REFERENCE.friction,
+    temperature: Annotated[
+        float | None,
+        typer.Option(help="The lowest, in K; the system's own if not given, 300 K for a PDB file.", show_default=False),
+    ] = None,
+    forcefield: Annotated[
+        list[str] | None,
+        typer.Option(
+            help=f"OpenMM force-field file, repeatable; for a PDB file. Default: {' '.join(runs.PDB_FORCEFIELD)}."
+        ),
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Seed of all random numbers.")] = REFERENCE.seed,
+) -> None:
+    """Make a reference ensemble by parallel tempering.
+
+    Independent ladders of replicas are simulated at once on batched energies.
+    Errors come from the scatter between ladders. The directory then holds
+    reference.json (energies and populations with errors), torsions.npz
+    (histograms and frames), and samples.dcd with topology.pdb and weights.npz
+    of the lowest temperature.
+
+    Examples:
+
+        boltzflow reference alanine_dipeptide --umbrella 13 --out runs/reference
+        boltzflow reference alanine_dipeptide --out runs/reference --resume
+    """
+    directory = out or Path("runs") / f"{Path(system).stem}-reference"
+    asked: dict[str, Any] = _molecule(system, forcefield, temperature) | {
+        "picoseconds": picoseconds,
+        "equilibration": equilibration,
+        "ladders": ladders,
+        "temperatures": temperatures,
+        "hottest": hottest,
+        "umbrella": umbrella,
+        "timestep": timestep,
+        "hydrogen_mass": hydrogen_mass,
+        "friction": friction,
+        "seed": seed,
+    }
+    config = ReferenceConfig.of(**asked)
+    if resume:
+        given = {name for name in asked if _on_command_line(ctx, name)}
+        stored = _resumed(config, directory, given - {"picoseconds"})
+        config = stored.model_copy(update={"picoseconds": picoseconds}) if "picoseconds" in given else stored
+    try:
+        with _tempering_progress() as told:
+            found = reference_run(config, directory, resume, told)
+    except KeyboardInterrupt:
+        command = f"boltzflow reference {system} --out {directory} --resume"
+        typer.echo(f"Interrupted. What was sampled is kept; go on with: {command}", err=True)
+        raise typer.Exit(INTERRUPTED) from None
+    _tell_reference(found, directory)
+
+
+@app.command()
 def systems() -> None:
     """List the systems of the library.
 
@@ -227,11 +306,24 @@ def _sizes(text: str) -> tuple[int, ...]:
         raise OptionError(f"Expected --hidden as numbers with commas, such as 256,256; got {text!r}.") from None
 
 
-def _resumed(config: RunConfig, directory: Path, given: set[str]) -> RunConfig:
+def _molecule(system: str, forcefield: list[str] | None, temperature: float | None) -> dict[str, Any]:
+    """The settings that say which molecule."""
+    pdb = runs.is_pdb(system)
+    return {
+        "system": str(Path(system).resolve()) if pdb else system,
+        "forcefield": forcefield or (runs.PDB_FORCEFIELD if pdb else ()),
+        "temperature": temperature,
+    }
+
+
+Config = TypeVar("Config", bound=SystemConfig)
+
+
+def _resumed(config: Config, directory: Path, given: set[str]) -> Config:
     """The settings of the run in `directory`, which the options given must agree with."""
     if not (directory / runs.CONFIG).is_file():
         raise RunDirectoryError(f"{directory} holds no run to go on with: {runs.CONFIG} is missing.")
-    stored = RunConfig.read(directory / runs.CONFIG)
+    stored = type(config).read(directory / runs.CONFIG)
     for name in sorted(given):
         if getattr(stored, name) != getattr(config, name):
             raise OptionError(
@@ -257,6 +349,49 @@ def _progress(what: str, total: int) -> Iterator[runs.Progress]:
     finally:
         if bar.live.is_started:  # else stopping would print an empty line
             bar.stop()
+
+
+@contextmanager
+def _tempering_progress() -> Iterator[Callable[[Tempering], None]]:
+    """A progress bar in picoseconds, with speeds, that appears with the first call."""
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    bar = Progress(*columns, TextColumn("{task.fields[state]}"), console=Console(stderr=True))
+    task = bar.add_task("sampling, ps", total=None, state="")
+    began: list[tuple[float, Tempering]] = []
+
+    def told(now: Tempering) -> None:
+        bar.start()
+        began.append((time.monotonic(), now))
+        del began[1:-1]
+        (start, first), (moment, last) = began[0], began[-1]
+        seconds = max(moment - start, 1e-9)
+        days = (last.picoseconds - first.picoseconds) * last.replicas * 1e-3 * 86400 / seconds
+        rate = (last.evaluations - first.evaluations) / seconds
+        state = f"{days:,.0f} ns/day  {rate:,.0f} frames/s  {now.acceptance:.0%} of swaps"
+        bar.update(task, total=round(now.total), completed=round(now.picoseconds, 1), state=state)
+
+    try:
+        yield told
+    finally:
+        if bar.live.is_started:
+            bar.stop()
+
+
+def _tell_reference(found: dict[str, Any], directory: Path) -> None:
+    """The main results at the lowest temperature in a few lines."""
+    energy = found["potential_energy_kJ_mol"]
+    rows = {
+        "temperature": f"{found['temperatures_K'][0]:g} K",
+        "frames": f"{found['frames_per_temperature']:,} of {found['ladders']} ladders ({found['lost_ladders']} lost)",
+        "swaps accepted": ", ".join(f"{share:.0%}" for share in found["swap_acceptance"]),
+        "round trips": f"{found['round_trips']:,}",
+        "potential energy": f"{energy['mean'][0]:.3f} ± {energy['standard_error'][0]:.3f} kJ/mol",
+    }
+    for region, share in found["populations"].items():
+        rows[region] = f"{share['population'][0]:.5f} ± {share['standard_error'][0]:.5f}"
+    rows["written to"] = str(directory)
+    for label, text in rows.items():
+        typer.echo(f"{label:24} {text}")
 
 
 def _tell(summary: Summary, directory: Path) -> None:

@@ -2,20 +2,32 @@
 
 from __future__ import annotations
 
-from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt
+from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 
 from boltzflow.documents import Document
 from boltzflow.molecules.parametrize import Constraints
 
 
-class RunConfig(Document):
-    """Everything that `boltzflow train` needs; written into the run directory and read by `--resume`.
+class SystemConfig(Document):
+    """Which molecule.
 
     Attributes:
         system: a name of the library, or the path of a PDB file.
         forcefield: OpenMM force-field files, for a PDB file; empty for a system of the library.
         constraints: for a PDB file.
         temperature: in K; None takes the system's own (300 K for a PDB file).
+    """
+
+    system: str = Field(min_length=1)
+    forcefield: tuple[str, ...] = ()
+    constraints: Constraints = "none"
+    temperature: PositiveFloat | None = None
+
+
+class RunConfig(SystemConfig):
+    """Everything that `boltzflow train` needs; written into the run directory and read by `--resume`.
+
+    Attributes:
         method: of training.
         steps, batch_size, learning_rate: of training.
         layers, hidden, bins: size of the flow.
@@ -26,10 +38,6 @@ class RunConfig(Document):
     (256, 256)
     """
 
-    system: str = Field(min_length=1)
-    forcefield: tuple[str, ...] = ()
-    constraints: Constraints = "none"
-    temperature: PositiveFloat | None = None
     method: str = "reverse_kl"
     steps: PositiveInt = 20_000
     batch_size: PositiveInt = 1024
@@ -38,4 +46,35 @@ class RunConfig(Document):
     hidden: tuple[PositiveInt, ...] = Field((256, 256), min_length=1)
     bins: PositiveInt = 8
     samples: PositiveInt = 100_000
+    seed: NonNegativeInt = 0
+
+
+class ReferenceConfig(SystemConfig):
+    """Everything that `boltzflow reference` needs; written into its directory and read by `--resume`.
+
+    Attributes:
+        picoseconds: recorded time of each replica.
+        equilibration: ps before that; in its first half all replicas are at the hottest temperature.
+        ladders: independent ones, from whose scatter errors follow.
+        temperatures: of a ladder, geometric from the system's to `hottest`.
+        hottest: in K.
+        umbrella: depth in kJ/mol of a bias that holds the basin of each φ at about 1 rad populated; 0 for none.
+        timestep: in ps; None takes 0.001, and 0.002 where there are constraints.
+        hydrogen_mass: in dalton, taken from the atoms that hydrogens are bonded to; None leaves masses as they are.
+        friction: in 1/ps.
+        seed: of everything.
+
+    >>> ReferenceConfig.of(system="alanine_dipeptide", umbrella=13.0).ladders
+    64
+    """
+
+    picoseconds: PositiveFloat = 200.0
+    equilibration: NonNegativeFloat = 50.0
+    ladders: int = Field(64, ge=2)
+    temperatures: int = Field(8, ge=2)
+    hottest: PositiveFloat = 1200.0
+    umbrella: NonNegativeFloat = 0.0
+    timestep: PositiveFloat | None = None
+    hydrogen_mass: PositiveFloat | None = None
+    friction: PositiveFloat = 2.0
     seed: NonNegativeInt = 0

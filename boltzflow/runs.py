@@ -12,7 +12,7 @@ import torch
 
 from boltzflow.analysis import Summary, analyze
 from boltzflow.analysis.report import GENERATOR, SUMMARY
-from boltzflow.config import RunConfig
+from boltzflow.config import RunConfig, SystemConfig
 from boltzflow.ensemble import TOPOLOGY, TRAJECTORY, WEIGHTS
 from boltzflow.errors import OptionError, RunDirectoryError, SystemNotFoundError
 from boltzflow.generator import BoltzmannGenerator
@@ -35,7 +35,7 @@ def is_pdb(system: str) -> bool:
     return system.lower().endswith(".pdb")
 
 
-def build_system(config: RunConfig) -> MolecularSystem:
+def build_system(config: SystemConfig) -> MolecularSystem:
     """The molecule of a run.
 
     Raises:
@@ -62,7 +62,7 @@ def check_unused(directory: Path) -> None:
     for name in (CONFIG, GENERATOR, TRAJECTORY, TOPOLOGY, WEIGHTS, SUMMARY, CHECKPOINT):
         if (directory / name).exists():
             raise RunDirectoryError(
-                f"{directory} already holds a run ({name}): choose another --out, or go on with train --resume."
+                f"{directory} already holds a run ({name}): choose another --out, or go on with --resume."
             )
 
 

@@ -1,0 +1,27 @@
+"""Simulation of thousands of replicas at once: minimisation, Langevin dynamics, parallel tempering."""
+
+from boltzflow.simulation.bias import BiasedPotential, torsion_umbrella
+from boltzflow.simulation.langevin import Langevin, State
+from boltzflow.simulation.minimization import Minimum, minimize
+from boltzflow.simulation.parallel_tempering import ParallelTempering
+from boltzflow.simulation.particles import Particles
+from boltzflow.simulation.tempering_options import Progress, TemperingOptions
+from boltzflow.simulation.tempering_result import TemperingResult
+from boltzflow.simulation.torsions import NamedTorsion, named_torsions, torsion_values
+
+__all__ = [
+    "BiasedPotential",
+    "Langevin",
+    "Minimum",
+    "NamedTorsion",
+    "ParallelTempering",
+    "Particles",
+    "Progress",
+    "State",
+    "TemperingOptions",
+    "TemperingResult",
+    "minimize",
+    "named_torsions",
+    "torsion_umbrella",
+    "torsion_values",
+]

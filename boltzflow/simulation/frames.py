@@ -1,0 +1,74 @@
+"""Frames that a simulation has recorded: the latest in memory, the others in chunks on disk if there is a folder."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from boltzflow.errors import OptionError
+from boltzflow.tensorfile import read_tensors, write_tensors
+
+KIND, VERSION = "boltzflow frames", 1
+
+_CHUNK = 2**25  # bytes
+
+Record = dict[str, Tensor]
+
+
+@dataclass(frozen=True)
+class Frames:
+    """Records of one kind, in order. A value: what is added makes a new one, so a run can be interrupted anywhere.
+
+    Attributes:
+        folder: where chunks go; None keeps all in memory.
+        chunks: records stacked along a first axis, or the names of the files that hold them.
+        pending: records that are not yet in a chunk.
+    """
+
+    folder: Path | None = None
+    chunks: tuple[Record | str, ...] = ()
+    pending: tuple[Record, ...] = ()
+
+    def and_(self, record: Record) -> Frames:
+        """These and one more."""
+        return replace(self, pending=(*self.pending, record))
+
+    @property
+    def is_chunk(self) -> bool:
+        """Whether enough is pending for a chunk."""
+        return bool(self.pending) and len(self.pending) * sum(t.nbytes for t in self.pending[0].values()) >= _CHUNK
+
+    def packed(self) -> Frames:
+        """The same with nothing pending."""
+        if not self.pending:
+            return self
+        chunk: Record | str = {name: torch.stack([r[name] for r in self.pending]) for name in self.pending[0]}
+        if self.folder is not None:
+            name = f"{len(self.chunks):06d}.safetensors"
+            write_tensors(self.folder / name, chunk, KIND, VERSION, {})  # type: ignore[arg-type]
+            chunk = name
+        return replace(self, chunks=(*self.chunks, chunk), pending=())
+
+    def read(self, name: str, place: int | None = None) -> Tensor:
+        """One part of all records, stacked along a first axis; of its second axis only `place`, if given.
+
+        Raises:
+            OptionError: if there are no records, or nothing of this name in them.
+            FileFormatError: if a file of the folder is missing or damaged.
+        """
+        if not self.chunks and not self.pending:
+            raise OptionError("Expected recorded frames; there are none yet.")
+        parts = []
+        for chunk in replace(self, folder=None).packed().chunks:
+            if isinstance(chunk, str):
+                assert self.folder is not None
+                tensors, _ = read_tensors(self.folder / chunk, KIND, VERSION)
+            else:
+                tensors = chunk
+            if name not in tensors:
+                raise OptionError(f"Expected {name} in the recorded frames; they hold {', '.join(tensors)}.")
+            parts.append(tensors[name] if place is None else tensors[name][:, place].clone())
+        return torch.cat(parts)

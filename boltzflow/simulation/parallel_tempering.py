@@ -1,0 +1,109 @@
+"""Parallel tempering of many independent ladders at once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import mdtraj
+import torch
+from torch import Tensor
+
+from boltzflow.errors import OptionError
+from boltzflow.simulation.bias import Bias, BiasedPotential
+from boltzflow.simulation.langevin import Langevin
+from boltzflow.simulation.tempering_options import Progress, TemperingOptions
+from boltzflow.simulation.tempering_result import TemperingResult
+from boltzflow.simulation.tempering_run import TemperingRun
+from boltzflow.units import checked_temperature
+
+
+class ParallelTempering:
+    """Langevin dynamics of replicas at several temperatures that swap between neighbours, in independent ladders.
+
+    Swendsen & Wang 1986, DOI 10.1103/PhysRevLett.57.2607; Sugita & Okamoto 1999, DOI 10.1016/S0009-2614(99)01123-9.
+    A ladder has one replica at each temperature; ladders never meet, so errors follow from the scatter between them.
+
+    Args:
+        dynamics: potential, particles, friction and time step; its temperature is not used.
+        temperatures: ascending, in K, two or more.
+        ladders: how many.
+        bias: an energy to be added while sampling, and taken out again by weights: any differentiable function of
+            positions (batch, N, 3) in nm to (batch,) kJ/mol, such as `torsion_umbrella`.
+        observables: recorded at all temperatures: positions (batch, N, 3) → (batch, K).
+        keep: indices of the temperatures whose positions are recorded; all if not given.
+        topology: for trajectories.
+
+    Raises:
+        OptionError: if temperatures do not ascend, or there is no ladder.
+
+    >>> import boltzflow as bf
+    >>> system = bf.load_system("alanine_dipeptide")
+    >>> dynamics = Langevin.of(system, compile=False)
+    >>> sampler = ParallelTempering(dynamics, [300.0, 400.0], ladders=2, topology=system.mdtraj_topology)
+    >>> options = TemperingOptions(picoseconds=0.02, equilibration=0.0, swap_every=0.005, record_every=0.01)
+    >>> sampler.run(torch.tensor(system.positions), options).ensemble(300.0).positions.shape
+    (4, 22, 3)
+    """
+
+    def __init__(
+        self,
+        dynamics: Langevin,
+        temperatures: Sequence[float],
+        ladders: int,
+        *,
+        bias: Bias | None = None,
+        observables: Callable[[Tensor], Tensor] | None = None,
+        keep: Sequence[int] | None = None,
+        topology: mdtraj.Topology | None = None,
+    ) -> None:
+        self.temperatures = tuple(checked_temperature(t) for t in temperatures)
+        if len(self.temperatures) < 2 or list(self.temperatures) != sorted(set(self.temperatures)) or ladders < 1:
+            raise OptionError(
+                f"Expected two or more ascending temperatures and at least one ladder; got {list(temperatures)} K and "
+                f"{ladders}."
+            )
+        self.ladders = ladders
+        self.bias, self.observables, self.topology = bias, observables, topology
+        self.kept = tuple(range(len(self.temperatures)) if keep is None else keep)
+        if not set(self.kept) <= set(range(len(self.temperatures))):
+            raise OptionError(f"Expected indices of {len(self.temperatures)} temperatures to keep; got {self.kept}.")
+        if bias is not None:
+            dynamics = dynamics.on(BiasedPotential(dynamics.potential, bias))
+        slots = torch.tensor(self.temperatures, dtype=torch.float64).repeat_interleave(ladders)
+        self.dynamics, self.hot = dynamics.at(slots), dynamics.at(self.temperatures[-1])
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """The numbers of temperatures T and of ladders L; replica t·L + l is at temperature t of ladder l."""
+        return len(self.temperatures), self.ladders
+
+    def run(
+        self,
+        positions: Tensor,
+        options: TemperingOptions | None = None,
+        *,
+        directory: str | Path | None = None,
+        resume: bool = False,
+        progress: Callable[[Progress], None] | None = None,
+    ) -> TemperingResult:
+        """Sample.
+
+        Args:
+            positions: where to begin, (N, 3) or (T·L, N, 3) in nm; their dtype and device are those of the run.
+            options: times and seed.
+            directory: for checkpoints and frames; None keeps all in memory. Ctrl-C leaves a checkpoint there.
+            resume: go on from the directory's checkpoint, if there is one, perhaps to a later end; the numbers are
+                those of an uninterrupted run.
+            progress: called after each round of swaps.
+
+        Raises:
+            ShapeError: if the positions do not fit.
+            RunDirectoryError: if the directory already holds a run and `resume` is False.
+            FileFormatError: if the checkpoint is damaged, or of a run with other settings.
+            NonFiniteError: if every ladder has exploded.
+        """
+        run = TemperingRun(self, options or TemperingOptions(), None if directory is None else Path(directory))
+        run.begin(positions, resume)
+        run.go(progress)
+        return run.result()

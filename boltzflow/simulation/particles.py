@@ -1,0 +1,113 @@
+"""What moves: masses, constrained distances, and what is left of the degrees of freedom."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from typing import Self
+
+import openmm
+import openmm.unit as u
+import torch
+from numpy.typing import ArrayLike
+from torch import Tensor
+
+from boltzflow.errors import OptionError, ShapeError
+from boltzflow.molecules import MolecularSystem
+from boltzflow.simulation.constraints import Constraints
+
+
+class Particles:
+    """Masses and constraints of the particles of a potential.
+
+    A particle of mass 0 stays where it is. A virtual site is one, too: the potential places it by its atoms and
+    hands its force on to them; what is stored of it is never used.
+
+    Args:
+        masses: (N,) in dalton.
+        pairs: of atoms at constrained distances.
+        lengths: these distances in nm.
+        reference: a structure (N, 3) in nm that shows the angles between constraints.
+
+    Raises:
+        OptionError: if no mass is positive, one is negative or not finite, or a constraint is impossible.
+        ShapeError: if the parts do not fit together.
+
+    >>> Particles([12.0, 1.0, 1.0], [(0, 1), (0, 2)], [0.1, 0.1], torch.eye(3)).degrees_of_freedom
+    7
+    """
+
+    def __init__(
+        self,
+        masses: Sequence[float] | Tensor,
+        pairs: Sequence[tuple[int, int]] = (),
+        lengths: Sequence[float] = (),
+        reference: ArrayLike | Tensor | None = None,
+    ) -> None:
+        self.masses = torch.as_tensor(masses, dtype=torch.float64)
+        if self.masses.dim() != 1 or not bool(((self.masses >= 0) & self.masses.isfinite()).all() & self.masses.any()):
+            raise OptionError(f"Expected masses (N,) ≥ 0 in dalton, one of them positive; got {self.masses.tolist()}.")
+        self.inverse_masses = torch.where(self.masses > 0, 1 / self.masses, 0.0)
+        self.constraints: Constraints | None = None
+        if len(pairs):
+            if reference is None:
+                raise ShapeError("Expected a reference structure (N, 3) together with constraints; got none.")
+            structure = torch.as_tensor(reference)
+            self.constraints = Constraints(pairs, lengths, self.inverse_masses, structure)
+
+    @classmethod
+    def of(cls, system: MolecularSystem, hydrogen_mass: float | None = None) -> Self:
+        """The particles of a molecule; constraints between particles that do not move are left out, as in OpenMM.
+
+        Args:
+            system: the molecule.
+            hydrogen_mass: in dalton, taken from the atoms that hydrogens are bonded to (Hopkins et al. 2015, DOI
+                10.1021/ct5010406): structures are distributed as before, and a time step may be longer. None keeps
+                the masses of the System.
+
+        Raises:
+            OptionError: if that leaves an atom without mass; names it.
+        """
+        hamiltonian = system.openmm_system
+        masses = [hamiltonian.getParticleMass(i).value_in_unit(u.dalton) for i in range(system.n_atoms)]
+        if hydrogen_mass is not None:
+            _repartition(system, masses, hydrogen_mass)
+        found = [_constraint(hamiltonian, i) for i in range(hamiltonian.getNumConstraints())]
+        kept = [(i, j, length) for i, j, length in found if masses[i] or masses[j]]
+        return cls(masses, [c[:2] for c in kept], [c[2] for c in kept], system.positions)
+
+    def __len__(self) -> int:
+        return len(self.masses)
+
+    @property
+    def degrees_of_freedom(self) -> int:
+        """Three for each particle that moves, less one for each constraint."""
+        return 3 * int((self.masses > 0).sum()) - (len(self.constraints) if self.constraints else 0)
+
+    def like(self, x: Tensor) -> Particles:
+        """The same in the dtype and on the device of `x`."""
+        other = copy.copy(self)
+        other.masses, other.inverse_masses = self.masses.to(x), self.inverse_masses.to(x)
+        if self.constraints is not None:
+            other.constraints = copy.deepcopy(self.constraints).to(dtype=x.dtype, device=x.device)
+        return other
+
+
+def _repartition(system: MolecularSystem, masses: list[float], hydrogen_mass: float) -> None:
+    """Give each hydrogen that is bonded to a heavier atom the mass wanted, in place."""
+    light = [atom.element is not None and atom.element.atomic_number == 1 for atom in system.topology.atoms()]
+    for bond in system.bonds:
+        for hydrogen, other in (bond, bond[::-1]):
+            if light[hydrogen] and not light[other] and masses[hydrogen] > 0:
+                masses[other] -= hydrogen_mass - masses[hydrogen]
+                masses[hydrogen] = hydrogen_mass
+                if not (masses[other] > 0.0 and hydrogen_mass > 0.0):
+                    raise OptionError(
+                        f"A hydrogen mass of {hydrogen_mass:g} dalton leaves {masses[other]:g} for "
+                        f"{system.atom_names[other]}."
+                    )
+
+
+def _constraint(system: openmm.System, index: int) -> tuple[int, int, float]:
+    i, j, length = system.getConstraintParameters(index)
+    return i, j, length.value_in_unit(u.nanometer)

@@ -1,0 +1,54 @@
+"""Weights of the samples of all temperatures at any of them: the multistate Bennett acceptance ratio (MBAR)."""
+
+from __future__ import annotations
+
+import logging
+from functools import cache
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+Array = NDArray[np.float64]
+
+
+def free_energies(reduced: Array, initial: Array | None = None) -> Array:
+    """Reduced free energies (K,) of K states, the first 0, from equally many samples of each, by MBAR.
+
+    Shirts & Chodera 2008, DOI 10.1063/1.2978177, as pymbar has it.
+
+    Args:
+        reduced: (K, K·n), the reduced energy of every sample in every state; samples in the order of states.
+        initial: where to begin.
+
+    >>> round(float(free_energies(np.array([[0.0, 0.0], [1.0, 1.0]]))[1]), 6)
+    1.0
+    """
+    states, samples = reduced.shape
+    counts = np.full(states, samples // states)
+    found = _mbar()(reduced, counts, initial_f_k=initial, relative_tolerance=1e-9, verbose=False)
+    return np.asarray(found.f_k - found.f_k[0], dtype=np.float64)
+
+
+def log_mixture(energies: Tensor, inverse_temperatures: Tensor, free: Tensor) -> Tensor:
+    """log of the density that the samples of all states follow together, up to a constant.
+
+    energies: any shape; inverse_temperatures and free energies: (K,). log Σₖ exp(fₖ − βₖU) / K.
+    """
+    exponents = [f - beta * energies for beta, f in zip(inverse_temperatures.tolist(), free.tolist(), strict=True)]
+    return torch.stack(exponents).logsumexp(0)
+
+
+@cache
+def _mbar() -> Any:
+    """pymbar's class; pymbar logs a warning wherever JAX is not installed, which is not of use here."""
+    logger = logging.getLogger("pymbar")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        from pymbar import MBAR
+    finally:
+        logger.setLevel(level)
+    return MBAR

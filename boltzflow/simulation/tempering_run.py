@@ -1,0 +1,183 @@
+"""The course of parallel tempering: dynamics, swaps, records, checkpoints."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from boltzflow.errors import RunDirectoryError, ShapeError
+from boltzflow.simulation.exchange import exchange, turned
+from boltzflow.simulation.frames import Frames
+from boltzflow.simulation.langevin import State, batch_first, batch_last
+from boltzflow.simulation.tempering_checkpoint import Moment, load_moment, save_moment
+from boltzflow.simulation.tempering_options import Progress, TemperingOptions
+from boltzflow.simulation.tempering_result import TemperingResult
+from boltzflow.units import GAS_CONSTANT
+
+if TYPE_CHECKING:
+    from boltzflow.simulation.parallel_tempering import ParallelTempering
+
+CHECKPOINT, FRAMES = Path("checkpoints") / "last.safetensors", "frames"
+
+_SECONDS_BETWEEN_CHECKPOINTS = 60.0
+
+
+class TemperingRun:
+    """One run of a `ParallelTempering`, begun, gone through, saved."""
+
+    moment: Moment
+
+    def __init__(self, sampler: ParallelTempering, options: TemperingOptions, directory: Path | None) -> None:
+        self.sampler, self.options, self.directory = sampler, options, directory
+        self.steps = max(1, round(options.swap_every / sampler.dynamics.timestep))
+        self.hot = options.rounds(options.equilibration / 2)
+        self.skipped = options.rounds(options.equilibration)
+        self.end = self.skipped + options.rounds(options.picoseconds)
+
+    def begin(self, positions: Tensor, resume: bool) -> None:
+        """The first moment, or that of the checkpoint."""
+        n, replicas = self.sampler.dynamics.potential.n_atoms, self.sampler.shape[0] * self.sampler.shape[1]
+        if positions.shape not in ((n, 3), (replicas, n, 3)):
+            raise ShapeError(
+                f"Expected positions ({n}, 3) or ({replicas}, {n}, 3) in nm; got {tuple(positions.shape)}."
+            )
+        device = positions.device
+        self.random = torch.Generator(device).manual_seed(self.options.seed)
+        frames = None if self.directory is None else self.directory / FRAMES
+        if self.directory is not None and frames is not None and (self.directory / CHECKPOINT).exists():
+            if not resume:
+                raise RunDirectoryError(
+                    f"{self.directory} holds a run already: resume it, or choose another directory."
+                )
+            self.moment = load_moment(self.directory / CHECKPOINT, frames, self._settings, device)
+            self.random.set_state(self.moment.random)
+            return
+        temperatures, ladders = self.sampler.shape
+        none = torch.zeros(temperatures, ladders, dtype=torch.long, device=device)
+        self.moment = Moment(
+            rounds=0,
+            state=self.sampler.dynamics.start(positions.expand(replicas, n, 3), self.random),
+            heading=none,
+            round_trips=none[0],
+            accepted=none[1:, 0],
+            attempted=none[1:, 0],
+            random=self.random.get_state(),
+            frames=Frames(frames),
+        )
+
+    def go(self, progress: Callable[[Progress], None] | None) -> None:
+        """All rounds that are still to be done; frames and checkpoint are saved in the end, also after Ctrl-C."""
+        saved = time.monotonic()
+        try:
+            while self.moment.rounds < self.end:
+                self.moment = self._round(self.moment)
+                if time.monotonic() - saved > _SECONDS_BETWEEN_CHECKPOINTS:
+                    self._save()
+                    saved = time.monotonic()
+                if progress is not None:
+                    progress(self._progress)
+        finally:
+            self._save()
+
+    def result(self) -> TemperingResult:
+        """What has been recorded so far."""
+        now, sampler = self.moment, self.sampler
+        return TemperingResult(
+            temperatures=sampler.temperatures,
+            frames=now.frames,
+            lost=now.state.lost.view(sampler.shape).any(0).cpu(),
+            kept=sampler.kept,
+            acceptance=tuple((now.accepted / now.attempted.clamp_min(1)).tolist()),
+            round_trips=int(now.round_trips.sum()),
+            topology=sampler.topology,
+        )
+
+    @torch.no_grad()
+    def _round(self, now: Moment) -> Moment:
+        """Dynamics, swaps, a record."""
+        rounds, options = now.rounds + 1, self.options
+        if rounds <= self.hot:
+            state = self.sampler.hot.run(now.state, self.steps, self.random)
+            return replace(now, rounds=rounds, state=state, random=self.random.get_state())
+        state = self.sampler.dynamics.run(now.state, self.steps, self.random)
+        state, source, swapped = self._swapped(state, rounds % 2)
+        heading, ended = turned(now.heading.gather(0, source))
+        then = replace(now, rounds=rounds, state=state, heading=heading, random=self.random.get_state())
+        if rounds <= self.skipped:
+            return then
+        accepted, attempted, pairs = now.accepted.clone(), now.attempted.clone(), slice(rounds % 2, None, 2)
+        accepted[pairs] += swapped.sum(1)
+        attempted[pairs] += swapped.shape[1]
+        frames = now.frames
+        if (rounds - self.skipped) % options.rounds(options.record_every) == 0:
+            frames = frames.and_(self._record(state))
+            frames = frames.packed() if frames.is_chunk else frames
+        trips = now.round_trips + ended
+        return replace(then, round_trips=trips, accepted=accepted, attempted=attempted, frames=frames)
+
+    def _swapped(self, state: State, first: int) -> tuple[State, Tensor, Tensor]:
+        """The state after a round of swaps, where each replica comes from (T, L), and which pairs were swapped."""
+        temperatures, ladders = self.sampler.shape
+        kelvin = torch.tensor(self.sampler.temperatures, dtype=torch.float64, device=state.energies.device)
+        energies = torch.where(state.lost, torch.nan, state.energies).view(temperatures, ladders)
+        source, swapped = exchange(energies, 1.0 / (GAS_CONSTANT * kelvin), first, self.random)
+        order = (source * ladders + torch.arange(ladders, device=source.device)).flatten()
+        scale = (kelvin[:, None] / kelvin[source]).sqrt().flatten().to(state.velocities)
+        moved = State(
+            _rows(state.positions, order),
+            _rows(state.velocities, order) * scale[:, None, None],
+            state.energies[order],
+            _rows(state.forces, order),
+            state.lost[order],
+        )
+        return moved, source, swapped
+
+    def _record(self, state: State) -> dict[str, Tensor]:
+        sampler = self.sampler
+        bias = torch.zeros_like(state.energies) if sampler.bias is None else sampler.bias(state.positions)
+        record = {"energies": (state.energies - bias).view(sampler.shape), "bias": bias.view(sampler.shape)}
+        if sampler.observables is not None:
+            record["observables"] = sampler.observables(state.positions).float().reshape(*sampler.shape, -1)
+        if sampler.kept:
+            whole = state.positions.reshape(*sampler.shape, *state.positions.shape[1:])
+            record["positions"] = whole[list(sampler.kept)].float()
+        return {name: tensor.cpu() for name, tensor in record.items()}
+
+    @property
+    def _progress(self) -> Progress:
+        now, unit = self.moment, self.options.swap_every
+        share = float(now.accepted.sum() / now.attempted.sum().clamp_min(1))
+        evaluations = self.sampler.dynamics.potential.evaluations
+        return Progress(now.rounds * unit, self.end * unit, len(now.state), evaluations, share)
+
+    @property
+    def _settings(self) -> dict[str, Any]:
+        """What a run that goes on must have in common with what was; its end may be another."""
+        sampler, dynamics = self.sampler, self.sampler.dynamics
+        settings = {
+            "temperatures": sampler.temperatures,
+            "ladders": sampler.ladders,
+            "keep": sampler.kept,
+            "atoms": dynamics.potential.n_atoms,
+            "friction": dynamics.friction,
+            "timestep": dynamics.timestep,
+            **{name: value for name, value in vars(self.options).items() if name != "picoseconds"},
+        }
+        return dict(json.loads(json.dumps(settings)))  # as they come back: JSON knows no tuples
+
+    def _save(self) -> None:
+        if self.directory is not None:
+            self.moment = replace(self.moment, frames=self.moment.frames.packed())
+            save_moment(self.directory / CHECKPOINT, self.moment, self._settings)
+
+
+def _rows(x: Tensor, order: Tensor) -> Tensor:
+    """Replicas in another order; the storage stays batch-last."""
+    return batch_first(batch_last(x).index_select(2, order))
