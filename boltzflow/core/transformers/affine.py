@@ -24,8 +24,8 @@ class Affine(Transformer):
 
     Additive: Dinh et al. 2014, arXiv 1410.8516 (NICE); exp: Dinh et al. 2016, arXiv 1605.08803 (RealNVP);
     sigmoid, whose scales are bounded and which starts at 0.88 instead of 1: Kingma & Dhariwal 2018,
-    arXiv 1807.03039 (Glow). Scales of exp are not bounded: far outside of what a deep flow has learnt they overflow, and
-    the density is NaN there; choose sigmoid where densities of arbitrary points are asked for.
+    arXiv 1807.03039 (Glow). Scales of exp are not bounded: far outside of what a deep flow has learnt they overflow,
+    and the density is NaN there; choose sigmoid where densities of arbitrary points are asked for.
 
     Args:
         domain: real coordinates and circles, or an array.

@@ -3,7 +3,7 @@
 from boltzflow.energies.expressions.expression import Expression, Function, call, constant, variable
 from boltzflow.energies.expressions.parser import Macro, parse
 from boltzflow.energies.expressions.program import Program
-from boltzflow.energies.expressions.tables import DiscreteTable, SplineTable, Table
+from boltzflow.energies.expressions.tables import DiscreteTable, SplineTable, Table, spline_coefficients
 
 __all__ = [
     "DiscreteTable",
@@ -16,5 +16,6 @@ __all__ = [
     "call",
     "constant",
     "parse",
+    "spline_coefficients",
     "variable",
 ]

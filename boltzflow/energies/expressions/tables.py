@@ -58,7 +58,7 @@ class SplineTable(Table):
         super().__init__()
         self.lows, self.highs, self.periodic = tuple(lows), tuple(highs), periodic
         self.cells = tuple(size - 1 for size in values.shape)
-        self.register_buffer("coefficients", _tensor_product(values, periodic))
+        self.register_buffer("coefficients", spline_coefficients(values, periodic))
 
     @property
     def dimensions(self) -> int:
@@ -102,7 +102,7 @@ class SplineTable(Table):
         return value
 
 
-def _tensor_product(values: Array, periodic: bool) -> Tensor:
+def spline_coefficients(values: Array, periodic: bool) -> Tensor:
     """Polynomial coefficients (4, …, 4, cells) of the splines through values on a grid of unit steps.
 
     Powers ascend; cells are counted with the last variable fastest.

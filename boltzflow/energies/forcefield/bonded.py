@@ -1,4 +1,4 @@
-"""Bonds, angles, torsions and correction maps."""
+"""Bonds, angles and torsions."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import openmm.unit as u
 import torch
 from torch import Tensor
 
-from boltzflow.energies.expressions import SplineTable, call, parse, variable
+from boltzflow.energies.expressions import parse
 from boltzflow.energies.forcefield.expression_term import ExpressionTerm
 from boltzflow.energies.forcefield.measures import Measure, dihedral_frame
 from boltzflow.energies.forcefield.term import Box, Gather, Term, column
@@ -114,24 +114,6 @@ def ryckaert_bellemans_torsions(force: openmm.RBTorsionForce, system: Translatio
         for n in range(1, len(series)):
             harmonics.add(atoms, n, complex((-1) ** n * series[n]))
     return harmonics.terms(system, system.box_of(force))
-
-
-def correction_maps(force: openmm.CMAPTorsionForce, system: Translation) -> list[Term]:
-    """Translates a CMAPTorsionForce: periodic bicubic splines of two dihedrals."""
-    torsions: defaultdict[int, list[list[int]]] = defaultdict(list)
-    for index in range(force.getNumTorsions()):
-        number, *atoms = force.getTorsionParameters(index)
-        torsions[number].append(atoms)
-    measures = {"phi": DIHEDRAL, "psi": Measure("dihedral", (4, 5, 6, 7))}
-    terms: list[Term] = []
-    for number, groups in torsions.items():
-        size, energies = force.getMapParameters(number)
-        # OpenMM runs through the first angle fastest, and leaves out the last grid line, which is the first again.
-        grid = np.pad(np.array([e._value for e in energies]).reshape(size, size).T, ((0, 1), (0, 1)), mode="wrap")
-        table = SplineTable(grid, (0.0, 0.0), (2 * math.pi, 2 * math.pi), periodic=True)
-        energy = call(table.function(f"map{number}"), variable("phi"), variable("psi"))
-        terms.append(ExpressionTerm(Gather(groups, system.n_atoms), measures, energy, {}, system.box_of(force)))
-    return terms
 
 
 class _Harmonics:

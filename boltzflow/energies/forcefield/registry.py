@@ -8,13 +8,13 @@ from typing import Any, NamedTuple
 import openmm
 
 from boltzflow.energies.forcefield.bonded import (
-    correction_maps,
     harmonic_angles,
     harmonic_bonds,
     periodic_torsions,
     ryckaert_bellemans_torsions,
 )
 from boltzflow.energies.forcefield.collective import custom_cv
+from boltzflow.energies.forcefield.correction_maps import correction_maps
 from boltzflow.energies.forcefield.custom_bonded import (
     custom_angles,
     custom_bonds,
