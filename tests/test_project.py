@@ -13,7 +13,7 @@ import boltzflow
 ROOT = Path(__file__).parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 
-CONDA_NAMES = {"torch": "pytorch", "matplotlib": "matplotlib-base"}
+CONDA_NAMES = {"torch": "pytorch", "matplotlib": "matplotlib-base", "pymbar": "pymbar-core"}
 CONDA_ONLY = {"python", "pip", "hatchling"}
 
 

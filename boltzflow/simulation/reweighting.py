@@ -14,6 +14,10 @@ from torch import Tensor
 Array = NDArray[np.float64]
 
 
+_SOLVER = ({"method": "adaptive", "options": {"min_sc_iter": 0}},)
+"""Newton steps and self-consistent ones, whichever gains more; pymbar's first choice warns with newer SciPy."""
+
+
 def free_energies(reduced: Array, initial: Array | None = None) -> Array:
     """Reduced free energies (K,) of K states, the first 0, from equally many samples of each, by MBAR.
 
@@ -28,7 +32,7 @@ def free_energies(reduced: Array, initial: Array | None = None) -> Array:
     """
     states, samples = reduced.shape
     counts = np.full(states, samples // states)
-    found = _mbar()(reduced, counts, initial_f_k=initial, relative_tolerance=1e-9, verbose=False)
+    found = _mbar()(reduced, counts, initial_f_k=initial, relative_tolerance=1e-9, solver_protocol=_SOLVER)
     return np.asarray(found.f_k - found.f_k[0], dtype=np.float64)
 
 

@@ -60,14 +60,17 @@ class TemperingRun:
             self.random.set_state(self.moment.random)
             return
         temperatures, ladders = self.sampler.shape
-        none = torch.zeros(temperatures, ladders, dtype=torch.long, device=device)
+
+        def none(*shape: int) -> Tensor:
+            return torch.zeros(shape, dtype=torch.long, device=device)
+
         self.moment = Moment(
             rounds=0,
             state=self.sampler.dynamics.start(positions.expand(replicas, n, 3), self.random),
-            heading=none,
-            round_trips=none[0],
-            accepted=none[1:, 0],
-            attempted=none[1:, 0],
+            heading=none(temperatures, ladders),
+            round_trips=none(ladders),
+            accepted=none(temperatures - 1),
+            attempted=none(temperatures - 1),
             random=self.random.get_state(),
             frames=Frames(frames),
         )
