@@ -63,7 +63,8 @@ def test_forces_and_second_derivatives_are_those_of_the_energy(name: str) -> Non
 def test_compiles_whole() -> None:
     system = virtual_sites()
     for name in ("CMAP", "custom torsion", "any custom GB"):
-        force = copy.deepcopy(SYSTEMS[name][0]().getForce(0))
+        other = SYSTEMS[name][0]()
+        force = copy.deepcopy(other.getForce(0))
         while isinstance(force, openmm.CustomGBForce) and force.getNumParticles() < system.getNumParticles():
             force.addParticle([0.1])
         system.addForce(force)
