@@ -300,6 +300,39 @@ def test_samples_that_cannot_be_evaluated_have_weight_zero(name: str) -> None:
     assert all(g.isfinite() for g in torch.autograd.grad(loss.value, list(flow.parameters())))
 
 
+class Clash:
+    """An energy that overflows below `reach`: where it is infinite, its gradient is NaN times 0."""
+
+    def __init__(self, reach: float) -> None:
+        self.reach = reach
+
+    def log_prob(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        return -0.5 * x[:, 0].square() - (self.reach / x[:, 0].abs()).pow(400)
+
+
+@pytest.mark.parametrize("name", [name for name in REVERSE if name != "log-dispersion"])
+def test_a_clash_does_not_spoil_the_gradients_of_other_samples(name: str) -> None:
+    torch.manual_seed(0)
+    flow = gaussian_flow()
+    loss = REVERSE[name](flow, Clash(0.2))
+    assert torch.isinf(loss.log_weights).any()
+    gradients = torch.autograd.grad(loss.value, list(flow.parameters()))
+    assert all(g.isfinite() for g in gradients)
+
+
+def test_a_target_whose_gradient_is_never_finite_is_not_hidden() -> None:
+    flow = gaussian_flow()
+    loss = objectives.reverse_kl(flow, Clash(1e9), 50)
+    assert loss.value.isnan()
+
+    class NoGradient:
+        def log_prob(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+            return -(0.0 * x[:, 0]).sqrt()
+
+    value = objectives.reverse_kl(flow, NoGradient(), 50).value
+    assert all(g.isnan() for g in torch.autograd.grad(value, list(flow.parameters())))
+
+
 @pytest.mark.parametrize("name", [name for name in REVERSE if "path" in name or "dreg" in name])
 def test_path_gradient_vanishes_where_q_is_p(name: str) -> None:
     """Sticking the landing: with q = p not only the mean, but each sample's gradient is zero."""

@@ -75,6 +75,23 @@ def recorded(log_weights: Tensor) -> Tensor:
     return torch.where(log_weights.isfinite(), log_weights, -torch.inf)
 
 
+def target_log_prob(target: Target, x: Tensor, context: Tensor | None) -> Tensor:
+    """log p (batch,) of samples, without the gradients of those at which it is not finite.
+
+    A sample that is left out passes back 0 · ∞ = NaN from inside the target, which would spoil the gradients of all
+    others. Where no sample has a finite gradient it is handed on as it is, for then the target is at fault.
+    """
+    if x.requires_grad:
+        x = x.view_as(x)
+        x.register_hook(_sound_rows)  # type: ignore[no-untyped-call]
+    return target.log_prob(x, context)
+
+
+def _sound_rows(gradient: Tensor) -> Tensor:
+    sound = gradient.isfinite().flatten(1).all(1)
+    return torch.where((sound | ~sound.any()).view(-1, *[1] * (gradient.dim() - 1)), gradient, 0.0)
+
+
 def path_log_prob(flow: Model, x: Tensor, context: Tensor | None, where: str) -> Tensor:
     """log q (batch,) of samples, whose gradient reaches the parameters through x only: the score term is left out.
 

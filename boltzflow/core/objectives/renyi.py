@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-from boltzflow.core.objectives.loss import Loss, Model, Target, path_log_prob, recorded
+from boltzflow.core.objectives.loss import Loss, Model, Target, path_log_prob, recorded, target_log_prob
 from boltzflow.errors import OptionError
 
 
@@ -129,7 +129,7 @@ def _log_weights(
 ) -> tuple[Tensor, Tensor | None, Tensor]:
     """Log-weights (n,), −inf where not finite; for `dreg` their path derivatives' carrier (n,), 0 there; the record."""
     x, log_q = flow.sample(n, context, generator=generator)
-    log_p = target.log_prob(x, context)
+    log_p = target_log_prob(target, x, context)
     log_w = log_p - log_q
     finite = log_w.isfinite()
     path = torch.where(finite, log_p - path_log_prob(flow, x, context, where), 0.0) if dreg else None

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from boltzflow.core.objectives.loss import Loss, Model, Target, path_log_prob, recorded
+from boltzflow.core.objectives.loss import Loss, Model, Target, path_log_prob, recorded, target_log_prob
 from boltzflow.errors import OptionError
 
 
@@ -59,7 +59,7 @@ def reverse_kl(
     x, log_q = flow.sample(n, context, generator=generator)
     if path_gradient:
         log_q = path_log_prob(flow, x, context, "reverse_kl")
-    log_p = target.log_prob(x, context)
+    log_p = target_log_prob(target, x, context)
     energy = -log_p if cap is None else cap(-log_p)
     terms = log_q + beta * energy
     finite = terms.isfinite()
