@@ -32,6 +32,10 @@ class UnsupportedForceError(BoltzflowError, ValueError):
     """A force of an ``openmm.System`` cannot be translated; names the force and the reason."""
 
 
+class EvaluationError(BoltzflowError, RuntimeError):
+    """A program that computes energies has stopped working: not a frame has failed, but the means."""
+
+
 class NonFiniteError(BoltzflowError, FloatingPointError):
     """Too many numbers were not finite to go on."""
 

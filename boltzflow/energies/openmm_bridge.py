@@ -2,36 +2,30 @@
 
 from __future__ import annotations
 
-import html
-import multiprocessing
-import weakref
-from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
-from types import TracebackType
-from typing import Any, Self
-
-import numpy as np
 import openmm
-import openmm.unit as u
-import torch
-from numpy.typing import NDArray
-from torch import Tensor
 
-from boltzflow.energies.potential import Potential
+from boltzflow.energies.framewise import FramewisePotential
+from boltzflow.energies.openmm_contexts import ContextRecipe
+from boltzflow.energies.system_xml import copy_system, holds_python
 from boltzflow.errors import OptionError, UnsupportedForceError
 
-Array = NDArray[np.float64]
 
-
-class OpenMMPotential(Potential):
+class OpenMMPotential(FramewisePotential):
     """Energies and forces of any ``openmm.System`` through persistent Contexts; a frame that fails is +inf.
 
-    With `workers`, frames are shared among that many processes (started by ``spawn`` at the first call, one
-    thread each). `close`, leaving a ``with`` block, or the end of the program stops them; a later call starts
-    them again. A script that uses workers needs the usual ``if __name__ == "__main__":``.
+    A frame fails if a position or its energy is not finite, or if OpenMM refuses it while still accepting a frame
+    that worked before. A Context that accepts nothing any more (a lost device) is made anew, once for each such
+    frame; if that does not help, it is an error. Box vectors are those of the System. Virtual sites are placed
+    by OpenMM, whatever their given positions, and forces on them go to the atoms that carry them.
+
+    Workers: see `FramewisePotential`. Each has one Context, on the CPU platform with one thread unless told otherwise.
+
+    A System with a PythonForce, such as openmm-ml makes, is evaluated in this process only, and is not copied but
+    kept: OpenMM copies and sends Systems as XML, in which the force is a pickled function, which runs code when it is
+    read and which not every function can be. Do not change such a System while it is in use.
 
     Args:
-        system: the System; it is copied, never changed.
+        system: the System; it is copied (unless it holds a PythonForce), never changed.
         platform: name of the OpenMM platform; None leaves the choice to OpenMM (with workers: CPU).
         precision: "single", "mixed" or "double", for platforms that have the choice.
         workers: number of processes; 0 evaluates in this one.
@@ -42,8 +36,9 @@ class OpenMMPotential(Potential):
 
     Raises:
         OptionError: if the platform is not available, or has no such precision or threads.
-        UnsupportedForceError: if the System holds a PythonForce.
+        UnsupportedForceError: if workers are to evaluate a PythonForce.
 
+    >>> import torch
     >>> system = openmm.System()
     >>> _ = [system.addParticle(1.0) for _ in range(2)]
     >>> bond = openmm.HarmonicBondForce()
@@ -61,105 +56,15 @@ class OpenMMPotential(Potential):
         workers: int = 0,
         threads: int | None = None,
     ) -> None:
-        super().__init__(system.getNumParticles())
-        if workers < 0 or (threads is not None and threads < 1):
-            raise OptionError(f"Expected workers ≥ 0 and threads ≥ 1; got workers={workers}, threads={threads}.")
+        if threads is not None and threads < 1:
+            raise OptionError(f"Expected threads ≥ 1; got {threads}.")
         if workers:
             platform = platform or "CPU"
             threads = threads or (1 if platform == "CPU" else None)
-        self.workers = workers
-        self.failed = 0
-        xml = openmm.XmlSerializer.serialize(system)
-        self._recipe = _ContextRecipe(xml, platform, _properties(platform, precision, threads))
-        refuse_python_force(xml)
-        self._context: openmm.Context | None = None
-        self._pool: ProcessPoolExecutor | None = None
-
-    def close(self) -> None:
-        """Stops the workers and frees the Context."""
-        if self._pool is not None:
-            self._stop_pool()
-        self._pool = self._context = None
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-    def _energy_and_forces(self, positions: Tensor) -> tuple[Tensor, Tensor]:
-        return self._evaluate(positions, forces=True)
-
-    def _energy(self, positions: Tensor) -> Tensor:
-        return self._evaluate(positions, forces=False)[0]
-
-    def _evaluate(self, positions: Tensor, forces: bool) -> tuple[Tensor, Tensor]:
-        frames = positions.to(device="cpu", dtype=torch.float64).numpy()
-        if self.workers:
-            # A few parts a worker, so that none waits long for the slowest.
-            parts = np.array_split(frames, max(1, min(len(frames), 4 * self.workers)))
-            results = list(self._workers().map(_evaluate_in_worker, parts, [forces] * len(parts)))
-        else:
-            self._context = self._context or self._recipe.build()
-            results = [_evaluate(self._context, frames, forces)]
-        energy = torch.from_numpy(np.concatenate([e for e, _ in results])).to(positions)
-        self.failed += int((~torch.isfinite(energy)).sum())
-        return energy, torch.from_numpy(np.concatenate([f for _, f in results])).to(positions)
-
-    def _workers(self) -> ProcessPoolExecutor:
-        if self._pool is None:
-            self._pool = ProcessPoolExecutor(
-                self.workers,
-                mp_context=multiprocessing.get_context("spawn"),
-                initializer=_start_worker,
-                initargs=(self._recipe,),
-            )
-            self._stop_pool = weakref.finalize(self, self._pool.shutdown)
-        return self._pool
-
-    def __getstate__(self) -> dict[str, Any]:
-        state = {**self.__dict__, "_context": None, "_pool": None}
-        state.pop("_stop_pool", None)
-        return state
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        refuse_python_force(state["_recipe"].xml)
-        self.__dict__.update(state)
-
-
-@dataclass(frozen=True)
-class _ContextRecipe:
-    """What a Context is built from; plain data, so that it can be sent to another process."""
-
-    xml: str
-    platform: str | None
-    properties: dict[str, str]
-
-    def build(self) -> openmm.Context:
-        system = load_system_xml(self.xml)
-        integrator = openmm.VerletIntegrator(0.001)
-        if self.platform is None:
-            return openmm.Context(system, integrator)
-        platform = openmm.Platform.getPlatformByName(self.platform)
-        return openmm.Context(system, integrator, platform, self.properties)
-
-
-def load_system_xml(xml: str) -> openmm.System:
-    """The System written in `xml`, which is refused before it is parsed if it could execute code.
-
-    Raises:
-        UnsupportedForceError: if it names a PythonForce.
-    """
-    refuse_python_force(xml)
-    return openmm.XmlSerializer.deserialize(xml)
-
-
-def refuse_python_force(xml: str) -> None:
-    """Raises UnsupportedForceError if the text names a PythonForce: loading one unpickles, so executes, code."""
-    if "PythonForce" in html.unescape(xml):
-        raise UnsupportedForceError("The System holds a PythonForce, whose XML executes code when it is loaded.")
+        properties = _properties(platform, precision, threads)
+        if workers and holds_python(system):
+            raise UnsupportedForceError("The System holds a PythonForce, which stays in its process: use workers=0.")
+        super().__init__(system.getNumParticles(), ContextRecipe(copy_system(system), platform, properties), workers)
 
 
 def _properties(platform: str | None, precision: str | None, threads: int | None) -> dict[str, str]:
@@ -180,33 +85,3 @@ def _properties(platform: str | None, precision: str | None, threads: int | None
     if precision not in (None, "single", "mixed", "double"):
         raise OptionError(f"Expected the precision 'single', 'mixed' or 'double'; got {precision!r}.")
     return chosen
-
-
-def _evaluate(context: openmm.Context, frames: Array, forces: bool) -> tuple[Array, Array]:
-    """Energies (n,) and forces (n, N, 3), zero where not asked for; a frame that OpenMM refuses is NaN."""
-    energies, gradients = np.full(len(frames), np.nan), np.zeros_like(frames)
-    for i, frame in enumerate(frames):
-        try:
-            context.setPositions(frame)
-            context.computeVirtualSites()
-            state = context.getState(getEnergy=True, getForces=forces)
-        except openmm.OpenMMException:
-            continue
-        energies[i] = state.getPotentialEnergy().value_in_unit(u.kilojoule_per_mole)
-        if forces:
-            gradients[i] = state.getForces(asNumpy=True).value_in_unit(u.kilojoule_per_mole / u.nanometer)
-    return energies, gradients
-
-
-_worker_context: openmm.Context | None = None
-"""The Context of a worker process; stays None in the main process."""
-
-
-def _start_worker(recipe: _ContextRecipe) -> None:
-    global _worker_context  # the one way for a pool's initializer to leave something behind
-    _worker_context = recipe.build()
-
-
-def _evaluate_in_worker(frames: Array, forces: bool) -> tuple[Array, Array]:
-    assert _worker_context is not None
-    return _evaluate(_worker_context, frames, forces)

@@ -8,7 +8,7 @@ from typing import Any
 import openmm
 from openmm import app
 
-from boltzflow.energies.openmm_bridge import load_system_xml
+from boltzflow.energies.system_xml import load_system_xml
 from boltzflow.errors import FileFormatError, UnsupportedForceError
 
 

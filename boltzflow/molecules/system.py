@@ -18,6 +18,7 @@ from openmm import app
 
 from boltzflow.coordinates import InternalCoordinates
 from boltzflow.energies import BoltzmannTarget, OpenMMPotential, Potential, TorchPotential
+from boltzflow.energies.system_xml import copy_system, system_to_xml
 from boltzflow.errors import NonFiniteError, OptionError, ShapeError, TopologyError, UnsupportedForceError
 from boltzflow.molecules.parameters import angle_terms, bond_terms
 from boltzflow.molecules.parametrize import Constraints, create_system, read_pdb
@@ -29,6 +30,9 @@ Backend = Literal["auto", "torch", "openmm"]
 
 class MolecularSystem:
     """A molecule, its Hamiltonian and its temperature. Immutable: what it is made from is copied.
+
+    A System with a PythonForce (of openmm-ml, say) is the exception: OpenMM could only copy it by pickling its
+    function. It is kept as it is, evaluated through OpenMM in this process, and cannot be saved.
 
     Args:
         topology: atoms, residues and bonds.
@@ -64,7 +68,7 @@ class MolecularSystem:
         self.temperature = checked_temperature(temperature)
         self.name = name
         self._positions: NDArray[np.float64] = array
-        self._system = copy.deepcopy(system)
+        self._system = copy_system(system)
         broken = np.flatnonzero(~np.isfinite(array).all(1))
         if len(broken):
             atom = self.atom_names[broken[0]]
@@ -106,8 +110,8 @@ class MolecularSystem:
 
     @property
     def openmm_system(self) -> openmm.System:
-        """A copy of the Hamiltonian."""
-        return copy.deepcopy(self._system)
+        """A copy of the Hamiltonian; itself if it holds a PythonForce."""
+        return copy_system(self._system)
 
     @property
     def n_atoms(self) -> int:
@@ -205,12 +209,16 @@ class MolecularSystem:
 
     @property
     def specification(self) -> dict[str, Any]:
-        """Everything that rebuilds this system, as JSON-able values; see `from_specification`."""
+        """Everything that rebuilds this system, as JSON-able values; see `from_specification`.
+
+        Raises:
+            UnsupportedForceError: if the Hamiltonian holds a PythonForce: what loads it again would execute code.
+        """
         return {
             "name": self.name,
             "temperature": self.temperature,
             "topology": topology_to_plain(self.topology),
-            "system": openmm.XmlSerializer.serialize(self._system),
+            "system": system_to_xml(self._system),
             "positions": self.positions.tolist(),
         }
 

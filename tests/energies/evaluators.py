@@ -1,4 +1,4 @@
-"""A harmonic evaluator that obeys its frames: what is to happen stands in their first coordinate."""
+"""A harmonic evaluator that obeys its frames. Workers import this file, so it does without torch."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from pathlib import Path
 
 import numpy as np
 
-from boltzflow.energies.framewise import FramewisePotential
 from boltzflow.energies.workers import Answer, Array
 
 KILL, KILL_ONCE, SLEEP, FAIL, RAISE = 1001.0, 1002.0, 1003.0, 1004.0, 1005.0
@@ -41,8 +40,3 @@ class Obedient:
             elif order == RAISE:
                 raise ValueError("an unheard-of frame")
         return energies, -frames if forces else None
-
-
-class ObedientPotential(FramewisePotential):
-    def __init__(self, folder: Path, workers: int = 0, refuses_to_start: bool = False) -> None:
-        super().__init__(2, Obedient(folder, refuses_to_start), workers)

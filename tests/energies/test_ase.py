@@ -74,7 +74,7 @@ def test_the_cell_is_that_of_the_atoms() -> None:
     potential = ASEPotential(LennardJones(sigma=3.4, epsilon=0.0104, rc=4.4), atoms)
     x = around(atoms, 3)
     moved = x.clone()
-    moved[:, 2] += torch.tensor([0.9, -1.0, 1.1])
+    moved[:, 2] += torch.tensor([0.9, -1.0, 1.1], dtype=x.dtype)
     torch.testing.assert_close(potential.energy(moved), potential.energy(x), rtol=1e-9, atol=1e-9)
 
 
@@ -124,7 +124,7 @@ def test_frames_fail_alone_and_the_calculator_is_made_anew() -> None:
     assert not forces[[1, 2, 4]].any()
     # The free energy, to which the forces belong.
     torch.testing.assert_close(energy[[0, 3, 5]], torch.full((3,), 120.0 * KJ_PER_MOL).double(), rtol=1e-6, atol=0)
-    assert len(made) == 2
+    assert len(made) == 2  # one more after the failure
     assert (potential.evaluations, potential.failed) == (6, 3)
 
 
@@ -140,11 +140,6 @@ def test_what_is_no_failure_of_a_frame_is_an_error() -> None:
     x = torch.full((1, 4, 3), 8.0)
     with pytest.raises(TypeError, match="a mistake in the calculator"):
         ASEPotential(Moody, argon()).energy(x)
-    with (
-        ASEPotential(Moody, argon(), workers=1) as potential,
-        pytest.raises(EvaluationError, match=r"A worker failed: TypeError.*a mistake in the calculator"),
-    ):
-        potential.energy(x)
 
 
 @pytest.mark.parametrize(
@@ -161,6 +156,14 @@ def test_a_calculator_must_work_for_the_structure_it_comes_with(
     atoms.positions[0, 0] = first
     with pytest.raises(error, match=message):
         ASEPotential(Moody, atoms).energy(torch.zeros(1, 4, 3))
+
+
+def test_a_calculator_that_stops_working_is_an_error() -> None:
+    calculator = Moody()
+    x = torch.ones(6, 4, 3)
+    x[3, 0, 0] = 9.0
+    with pytest.raises(EvaluationError, match="fails on the structure of `atoms`: no convergence"):
+        ASEPotential(calculator, argon()).energy(x)
 
 
 def test_workers_do_not_share_a_calculator() -> None:
@@ -192,4 +195,18 @@ def test_energy_of_water_in_gfn2(gfn2: Callable[[], Any]) -> None:
 
 def test_conformance_of_gfn2(gfn2: Callable[[], Any]) -> None:
     water = molecule("H2O")
-    check_potential(ASEPotential(gfn2, water), around(water, 2, width=0.003), step=1e-4, tolerance=1e-4)
+    # Its forces, unlike its energies, repeat to one part in a million only: they are not compared with themselves.
+    check_potential(ASEPotential(gfn2, water), around(water, 2, width=0.003), step=3e-5, tolerance=1e-4, gradient=False)
+
+
+def test_clashes_in_gfn2_fail_alone(gfn2: Callable[[], Any]) -> None:
+    water = molecule("H2O")
+    x = around(water, 4, width=0.003)
+    potential = ASEPotential(gfn2, water)
+    expected = potential.energy(x)
+    x[1, 0] = x[1, 1]
+    x[2, 1] = x[2, 2]
+    energy = potential.energy(x)
+    assert torch.isinf(energy).tolist() == [False, True, True, False]
+    torch.testing.assert_close(energy[[0, 3]], expected[[0, 3]], rtol=1e-9, atol=0)
+    assert potential.failed == 2

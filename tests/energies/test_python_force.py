@@ -9,6 +9,7 @@ import openmm
 import openmm.unit as u
 import pytest
 import torch
+from openmm import app
 
 import boltzflow as bf
 from boltzflow.energies import OpenMMPotential, TorchPotential
@@ -16,7 +17,7 @@ from boltzflow.energies.system_xml import copy_system, holds_python, load_system
 from boltzflow.errors import EvaluationError, UnsupportedForceError
 from boltzflow.testing import check_potential
 
-from .conftest import Array
+from .conftest import Array, dipeptide, make_system
 
 needs_python_force = pytest.mark.skipif(not hasattr(openmm, "PythonForce"), reason="this OpenMM has no PythonForce")
 
@@ -48,9 +49,15 @@ def system_with(force: openmm.Force) -> openmm.System:
     return system
 
 
+def quadratic(state: openmm.State) -> tuple[float, Array]:
+    x = state.getPositions(asNumpy=True).value_in_unit(u.nanometer)
+    return 50.0 * (x**2).sum(), -100.0 * x
+
+
 def nested() -> openmm.Force:
+    """The same inside another force, where OpenMM copies it: a function that can be pickled."""
     outer = openmm.CustomCVForce("2*u")
-    outer.addCollectiveVariable("u", springs())
+    outer.addCollectiveVariable("u", openmm.PythonForce(quadratic))
     return outer
 
 
@@ -95,7 +102,7 @@ def test_stays_in_its_process(make) -> None:
     with pytest.raises(UnsupportedForceError, match="holds a PythonForce, which cannot be saved or sent"):
         pickle.dumps(potential)
     torch.testing.assert_close(copy.deepcopy(potential).energy(FRAMES), expected, rtol=0, atol=0)
-    with pytest.raises(UnsupportedForceError, match=type(system.getForce(0)).__name__):
+    with pytest.raises(UnsupportedForceError, match="PythonForce"):
         TorchPotential(system)
 
 
@@ -157,7 +164,35 @@ def test_systems_of_openmm_ml() -> None:
     for one, other in zip(potential.energy_and_forces(x), expected, strict=True):
         torch.testing.assert_close(one, other, rtol=1e-6, atol=1e-6)
 
-    some = list(range(10))
-    mixed = ml.createMixedSystem(molecule.topology, molecule.openmm_system, some, calculator=calculator)
+
+def test_molecules_of_which_openmm_ml_takes_one() -> None:
+    """Two dipeptides, the second machine-learned: its inner energy is the calculator's, all else the force field's."""
+    openmmml = pytest.importorskip("openmmml")
+    ase = pytest.importorskip("ase")
+    from ase.calculators.lj import LennardJones
+
+    from boltzflow.energies import ASEPotential
+
+    calculator = LennardJones(sigma=2.0, epsilon=0.01, rc=10.0)
+    one = dipeptide()
+    both = app.Modeller(one.topology, one.positions)
+    both.add(one.topology, [position + openmm.Vec3(0.7, 0.0, 0.0) * u.nanometer for position in one.positions])
+    force_field = app.ForceField("amber96.xml")
+    mechanical = force_field.createSystem(both.topology)
+    mixed = openmmml.MLPotential("ase").createMixedSystem(
+        both.topology, mechanical, range(22, 44), calculator=calculator
+    )
     assert holds_python(mixed)
-    check_potential(OpenMMPotential(mixed, platform="Reference"), x, tolerance=1e-4)
+
+    x = torch.tensor(both.positions.value_in_unit(u.nanometer))[None]
+    x = x + 0.005 * torch.randn(3, 44, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    learnt = x[:, 22:]
+    atoms = ase.Atoms([atom.element.atomic_number for atom in one.topology.atoms()], 10.0 * learnt[0].numpy())
+    expected = (
+        OpenMMPotential(mechanical, platform="Reference").energy(x)
+        - OpenMMPotential(make_system("vacuum"), platform="Reference").energy(learnt)
+        + ASEPotential(calculator, atoms).energy(learnt)
+    )
+    potential = OpenMMPotential(mixed, platform="Reference")
+    torch.testing.assert_close(potential.energy(x), expected, rtol=1e-6, atol=1e-4)
+    check_potential(potential, x, tolerance=1e-4)

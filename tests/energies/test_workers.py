@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import pickle
-import re
 import signal
 import subprocess
 import sys
@@ -17,10 +16,16 @@ import pytest
 import torch
 
 from boltzflow.energies import workers as workers_module
+from boltzflow.energies.framewise import FramewisePotential
 from boltzflow.errors import EvaluationError, OptionError
-from tests.energies.evaluators import FAIL, KILL, KILL_ONCE, RAISE, SLEEP, ObedientPotential
+from tests.energies.evaluators import FAIL, KILL, KILL_ONCE, RAISE, SLEEP, Obedient
 
 ROOT = Path(__file__).parents[2]
+
+
+class ObedientPotential(FramewisePotential):
+    def __init__(self, folder: Path, workers: int = 0, refuses_to_start: bool = False) -> None:
+        super().__init__(2, Obedient(folder, refuses_to_start), workers)
 
 
 def frames_with(orders: dict[int, float], n: int = 40) -> torch.Tensor:
@@ -164,17 +169,29 @@ def test_a_negative_number_of_workers_is_refused(tmp_path: Path) -> None:
 # -- whole programs ----------------------------------------------------------------------------------------
 
 HEAD = """
-import os, sys, torch
+import sys
 from pathlib import Path
-from tests.energies.evaluators import SLEEP, ObedientPotential
-frames = torch.zeros(20, 2, 3)
-potential = ObedientPotential(Path(), workers=2)
+
+import numpy as np
+
+from boltzflow.energies.workers import WorkerPool
+from tests.energies.evaluators import SLEEP, Obedient
+
+def main():
+    pool = WorkerPool(Obedient(Path()), 2)
+    frames = np.zeros((20, 2, 3))
+
+    def energy():
+        parts = [range(i, i + 2) for i in range(0, 20, 2)]
+        return sum(e.sum() for _, (e, _) in pool.evaluate(parts, lambda part: frames[part], False))
+
 """
+GUARD = "if __name__ == '__main__':\n    main()\n"
 
 
-def start(folder: Path, code: str) -> subprocess.Popen[str]:
-    """A program in a session, so in a process group, of its own."""
-    (folder / "program.py").write_text(HEAD + textwrap.dedent(code), encoding="utf-8")
+def start(folder: Path, code: str, guard: str = GUARD) -> subprocess.Popen[str]:
+    """A program that does this with its `pool`, in a session, so in a process group, of its own."""
+    (folder / "program.py").write_text(HEAD + textwrap.indent(code, "    ") + "\n" + guard, encoding="utf-8")
     return subprocess.Popen(
         [sys.executable, "program.py"],
         cwd=folder,
@@ -206,7 +223,7 @@ def group_is_empty(group: int) -> bool:
 
 
 def test_the_end_of_the_program_ends_the_workers(tmp_path: Path) -> None:
-    program = start(tmp_path, "if __name__ == '__main__':\n    print(potential.energy(frames).sum().item())")
+    program = start(tmp_path, "print(energy())")
     out, err = program.communicate(timeout=60)
     assert (program.returncode, out, err) == (0, "0.0\n", "")
     assert group_is_empty(program.pid)
@@ -214,38 +231,32 @@ def test_the_end_of_the_program_ends_the_workers(tmp_path: Path) -> None:
 
 def test_interrupt_in_mid_batch_leaves_one_traceback_and_no_process(tmp_path: Path) -> None:
     code = """
-    if __name__ == "__main__":
-        potential.energy(frames)
-        frames[:, 0, 0] = SLEEP
-        print([process.pid for process in potential._pool.processes], flush=True)
-        try:
-            potential.energy(frames)
-        finally:
-            print(len(potential._pool.processes))
-    """
+energy()
+frames[:, 0, 0] = SLEEP
+print(len(pool.processes), flush=True)
+try:
+    energy()
+finally:
+    print(len(pool.processes))
+"""
     program = start(tmp_path, code)
     assert program.stdout is not None
-    pids = [int(pid) for pid in re.findall(r"\d+", program.stdout.readline())]
+    assert program.stdout.readline() in ("1\n", "2\n")
     time.sleep(0.3)
     os.killpg(program.pid, signal.SIGINT)  # as a terminal does: to all of them
     out, err = program.communicate(timeout=60)
-    assert len(pids) == 2
     assert out == "0\n"
     assert err.count("Traceback") == 1
     assert err.endswith("KeyboardInterrupt\n")
     assert group_is_empty(program.pid)
 
 
-def test_interrupt_while_workers_start_is_quiet_too(tmp_path: Path) -> None:
-    code = """
-    if __name__ == "__main__":
-        print("ready", flush=True)
-        potential.energy(frames)
-    """
-    program = start(tmp_path, code)
+@pytest.mark.parametrize("seconds", [0.0, 0.05, 0.15])
+def test_interrupt_while_workers_start_is_quiet_too(tmp_path: Path, seconds: float) -> None:
+    program = start(tmp_path, "frames[:, 0, 0] = SLEEP\nprint(flush=True), energy()")
     assert program.stdout is not None
     program.stdout.readline()
-    time.sleep(0.3)
+    time.sleep(seconds)
     os.killpg(program.pid, signal.SIGINT)
     _, err = program.communicate(timeout=60)
     assert err.count("Traceback") == 1
@@ -254,7 +265,7 @@ def test_interrupt_while_workers_start_is_quiet_too(tmp_path: Path) -> None:
 
 
 def test_workers_end_when_their_program_is_killed(tmp_path: Path) -> None:
-    program = start(tmp_path, "if __name__ == '__main__':\n    potential.energy(frames), print(flush=True), input()")
+    program = start(tmp_path, "energy(), print(flush=True), input()")
     assert program.stdout is not None
     program.stdout.readline()
     program.kill()
@@ -264,19 +275,28 @@ def test_workers_end_when_their_program_is_killed(tmp_path: Path) -> None:
 
 def test_a_forked_process_starts_workers_of_its_own(tmp_path: Path) -> None:
     code = """
-    if __name__ == "__main__":
-        potential.energy(frames)
-        mine = [process.pid for process in potential._pool.processes]
-        child = os.fork()
-        frames += 1
-        print(potential.energy(frames).sum().item(), flush=True)
-        theirs = [process.pid for process in potential._pool.processes]
-        if child == 0:
-            sys.exit(int(bool(set(mine) & set(theirs))))  # its end must not end the workers of its parent
-        assert os.waitpid(child, 0)[1] == 0
-        assert mine == theirs
-        print(potential.energy(frames).sum().item())
-    """
+import multiprocessing
+import torch
+from boltzflow.energies.framewise import FramewisePotential
+potential = FramewisePotential(2, Obedient(Path()), workers=2)
+x = torch.ones(20, 2, 3)
+
+def processes():
+    return {process.pid for process in potential._pool.processes}
+
+def in_the_fork():
+    print(potential.energy(x).sum().item(), flush=True)
+    sys.exit(int(bool(mine & processes())))
+
+print(potential.energy(x).sum().item(), flush=True)
+mine = processes()
+fork = multiprocessing.get_context("fork").Process(target=in_the_fork)
+fork.start()
+fork.join()
+assert fork.exitcode == 0
+print(potential.energy(x).sum().item())
+assert mine <= processes()  # the end of the fork has not ended them
+"""
     program = start(tmp_path, code)
     out, err = program.communicate(timeout=60)
     assert (program.returncode, out, err) == (0, "60.0\n" * 3, "")
@@ -284,7 +304,7 @@ def test_a_forked_process_starts_workers_of_its_own(tmp_path: Path) -> None:
 
 
 def test_a_script_without_guard_is_told_so(tmp_path: Path) -> None:
-    program = start(tmp_path, "potential.energy(frames)")
+    program = start(tmp_path, "energy()", guard="main()\n")
     _, err = program.communicate(timeout=60)
     assert program.returncode == 1
     assert "A worker ended (exit code 1) while it started: does the script have its `if __name__" in err

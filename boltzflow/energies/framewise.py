@@ -1,0 +1,116 @@
+"""Potentials of programs that know one frame at a time: evaluated here, or by worker processes."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Generator
+from contextlib import closing
+from types import TracebackType
+from typing import Any, Self
+
+import torch
+from torch import Tensor
+
+from boltzflow.energies.potential import Potential
+from boltzflow.energies.workers import Answer, Array, Evaluator, Recipe, WorkerPool
+from boltzflow.errors import OptionError
+
+_PART = 512
+"""Frames evaluated at a time: bounds memory, and is enough work to forget the way to a worker and back."""
+
+
+class FramewisePotential(Potential):
+    """Base of potentials whose frames are evaluated one by one; a frame that fails is +inf.
+
+    With `workers`, frames are shared among that many processes, started at the first call. `close`, leaving a
+    ``with`` block, or the end of the program stops them; a later call starts them again. The frames of a worker
+    that dies are evaluated again; a frame on which workers keep dying is +inf, with a warning. A script that uses
+    workers needs the usual ``if __name__ == "__main__":``.
+
+    Args:
+        n_atoms: number of atoms.
+        recipe: makes the evaluator, here or in each worker.
+        workers: number of processes; 0 evaluates in this one.
+
+    Attributes:
+        failed: how many frames could not be evaluated so far.
+
+    Raises:
+        OptionError: if the number of workers is negative.
+    """
+
+    def __init__(self, n_atoms: int, recipe: Recipe, workers: int = 0) -> None:
+        super().__init__(n_atoms)
+        if workers < 0:
+            raise OptionError(f"Expected workers ≥ 0; got {workers}.")
+        self.workers = workers
+        self.failed = 0
+        self._recipe = recipe
+        self._forget()
+
+    def close(self) -> None:
+        """Stops the workers and frees the evaluator."""
+        if self._pool is not None:
+            self._pool.close()
+        self._forget()
+
+    def _forget(self) -> None:
+        self._pool: WorkerPool | None = None
+        self._evaluator: Evaluator | None = None
+        self._process = os.getpid()
+        self._lock = threading.Lock()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _energy_and_forces(self, positions: Tensor) -> tuple[Tensor, Tensor]:
+        forces = torch.zeros_like(positions)
+        return self._evaluate(positions, forces), forces
+
+    def _energy(self, positions: Tensor) -> Tensor:
+        return self._evaluate(positions, None)
+
+    def _evaluate(self, positions: Tensor, forces: Tensor | None) -> Tensor:
+        """Energies (batch,); forces are written into `forces`."""
+        energy = positions.new_empty(len(positions))
+
+        def frames(part: range) -> Array:
+            return positions[part.start : part.stop].to(device="cpu", dtype=torch.float64).numpy()
+
+        if os.getpid() != self._process:
+            self._forget()
+        with self._lock, closing(self._answers(len(positions), frames, forces is not None)) as answers:
+            for part, (energies, gradients) in answers:
+                energy[part.start : part.stop] = torch.from_numpy(energies)
+                if forces is not None:
+                    forces[part.start : part.stop] = torch.from_numpy(gradients)
+        self.failed += int((~torch.isfinite(energy)).sum())
+        return energy
+
+    def _answers(
+        self, n: int, frames: Callable[[range], Array], forces: bool
+    ) -> Generator[tuple[range, Answer], None, None]:
+        size = min(_PART, max(1, n // (4 * self.workers))) if self.workers else _PART  # 4 each: none waits long
+        parts = [range(start, min(start + size, n)) for start in range(0, n, size)]
+        if self.workers:
+            if self._pool is None or not self._pool.usable:
+                self._pool = WorkerPool(self._recipe, self.workers)
+            yield from self._pool.evaluate(parts, frames, forces)
+            return
+        self._evaluator = self._evaluator or self._recipe.build()
+        for part in parts:
+            yield part, self._evaluator(frames(part), forces)
+
+    def __getstate__(self) -> dict[str, Any]:
+        mine = ("_pool", "_evaluator", "_process", "_lock")  # belong to this process
+        return {name: value for name, value in self.__dict__.items() if name not in mine}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)  # type: ignore[no-untyped-call]
+        self._forget()

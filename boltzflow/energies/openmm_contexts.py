@@ -1,0 +1,121 @@
+"""OpenMM's Contexts, one frame at a time. Workers import this file, so it does without torch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+import openmm
+import openmm.unit as u
+
+from boltzflow.energies.system_xml import load_system_xml, system_to_xml
+from boltzflow.energies.workers import Answer, Array
+from boltzflow.errors import EvaluationError
+
+
+@dataclass(frozen=True)
+class ContextRecipe:
+    """What a Context is built from. Nothing changes it, so that a copy may share it."""
+
+    system: openmm.System
+    platform: str | None
+    properties: dict[str, str]
+
+    def build(self) -> ContextEvaluator:
+        return ContextEvaluator(self.context)
+
+    def context(self) -> openmm.Context:
+        """A new Context.
+
+        Raises:
+            EvaluationError: if OpenMM cannot make one.
+        """
+        integrator = openmm.VerletIntegrator(0.001)
+        try:
+            if self.platform is None:
+                return openmm.Context(self.system, integrator)
+            platform = openmm.Platform.getPlatformByName(self.platform)
+            return openmm.Context(self.system, integrator, platform, self.properties)
+        except openmm.OpenMMException as error:
+            raise EvaluationError(f"OpenMM cannot make a Context of this System: {error}") from error
+
+    def __deepcopy__(self, _memo: object) -> Self:
+        return self
+
+    def __reduce__(self) -> tuple[Callable[..., ContextRecipe], tuple[object, ...]]:
+        return _read_recipe, (system_to_xml(self.system), self.platform, self.properties)
+
+
+def _read_recipe(xml: str, platform: str | None, properties: dict[str, str]) -> ContextRecipe:
+    return ContextRecipe(load_system_xml(xml), platform, properties)
+
+
+class ContextEvaluator:
+    """Evaluates frames in one Context, and makes another when that stops working.
+
+    Args:
+        make: a new Context.
+    """
+
+    def __init__(self, make: Callable[[], openmm.Context]) -> None:
+        self._make = make
+        self._context = make()
+        system = self._context.getSystem()
+        self._sites = [i for i in range(system.getNumParticles()) if system.isVirtualSite(i)]
+        self._good: Array | None = None
+        """A frame that has worked."""
+
+    def __call__(self, frames: Array, forces: bool) -> Answer:
+        """See `Evaluator`."""
+        energies, gradients = np.full(len(frames), np.nan), np.zeros_like(frames) if forces else None
+        for i in np.flatnonzero(np.isfinite(frames).all(axis=(1, 2))):
+            try:
+                state = self._state(frames[i], forces)
+            except openmm.OpenMMException as error:
+                state = self._try_again(frames[i], forces, error)
+            if state is None:
+                continue
+            if self._good is None:
+                self._good = frames[i].copy()
+            energies[i] = state.getPotentialEnergy().value_in_unit(u.kilojoule_per_mole)
+            if gradients is not None:
+                gradients[i] = state.getForces(asNumpy=True).value_in_unit(u.kilojoule_per_mole / u.nanometer)
+        if gradients is not None:
+            gradients[:, self._sites] = 0.0
+        return energies, gradients
+
+    def _state(self, frame: Array, forces: bool) -> openmm.State | None:
+        self._context.setPositions(frame)
+        if self._sites:
+            self._context.computeVirtualSites()
+        return self._context.getState(getEnergy=True, getForces=forces)
+
+    def _try_again(self, frame: Array, forces: bool, error: openmm.OpenMMException) -> openmm.State | None:
+        """After an exception: None if it is the frame's fault, else what a new Context says.
+
+        Raises:
+            EvaluationError: if it is not the frame's fault, and a new Context fails as well.
+        """
+        if "is nan" in str(error).lower() or self._works():
+            return None
+        self._context = self._make()
+        try:
+            return self._state(frame, forces)
+        except openmm.OpenMMException as again:
+            if self._good is None:
+                raise EvaluationError(f"OpenMM fails for the first frame, in a second Context too: {again}") from again
+            if not self._works():
+                raise EvaluationError(f"OpenMM fails for a frame that worked before: {again}") from again
+            return None
+
+    def _works(self) -> bool:
+        """Whether the Context still evaluates what it could evaluate before."""
+        if self._good is None:
+            return False
+        try:
+            self._state(self._good, False)
+        except openmm.OpenMMException:
+            return False
+        return True
