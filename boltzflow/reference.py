@@ -108,6 +108,8 @@ def write_reference(
     temperatures = list(result.temperatures)
     phi = [k for k, torsion in enumerate(torsions) if torsion.name.startswith("phi")]
     columns = _energies_and_shares(result, phi)
+    if len(columns) < 2:
+        raise OptionError(f"Expected at least 2 frames of each replica; got {len(columns)}: sample for longer.")
     value, error = result.estimate(_mean_of(columns), temperatures)
     half = len(columns) // 2
     first, second = (
@@ -201,6 +203,6 @@ def _torsion_arrays(result: TemperingResult, torsions: list[NamedTorsion]) -> di
         "pairs": np.array(pairs).reshape(-1, 2),
         "histogram_2d": values[lines:].reshape(-1, _BINS, _BINS).astype("f4"),
         "histogram_2d_error": errors[lines:].reshape(-1, _BINS, _BINS).astype("f4"),
-        "torsions_rad": result.observables[::stride, 0].reshape(-1, len(torsions)).astype("f2"),
+        "torsions_rad": angles[::stride, 0].flatten(0, 1).half().numpy(),
         "weights": np.exp((kept - kept.max()) / thermal_energy(coldest)).astype("f4"),
     }

@@ -138,7 +138,7 @@ class TemperingResult:
             raise OptionError("Expected at least 2 ladders: errors come from the scatter between them.")
         value = self.average(statistic, temperature)
         rest = torch.stack([self._average(statistic, temperature, left_out) for left_out in range(ladders)])
-        error = ((ladders - 1) * rest.var(0, correction=0)).sqrt()
+        error = ((ladders - 1) * (rest - rest.mean(0)).square().mean(0)).sqrt()
         return Estimate(_plain(value), _plain(error))
 
     def average(self, statistic: Callable[[Tensor], Tensor], temperature: float | Sequence[float]) -> Tensor:

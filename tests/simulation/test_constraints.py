@@ -101,7 +101,7 @@ def test_refusals() -> None:
     reference = torch.eye(3)
     with pytest.raises(ShapeError, match=r"Expected constraints \(n, 2\)"):
         Constraints([(0, 1)], [0.1, 0.2], torch.ones(3), reference)
-    with pytest.raises(OptionError, match="got -0.1 nm between atoms 0 and 1"):
+    with pytest.raises(OptionError, match=r"got -0\.1 nm between atoms 0 and 1"):
         Constraints([(0, 1)], [-0.1], torch.ones(3), reference)
     with pytest.raises(OptionError, match="of which one can move"):
         Constraints([(0, 1)], [0.1], torch.tensor([0.0, 0.0, 1.0]), reference)

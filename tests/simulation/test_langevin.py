@@ -70,7 +70,7 @@ def test_without_friction_energy_is_conserved(random: torch.Generator) -> None:
 
 
 def test_constrained_chain_has_the_right_angle(random: torch.Generator) -> None:
-    """A free chain of three with stiff bonds: p(cos θ) ∝ √det(J M⁻¹ Jᵀ) ∝ √((1 + m₂/m₁)² − cos²θ); n = 4096."""
+    """A free chain of three with stiff bonds: p(cos θ) ∝ √det(J M⁻¹ Jᵀ) ∝ √((1 + m₂/m₁)² − cos²θ); n = 2048."""
     masses, pairs = [10.0, 3.0, 10.0], [(0, 1), (1, 2)]
     bent = torch.tensor([[0.1, 0.0, 0.0], [0.0, 0.0, 0.0], [0.0, 0.1, 0.0]], dtype=torch.float64)
     dynamics = Langevin(
@@ -78,12 +78,12 @@ def test_constrained_chain_has_the_right_angle(random: torch.Generator) -> None:
         Particles(masses, pairs, [0.1, 0.1], bent),
         300.0,
         friction=20.0,
-        timestep=0.004,
+        timestep=0.005,
         compile=False,
     )
-    state = dynamics.run(dynamics.start(bent.expand(4096, 3, 3), random), 400, random)
+    state = dynamics.run(dynamics.start(bent.expand(2048, 3, 3), random), 200, random)
     bonds = state.positions[:, [0, 2]] - state.positions[:, [1]]
-    torch.testing.assert_close(bonds.norm(dim=2), torch.full((4096, 2), 0.1).double(), rtol=1e-7, atol=0)
+    torch.testing.assert_close(bonds.norm(dim=2), torch.full((2048, 2), 0.1).double(), rtol=1e-7, atol=0)
     cosine = (bonds[:, 0] * bonds[:, 1]).sum(1) / 0.01
     grid = torch.linspace(-1, 1, 100_001, dtype=torch.float64)
     density = (1.3**2 - grid.square()).sqrt()
@@ -150,7 +150,7 @@ def openmm_run(
 
 @pytest.mark.slow
 def test_hydrogen_masses_change_nothing_but_speed(random: torch.Generator) -> None:
-    """The mean energy with hydrogens of 3 dalton and 2 fs against that with real masses and 0.5 fs; 96 replicas each."""
+    """The mean energy with hydrogens of 3 dalton and 2 fs against real masses and 0.5 fs; 96 replicas each."""
     system = dipeptide()
     potential = system.potential(backend="torch", compile=False)
     start = torch.tensor(system.positions).float().expand(96, -1, -1)
@@ -227,7 +227,7 @@ def test_refusals() -> None:
     springs, one = Springs([1.0]), Particles([1.0])
     with pytest.raises(ShapeError, match="Expected 1 particles, as in the potential; got 2"):
         Langevin(springs, Particles([1.0, 1.0]))
-    with pytest.raises(OptionError, match="time step > 0 in ps; got 1, -0.001"):
+    with pytest.raises(OptionError, match=r"time step > 0 in ps; got 1, -0\.001"):
         Langevin(springs, one, timestep=-0.001)
     with pytest.raises(OptionError, match="positive temperature in K; got -3"):
         Langevin(springs, one, torch.tensor([300.0, -3.0]))
@@ -235,5 +235,5 @@ def test_refusals() -> None:
         Langevin(springs, one).start(torch.zeros(1, 2, 3))
     with pytest.raises(ShapeError, match="one for each of 3 replicas; got 2"):
         Langevin(springs, one, [300.0, 400.0]).start(torch.zeros(3, 1, 3))
-    with pytest.raises(OptionError, match="leaves -2.95 for ALA2-CB|leaves .* for"):
+    with pytest.raises(OptionError, match=r"hydrogen mass of 7 dalton leaves -\d\.\d+ for ACE1-CH3"):
         Particles.of(dipeptide(), hydrogen_mass=7.0)

@@ -107,25 +107,31 @@ def test_same_seed_same_numbers() -> None:
     assert first.energies.shape == (4, 3, 4)
 
 
+def interrupted_after(evaluations: int) -> ParallelTempering:
+    """A sampler that is interrupted as if by Ctrl-C."""
+    broken = sampler()
+    potential = broken.dynamics.potential
+    evaluate, left = potential._energy_and_forces, evaluations
+
+    def interrupted(positions: Tensor) -> tuple[Tensor, Tensor]:
+        nonlocal left
+        left -= 1
+        if left == 0:
+            raise KeyboardInterrupt
+        return evaluate(positions)
+
+    potential._energy_and_forces = interrupted  # type: ignore[method-assign]
+    return broken
+
+
 def test_an_interrupted_run_goes_on_as_if_it_had_not_been(tmp_path: Path) -> None:
     """Interrupted in equilibration and in the recorded part, in the middle of dynamics; then prolonged."""
     whole = sampler().run(start(), SHORT)
     for evaluations in (40, 170):
-        broken = sampler()
-        potential = broken.dynamics.potential
-        evaluate, calls = potential._energy_and_forces, 0
-
-        def interrupted(positions: Tensor) -> tuple[Tensor, Tensor]:
-            nonlocal calls
-            calls += 1
-            if calls == evaluations:
-                raise KeyboardInterrupt
-            return evaluate(positions)
-
-        potential._energy_and_forces = interrupted  # type: ignore[method-assign]
+        directory = tmp_path / str(evaluations)
         with pytest.raises(KeyboardInterrupt):
-            broken.run(start(), SHORT, directory=tmp_path / str(evaluations))
-        assert same(whole, sampler().run(start(), SHORT, directory=tmp_path / str(evaluations), resume=True))
+            interrupted_after(evaluations).run(start(), SHORT, directory=directory)
+        assert same(whole, sampler().run(start(), SHORT, directory=directory, resume=True))
     first = TemperingOptions(**{**vars(SHORT), "picoseconds": 0.3})
     sampler().run(start(), first, directory=tmp_path / "short")
     assert same(whole, sampler().run(start(), SHORT, directory=tmp_path / "short", resume=True))
