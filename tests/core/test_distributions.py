@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 
 import numpy as np
 import pytest
@@ -24,6 +25,7 @@ from boltzflow.core.distributions import (
     PCANormal,
     Product,
     Resampled,
+    targets,
 )
 from boltzflow.errors import DomainError, OptionError, ShapeError
 from boltzflow.testing import randomize_parameters
@@ -193,6 +195,22 @@ def test_density_is_zero_outside_intervals(name: str) -> None:
 # -- normal densities ---------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("width", [3.0, 0.8, 0.02])
+def test_samples_of_von_mises_depend_on_the_width(width: float) -> None:
+    """The gradient of a mean over samples, through the samples, is that of the exact mean: E[1 − cos a] = 1 − A(κ).
+
+    200 000 samples in batches of 2000; z-score below 4.
+    """
+    base = Independent(Domain.circle(1), torch.tensor([0.4]), torch.tensor([width]), trainable=True).double()
+    x, _ = base.sample(200_000, generator=torch.Generator().manual_seed(0))
+    parts = (1.0 - (x[:, 0] - 0.4).cos()).split(2000)
+    rates = torch.stack([torch.autograd.grad(p.mean(), base.log_width, retain_graph=True)[0] for p in parts])
+    log_width = torch.tensor(math.log(width), dtype=torch.float64, requires_grad=True)
+    kappa = (-2.0 * log_width).exp()
+    (exact,) = torch.autograd.grad(1.0 - torch.special.i1e(kappa) / torch.special.i0e(kappa), log_width)
+    assert abs((rates.mean() - exact).item()) < 4.0 * rates.std().item() / len(rates) ** 0.5
+
+
 def test_full_normal_against_torch() -> None:
     location = torch.tensor([0.5, -1.0, 0.0])
     covariance = torch.tensor([[1.0, 0.9, 0.0], [0.9, 1.5, -0.3], [0.0, -0.3, 0.4]])
@@ -318,6 +336,14 @@ def test_defensive_mixture_of_a_flow_and_a_wide_normal() -> None:
     assert mixture.logits.value.grad.abs().max() > 0
 
 
+def test_mixture_normalises_targets() -> None:
+    """Integral over [−5, 5]², beyond which neither has mass."""
+    mixture = Mixture([targets.TwoMoons(), targets.RingMixture()]).double()
+    axis = torch.linspace(-5.0, 5.0, 401, dtype=torch.float64)
+    total = mixture.log_prob(torch.cartesian_prod(axis, axis)).exp().sum().item() * (10.0 / 400) ** 2
+    assert total == pytest.approx(1.0, abs=1e-6)
+
+
 def test_mixture_outside_its_domain_has_gradient_zero() -> None:
     square = Domain.interval(0.0, 1.0, 2)
     mixture = Mixture([Independent(square), Independent(square)], trainable=True)
@@ -366,6 +392,12 @@ def test_resampled_density_for_a_known_normalization(truncation: int) -> None:
     n, right = 100_000, ((1 - last) * 1.6 + last) / 2
     found = (density.sample(n, generator=torch.Generator().manual_seed(1))[0][:, 0] > 0).double().mean().item()
     assert abs(found - right) / (right * (1 - right) / n) ** 0.5 < 4.5
+
+
+def test_an_estimate_of_whole_chunks_asks_for_no_empty_one() -> None:
+    mixture = GaussianMixture(PLANE, torch.zeros(2, 2))
+    density = Resampled(Mixture([mixture, mixture]), nets.MLP(2, (4,), 1))
+    assert density.estimate_normalization(1 << 16)[0] < 0.0
 
 
 def test_resampled_base_learns_by_maximum_likelihood() -> None:

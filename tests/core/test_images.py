@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from boltzflow.core import Domain, MultiscaleFlow, distributions, layers, nets, objectives, recipes
+from boltzflow.core import Domain, Inverse, MultiscaleFlow, distributions, layers, nets, objectives, recipes
 from boltzflow.errors import DomainError, OptionError, ShapeError
 from boltzflow.testing import random_states, randomize_parameters
 
@@ -115,6 +115,9 @@ def test_levels_that_do_not_fit_are_refused():
         layers.Multiscale([layers.Squeeze(Domain.real((4, 4, 4))), shallow])
     with pytest.raises(DomainError, match="the same pixels"):
         layers.Multiscale([layers.Squeeze(Domain.real((2, 8, 8))), shallow])
+    to_line = Inverse(layers.ToInterval(Domain.interval(0.0, 1.0, 4)))
+    with pytest.raises(DomainError, match="expected real coordinates; got interval"):
+        layers.Multiscale([layers.ElementwiseAffine(Domain.real(2)), to_line])
     bases = [distributions.DiagonalNormal(Domain.real(shape)) for shape in ((8, 2, 2), (4, 4, 4))]
     with pytest.raises(DomainError, match=r"expected bases on .*real\(2, 4, 4\).*; got .*real\(4, 4, 4\)"):
         MultiscaleFlow(bases, [layers.Squeeze(Domain.real((2, 4, 4))), shallow])

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from boltzflow.core import Bijection, Domain, Flow, StochasticLayer, objectives
+from boltzflow.core import Bijection, Domain, Flow, StochasticLayer, objectives, recipes
 from boltzflow.core.distributions import Independent
 from boltzflow.core.objectives.loss import path_log_prob
 from boltzflow.errors import OptionError, ShapeError
@@ -353,6 +353,16 @@ def test_path_gradients_refuse_stochastic_layers(name: str) -> None:
     noisy = Flow(Independent(Domain.real(1)), Noise(Domain.real(1), Domain.real(1)))
     with pytest.raises(OptionError, match="expected no stochastic layer for a path gradient"):
         REVERSE[name](noisy, Normal())
+
+
+@pytest.mark.parametrize("name", ["reverse KL, path", "alpha, dreg", "bound, dreg"])
+def test_path_gradients_refuse_dropout(name: str) -> None:
+    """A second pass would drop other units: its density is not that of the samples."""
+    flow = recipes.realnvp(Domain.real(2), layers=2, hidden=(8,))
+    flow.transform.layers[0].trunk.steps.append(nn.Dropout(0.5))
+    with pytest.raises(OptionError, match="expected no dropout in training"):
+        REVERSE[name](flow, Independent(Domain.real(2)))
+    REVERSE[name](flow.eval(), Independent(Domain.real(2)))
 
 
 def test_importance_weighted_bound_needs_a_particle() -> None:

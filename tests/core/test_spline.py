@@ -103,6 +103,17 @@ def test_knots_start_where_the_density_is() -> None:
     assert ((edges - 4.0).abs() < 0.6).sum() >= 6
 
 
+def test_a_width_without_a_location_is_about_the_middle() -> None:
+    """As the base has it: knots and features of an interval far from 0."""
+    domain, width = Domain.interval(100.0, 200.0, 2), torch.full((2,), 5.0)
+    given = {"width": width, "location": torch.full((2,), 150.0)}
+    one, two = (layers.SplineCoupling(domain, [True, False], **options) for options in ({"width": width}, given))
+    assert torch.equal(one.transformer.constants.start, two.transformer.constants.start)
+    assert one.transformer.constants.start.isfinite().all()
+    x = torch.tensor([[150.0, 155.0]])
+    assert torch.equal(one.features(x), two.features(x))
+
+
 def test_conditions_on_the_kept_coordinates_only() -> None:
     domain = Domain.circle(2) + Domain.interval(0.0, 1.0, 2)
     layer = layers.SplineCoupling(domain, [True, False, True, False]).double()

@@ -51,7 +51,8 @@ class Mixture(_Weighted):
     weights: weights are learned from `log_prob`, by maximum likelihood.
 
     Args:
-        components: K densities with equal domains; each gets the context.
+        components: K densities with equal domains; each gets the context. Targets that know their `log_z` are
+            normalised by it.
         weights: (K,) positive, normalised here; by default equal.
         trainable: whether the weights are learned; with a context they are in any case. Components keep their
             own parameters.
@@ -104,8 +105,8 @@ class Mixture(_Weighted):
         return x, self.log_prob(x, context)
 
     def log_prob(self, x: Tensor, context: Tensor | None = None) -> Tensor:
-        each = torch.stack([component.log_prob(x, context) for component in self._densities()], -1)
-        return _log_sum(each + self.log_weights(context))
+        each = [component.log_prob(x, context) - getattr(component, "log_z", 0.0) for component in self._densities()]
+        return _log_sum(torch.stack(each, -1) + self.log_weights(context))
 
     def _densities(self) -> Sequence[Density]:
         return cast(Sequence[Density], self.components)

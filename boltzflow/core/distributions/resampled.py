@@ -109,8 +109,8 @@ class Resampled(Distribution):
         if n < 2:
             raise OptionError(f"Resampled: expected at least 2 proposals to estimate Z from; got {n}.")
         parts = []
-        for size in [1 << 16] * (n >> 16) + [n % (1 << 16)]:
-            x, _ = self.proposal.sample(size, generator=generator)
+        for start in range(0, n, 1 << 16):
+            x, _ = self.proposal.sample(min(1 << 16, n - start), generator=generator)
             parts.append(self._log_acceptance(x).double().exp())
         values = torch.cat(parts)
         rate = values.mean()

@@ -51,8 +51,8 @@ class Multiscale(Layer):
                     f"the same pixels; got {level.latent_domain} after {levels[i - 1].data_domain}."
                 )
             parts.append(Domain.real((outer - inner, *same)))
-        for domain in (*parts, levels[-1].data_domain):
-            if found := [c for c in domain if c.kind != "real"]:
+        for level in levels:
+            if found := [c for c in (*level.latent_domain, *level.data_domain) if c.kind != "real"]:
                 raise DomainError(f"Multiscale: expected real coordinates; got {found[0]}.")
         super().__init__(Domain.real(sum(map(len, parts))), levels[-1].data_domain)
         self.parts = tuple(parts)

@@ -65,7 +65,7 @@ class BatchNorm(Bijection):
     to latent) normalises by the batch, through which gradients flow, and updates the running averages; its
     log_ratio is that of the map with the batch's numbers held fixed, so that the densities are those of a
     flow that changes from batch to batch. `forward` uses the running averages always, hence it does not undo
-    `inverse` in training mode.
+    `inverse` in training mode, and objectives that sample and evaluate (path gradients) need evaluation mode.
 
     Args:
         domain: real, of any event shape.

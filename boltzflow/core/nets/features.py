@@ -15,12 +15,13 @@ from boltzflow.core.functional import permute_rows
 class DomainFeatures(nn.Module):
     """Smooth features of a state: straight coordinates on a scale of order one, cos and sin of circles.
 
-    Without `location` and `width` these are `Domain.features`; with them a straight coordinate is shown as
-    (x − location)/width, so that a narrow peak in a wide interval is resolved.
+    Without `width` these are `Domain.features`; with it a straight coordinate is shown as (x − location)/width, so
+    that a narrow peak in a wide interval is resolved.
 
     Args:
         domain: flat, of D coordinates.
-        location, width: (D,) or None; a width that is infinite keeps the domain's own scale.
+        location, width: (D,) or None; a width that is infinite keeps the domain's own scale; the location is by
+            default 0, or the middle of an interval.
         visible: (D,) bool or None: coordinates that may be seen; the features of the others are 0. The number
             of features does not depend on it, so that all couplings of a flow share one compiled shape.
 
@@ -46,7 +47,8 @@ class DomainFeatures(nn.Module):
         straight = [i for i, c in enumerate(domain) if c.kind != "circle"]
         circles = list(domain.indices("circle"))
         scale, shift = domain.standard_map(torch.empty(0, dtype=torch.float64))
-        if location is not None and width is not None:
+        if width is not None:
+            location = domain.middle(width) if location is None else location
             narrow = width.double().isfinite()
             narrow[circles] = False
             scale = torch.where(narrow, 1.0 / width.double(), scale)

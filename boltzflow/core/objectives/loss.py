@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, cast
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.dropout import _DropoutNd
 
 from boltzflow.errors import IntractableDensityError, OptionError
 
@@ -96,8 +97,11 @@ def path_log_prob(flow: Model, x: Tensor, context: Tensor | None, where: str) ->
     """log q (batch,) of samples, whose gradient reaches the parameters through x only: the score term is left out.
 
     Raises:
-        OptionError: if q has no density in closed form; names `where` it was asked for.
+        OptionError: if q has no density in closed form, or dropout makes it another one than that of the samples;
+            names `where` it was asked for.
     """
+    if any(isinstance(part, _DropoutNd) and part.training and part.p > 0.0 for part in cast(nn.Module, flow).modules()):
+        raise OptionError(f"{where}: expected no dropout in training for a path gradient, which needs log q(x) again.")
     frozen = {f"flow.{name}": parameter.detach() for name, parameter in flow.named_parameters()}
     try:
         log_q: Tensor = torch.func.functional_call(_LogProb(flow), frozen, (x, context))

@@ -45,7 +45,7 @@ def reverse_kl(
 
     Raises:
         OptionError: if `beta` is negative, `drop_largest` is not in [0, 1), or a path gradient is asked for
-            through stochastic layers.
+            through stochastic layers or dropout.
 
     >>> from boltzflow.core import Domain, distributions, recipes
     >>> flow = recipes.spline_flow(Domain.real(2), layers=2, hidden=(8,))

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from boltzflow.core.constants import Constants
 from boltzflow.core.domain import Domain
+from boltzflow.core.functional.quadrature import gauss_legendre
 from boltzflow.core.transformers.curve import Curve, CurveTransformer
 from boltzflow.errors import OptionError
 
@@ -51,7 +52,7 @@ class UnconstrainedMonotonic(CurveTransformer):
         super().__init__(domain, 2 * units + 1, bound)
         self.units = units
         self.cells = cells
-        nodes, weights = _gauss_legendre(_NODES)
+        nodes, weights = gauss_legendre(_NODES)
         edges = torch.arange(cells, dtype=torch.float64) / cells
         self.rule = Constants(
             nodes=nodes / cells, weights=weights / cells, edges=edges, order=torch.arange(1, units + 1)
@@ -94,11 +95,3 @@ class UnconstrainedMonotonic(CurveTransformer):
 
     def select(self, index: Tensor) -> UnconstrainedMonotonic:
         return UnconstrainedMonotonic(self.domain[index.tolist()], units=self.units, cells=self.cells, bound=self.bound)
-
-
-def _gauss_legendre(n: int) -> tuple[Tensor, Tensor]:
-    """Nodes and weights (n,) of the rule on [0, 1], from the Jacobi matrix (Golub & Welsch 1969)."""
-    k = torch.arange(1, n, dtype=torch.float64)
-    off_diagonal = k / (4.0 * k.square() - 1.0).sqrt()
-    nodes, vectors = torch.linalg.eigh(off_diagonal.diag(1) + off_diagonal.diag(-1))
-    return (nodes + 1.0) / 2.0, vectors[0].square()

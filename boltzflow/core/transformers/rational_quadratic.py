@@ -22,9 +22,9 @@ class RationalQuadratic(Transformer):
         bins: number of bins of each spline.
         bound: real coordinates are transformed within location ± bound·width, and left alone outside: one number,
             or (d,).
-        location, width: (d,) or None: where a coordinate is expected to be and how widely it is spread, in
-            the domain's units; infinite widths mean "anywhere". They put the first knots where the density is,
-            so that bins are not spent on empty tails.
+        location, width: (d,) or None: where a coordinate is expected to be (by default 0, or the middle of an
+            interval) and how widely it is spread, in the domain's units; infinite widths mean "anywhere". They put
+            the first knots where the density is, so that bins are not spent on empty tails.
         seam: (number of circles,) or None: where each circle's spline is cut open, in the domain's units.
             A spline maps its seam to itself, so successive layers should differ in it.
 
@@ -72,7 +72,7 @@ class RationalQuadratic(Transformer):
         domain, like = self.domain, torch.empty(0, dtype=torch.float64)
         real = torch.tensor([c.kind == "real" for c in domain])
         circle = torch.tensor([c.kind == "circle" for c in domain])
-        centre = torch.zeros(len(domain)).double() if location is None else location.double()
+        centre = domain.middle(like) if location is None else location.double()
         spread = torch.full_like(centre, torch.inf) if width is None else width.double()
         shift = torch.zeros_like(centre)
         if seam is not None:

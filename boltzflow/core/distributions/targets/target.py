@@ -12,6 +12,7 @@ from torch.nn.functional import max_pool2d
 
 from boltzflow.core.distributions.image import ImageDensity
 from boltzflow.core.domain import Domain
+from boltzflow.core.functional.quadrature import gauss_legendre
 from boltzflow.core.sampling import rejection_sampling
 
 
@@ -107,7 +108,7 @@ def log_integral(
         y_range: lower and upper edge.
         panels: along each coordinate.
     """
-    nodes, weights = _gauss_legendre(16)
+    nodes, weights = gauss_legendre(16)
     axes, steps = [], []
     for low, high in (x_range, y_range):
         width = (high - low) / panels
@@ -119,11 +120,3 @@ def log_integral(
         pairs = zip(torch.split(grid, 1 << 17), torch.split(log_weights, 1 << 17), strict=True)
         parts = [torch.logsumexp(log_f(x) + w, 0) for x, w in pairs]
     return torch.stack(parts).logsumexp(0).item()
-
-
-def _gauss_legendre(order: int) -> tuple[Tensor, Tensor]:
-    """Nodes and weights (order,) on [0, 1], from the eigenvectors of the Jacobi matrix (Golub & Welsch 1969)."""
-    k = torch.arange(1, order, dtype=torch.float64)
-    beside = k / (4.0 * k.square() - 1.0).sqrt()
-    nodes, vectors = torch.linalg.eigh(beside.diag(1) + beside.diag(-1))
-    return (nodes + 1.0) / 2.0, vectors[0].square()
