@@ -33,7 +33,7 @@ class Constraints(nn.Module):
         ShapeError: if pairs, lengths, masses and reference do not fit together.
         OptionError: if a length is not positive, or a constraint joins two atoms that do not move.
 
-    >>> two = Constraints([(0, 1)], [0.1], torch.tensor([1.0, 1.0]), torch.tensor([[0.0, 0, 0], [0.1, 0, 0]]))
+    >>> two = Constraints([(0, 1)], [0.1], torch.tensor([1.0, 1.0]), torch.tensor([[0.0, 0, 0], [0.1, 0, 0]])).float()
     >>> x = torch.tensor([[0.0, 0.12], [0.0, 0.0], [0.0, 0.0]])[..., None]
     >>> two.satisfied(x)[0, :, 0]
     tensor([0.0100, 0.1100])

@@ -63,7 +63,7 @@ class Langevin:
 
     >>> import boltzflow as bf
     >>> system = bf.load_system("alanine_dipeptide")
-    >>> dynamics = Langevin.of(system, backend="openmm", compile=False)
+    >>> dynamics = Langevin.of(system, system.potential("openmm"), compile=False)
     >>> state = dynamics.start(torch.tensor(system.positions).expand(2, -1, -1), torch.Generator().manual_seed(0))
     >>> dynamics.run(state, 10).energies.shape
     torch.Size([2])
@@ -92,10 +92,14 @@ class Langevin:
         self._push = compiled(_push, fullgraph=True) if compile else _push
 
     @classmethod
-    def of(cls, system: MolecularSystem, *, backend: str = "auto", **options: object) -> Langevin:
-        """Dynamics of a molecule at its own temperature; `options` are those of `Langevin`."""
+    def of(cls, system: MolecularSystem, potential: Potential | None = None, **options: object) -> Langevin:
+        """Dynamics of a molecule at its own temperature, on its own potential if no other is given.
+
+        `options` are those of `Langevin`.
+        """
         settings = {"temperature": system.temperature, **options}
-        return cls(system.potential(backend=backend), Particles.of(system), **settings)  # type: ignore[arg-type]
+        particles = Particles.of(system)
+        return cls(potential or system.potential(), particles, **settings)  # type: ignore[arg-type]
 
     def at(self, temperature: object) -> Langevin:
         """The same dynamics at another temperature in K, or at one for each replica."""
@@ -128,6 +132,7 @@ class Langevin:
         if particles.constraints is not None:
             x = particles.constraints.satisfied(x)
             v = particles.constraints.tangent(x, v)
+        x = particles.placed(x)
         energies, forces = self.potential.energy_and_forces(batch_first(x))
         return State(batch_first(x), batch_first(v), energies, batch_first(batch_last(forces)), ~energies.isfinite())
 
@@ -168,6 +173,7 @@ class Langevin:
         v = v + 0.5 * kick * f if steps else v
         if constraints is not None:
             v = constraints.tangent(x, v)
+        x = particles.placed(x)
         state = State(batch_first(x), batch_first(v), energies, batch_first(f), lost)
         return State(batch_first(x), batch_first(v), energies, batch_first(f), lost | ~self._is_thermal(state))
 

@@ -87,7 +87,8 @@ def minimize(
     particles = particles or Particles([1.0] * potential.n_atoms)
     if len(particles) != potential.n_atoms:
         raise ShapeError(f"Expected {potential.n_atoms} particles, as in the potential; got {len(particles)}.")
-    run = _Descent(potential, particles.like(positions), tolerance)
+    particles = particles.like(positions)
+    run = _Descent(potential, particles, tolerance)
     motion = run.start(batch_last(positions.detach()), generator)
     for step in range(0, max_steps, _ROUND):
         open_ = (run.largest(motion.force) > tolerance).nonzero().flatten()
@@ -98,7 +99,7 @@ def minimize(
             part = run.step(part)
         motion = _Motion(*(whole.index_copy(-1, open_, new) for whole, new in zip(motion, part, strict=True)))
     largest = run.largest(motion.force)
-    return Minimum(batch_first(motion.x), motion.energy, largest, largest <= tolerance)
+    return Minimum(batch_first(particles.placed(motion.x)), motion.energy, largest, largest <= tolerance)
 
 
 class _Motion(NamedTuple):

@@ -39,7 +39,7 @@ class ParallelTempering:
 
     >>> import boltzflow as bf
     >>> system = bf.load_system("alanine_dipeptide")
-    >>> dynamics = Langevin.of(system, compile=False)
+    >>> dynamics = Langevin.of(system, system.potential("torch", compile=False), compile=False)
     >>> sampler = ParallelTempering(dynamics, [300.0, 400.0], ladders=2, topology=system.mdtraj_topology)
     >>> options = TemperingOptions(picoseconds=0.02, equilibration=0.0, swap_every=0.005, record_every=0.01)
     >>> sampler.run(torch.tensor(system.positions), options).ensemble(300.0).positions.shape

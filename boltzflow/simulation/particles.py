@@ -12,6 +12,7 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
+from boltzflow.energies.forcefield.virtual_sites import VirtualSites
 from boltzflow.errors import OptionError, ShapeError
 from boltzflow.molecules import MolecularSystem
 from boltzflow.simulation.constraints import Constraints
@@ -20,14 +21,15 @@ from boltzflow.simulation.constraints import Constraints
 class Particles:
     """Masses and constraints of the particles of a potential.
 
-    A particle of mass 0 stays where it is. A virtual site is one, too: the potential places it by its atoms and
-    hands its force on to them; what is stored of it is never used.
+    A particle of mass 0 stays where it is, if it is no virtual site.
 
     Args:
         masses: (N,) in dalton.
         pairs: of atoms at constrained distances.
         lengths: these distances in nm.
         reference: a structure (N, 3) in nm that shows the angles between constraints.
+        sites: virtual sites. The potential itself places them and hands their forces on to their atoms, so dynamics
+            move their atoms alone, and they are put in their places for those who look at positions.
 
     Raises:
         OptionError: if no mass is positive, one is negative or not finite, or a constraint is impossible.
@@ -43,7 +45,9 @@ class Particles:
         pairs: Sequence[tuple[int, int]] = (),
         lengths: Sequence[float] = (),
         reference: ArrayLike | Tensor | None = None,
+        sites: VirtualSites | None = None,
     ) -> None:
+        self.sites = sites
         self.masses = torch.as_tensor(masses, dtype=torch.float64)
         if self.masses.dim() != 1 or not bool(((self.masses >= 0) & self.masses.isfinite()).all() & self.masses.any()):
             raise OptionError(f"Expected masses (N,) ≥ 0 in dalton, one of them positive; got {self.masses.tolist()}.")
@@ -67,6 +71,7 @@ class Particles:
 
         Raises:
             OptionError: if that leaves an atom without mass; names it.
+            UnsupportedForceError: if a virtual site is of an unknown kind.
         """
         hamiltonian = system.openmm_system
         masses = [hamiltonian.getParticleMass(i).value_in_unit(u.dalton) for i in range(system.n_atoms)]
@@ -74,7 +79,14 @@ class Particles:
             _repartition(system, masses, hydrogen_mass)
         found = [_constraint(hamiltonian, i) for i in range(hamiltonian.getNumConstraints())]
         kept = [(i, j, length) for i, j, length in found if masses[i] or masses[j]]
-        return cls(masses, [c[:2] for c in kept], [c[2] for c in kept], system.positions)
+        sites = any(hamiltonian.isVirtualSite(i) for i in range(system.n_atoms))
+        return cls(
+            masses,
+            [c[:2] for c in kept],
+            [c[2] for c in kept],
+            system.positions,
+            VirtualSites(hamiltonian) if sites else None,
+        )
 
     def __len__(self) -> int:
         return len(self.masses)
@@ -90,7 +102,13 @@ class Particles:
         other.masses, other.inverse_masses = self.masses.to(x), self.inverse_masses.to(x)
         if self.constraints is not None:
             other.constraints = copy.deepcopy(self.constraints).to(dtype=x.dtype, device=x.device)
+        if self.sites is not None:
+            other.sites = copy.deepcopy(self.sites).to(dtype=x.dtype, device=x.device)
         return other
+
+    def placed(self, x: Tensor) -> Tensor:
+        """The positions (3, N, batch) with virtual sites in their places."""
+        return x if self.sites is None else self.sites(x)
 
 
 def _repartition(system: MolecularSystem, masses: list[float], hydrogen_mass: float) -> None:

@@ -10,10 +10,12 @@ import openmm.unit as u
 import pytest
 import scipy.linalg
 import torch
+from openmm import app
 
+import boltzflow as bf
 from boltzflow.energies import TorchPotential
 from boltzflow.errors import OptionError, ShapeError
-from boltzflow.simulation import Langevin, Particles
+from boltzflow.simulation import Langevin, Particles, minimize
 from boltzflow.units import GAS_CONSTANT
 
 from .conftest import DoubleWell, Springs, dipeptide, with_constraints, z_score
@@ -204,6 +206,38 @@ def test_an_exploded_replica_is_marked_and_leaves_others_alone(fault: float) -> 
     assert torch.equal(healthy.positions[others], exploded.positions[others])
     later = dynamics.run(exploded, 1, torch.Generator().manual_seed(0))
     assert later.lost.tolist() == [False, False, True, False]
+
+
+def test_virtual_sites_are_in_their_places_and_move_their_atoms(random: torch.Generator) -> None:
+    """Two atoms on a spring and a charge between them, drawn to a fixed charge: the energy is conserved."""
+    topology, system = app.Topology(), openmm.System()
+    residue = topology.addResidue("X", topology.addChain())
+    charges = openmm.NonbondedForce()
+    for mass, charge in ((12.0, 0.0), (4.0, 0.0), (0.0, 1.0), (0.0, -1.0)):
+        topology.addAtom("C", app.element.carbon, residue)
+        system.addParticle(mass)
+        charges.addParticle(charge, 0.1, 0.0)
+    system.setVirtualSite(2, openmm.TwoParticleAverageSite(0, 1, 0.75, 0.25))
+    spring = openmm.HarmonicBondForce()
+    spring.addBond(0, 1, 0.1, 2e4)
+    for force in (charges, spring):
+        system.addForce(force)
+    start = [[0.0, 0.0, 0.0], [0.1, 0.0, 0.0], [9.0, 9.0, 9.0], [0.5, 0.2, 0.0]]
+    molecule = bf.MolecularSystem(topology, system, start)
+    potential = molecule.potential("torch", compile=False)
+    dynamics = Langevin.of(molecule, potential, friction=0.0, timestep=0.0002, compile=False)
+    assert dynamics.particles.degrees_of_freedom == 6
+    first = dynamics.start(torch.tensor([start], dtype=torch.float64).repeat(8, 1, 1), random)
+    last = dynamics.run(first, 500)
+    for state in (first, last):
+        x = state.positions
+        torch.testing.assert_close(x[:, 2], 0.75 * x[:, 0] + 0.25 * x[:, 1])
+        torch.testing.assert_close(x[:, 3], torch.tensor(start[3]).double().expand(8, 3))
+    assert (first.energies - last.energies).abs().min() > 1e-3
+    before, after = (s.energies + dynamics.kinetic_energies(s) for s in (first, last))
+    torch.testing.assert_close(after, before, rtol=0, atol=1e-2)
+    calm = minimize(dynamics.potential, first.positions, dynamics.particles, max_steps=1).positions
+    torch.testing.assert_close(calm[:, 2], 0.75 * calm[:, 0] + 0.25 * calm[:, 1])
 
 
 def test_massless_particles_stay() -> None:
