@@ -17,7 +17,7 @@ from boltzflow.core.layers import AffineCoupling, Autoregressive, ElementwiseAff
 from boltzflow.core.nets import MLP, ResidualNet
 from boltzflow.core.recipes_image import glow
 from boltzflow.core.transformers import Affine, RationalQuadratic, Scale, Transformer
-from boltzflow.errors import OptionError
+from boltzflow.errors import DomainError, OptionError
 
 __all__ = ["autoregressive_spline_flow", "glow", "maf", "realnvp", "spline_flow"]
 
@@ -50,7 +50,8 @@ def spline_flow(
         location, width: (D,) or None: the informed start (see `Independent` and `SplineCoupling`).
         bound: real coordinates are transformed within location ± bound·width.
         context_size: size of the context; 0 for an unconditional flow.
-        seed: of masks, seams and weights; the global random state is left as it was.
+        seed: of masks, seams and weights; the global random state is left as it was. Masks and seams are not part
+            of the state dict, which therefore belongs to a flow of the same seed.
 
     Raises:
         OptionError: if the net is unknown or the domain has fewer than two coordinates.
@@ -164,9 +165,13 @@ def maf(
         layers, hidden, passes, context_size, seed: as in `autoregressive_spline_flow`.
         scale: see `transformers.Affine`.
 
+    Raises:
+        DomainError: if a coordinate is not real.
+
     >>> maf(Domain.real(3), layers=2, hidden=(8,)).log_prob(torch.zeros(1, 3))
     tensor([-2.7568], grad_fn=<WhereBackward0>)
     """
+    _require_real(domain, "maf")
     chain = _autoregressive_chain(
         Autoregressive, partial(Affine, domain, scale), layers, hidden, passes, context_size, seed
     )
@@ -195,12 +200,14 @@ def realnvp(
         seed: of the weights; the global random state is left as it was.
 
     Raises:
+        DomainError: if a coordinate is not real.
         OptionError: if the domain has fewer than two coordinates.
 
     >>> x, log_q = realnvp(Domain.real(2), layers=2, hidden=(8,)).sample(5)
     """
     if len(domain) < 2:
         raise OptionError(f"realnvp: expected a domain of at least 2 coordinates; got {domain}.")
+    _require_real(domain, "realnvp")
     mask = alternating_mask(len(domain))
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
@@ -217,6 +224,12 @@ def realnvp(
     if scale == "additive":
         chain.append(ElementwiseAffine(domain, context_size=context_size))
     return Flow(Independent(domain), Chain(chain))
+
+
+def _require_real(domain: Domain, where: str) -> None:
+    """A circle could only be shifted, which leaves its uniform base as it is: nothing would be learned there."""
+    if found := [c for c in domain if c.kind != "real"]:
+        raise DomainError(f"{where}: expected real coordinates; got {found[0]}. See spline_flow for other kinds.")
 
 
 def _autoregressive_chain(

@@ -12,8 +12,10 @@ from torch import Tensor
 
 from boltzflow.core import Domain, nets, recipes
 from boltzflow.core.distributions import (
+    ConditionalBernoulli,
     ConditionalNormal,
     DiagonalNormal,
+    Dirac,
     Distribution,
     FullNormal,
     GaussianMixture,
@@ -469,6 +471,25 @@ def test_smooth_samples_are_even_up_to_the_edge() -> None:
 
 
 # -- messages -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "name", ["ConditionalNormal", "DiagonalNormal", "GaussianMixture", "Mixture", "Bernoulli", "Dirac"]
+)
+def test_one_sample_of_many_contexts_is_refused(name: str) -> None:
+    """Broadcasting would give eight samples with one random number, or with none of the count asked for."""
+    density = {
+        "ConditionalNormal": lambda: ConditionalNormal(PLANE, torch.nn.Linear(3, 4)),
+        "DiagonalNormal": lambda: DiagonalNormal(PLANE, context_size=3),
+        "GaussianMixture": lambda: GaussianMixture(PLANE, torch.zeros(2, 2), context_size=3),
+        "Mixture": lambda: Mixture([DiagonalNormal(PLANE), DiagonalNormal(PLANE)], context_size=3),
+        "Bernoulli": lambda: ConditionalBernoulli(PLANE, torch.nn.Linear(3, 2)),
+        "Dirac": lambda: Dirac(Domain.real(3)),
+    }[name]()
+    with pytest.raises(ShapeError, match="a row for each of 1 samples; got 8 rows"):
+        density.sample(1, torch.zeros(8, 3))
+    x, log_prob = density.sample(8, torch.zeros(8, 3))
+    assert len(x) == len(log_prob) == 8
 
 
 def test_messages() -> None:

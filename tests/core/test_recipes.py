@@ -59,5 +59,6 @@ def test_seed_decides_and_global_state_stays(name: str) -> None:
 def test_impossible_domains_are_refused() -> None:
     with pytest.raises(OptionError, match="at least 2 coordinates"):
         recipes.realnvp(Domain.real(1))
-    with pytest.raises(DomainError, match="room to shift; got interval"):
-        recipes.maf(MIXED)
+    for make in (recipes.maf, recipes.realnvp):
+        with pytest.raises(DomainError, match=f"{make.__name__}: expected real coordinates; got circle"):
+            make(Domain.real(1) + Domain.circle(1))

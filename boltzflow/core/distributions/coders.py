@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.nn.functional import softplus
 
 from boltzflow.core.distributions.distribution import Distribution
+from boltzflow.core.distributions.parameter import check_rows
 from boltzflow.core.domain import Domain
 from boltzflow.errors import OptionError, ShapeError
 
@@ -29,7 +30,8 @@ class Dirac(Distribution):
         self, n: int, context: Tensor | None = None, *, generator: torch.Generator | None = None
     ) -> tuple[Tensor, Tensor]:
         x = self._point(context)
-        return x, x.new_zeros(n)
+        check_rows(len(x), n, "Dirac")
+        return x.expand(n, *self.domain.shape), x.new_zeros(n)
 
     def log_prob(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         self.domain.check(x, "Dirac")
@@ -84,6 +86,8 @@ class ConditionalBernoulli(Distribution):
         self, n: int, context: Tensor | None = None, *, generator: torch.Generator | None = None
     ) -> tuple[Tensor, Tensor]:
         logits = self.logits(context)
+        check_rows(len(logits), n, "ConditionalBernoulli")
+        logits = logits.expand(n, *self.domain.shape)
         chance = torch.rand(logits.shape, dtype=logits.dtype, device=logits.device, generator=generator)
         x = (chance < logits.sigmoid()).to(logits.dtype)
         return x, self.log_prob(x, context)

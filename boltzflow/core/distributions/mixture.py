@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from boltzflow.core.distributions.distribution import Density, Distribution
 from boltzflow.core.distributions.normal import LOG_SQRT_2PI
-from boltzflow.core.distributions.parameter import check_broadcasts, make_parameter
+from boltzflow.core.distributions.parameter import check_broadcasts, check_rows, make_parameter
 from boltzflow.core.domain import Domain
 from boltzflow.errors import DomainError, OptionError, ShapeError
 
@@ -38,6 +38,7 @@ class _Weighted(Distribution):
     def _choose(self, n: int, context: Tensor | None, generator: torch.Generator | None) -> Tensor:
         """Which component each of n samples comes from: (n,) int64."""
         weights = self.log_weights(context).detach().exp()
+        check_rows(len(weights), n, type(self).__name__)
         if len(weights) == 1:
             return torch.multinomial(weights[0], n, replacement=True, generator=generator)
         return torch.multinomial(weights, 1, generator=generator)[:, 0]

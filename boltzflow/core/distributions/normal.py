@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from boltzflow.core.distributions.distribution import Distribution
-from boltzflow.core.distributions.parameter import check_broadcasts, make_parameter
+from boltzflow.core.distributions.parameter import check_broadcasts, check_rows, make_parameter
 from boltzflow.core.domain import Domain
 from boltzflow.core.nets import ContextParameter
 from boltzflow.errors import DomainError, OptionError, ShapeError
@@ -59,6 +59,7 @@ class IndependentNormal(Normal):
         self, n: int, context: Tensor | None = None, *, generator: torch.Generator | None = None
     ) -> tuple[Tensor, Tensor]:
         mean, log_scale = self._tempered_moments(context)
+        check_rows(max(len(mean), len(log_scale)), n, type(self).__name__)
         noise = torch.randn(n, *self.domain.shape, dtype=mean.dtype, device=mean.device, generator=generator)
         return mean + log_scale.exp() * noise, _log_normal(noise, log_scale)
 

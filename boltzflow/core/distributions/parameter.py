@@ -46,3 +46,13 @@ def check_broadcasts(value: Tensor, shape: tuple[int, ...], name: str, where: st
     )
     if not fits:
         raise ShapeError(f"{where}: expected a {name} that broadcasts to {shape}; got {tuple(value.shape)}.")
+
+
+def check_rows(rows: int, n: int, where: str) -> None:
+    """Raise unless the context has a row for each of n samples, or one for all.
+
+    Raises:
+        ShapeError: if it has another number: several samples would share one random number, or none would be drawn.
+    """
+    if rows not in (1, n):
+        raise ShapeError(f"{where}: expected a context with a row for each of {n} samples; got {rows} rows.")
