@@ -129,7 +129,7 @@ def test_systems_are_listed():
     assert "ff96" in result.stdout
 
 
-@pytest.mark.parametrize("command", [[], ["train"], ["sample"], ["analyze"], ["systems"]])
+@pytest.mark.parametrize("command", [[], ["train"], ["sample"], ["analyze"], ["reference"], ["systems"]])
 def test_help_teaches(command):
     result = call(*command, "--help")
     assert result.exit_code == 0

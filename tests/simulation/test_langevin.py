@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 import openmm
@@ -11,11 +12,12 @@ import pytest
 import scipy.linalg
 import torch
 from openmm import app
+from torch import Tensor
 
 import boltzflow as bf
 from boltzflow.energies import TorchPotential
 from boltzflow.errors import OptionError, ShapeError
-from boltzflow.simulation import Langevin, Particles, minimize
+from boltzflow.simulation import Langevin, NamedTorsion, Particles, minimize, named_torsions, torsion_values
 from boltzflow.units import GAS_CONSTANT
 
 from .conftest import DoubleWell, Springs, dipeptide, with_constraints, z_score
@@ -122,32 +124,67 @@ def test_molecule_against_openmm(constraints: str, random: torch.Generator) -> N
         assert abs(float(ours.mean()) - theirs.mean()) / error < 4.5
 
 
+@pytest.mark.slow
+def test_conformations_against_openmm(random: torch.Generator) -> None:
+    """The dipeptide in implicit water at 900 K: energy, kinetic temperature, and the shares of nine regions of φ, ψ.
+
+    Ours: 256 replicas, 20 ps. OpenMM on its CPU platform: 400 ps, errors from 20 blocks.
+    """
+    system, kelvin = bf.load_system("alanine_dipeptide"), 900.0
+    torsions = named_torsions(system)
+    theirs = openmm_run(system.openmm_system, system.positions, kelvin, 0.001, 400.0, 20, "CPU", torsions)
+    dynamics = Langevin.of(system, temperature=kelvin, friction=5.0, timestep=0.001)
+    state = dynamics.start(torch.tensor(system.positions).float().expand(256, -1, -1), random)
+    state = dynamics.run(state, 20_000, random)
+    assert not state.lost.any()
+    columns = [state.energies, dynamics.kinetic_temperatures(state), *regions(state.positions, torsions).unbind(1)]
+    for ours, blocks in zip(columns, theirs, strict=True):
+        error = math.hypot(float(ours.double().std()) / 16, blocks.std(ddof=1) / math.sqrt(20))
+        assert abs(float(ours.double().mean()) - blocks.mean()) / error < 4.5
+
+
+def regions(positions: Tensor, torsions: Sequence[NamedTorsion]) -> Tensor:
+    """Which of nine equal squares of the plane of φ and ψ each frame is in, (batch, 9)."""
+    thirds = ((torsion_values(positions, torsions) + math.pi) / (2 * math.pi / 3)).long().clamp(0, 2)
+    return torch.nn.functional.one_hot(3 * thirds[:, 0] + thirds[:, 1], 9).double()
+
+
 def openmm_run(
-    system: openmm.System, positions: np.ndarray, kelvin: float, timestep: float, picoseconds: float, blocks: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """Block averages of potential energy (kJ/mol) and kinetic temperature (K), the first twentieth left out."""
+    system: openmm.System,
+    positions: np.ndarray,
+    kelvin: float,
+    timestep: float,
+    picoseconds: float,
+    blocks: int,
+    platform: str = "Reference",
+    torsions: Sequence[NamedTorsion] = (),
+) -> np.ndarray:
+    """Block averages, one row each, of potential energy, kinetic temperature, regions; the first twentieth left out."""
     integrator = openmm.LangevinMiddleIntegrator(kelvin, 5.0, timestep)
     integrator.setRandomNumberSeed(7)
-    context = openmm.Context(system, integrator, openmm.Platform.getPlatformByName("Reference"))
+    properties = {"Threads": "1"} if platform == "CPU" else {}
+    context = openmm.Context(system, integrator, openmm.Platform.getPlatformByName(platform), properties)
     context.setPositions(positions)
     context.setVelocitiesToTemperature(kelvin, 3)
-    freedom = 3 * system.getNumParticles() - system.getNumConstraints()
+    n = system.getNumParticles()
+    masses = np.array([system.getParticleMass(i).value_in_unit(u.dalton) for i in range(n)])
+    freedom = 3 * n - system.getNumConstraints()
     per_frame = 50
     frames = blocks * round(picoseconds / blocks / timestep / per_frame)
     integrator.step(frames * per_frame // 20)
     found = []
     for _ in range(frames):
         integrator.step(per_frame)
-        state = context.getState(getEnergy=True, getVelocities=True)
+        state = context.getState(getEnergy=True, getVelocities=True, getPositions=True)
+        # The kinetic energy that OpenMM gives is shifted by half a step; that of its stored velocities is not.
         v = state.getVelocities(asNumpy=True).value_in_unit(u.nanometer / u.picosecond)
-        # Its kinetic energy is shifted by half a step; that of its stored velocities is not.
-        kinetic = 0.5 * sum(
-            system.getParticleMass(i).value_in_unit(u.dalton) * float(v[i] @ v[i]) for i in range(len(v))
-        )
-        potential = state.getPotentialEnergy().value_in_unit(u.kilojoule_per_mole)
-        found.append((potential, 2 * kinetic / (GAS_CONSTANT * freedom)))
-    means = np.array(found).reshape(blocks, -1, 2).mean(1)
-    return means[:, 0], means[:, 1]
+        kinetic = 0.5 * float((masses[:, None] * v**2).sum())
+        row = [state.getPotentialEnergy().value_in_unit(u.kilojoule_per_mole), 2 * kinetic / (GAS_CONSTANT * freedom)]
+        if torsions:
+            x = torch.tensor(state.getPositions(asNumpy=True).value_in_unit(u.nanometer))[None]
+            row += regions(x, torsions)[0].tolist()
+        found.append(row)
+    return np.array(found).reshape(blocks, -1, len(found[0])).mean(1).T
 
 
 @pytest.mark.slow
