@@ -84,21 +84,20 @@ def reference_run(
     start = torch.from_numpy(system.positions).float()[None]
     positions = minimize(potential, start, particles, generator=random).positions[0]
     result = sampler.run(positions, options, directory=directory, resume=resume, progress=progress)
-    return write_reference(
-        result,
-        torsions,
-        directory,
-        {
-            "system": system.name,
-            "settings": config.model_dump(mode="json")
-            | {"timestep": timestep, "swap_every": options.swap_every, "record_every": options.record_every},
-            "energy_evaluations": config.ladders * config.temperatures * round(options.total / timestep),
-            "wall_seconds": round(time.monotonic() - started, 1),  # both of the program that ended the run
-            "cpu_seconds": round(time.process_time(), 1),
-            "threads": torch.get_num_threads(),
-            "version": boltzflow.__version__,
-        },
-    )
+    # What was recorded may be more than what was asked for now, if an earlier program had sampled longer.
+    recorded = len(result.energies) * options.record_every
+    facts = {
+        "system": system.name,
+        "settings": config.model_dump(mode="json") | vars(options) | {"timestep": timestep, "picoseconds": recorded},
+        "energy_evaluations": config.ladders
+        * config.temperatures
+        * round((options.equilibration + recorded) / timestep),
+        "wall_seconds": round(time.monotonic() - started, 1),  # both of the program that ended the run
+        "cpu_seconds": round(time.process_time(), 1),
+        "threads": torch.get_num_threads(),
+        "version": boltzflow.__version__,
+    }
+    return write_reference(result, torsions, directory, facts)
 
 
 def write_reference(

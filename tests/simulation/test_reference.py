@@ -89,9 +89,13 @@ def test_a_longer_run_by_resuming(directory: Path, tmp_path: Path) -> None:
     call(*options, "--picoseconds", 0.4, "--out", parts)
     call(SYSTEM, "--resume", "--picoseconds", 0.6, "--out", parts)
     one, other = found_in(whole), found_in(parts)
+    assert one["energy_evaluations"] == 6 * 800
     for name in ("potential_energy_kJ_mol", "populations", "swap_acceptance", "frames_per_temperature"):
         assert one[name] == other[name]
     assert np.array_equal(bf.Ensemble.load(whole).positions, bf.Ensemble.load(parts).positions)
+    call(SYSTEM, "--resume", "--picoseconds", 0.2, "--out", parts)  # evaluates what is there
+    assert found_in(parts)["settings"]["picoseconds"] == pytest.approx(0.6)
+    assert found_in(parts)["energy_evaluations"] == 6 * 800
 
 
 def test_interrupt_says_how_to_go_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
