@@ -93,6 +93,17 @@ def test_log_prob_refuses_wrong_shapes_and_stochastic_layers() -> None:
         objectives.reverse_kl(noisy, CylinderTarget(), 4, path_gradient=True)
 
 
+@pytest.mark.parametrize("make", [recipes.spline_flow, recipes.autoregressive_spline_flow])
+def test_no_samples_are_a_batch_too(make) -> None:
+    flow = make(Domain.real(2), layers=2, hidden=(8,), context_size=3)
+    linear = layers.LULinear(Domain.real(2), context_size=3)
+    flow = Flow(flow.base, Chain([flow.transform, linear]))
+    context = torch.zeros(0, 3)
+    x, log_q = flow.sample(0, context)
+    assert x.shape == (0, 2)
+    assert log_q.shape == flow.log_prob(x, context).shape == (0,)
+
+
 def test_context_conditions_the_flow() -> None:
     flow = small_flow(context_size=2)
     x = torch.zeros(2, 2, dtype=torch.float64)

@@ -107,7 +107,7 @@ class Autoregressive(Bijection):
         found, log_slopes = [], []
         waiting = permute_rows(z.T, self.split_order, self.join_order).split(self.sizes)  # type: ignore[no-untyped-call]
         for here, part, view in zip(waiting, self.parts, self.views, strict=True):
-            raw = steps.outputs().view(-1, *here.shape)
+            raw = steps.outputs().view(self.transformer.parameter_count, *here.shape)
             x, log_slope = cast(Transformer, part).inverse(here, raw)
             found.append(x)
             log_slopes.append(log_slope)
@@ -118,7 +118,7 @@ class Autoregressive(Bijection):
         self, x: Tensor, context: Tensor | None = None, *, generator: torch.Generator | None = None
     ) -> tuple[Tensor, Tensor]:
         raw = self.net.rows(self.features(x), context)
-        z, log_slope = self.transformer(x.T, raw.view(-1, *x.T.shape))
+        z, log_slope = self.transformer(x.T, raw.view(self.transformer.parameter_count, *x.T.shape))
         return z.T, log_slope.sum(0)
 
     @property

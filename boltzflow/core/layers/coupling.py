@@ -94,7 +94,7 @@ class Coupling(Bijection):
         # Batch comes last here: the kernel then runs over contiguous memory for each of its parameters.
         raw = linear_rows(self.trunk(inputs), self.head.weight, self.head.bias)
         kept, moving = permute_rows(x.T, self.split_order, self.join_order).tensor_split([-self.moved])
-        moved, log_slope = run(moving, raw.view(-1, *moving.shape))
+        moved, log_slope = run(moving, raw.view(self.transformer.parameter_count, *moving.shape))
         out = permute_rows(torch.cat([kept, moved]), self.join_order, self.split_order).T
         return out, log_slope.sum(0)
 

@@ -110,7 +110,7 @@ class _Mixing(Bijection, ABC):
     def _columns(self, x: Tensor) -> Tensor:
         """Where one matrix serves all samples, the batch is joined with the pixels: one large product."""
         if self.context_size:
-            return x.reshape(x.shape[0], self.matrix.size, -1)
+            return x.reshape(x.shape[0], self.matrix.size, self.copies)
         return x.transpose(0, 1).reshape(1, self.matrix.size, -1)
 
     def _states(self, columns: Tensor, like: Tensor) -> Tensor:
