@@ -42,20 +42,20 @@ def tilt(positions: Tensor) -> Tensor:
 
 @pytest.mark.parametrize("bias", [None, tilt])
 def test_populations_of_a_double_well(bias: object) -> None:
-    """64 ladders, 60 ps, begun in the less likely well: every temperature's population, and the mean energy."""
-    options = TemperingOptions(picoseconds=60.0, equilibration=20.0, swap_every=0.25, record_every=0.5, seed=1)
-    result = sampler(64, bias=bias).run(start(), options)
+    """32 ladders, 40 ps, begun in the less likely well: every temperature's population, and the mean energy."""
+    options = TemperingOptions(picoseconds=40.0, equilibration=15.0, swap_every=0.25, record_every=0.5, seed=1)
+    result = sampler(32, bias=bias).run(start(), options)
     left = np.concatenate([result.positions(t)[:, None, :, 0, 0] for t in KELVINS], 1) < 0
     pooled = result.mean(left, KELVINS)
     exact = np.array([WELL.share_left(t) for t in KELVINS])
     assert (np.abs(pooled.value - exact) / pooled.error < 4.5).all()
-    assert (pooled.error < 0.03).all()  # the barrier is 8 kT at 300 K: without swaps nothing would cross it
+    assert (pooled.error < 0.05).all()  # the barrier is 8 kT at 300 K: without swaps nothing would cross it
     ensemble = result.ensemble(300.0)
     own = ensemble.mean(left[:, 0].flatten()).value
     assert own == pytest.approx(exact[0], abs=0.1)
     between = result.mean(left, 600.0)
     assert abs(between.value - WELL.share_left(600.0)) / between.error < 4.5
-    assert result.round_trips > 100
+    assert result.round_trips > 50
     assert all(0.2 < share < 0.9 for share in result.acceptance)
 
 
