@@ -1,6 +1,6 @@
-"""Energies and forces of alanine dipeptide: native torch against the best that OpenMM does on the same cores.
+"""Energies and forces of molecules: native torch against the best that OpenMM does on the same cores.
 
-    python benchmarks/energies.py [--batch 1024] [--repeats 15] [--threads 2]
+    python benchmarks/energies.py [--systems NAME …] [--batch 1024] [--repeats 15] [--threads 2]
 
 Prints one JSON line a result. All contenders take turns within each repeat, so that whatever else the
 machine does hits them alike; medians over the repeats are reported. This script (never the library) sets
@@ -19,26 +19,25 @@ import sys
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
-from pathlib import Path
 
 import numpy as np
 import openmm
 import openmm.unit as u
 import torch
-from openmm import app
 
+import boltzflow as bf
 from boltzflow.energies import OpenMMPotential, TorchPotential
 from boltzflow.process import keep_freed_memory
 
-PDB = Path(__file__).parents[1] / "systems" / "alanine_dipeptide" / "topology.pdb"
-FORCE_FIELDS = {"implicit": ["amber96.xml", "implicit/obc1.xml"], "vacuum": ["amber96.xml"]}
+SYSTEMS = ("alanine_dipeptide", "alanine_dipeptide_vacuum", "ala5", "chignolin")
 
 
-def thermal_frames(system: openmm.System, positions: object, n: int) -> np.ndarray:
+def thermal_frames(system: openmm.System, positions: np.ndarray, n: int) -> np.ndarray:
     """`n` frames of dynamics at 300 K, nm."""
     integrator = openmm.LangevinMiddleIntegrator(300.0, 5.0, 0.001)
     integrator.setRandomNumberSeed(1)
-    context = openmm.Context(system, integrator, openmm.Platform.getPlatformByName("Reference"))
+    properties = {"Threads": "1"}
+    context = openmm.Context(system, integrator, openmm.Platform.getPlatformByName("CPU"), properties)
     context.setPositions(positions)
     context.setVelocitiesToTemperature(300.0, 1)
     frames = []
@@ -72,11 +71,10 @@ def seconds(task: Callable[[], object]) -> float:
 
 
 def benchmark(name: str, batch: int, repeats: int, threads: int) -> None:
-    """Prints the results of one force field."""
-    pdb = app.PDBFile(str(PDB))
-    system = app.ForceField(*FORCE_FIELDS[name]).createSystem(pdb.topology, constraints=None)
-    vacuum = app.ForceField(*FORCE_FIELDS["vacuum"]).createSystem(pdb.topology, constraints=None)
-    frames = thermal_frames(vacuum, pdb.positions, batch)
+    """Prints the results of one system."""
+    molecule = bf.load_system(name)
+    system = molecule.openmm_system
+    frames = thermal_frames(system, molecule.positions, batch)
     tasks: dict[str, Callable[[], object]] = {}
 
     potential = TorchPotential(system)
@@ -124,6 +122,7 @@ def report(**values: object) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--systems", nargs="+", default=SYSTEMS, help="names of the library")
     parser.add_argument("--batch", type=int, default=1024, help="frames a batch")
     parser.add_argument("--repeats", type=int, default=15, help="repeats, each with all contenders")
     parser.add_argument("--threads", type=int, default=2, help="cores to use, for every contender")
@@ -141,7 +140,7 @@ def main() -> None:
         machine=machine.machine(),
         vector_instructions=torch.backends.cpu.get_cpu_capability(),
     )
-    for name in FORCE_FIELDS:
+    for name in options.systems:
         benchmark(name, options.batch, options.repeats, options.threads)
 
 

@@ -6,7 +6,7 @@ import ctypes
 import os
 import sys
 
-_M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_THRESHOLD = -1, -2, -3  # names and values of glibc's malloc.h
+_M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -2, -3, -8  # names and values of glibc's malloc.h
 _KEPT = 2**30  # bytes
 
 
@@ -23,7 +23,8 @@ def keep_freed_memory() -> bool:
     """Let glibc keep freed blocks instead of giving them back to the kernel; whether that could be set.
 
     Tensors of a training step are freed and wanted again at once; without this each of them costs page
-    faults, which can take most of an eager step on a CPU.
+    faults, which can take most of an eager step on a CPU. All threads share what is kept. To be called before
+    threads are started.
     """
     if not sys.platform.startswith("linux"):
         return False
@@ -31,6 +32,6 @@ def keep_freed_memory() -> bool:
         mallopt = ctypes.CDLL("libc.so.6").mallopt
     except (OSError, AttributeError):  # another C library
         return False
-    wanted = {_M_MMAP_THRESHOLD: _KEPT, _M_TRIM_THRESHOLD: _KEPT, _M_TOP_PAD: 2**26}
+    wanted = {_M_MMAP_THRESHOLD: _KEPT, _M_TRIM_THRESHOLD: _KEPT, _M_TOP_PAD: 2**26, _M_ARENA_MAX: 1}
     accepted = [mallopt(option, value) == 1 for option, value in wanted.items()]
     return all(accepted)

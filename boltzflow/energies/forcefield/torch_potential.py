@@ -10,14 +10,13 @@ import openmm
 import torch
 from torch import Tensor, nn
 
-from boltzflow.core.compilation import compiled
+from boltzflow.energies.forcefield.kernel import Kernel, batch_last
 from boltzflow.energies.forcefield.registry import translate
-from boltzflow.energies.forcefield.virtual_sites import VirtualSites
 from boltzflow.energies.potential import Potential, finite_or_inf
 from boltzflow.errors import OptionError
 
-_PAIRS_IN_FLIGHT = 250_000
-"""Atom pairs × frames evaluated at a time: what fits the caches of a CPU, and bounds memory."""
+_PAIRS_IN_FLIGHT = 125_000
+"""Atom pairs × frames that a thread evaluates at a time: what fits the caches of a core, and bounds memory."""
 
 
 class TorchPotential(Potential):
@@ -59,22 +58,21 @@ class TorchPotential(Potential):
         self._compile = compile
         # Terms live outside the module: a generator's state dict holds no force field, and .to() keeps float64.
         self._parts = translate(system, parameters)
-        self._kernels: dict[tuple[torch.dtype, torch.device], _Kernel] = {}
+        self._kernels: dict[tuple[torch.dtype, torch.device], Kernel] = {}
 
     def differentiable_energy(self, positions: Tensor) -> Tensor:
         """Energies through plain autograd, to any order. positions: (batch, n_atoms, 3) nm → (batch,) kJ/mol."""
         self._count(positions)
-        energy, _ = self._kernel(positions).energy_and_forces(_batch_last(positions))
+        energy, _ = self._kernel(positions).energy_and_forces(batch_last(positions))
         return finite_or_inf(energy)
 
     def _energy_and_forces(self, positions: Tensor) -> tuple[Tensor, Tensor]:
-        if positions.shape[0] == 0:
-            return positions.new_zeros(0), torch.zeros_like(positions)
-        kernel = self._kernel(positions)
-        chunks = [kernel(_batch_last(part)) for part in torch.split(positions, self.chunk_size)]
-        return torch.cat([e for e, _ in chunks]), torch.cat([f.permute(2, 1, 0) for _, f in chunks])
+        energy, forces = positions.new_empty(len(positions)), torch.empty_like(positions)
+        if len(positions):
+            self._kernel(positions).fill(positions, energy, forces)
+        return energy, forces
 
-    def _kernel(self, positions: Tensor) -> _Kernel:
+    def _kernel(self, positions: Tensor) -> Kernel:
         key = positions.dtype, positions.device
         if key not in self._kernels:
             terms = nn.ModuleList(copy.deepcopy(self._parts.terms))
@@ -82,50 +80,8 @@ class TorchPotential(Potential):
             for part in (terms, sites):
                 if part is not None:
                     part.to(dtype=positions.dtype, device=positions.device)
-            self._kernels[key] = _Kernel(terms, sites, self.chunk_size, self._compile)
+            self._kernels[key] = Kernel(terms, sites, self.chunk_size, self._compile)
         return self._kernels[key]
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_kernels": {}}  # compiled code is neither copied nor sent
-
-
-class _Kernel:
-    """The terms of a force field for one dtype and device, eager and compiled."""
-
-    def __init__(self, terms: nn.ModuleList, sites: VirtualSites | None, chunk_size: int, compile: bool) -> None:
-        self.terms = terms
-        self.sites = sites
-        self._chunk_size = chunk_size
-        self._fast = compiled(lambda x: self.energy_and_forces(x), fullgraph=True) if compile else None
-        self._is_warm = False
-
-    def energy_and_forces(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """x: (3, N, batch) → energies (batch,), forces (3, N, batch)."""
-        if self.sites is None:
-            return self._terms_at(x)
-        placed, spread = torch.func.vjp(self.sites, x)[:2]
-        energy, forces = self._terms_at(placed)
-        return energy, spread(forces)[0]
-
-    def _terms_at(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        energy, forces = x.new_zeros(x.shape[-1]), torch.zeros_like(x)
-        for term in self.terms:
-            term_energy, term_forces = term(x)
-            energy, forces = energy + term_energy, forces + term_forces
-        return energy, forces
-
-    def __call__(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """`energy_and_forces`, compiled once for every size of the batch."""
-        if self._fast is None or x.shape[-1] == 1:  # a single frame would need code of its own
-            return self.energy_and_forces(x)
-        if not self._is_warm:
-            # The compiler decides on threads by the first batch it sees, so that must be a full one.
-            self._is_warm = True
-            self(x.repeat(1, 1, -(-self._chunk_size // x.shape[-1])))
-        torch._dynamo.mark_dynamic(x, 2)
-        return self._fast(x)
-
-
-def _batch_last(positions: Tensor) -> Tensor:
-    """(batch, N, 3) → contiguous (3, N, batch)."""
-    return positions.permute(2, 1, 0).contiguous()
