@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Self
@@ -13,6 +14,9 @@ import openmm.unit as u
 from boltzflow.energies.system_xml import load_system_xml, system_to_xml
 from boltzflow.energies.workers import Answer, Array
 from boltzflow.errors import EvaluationError
+
+_ENERGY = u.kilojoule_per_mole
+_FORCE = u.kilojoule_per_mole / u.nanometer
 
 
 @dataclass(frozen=True)
@@ -61,6 +65,7 @@ class ContextEvaluator:
 
     def __init__(self, make: Callable[[], openmm.Context]) -> None:
         self._make = make
+        self._owner = os.getpid()
         self._context = make()
         system = self._context.getSystem()
         self._sites = [i for i in range(system.getNumParticles()) if system.isVirtualSite(i)]
@@ -79,12 +84,17 @@ class ContextEvaluator:
                 continue
             if self._good is None:
                 self._good = frames[i].copy()
-            energies[i] = state.getPotentialEnergy().value_in_unit(u.kilojoule_per_mole)
+            energies[i] = state.getPotentialEnergy().value_in_unit(_ENERGY)
             if gradients is not None:
-                gradients[i] = state.getForces(asNumpy=True).value_in_unit(u.kilojoule_per_mole / u.nanometer)
+                gradients[i] = state.getForces(asNumpy=True).value_in_unit(_FORCE)
         if gradients is not None:
             gradients[:, self._sites] = 0.0
         return energies, gradients
+
+    def __del__(self) -> None:
+        # A fork has the Contexts of its parent without their threads: to end one would wait for these for ever.
+        if os.getpid() != self._owner:
+            self._context.thisown = False
 
     def _state(self, frame: Array, forces: bool) -> openmm.State | None:
         self._context.setPositions(frame)

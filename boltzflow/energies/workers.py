@@ -143,7 +143,7 @@ class WorkerPool:
         worker.process.join()
         code = worker.process.exitcode or 0
         reason = f"exit code {code}" if code >= 0 else signal.Signals(-code).name
-        if not part:
+        if code >= 0 and not part:
             raise EvaluationError(
                 f"A worker ended ({reason}) while it started: does the script have its `if __name__ == '__main__':`?"
             )

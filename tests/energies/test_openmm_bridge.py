@@ -116,6 +116,31 @@ def test_refuses_impossible_options(vacuum: openmm.System, options: dict[str, ob
         OpenMMPotential(vacuum, **options)  # type: ignore[arg-type]
 
 
+def test_a_fork_makes_a_context_of_its_own() -> None:
+    """Threads of the CPU platform do not survive a fork: the parent's Context would hang there, even at its end."""
+    code = """
+import os, sys
+import openmm, torch
+from boltzflow.energies import OpenMMPotential
+
+system, force = openmm.System(), openmm.NonbondedForce()
+for charge in (1.0, -1.0):
+    system.addParticle(1.0)
+    force.addParticle(charge, 0.1, 1.0)
+system.addForce(force)
+potential = OpenMMPotential(system, platform="CPU", threads=2)
+x = torch.tensor([[[0.0, 0.0, 0.0], [0.5, 0.0, 0.0]]])
+expected = potential.energy(x)
+for use in (False, True):
+    fork = os.fork()
+    if fork == 0:
+        sys.exit(0 if not use or torch.equal(potential.energy(x), expected) else 1)
+    assert os.waitpid(fork, 0)[1] == 0
+assert torch.equal(potential.energy(x), expected)
+"""
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT, timeout=60)
+
+
 # -- what makes frames fail, and what does not ---------------------------------------------------------------
 
 

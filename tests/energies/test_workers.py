@@ -104,6 +104,20 @@ def test_workers_that_died_between_two_batches_are_replaced(tmp_path: Path) -> N
         assert_right(potential, frames_with({}), [])
 
 
+def test_a_worker_killed_while_it_starts_is_replaced(tmp_path: Path) -> None:
+    with ObedientPotential(tmp_path, workers=1) as potential:
+
+        def kill_the_first() -> None:
+            while potential._pool is None or not potential._pool.processes:
+                time.sleep(0.001)
+            potential._pool.processes[0].kill()
+
+        killer = threading.Thread(target=kill_the_first)
+        killer.start()
+        assert_right(potential, frames_with({}), [])
+        killer.join()
+
+
 def test_workers_that_keep_dying_are_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(workers_module, "_DEATHS_IN_A_ROW", 3)
     with ObedientPotential(tmp_path, workers=1) as potential:
@@ -212,7 +226,7 @@ def is_running(pid: int | None) -> bool:
 
 
 def group_is_empty(group: int) -> bool:
-    deadline = time.monotonic() + 10.0
+    deadline = time.monotonic() + 30.0
     while time.monotonic() < deadline:
         try:
             os.killpg(group, 0)
