@@ -19,7 +19,9 @@ SHORT: dict[str, tuple[list[str], str]] = {
     "07_glow_on_digits.py": (["--steps", "2", "--draws", "2"], "bits per dimension"),
     "08_vae_with_flow_posterior.py": (["--steps", "5"], "paired difference"),
     "09_conditional_flow.py": (["--steps", "5"], "exact entropy"),
+    "10_xtb_and_force_field.py": (["--steps", "2"], "GFN2-xTB      C7ax"),
 }
+NEEDS = {"10_xtb_and_force_field.py": "tblite"}
 
 
 def test_every_example_is_run():
@@ -28,6 +30,8 @@ def test_every_example_is_run():
 
 @pytest.mark.parametrize("name", SHORT)
 def test_example(name, tmp_path):
+    if name in NEEDS:
+        pytest.importorskip(NEEDS[name])
     arguments, printed = SHORT[name]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "BOLTZFLOW_COMPILE": "0", "MPLBACKEND": "Agg"}
     command = [sys.executable, ROOT / "examples" / name, *arguments]
