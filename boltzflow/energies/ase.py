@@ -37,6 +37,12 @@ class ASEPotential(FramewisePotential):
     Raises:
         MissingDependencyError: if ASE is not installed.
         OptionError: if workers are to share one calculator.
+
+    >>> from ase.build import molecule  # doctest: +SKIP
+    >>> from ase.calculators.emt import EMT  # doctest: +SKIP
+    >>> water = molecule("H2O")  # doctest: +SKIP
+    >>> ASEPotential(EMT, water).energy(torch.tensor(water.positions)[None] / 10.0)  # doctest: +SKIP
+    tensor([252.7734], dtype=torch.float64)
     """
 
     def __init__(self, calculator: Any | Callable[[], Any], atoms: ase.Atoms, workers: int = 0) -> None:
