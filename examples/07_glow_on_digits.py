@@ -24,7 +24,7 @@ from boltzflow.core.functional import alternating_mask, dequantize
 LEVELS, CLASSES = 17, 10
 
 parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-parser.add_argument("--steps", type=int, default=1000)
+parser.add_argument("--steps", type=int, default=2000)
 parser.add_argument("--draws", type=int, default=20, help="dequantisations of each held-out image")
 args = parser.parse_args()
 
@@ -69,7 +69,7 @@ def realnvp():
 
 def glow():
     def net(inputs, outputs):
-        return nets.ConvNet(inputs, (48, 48), outputs)
+        return nets.ConvNet(inputs, (64, 64), outputs, dropout=0.3, positions=True)
 
     return recipes.glow(domain, levels=2, blocks=4, net=net, front=front(), context_size=CLASSES)
 
