@@ -148,12 +148,9 @@ def test_the_target_has_the_systems_temperature(dipeptide):
 
 def test_auto_falls_back_on_openmm_with_a_warning(dipeptide):
     hamiltonian = dipeptide.openmm_system
-    force = openmm.CustomExternalForce("k*x^4")
-    force.addGlobalParameter("k", 1.0)
-    force.addParticle(0, [])
-    hamiltonian.addForce(force)
+    hamiltonian.addForce(openmm.RMSDForce(1.5 * dipeptide.positions))
     system = MolecularSystem(dipeptide.topology, hamiltonian, dipeptide.positions)
-    with pytest.warns(UserWarning, match="CustomExternalForce"):
+    with pytest.warns(UserWarning, match="RMSDForce"):
         potential = system.potential()
     energy = potential.energy(torch.from_numpy(system.positions)[None]).item()
     assert energy == pytest.approx(reference_energy(hamiltonian, system.positions), abs=0.01)
