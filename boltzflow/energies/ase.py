@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -36,7 +37,7 @@ class ASEPotential(FramewisePotential):
 
     Raises:
         MissingDependencyError: if ASE is not installed.
-        OptionError: if workers are to share one calculator.
+        OptionError: if workers are to share one calculator, or the function cannot be pickled for them.
 
     >>> from ase.build import molecule  # doctest: +SKIP
     >>> from ase.calculators.emt import EMT  # doctest: +SKIP
@@ -57,4 +58,12 @@ class ASEPotential(FramewisePotential):
             raise OptionError("Expected a function that makes a calculator for each worker; got a calculator.")
         molecule = atoms.copy()
         molecule.set_constraint()  # they would change the frames
-        super().__init__(len(atoms), CalculatorRecipe(calculator, is_ready, molecule), workers)
+        recipe = CalculatorRecipe(calculator, is_ready, molecule)
+        if workers:
+            try:
+                pickle.dumps(recipe)
+            except Exception as error:
+                raise OptionError(
+                    f"Expected a function that can be sent to workers; got one that cannot: {error}"
+                ) from error
+        super().__init__(len(atoms), recipe, workers)

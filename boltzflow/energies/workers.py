@@ -10,7 +10,7 @@ import traceback
 import warnings
 import weakref
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
@@ -82,7 +82,7 @@ class WorkerPool:
 
     def evaluate(
         self, parts: list[range], frames: Callable[[range], Array], forces: bool
-    ) -> Iterator[tuple[range, Answer]]:
+    ) -> Generator[tuple[range, Answer], None, None]:
         """Answers for the parts of a batch, as they come. An exception, or a caller who stops, closes the pool.
 
         Args:

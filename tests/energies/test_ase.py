@@ -169,6 +169,8 @@ def test_a_calculator_that_stops_working_is_an_error() -> None:
 def test_workers_do_not_share_a_calculator() -> None:
     with pytest.raises(OptionError, match="a function that makes a calculator for each worker; got a calculator"):
         ASEPotential(EMT(), argon(), workers=2)
+    with pytest.raises(OptionError, match=r"a function that can be sent to workers.*lambda"):
+        ASEPotential(lambda: EMT(), argon(), workers=2)
 
 
 def test_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -37,6 +37,19 @@ def test_agrees_with_native_terms(obc1: openmm.System, thermal: Array, platform:
     torch.testing.assert_close(potential.energy(x), energy, rtol=tolerance, atol=tolerance)
 
 
+@pytest.mark.gpu
+@pytest.mark.parametrize("precision", ["single", "mixed", "double"])
+@pytest.mark.parametrize("workers", [0, 1])
+def test_agrees_on_a_gpu(obc1: openmm.System, thermal: Array, precision: str, workers: int) -> None:
+    x = torch.tensor(thermal)
+    expected, expected_forces = reference(obc1, thermal)
+    with OpenMMPotential(obc1, platform="CUDA", precision=precision, workers=workers) as potential:
+        energy, forces = potential.energy_and_forces(x)
+    tolerance = 1e-8 if precision == "double" else 1e-4
+    np.testing.assert_allclose(energy, expected, rtol=tolerance, atol=100 * tolerance)
+    np.testing.assert_allclose(forces, expected_forces, rtol=tolerance, atol=1e4 * tolerance)
+
+
 def test_workers_share_the_frames_in_order(vacuum: openmm.System, thermal: Array) -> None:
     x = torch.tensor(thermal[:21])
     x[4] = torch.nan

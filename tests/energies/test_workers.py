@@ -48,7 +48,7 @@ def assert_right(potential: ObedientPotential, frames: torch.Tensor, failed: lis
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-@pytest.mark.parametrize("n", [0, 1, 3, 1100])
+@pytest.mark.parametrize("n", [0, 1, 3, 100_000])
 def test_every_frame_is_answered_in_its_place(tmp_path: Path, workers: int, n: int) -> None:
     failed = [n - 1] if n else []
     with ObedientPotential(tmp_path, workers) as potential:
@@ -158,6 +158,17 @@ def test_closing_ends_the_processes_and_a_later_call_starts_others(tmp_path: Pat
     assert not any(is_running(pid) for pid in pids)
     assert twin._pool is None
     assert twin.evaluations == 40
+
+
+def test_a_caller_who_stops_early_stops_the_pool(tmp_path: Path) -> None:
+    frames = frames_with({}, 8).numpy()
+    pool = workers_module.WorkerPool(Obedient(tmp_path), 2)
+    answers = pool.evaluate([range(i, i + 1) for i in range(8)], lambda part: frames[part.start : part.stop], False)
+    next(answers)
+    pids = [process.pid for process in pool.processes]
+    answers.close()
+    assert not pool.usable
+    assert not any(is_running(pid) for pid in pids)
 
 
 def test_threads_take_turns(tmp_path: Path) -> None:
