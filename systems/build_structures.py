@@ -155,15 +155,21 @@ def lowest_minimum(
     return best, found
 
 
-def held(hamiltonian: openmm.System, topology: app.Topology, bonds: list[tuple[int, int]]) -> openmm.System:
-    """The System with hydrogen bonds O···H of the backbone held at 0.2 nm or less."""
+def held(hamiltonian: openmm.System, topology: app.Topology) -> openmm.System:
+    """The System with the hairpin's φ and ψ held near theirs, and its hydrogen bonds at 0.2 nm or less."""
     atoms = {(atom.residue.index, atom.name): atom.index for atom in topology.atoms()}
-    force = openmm.CustomBondForce("k * max(0, r - 0.2)^2")
-    force.addGlobalParameter("k", 2000.0)
-    for acceptor, donor in bonds:
-        force.addBond(atoms[acceptor, "O"], atoms[donor, "H"])
+    bonds = openmm.CustomBondForce("2000 * max(0, r - 0.2)^2")
+    for acceptor, donor in HAIRPIN_BONDS:
+        bonds.addBond(atoms[acceptor, "O"], atoms[donor, "H"])
+    torsions = openmm.CustomTorsionForce("100 * (1 - cos(theta - target))")
+    torsions.addPerTorsionParameter("target")
+    for k, ((_, psi), (phi, _)) in enumerate(itertools.pairwise(HAIRPIN)):
+        n, ca, c, next_n, next_ca, next_c = (atoms[k + name // 3, ("N", "CA", "C")[name % 3]] for name in range(6))
+        torsions.addTorsion(n, ca, c, next_n, [np.radians(psi)])
+        torsions.addTorsion(c, next_n, next_ca, next_c, [np.radians(phi)])
     restrained = openmm.XmlSerializer.clone(hamiltonian)
-    restrained.addForce(force)
+    restrained.addForce(bonds)
+    restrained.addForce(torsions)
     return restrained
 
 
@@ -188,8 +194,7 @@ def build(name: str) -> None:
     topology, system = molecule.topology, write(name, molecule.topology, molecule.positions)
     hamiltonian, positions, hottest = system.openmm_system, system.positions, 700.0
     if name == "chignolin":
-        restrained = held(hamiltonian, topology, HAIRPIN_BONDS)
-        _, positions = lowest_minimum(topology, restrained, positions, 500.0, 30, seed=1)
+        _, positions = lowest_minimum(topology, held(hamiltonian, topology), positions, 400.0, 8, seed=1)
         hottest = 330.0
     energy, positions = lowest_minimum(topology, hamiltonian, positions, hottest, ROUNDS[name], seed=2)
     write(name, topology, (positions - positions.mean(0)) * u.nanometer)
@@ -210,8 +215,8 @@ ROUNDS = {
     "alanine_dipeptide_vacuum": 100,
     "ala3": 200,
     "ala5": 300,
-    "elil": 400,
-    "chignolin": 60,
+    "elil": 200,
+    "chignolin": 12,
 }
 
 if __name__ == "__main__":
