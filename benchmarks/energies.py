@@ -2,7 +2,11 @@
 
     python benchmarks/energies.py [--systems NAME …] [--batch 1024] [--repeats 15] [--threads 2]
 
-Prints one JSON line a result. All contenders take turns within each repeat, so that whatever else the
+Prints one JSON line a result. "Operations" are the elements that torch's own operations write for one frame, sums
+counted by what they read; a transcendental function counts as one, so the rate is a lower bound. The machine's rate
+beside it is that of large float32 matrix products on all threads.
+
+ All contenders take turns within each repeat, so that whatever else the
 machine does hits them alike; medians over the repeats are reported. This script (never the library) sets
 glibc's allocator to keep freed memory, torch's number of threads, and OMP_WAIT_POLICY=PASSIVE: a thread that
 waits for another one by spinning may hold the very core that the other one needs.
@@ -14,16 +18,19 @@ import argparse
 import json
 import os
 import platform as machine
+import resource
 import statistics
 import sys
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
+from typing import Any
 
 import numpy as np
 import openmm
 import openmm.unit as u
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 import boltzflow as bf
 from boltzflow.energies import OpenMMPotential, TorchPotential
@@ -77,10 +84,24 @@ def benchmark(name: str, batch: int, repeats: int, threads: int) -> None:
     frames = thermal_frames(system, molecule.positions, batch)
     tasks: dict[str, Callable[[], object]] = {}
 
-    potential = TorchPotential(system)
+    potential, eager = TorchPotential(system), TorchPotential(system, compile=False)
+    singles = torch.tensor(frames, dtype=torch.float32)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    first_call = seconds(lambda: potential.energy_and_forces(singles))
+    grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
+    operations = count_operations(eager, singles[:2]) / 2
+    report(
+        system=name,
+        what="cost of native float32",
+        atoms=system.getNumParticles(),
+        operations_per_frame=round(operations),
+        first_call_s=round(first_call, 1),
+        peak_memory_mib=round(grown),
+    )
     for dtype in (torch.float32, torch.float64):
-        x = torch.tensor(frames, dtype=dtype)
+        x = singles.to(dtype)
         tasks[f"native {str(dtype).removeprefix('torch.')}"] = lambda x=x: potential.energy_and_forces(x)
+    tasks["native float32, not compiled"] = lambda: eager.energy_and_forces(singles)
     loops = {"OpenMM Reference, 1 process": ("Reference", {})}
     loops |= {f"OpenMM CPU, 1 process, threads {t}": ("CPU", {"Threads": str(t)}) for t in range(1, threads + 1)}
     for label, (platform, properties) in loops.items():
@@ -98,9 +119,14 @@ def benchmark(name: str, batch: int, repeats: int, threads: int) -> None:
         for _ in range(repeats):
             for label, task in tasks.items():
                 # The native task is short: the best of many calls would flatter it, so their mean counts.
-                calls = 20 if label.startswith("native") else 1
+                calls = 20 if label in ("native float32", "native float64") else 1
                 times[label].append(sum(seconds(task) for _ in range(calls)) / calls)
     medians = {label: 1e6 * statistics.median(values) / batch for label, values in times.items()}
+    report(
+        system=name,
+        what="rate of native float32",
+        gigaoperations_per_s=round(1e-3 * operations / medians["native float32"], 1),
+    )
     for label, value in medians.items():
         spread = [round(1e6 * q / batch, 3) for q in (min(times[label]), max(times[label]))]
         report(system=name, what=label, microseconds_per_frame=round(value, 3), range=spread, batch=batch)
@@ -114,6 +140,35 @@ def benchmark(name: str, batch: int, repeats: int, threads: int) -> None:
             to_best_openmm=round(medians[best] / medians[label], 1),
             to_reference_platform=round(reference / medians[label], 1),
         )
+
+
+class _Counter(TorchDispatchMode):
+    """Counts the elements that operations write, and those that reductions read."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.count = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        if torch.Tag.pointwise in func.tags:
+            self.count += result.numel()
+        elif func.overloadpacket in (torch.ops.aten.sum, torch.ops.aten.mm, torch.ops.aten.bmm):
+            self.count += args[0].numel()
+        return result
+
+
+def count_operations(potential: TorchPotential, frames: torch.Tensor) -> int:
+    with torch.no_grad(), _Counter() as counter:
+        potential.energy_and_forces(frames)
+    return counter.count
+
+
+def matrix_product_rate() -> float:
+    """Operations a second of large float32 matrix products."""
+    matrix = torch.randn(2048, 2048)
+    matrix @ matrix
+    return 2 * 2048**3 / min(seconds(lambda: matrix @ matrix) for _ in range(5))
 
 
 def report(**values: object) -> None:
@@ -139,6 +194,7 @@ def main() -> None:
         openmm=openmm.__version__,
         machine=machine.machine(),
         vector_instructions=torch.backends.cpu.get_cpu_capability(),
+        matrix_products_gflops=round(matrix_product_rate() / 1e9, 1),
     )
     for name in options.systems:
         benchmark(name, options.batch, options.repeats, options.threads)
