@@ -79,10 +79,13 @@ def test_energy_of_the_reference_structure(readme, context):
 
 
 def test_the_reference_structure_is_a_minimum(context):
-    """What thirty steps of minimisation gain is what the PDB file's three digits of a length cost."""
+    """What thirty steps of minimisation gain is what the PDB file's three digits of a length cost.
+
+    OpenMM's minimiser holds constraints by springs and restores them at its end, so it may end a little above, too.
+    """
     before = energy(context)
     openmm.LocalEnergyMinimizer.minimize(context, 2.0, 30)
-    assert 0 <= before - energy(context) < 0.2
+    assert abs(before - energy(context)) < 0.2
 
 
 def test_constraints_hold_in_the_reference_structure(system):
