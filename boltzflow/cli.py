@@ -29,6 +29,16 @@ DEFAULTS = RunConfig(system="-")
 REFERENCE = ReferenceConfig(system="-")
 INTERRUPTED = 130  # the shell's exit code for Ctrl-C
 
+Molecule = Annotated[
+    str, typer.Argument(metavar="SYSTEM|FILE.pdb", help="A system's name, or a PDB file with all hydrogens.")
+]
+ForceFieldFiles = Annotated[
+    list[str] | None,
+    typer.Option(
+        help=f"OpenMM force-field file, repeatable; for a PDB file. Default: {' '.join(runs.PDB_FORCEFIELD)}."
+    ),
+]
+
 
 class _Commands(typer.core.TyperGroup):
     """Commands whose errors are one sentence, without traceback."""
@@ -83,9 +93,7 @@ def _root(
 @app.command()
 def train(
     ctx: typer.Context,
-    system: Annotated[
-        str, typer.Argument(metavar="SYSTEM|FILE.pdb", help="A system's name, or a PDB file with all hydrogens.")
-    ],
+    system: Molecule,
     out: Annotated[Path | None, typer.Option(help="Run directory; runs/NAME if not given.", show_default=False)] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the run directory's last checkpoint.")] = False,
     method: Annotated[str, typer.Option(help="Method of training.")] = DEFAULTS.method,
@@ -101,12 +109,7 @@ def train(
         float | None,
         typer.Option(help="In K; the system's own if not given, 300 K for a PDB file.", show_default=False),
     ] = None,
-    forcefield: Annotated[
-        list[str] | None,
-        typer.Option(
-            help=f"OpenMM force-field file, repeatable; for a PDB file. Default: {' '.join(runs.PDB_FORCEFIELD)}."
-        ),
-    ] = None,
+    forcefield: ForceFieldFiles = None,
     samples: Annotated[int, typer.Option(help="Structures to draw when the training is done.")] = DEFAULTS.samples,
     seed: Annotated[int, typer.Option(help="Seed of all random numbers.")] = DEFAULTS.seed,
 ) -> None:
@@ -199,9 +202,7 @@ def analyze_directory(
 @app.command()
 def reference(
     ctx: typer.Context,
-    system: Annotated[
-        str, typer.Argument(metavar="SYSTEM|FILE.pdb", help="A system's name, or a PDB file with all hydrogens.")
-    ],
+    system: Molecule,
     out: Annotated[
         Path | None, typer.Option(help="Directory; runs/NAME-reference if not given.", show_default=False)
     ] = None,
@@ -226,12 +227,7 @@ def reference(
         float | None,
         typer.Option(help="The lowest, in K; the system's own if not given, 300 K for a PDB file.", show_default=False),
     ] = None,
-    forcefield: Annotated[
-        list[str] | None,
-        typer.Option(
-            help=f"OpenMM force-field file, repeatable; for a PDB file. Default: {' '.join(runs.PDB_FORCEFIELD)}."
-        ),
-    ] = None,
+    forcefield: ForceFieldFiles = None,
     seed: Annotated[int, typer.Option(help="Seed of all random numbers.")] = REFERENCE.seed,
 ) -> None:
     """Make a reference ensemble by parallel tempering.

@@ -23,19 +23,22 @@ class Kernel:
     Args:
         terms: of that dtype and device.
         sites: places virtual sites, where there are any.
+        device: where terms, sites and positions are.
         chunk_size: the largest number of frames evaluated at a time.
         compile: whether to compile where a compiler works.
     """
 
-    def __init__(self, terms: nn.ModuleList, sites: VirtualSites | None, chunk_size: int, compile: bool) -> None:
+    def __init__(
+        self, terms: nn.ModuleList, sites: VirtualSites | None, device: torch.device, chunk_size: int, compile: bool
+    ) -> None:
         self.terms = terms
         self.sites = sites
+        self._device = device.type
         self._chunk_size = chunk_size
         self._compile = compile
         self._is_warm = False
-        # Two compilations, so that no device inherits the options of another.
-        self._on_cpu = compiled(lambda x: self.energy_and_forces(x), fullgraph=True, options=_ON_CPU)
-        self._elsewhere = compiled(lambda x: self.energy_and_forces(x), fullgraph=True)
+        options = _ON_CPU if self._device == "cpu" else None
+        self._compiled = compiled(lambda x: self.energy_and_forces(x), fullgraph=True, options=options)
 
     def energy_and_forces(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """x: (3, N, batch) → energies (batch,), forces (3, N, batch)."""
@@ -54,8 +57,8 @@ class Kernel:
 
     def fill(self, positions: Tensor, energy: Tensor, forces: Tensor) -> None:
         """Writes the energies (batch,) and forces (batch, N, 3) of positions (batch, N, 3) into place."""
-        is_fast = self._compile and compiler_works(positions.device.type)
-        threads = torch.get_num_threads() if is_fast and positions.device.type == "cpu" else 1
+        is_fast = self._compile and compiler_works(self._device)
+        threads = torch.get_num_threads() if is_fast and self._device == "cpu" else 1
         size = min(self._chunk_size, -(-len(positions) // threads))
         chunks = list(zip(*(torch.split(t, size) for t in (positions, energy, forces)), strict=True))
         if is_fast and not self._is_warm:
@@ -79,7 +82,7 @@ class Kernel:
         if x.shape[-1] == 1:  # a single frame would need code of its own
             return self.energy_and_forces(x)
         torch._dynamo.mark_dynamic(x, 2)
-        return (self._on_cpu if x.device.type == "cpu" else self._elsewhere)(x)
+        return self._compiled(x)
 
 
 def batch_last(positions: Tensor) -> Tensor:

@@ -80,7 +80,7 @@ class TorchPotential(Potential):
             for part in (terms, sites):
                 if part is not None:
                     part.to(dtype=positions.dtype, device=positions.device)
-            self._kernels[key] = Kernel(terms, sites, self.chunk_size, self._compile)
+            self._kernels[key] = Kernel(terms, sites, positions.device, self.chunk_size, self._compile)
         return self._kernels[key]
 
     def __getstate__(self) -> dict[str, Any]:
