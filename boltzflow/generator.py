@@ -20,7 +20,7 @@ from boltzflow.molecules import MolecularSystem
 from boltzflow.tensorfile import read_tensors, write_tensors
 
 KIND = "boltzflow generator"
-VERSION = 1
+VERSION = 2
 
 
 class BoltzmannGenerator:

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
 from boltzflow.coordinates.bounds import physical_coordinates
+from boltzflow.coordinates.fixed import constrained_coordinates, frozen_coordinates, pose_of
 from boltzflow.coordinates.geometry import between, norm, turn
 from boltzflow.coordinates.placement import Placement
 from boltzflow.coordinates.rows import Rows
-from boltzflow.coordinates.zmatrix import ZMatrix, build_zmatrix
+from boltzflow.coordinates.zmatrix import LARGEST_ANGLE, Labels, ZMatrix, bends, build_zmatrix, unbend
 from boltzflow.core.domain import Coordinate, Domain, wrap
 from boltzflow.core.layer import Bijection
 from boltzflow.errors import OptionError, TopologyError
@@ -22,50 +24,66 @@ Lengths = Literal["bounded", "unbounded"]
 
 
 class InternalCoordinates(Bijection):
-    """Bond lengths, angles and torsions (latent) ↔ positions (data) of one molecule.
+    """Bond lengths, angles and torsions (latent) ↔ positions (data) of one or several molecules.
 
-    Latent states (batch, 3N−6) hold N−1 lengths (nm), N−2 angles (rad) and N−3 torsions (rad), each in the
-    order of the z-matrix' rows. `forward` puts the first atom at the origin, the second on the +x axis,
-    the third into the xy-plane at y > 0; `inverse` accepts positions in any place and orientation.
-    `log_ratio` is plus (`forward`) or minus (`inverse`) the logarithm of the volume element
+    Latent states (batch, D) hold N−1 lengths (nm), N−2 angles (rad) and N−3 torsions (rad), each in the
+    order of the z-matrix' rows, less those that are fixed. `forward` puts the first atom at the origin, the
+    second on the +x axis, the third into the xy-plane at y > 0, or all where the frozen atoms say; `inverse`
+    accepts positions in any place and orientation. `log_ratio` is plus (`forward`) or minus (`inverse`) the
+    logarithm of the volume element
 
         b₁² b₂² sin θ (first three atoms) · Π b² sin θ (every further atom),
 
     so that ∫ dx f(x) = 8π² V ∫ dz exp(log_ratio) f(x(z)) for any f without preferred place or orientation:
-    rigid motion is integrated out, and densities and log Z leave out its factor 8π² V.
+    rigid motion is integrated out, and densities and log Z leave out its factor 8π² V. With fixed coordinates
+    both sides hold a δ function of each, and with frozen atoms the positions of all others are integrated over,
+    without that factor.
 
-    lengths="unbounded" takes t with b = b₀ exp(t σ / b₀) in the place of each length b, so that every real
+    An atom on a line with its parent and grandparent has two bends instead of angle and torsion, with the
+    volume element b². Between two molecules lengths are distances, bounded, without which nothing could be
+    normalised: the ranges of all log Z.
+
+    lengths="unbounded" takes t with b = b₀ exp(t σ / b₀) in the place of each bond's length b, so that every real
     number gives a positive length; b₀ and σ are the length's center and width.
 
     Points outside the domain are the flow's business: nothing is clamped here. A position that is not
-    finite gives NaN, in its own frame only. `context` and `generator` are ignored.
+    finite gives NaN, in its own frame only; positions that contradict a fixed coordinate give a log_ratio of −∞.
+    `context` and `generator` are ignored.
 
     Attributes:
-        centers: start values (3N−6,), float64: the force field's equilibrium, or the reference structure's.
-        widths: thermal widths (3N−6,), float64; infinite for circles.
+        centers: start values (D,), float64: the force field's equilibrium, or the reference structure's.
+        widths: thermal widths (D,), float64; infinite where nothing is known, on all circles.
         zmatrix: the rows by which atoms are placed.
         lengths: "bounded" or "unbounded".
+        fixed: the value of each coordinate that is none, by its number among all 3N−6.
 
     Args:
         zmatrix: from `build_zmatrix`.
-        physical: bounds of lengths (nm), angles (rad) and torsions (rad), whichever `lengths` is.
+        physical: bounds of all lengths (nm), angles (rad) and torsions (rad), whichever `lengths` is.
         centers: one for each physical coordinate.
         widths: one for each physical coordinate.
         lengths: "bounded" or "unbounded".
+        fixed: values of coordinates that do not vary, by number.
+        pose: rotation (3, 3) and translation (3,) in nm, from the first three atoms' frame to that of frozen ones.
 
     Raises:
         OptionError: if `lengths` is neither.
-        TopologyError: if the numbers of coordinates and atoms do not fit.
+        TopologyError: if the numbers of coordinates and atoms do not fit, or nothing is left to vary.
     """
 
     centers: Tensor
     widths: Tensor
     _length_centers: Tensor
     _length_scales: Tensor
+    _is_unbounded: Tensor
+    _is_bent: Tensor
+    _fixed_values: Tensor
+    _tolerances: Tensor
     _seams: Tensor
     _to_rotations: Tensor
-    _half_of_second: Tensor
+    _from_measured: Tensor
     _signs: Tensor
+    _pose: Tensor
 
     def __init__(
         self,
@@ -74,6 +92,8 @@ class InternalCoordinates(Bijection):
         centers: Sequence[float],
         widths: Sequence[float],
         lengths: Lengths = "bounded",
+        fixed: Mapping[int, float] | None = None,
+        pose: tuple[Sequence[Sequence[float]], Sequence[float]] | None = None,
     ) -> None:
         n = zmatrix.n_atoms
         size = 3 * n - 6
@@ -84,49 +104,89 @@ class InternalCoordinates(Bijection):
             )
         if lengths not in ("bounded", "unbounded"):
             raise OptionError(f"Expected lengths 'bounded' or 'unbounded'; got {lengths!r}.")
-        unbounded = lengths == "unbounded"
-        latent = Domain.real(n - 1, names=physical.names[: n - 1]) + physical[n - 1 :] if unbounded else physical
-        super().__init__(latent, Domain.real((n, 3)))
+        self.fixed = dict(sorted((fixed or {}).items()))
+        varying = [i for i in range(size) if i not in self.fixed]
+        if not varying:
+            raise TopologyError(f"Expected coordinates that vary; constraints and frozen atoms fix all {size}.")
+        is_unbounded = [
+            lengths == "unbounded" and i not in self.fixed and not zmatrix.is_link(row[0], row[1])
+            for i, row in enumerate(zmatrix.rows[1:])
+        ]
+        latent = [
+            Coordinate("real", name=c.name) if i < n - 1 and is_unbounded[i] else c
+            for i, c in enumerate(physical.coordinates)
+        ]
+        super().__init__(Domain.of([latent[i] for i in varying]), Domain.real((n, 3)))
         self.zmatrix = zmatrix
         self.lengths: Lengths = lengths
+        self.pose = pose
         self._physical, self._centers, self._widths = physical, tuple(centers), tuple(widths)
 
-        b, sigma = list(centers[: n - 1]), list(widths[: n - 1])
-        start = ([0.0] * (n - 1), [1.0] * (n - 1)) if unbounded else (b, sigma)
-        self._constant("centers", [*start[0], *centers[n - 1 :]])
-        self._constant("widths", [*start[1], *widths[n - 1 :]])
-        self._constant("_length_centers", [[x] for x in b])
-        self._constant("_length_scales", [[s / x] for s, x in zip(sigma, b, strict=True)])
-        self._constant("_seams", [[(c.low + c.high) / 2 - math.pi] for c in physical.coordinates[2 * n - 3 :]])
+        real = [i < n - 1 and is_unbounded[i] for i in range(size)]
+        self._constant("centers", [0.0 if real[i] else centers[i] for i in varying])
+        self._constant("widths", [1.0 if real[i] else widths[i] for i in varying])
+        self._constant("_length_centers", [[x] for x in centers[: n - 1]])
+        scales = [s / x if one else 1.0 for s, x, one in zip(widths, centers, is_unbounded, strict=False)]
+        self._constant("_length_scales", [[x] for x in scales])
+        self.register_buffer("_is_unbounded", torch.tensor(is_unbounded)[:, None], persistent=False)
+        seams = [(c.low + c.high) / 2 - math.pi for c in physical.coordinates[2 * n - 3 :]]
+        self._constant("_seams", torch.tensor(seams, dtype=torch.float64)[:, None])
+        slots = {i: k for k, i in enumerate([*varying, *self.fixed])}
+        self._from_latent = Rows([slots[i] for i in range(size)], size)
+        self._to_latent = Rows([*varying, *self.fixed], size)
+        self._constant("_fixed_values", [[x] for x in self.fixed.values()] or torch.empty(0, 1))
+        tolerances = [[1e-4 if i < n - 1 else 2e-3] for i in self.fixed]  # nm, rad: what single precision leaves
+        self._constant("_tolerances", tolerances or torch.empty(0, 1))
+        rotation, translation = pose or (torch.eye(3).tolist(), [0.0] * 3)
+        self._constant("_pose", [[*row, x] for row, x in zip(rotation, translation, strict=True)])
         self._build_maps()
 
     def _build_maps(self) -> None:
         """The constant index tables and matrices of both directions; all are in the order of placement."""
-        n, order = self.zmatrix.n_atoms, self.zmatrix.order
-        place = {atom: i for i, atom in enumerate(order)} | {-1: -1}
-        rows = [[place[atom] for atom in row] for row in self.zmatrix.rows]
+        zmatrix = self.zmatrix
+        n, order, linear = zmatrix.n_atoms, zmatrix.order, zmatrix.linear
+        place = zmatrix.place | {-1: -1}
+        rows = [(place[a], place[b], place[c], place[d]) for a, b, c, d in zmatrix.rows]
         parents = [row[1] for row in rows]
-        self._placement = Placement(parents)
+        self._placement = Placement(rows)
         self._to_atoms = Rows([place[atom] for atom in range(n)], n)
         self._from_atoms = Rows(order, n)
 
-        # A rotation is the torsion, plus its carrier's, plus half of the second sibling's.
-        to_rotations = torch.eye(n - 3, dtype=torch.float64)
-        half = torch.zeros_like(to_rotations)
-        for i, (carrier, second) in enumerate(self.zmatrix.companions):
-            if carrier > 2:  # the third atom, carrier at the root, has the rotation 0
-                to_rotations[i, carrier - 3] = 1.0
-            if second >= 0:
-                to_rotations[i, second - 3] = half[i, second - 3] = 0.5
+        # What is measured is the torsion and what its relation adds; a rotation adds the carrier's to that.
+        measured = torch.eye(n - 3, dtype=torch.float64)
+        to_rotations = torch.zeros_like(measured)
+        for i, relation in enumerate(zmatrix.relations):
+            if relation.second > 2:
+                measured[i, relation.second - 3] += 0.5
+            if relation.bent > 2:
+                measured[i, relation.bent - 3] -= 1.0
+            to_rotations[i] = measured[i]
+            # The third atom, carrier at the root and what stands across its bond, has the rotation 0.
+            if relation.carrier > 2:
+                to_rotations[i] += to_rotations[relation.carrier - 3]
+            if relation.across > 2:
+                to_rotations[i] -= to_rotations[relation.across - 3]
         self.register_buffer("_to_rotations", to_rotations, persistent=False)
-        self.register_buffer("_half_of_second", half, persistent=False)
+        self.register_buffer("_from_measured", torch.linalg.inv(measured), persistent=False)
+
+        # Bends stand where angles and torsions of other atoms do.
+        replaced = {row: i for i, row in enumerate(linear)}
+        self._angle_slots = Rows(
+            [n - 2 + replaced[i] if i in replaced else i - 2 for i in range(2, n)], n - 2 + len(linear)
+        )
+        self._torsion_slots = Rows(
+            [n - 3 + replaced[i] if i in replaced else i - 3 for i in range(3, n)], n - 3 + len(linear)
+        )
+        self._linear_angles = Rows([i - 2 for i in linear], n - 2)
+        self._linear_torsions = Rows([i - 3 for i in linear], n - 3)
+        self.register_buffer("_is_bent", torch.tensor([[i not in replaced] for i in range(2, n)]), persistent=False)
 
         # Bonds parent → atom of atoms 1 …; bond k belongs to atom k + 1. The three vectors of a torsion are bonds
         # up to their sign: atom ← parent, parent → grandparent, and the reference's, seen from the bond's ends.
         bond = {frozenset((i, parent)): i - 1 for i, parent in enumerate(parents) if i}
         self._parents = Rows(parents[1:], n)
         self._axes = Rows([bond[frozenset(row[1:3])] for row in rows[2:]], n - 1)
-        ends = [(r[3], r[1] if parents[r[3]] == r[1] else r[2]) for r in rows[3:]]
+        ends = [(r[3], r[1] if frozenset((r[3], r[1])) in bond else r[2]) for r in rows[3:]]
         self._ends = Rows([bond[frozenset(end)] for end in ends], n - 1)
         inward = [1.0 if parents[row[1]] == row[2] else -1.0 for row in rows[2:]]
         away = [1.0 if parents[end] == base else -1.0 for end, base in ends]
@@ -144,8 +204,12 @@ class InternalCoordinates(Bijection):
         angle_terms: Iterable[tuple[int, int, int, float, float]] = (),
         temperature: float = 300.0,
         lengths: Lengths = "bounded",
+        labels: Labels = "fixed",
+        constraints: Iterable[tuple[int, int, float]] = (),
+        frozen: Collection[int] = (),
+        separation: float = 0.5,
     ) -> InternalCoordinates:
-        """Internal coordinates of one molecule, with bounds and start values from its force field.
+        """Internal coordinates, with bounds and start values from the force field.
 
         Bounds of lengths and angles are 6 thermal widths √(kT/k) at 1200 K to either side of the force
         field's equilibrium and of the reference value. Angles with a bond of a ring start at the reference
@@ -160,10 +224,15 @@ class InternalCoordinates(Bijection):
             angle_terms: harmonic angles (i, j, k, angle in rad, k in kJ/mol/rad²).
             temperature: of the start widths, K.
             lengths: "bounded" or "unbounded".
+            labels: "fixed", or "free" for every order of equivalent hydrogens (see `build_zmatrix`).
+            constraints: fixed distances (i, j, nm): of bonds, and of the ends of an angle between two fixed bonds.
+            frozen: atoms that stay where the reference has them: none, or at least three that are not on a line.
+            separation: the largest distance of another molecule's head, less that of the reference, nm.
 
         Raises:
-            TopologyError, ShapeError, NonFiniteError: as `build_zmatrix`.
-            OptionError: if `lengths` or the temperature is impossible.
+            TopologyError, ShapeError, NonFiniteError: as `build_zmatrix`; if a constraint fixes no coordinate,
+                or frozen atoms fix no orientation; names the atoms.
+            OptionError: if `lengths`, `labels`, the temperature or the separation is impossible.
 
         >>> import torch
         >>> water = torch.tensor([[0.0, 0.0, 0.0], [0.096, 0.0, 0.0], [-0.024, 0.093, 0.0]])
@@ -174,10 +243,20 @@ class InternalCoordinates(Bijection):
         >>> positions.shape, log_ratio.shape
         (torch.Size([1, 3, 3]), torch.Size([1]))
         """
-        zmatrix = build_zmatrix(bonds, positions, atomic_numbers, names)
-        described = physical_coordinates(zmatrix, bonds, positions, bond_terms, angle_terms, temperature)
+        if labels not in ("fixed", "free"):
+            raise OptionError(f"Expected labels 'fixed' or 'free'; got {labels!r}.")
+        if not separation > 0:
+            raise OptionError(f"Expected a positive separation in nm; got {separation!r}.")
+        angle_terms = list(angle_terms)
+        linear = [(i, j, k) for i, j, k, theta, stiffness in angle_terms if stiffness > 0 and theta > LARGEST_ANGLE]
+        zmatrix = build_zmatrix(bonds, positions, atomic_numbers, names, linear=linear, core=frozen, labels=labels)
+        described = physical_coordinates(zmatrix, bonds, positions, bond_terms, angle_terms, temperature, separation)
         coordinates, centers, widths = zip(*described, strict=True)
-        return cls(zmatrix, Domain.of(coordinates), centers, widths, lengths)
+        # The bounds of bends are physical ones, unlike those of other torsions, and known only now.
+        zmatrix = replace(zmatrix, torsions=coordinates[2 * zmatrix.n_atoms - 3 :])
+        fixed = frozen_coordinates(zmatrix, positions, frozen) | constrained_coordinates(zmatrix, constraints, frozen)
+        pose = pose_of(zmatrix, positions, frozen) if frozen else None
+        return cls(zmatrix, Domain.of(coordinates), centers, widths, lengths, fixed, pose)
 
     # -- to and from plain data --------------------------------------------------------------------
 
@@ -195,11 +274,15 @@ class InternalCoordinates(Bijection):
             "high": [c.high for c in coordinates],
             "centers": list(self._centers),
             "widths": [w if math.isfinite(w) else None for w in self._widths],
+            "linear": list(self.zmatrix.linear),
+            "links": [list(link) for link in self.zmatrix.links],
+            "fixed": [[i, value] for i, value in self.fixed.items()],
+            "pose": self.pose,
         }
 
     @classmethod
     def from_specification(cls, specification: Mapping[str, Any]) -> InternalCoordinates:
-        """Rebuild from `specification`.
+        """Rebuild from `specification`; from one of an earlier version too, which knew bent molecules alone.
 
         >>> import torch
         >>> water = torch.tensor([[0.0, 0.0, 0.0], [0.096, 0.0, 0.0], [-0.024, 0.093, 0.0]])
@@ -211,9 +294,13 @@ class InternalCoordinates(Bijection):
         coordinates = [Coordinate(*entry) for entry in zip(*columns, strict=True)]
         atoms = tuple(specification["atoms"])
         rows = tuple((a, b, c, d) for a, b, c, d in specification["rows"])
-        zmatrix = ZMatrix(atoms, rows, tuple(coordinates[2 * len(atoms) - 3 :]))
+        links = tuple((head, anchor) for head, anchor in specification.get("links", ()))
+        torsions = tuple(coordinates[2 * len(atoms) - 3 :])
+        zmatrix = ZMatrix(atoms, rows, torsions, tuple(specification.get("linear", ())), links)
         widths = [math.inf if w is None else w for w in specification["widths"]]
-        return cls(zmatrix, Domain.of(coordinates), specification["centers"], widths, specification["lengths"])
+        fixed, pose = dict(specification.get("fixed", ())), specification.get("pose")
+        centers, lengths = specification["centers"], specification["lengths"]
+        return cls(zmatrix, Domain.of(coordinates), centers, widths, lengths, fixed, pose)
 
     # -- the two directions ------------------------------------------------------------------------
 
@@ -225,26 +312,34 @@ class InternalCoordinates(Bijection):
     def forward(
         self, z: Tensor, context: Tensor | None = None, *, generator: torch.Generator | None = None
     ) -> tuple[Tensor, Tensor]:
-        """Internal coordinates (batch, 3N−6) → positions (batch, N, 3) in nm, log_ratio (batch,).
+        """Internal coordinates (batch, D) → positions (batch, N, 3) in nm, log_ratio (batch,).
 
         Raises:
             ShapeError: if z has another shape.
         """
         self.latent_domain.check(z, "InternalCoordinates.forward")
-        n = self.zmatrix.n_atoms
-        lengths, angles, torsions = torch.split(z.T, [n - 1, n - 2, n - 3])
+        n, full = self.zmatrix.n_atoms, z.T
+        if self.fixed:
+            full = self._from_latent(torch.cat([full, self._fixed_values.to(z).expand(-1, len(z))])[None])[0]
+        lengths, angles, torsions = torch.split(full, [n - 1, n - 2, n - 3])
         log_ratio = torch.zeros_like(z[:, 0])
         if self.lengths == "unbounded":
             lengths, log_ratio = self._to_lengths(lengths)
-        log_ratio = log_ratio + 2 * lengths.log().sum(0) + angles.sin().log().sum(0)
+        if self.zmatrix.linear:
+            pair = self._linear_angles(angles[None])[0], self._linear_torsions(torsions[None])[0]
+            angles, torsions = self._replaced((angles, torsions), unbend(*pair))
+        log_ratio = log_ratio + self._log_volume(lengths, angles)
         rotations = torch.cat([torch.zeros_like(angles[:1]), self._to_rotations.to(z) @ torsions])
         points = self._to_atoms(self._placement(lengths, angles, rotations))
+        if self.pose is not None:
+            rotation, translation = torch.split(self._pose.to(z), [3, 1], 1)
+            points = (rotation[:, :, None, None] * points).sum(1) + translation[:, None]
         return points.permute(2, 1, 0), log_ratio
 
     def inverse(
         self, x: Tensor, context: Tensor | None = None, *, generator: torch.Generator | None = None
     ) -> tuple[Tensor, Tensor]:
-        """Positions (batch, N, 3) in nm → internal coordinates (batch, 3N−6), log_ratio (batch,).
+        """Positions (batch, N, 3) in nm → internal coordinates (batch, D), log_ratio (batch,).
 
         Circles come out in [−π, π), other torsions in the period around their interval's middle.
 
@@ -261,22 +356,45 @@ class InternalCoordinates(Bijection):
         angles = between(outward, -axes, dim=0)
         seams = self._seams.to(x)
         torsions = wrap(turn(outward[:, 1:], -axes[:, 1:], ends, dim=0), seams, seams + 2 * math.pi)
-        torsions = wrap(torsions - self._half_of_second.to(x) @ torsions, seams, seams + 2 * math.pi)
-        log_ratio = -2 * lengths.log().sum(0) - angles.sin().log().sum(0)
+        torsions = wrap(self._from_measured.to(x) @ torsions, seams, seams + 2 * math.pi)
+        log_ratio = -self._log_volume(lengths, angles)
+        if self.zmatrix.linear:
+            pair = self._linear_angles(angles[None])[0], self._linear_torsions(torsions[None])[0]
+            angles, torsions = self._replaced((angles, torsions), bends(*pair))
         if self.lengths == "unbounded":
-            lengths = (lengths / self._length_centers.to(x)).log() / self._length_scales.to(x)
+            logarithms = (lengths / self._length_centers.to(x)).log() / self._length_scales.to(x)
+            lengths = torch.where(self._is_unbounded, logarithms, lengths)
             log_ratio = log_ratio - self._to_lengths(lengths)[1]
-        return torch.cat([lengths, angles, torsions]).T, log_ratio
+        full = torch.cat([lengths, angles, torsions])
+        if not self.fixed:
+            return full.T, log_ratio
+        full, found = torch.split(self._to_latent(full[None])[0], [len(self.domain), len(self.fixed)])
+        deviation = (found - self._fixed_values.to(x)).abs()
+        # Torsions may be off by whole turns.
+        deviation = torch.minimum(deviation, (deviation - 2 * math.pi).abs())
+        holds = (deviation <= self._tolerances.to(x)).all(0) | deviation.isnan().any(0)
+        return full.T, torch.where(holds, log_ratio, -torch.inf)
 
     def extra_repr(self) -> str:
         """Size and kind, for printing."""
         return f"{self.zmatrix.n_atoms} atoms, {self.domain}, lengths={self.lengths!r}"
 
+    def _log_volume(self, lengths: Tensor, angles: Tensor) -> Tensor:
+        """log Π b² sin θ (batch,), without sin θ where there are bends."""
+        if self.zmatrix.linear:
+            angles = torch.where(self._is_bent, angles, math.pi / 2)
+        return 2 * lengths.log().sum(0) + angles.sin().log().sum(0)
+
+    def _replaced(self, slots: tuple[Tensor, Tensor], pair: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+        """Angles (N−2, batch) and torsions (N−3, batch) with other values in the rows of atoms on a line."""
+        angles, torsions = (torch.cat(parts)[None] for parts in zip(slots, pair, strict=True))
+        return self._angle_slots(angles)[0], self._torsion_slots(torsions)[0]
+
     def _to_lengths(self, t: Tensor) -> tuple[Tensor, Tensor]:
         """Unbounded t (N−1, batch) → lengths in nm, log-determinant (batch,)."""
         scales = self._length_scales.to(t)
-        lengths = self._length_centers.to(t) * torch.exp(t * scales)
-        return lengths, (lengths * scales).log().sum(0)
+        lengths = torch.where(self._is_unbounded, self._length_centers.to(t) * torch.exp(t * scales), t)
+        return lengths, torch.where(self._is_unbounded, (lengths * scales).log(), 0.0).sum(0)
 
-    def _constant(self, name: str, values: Sequence[Any]) -> None:
-        self.register_buffer(name, torch.tensor(values, dtype=torch.float64), persistent=False)
+    def _constant(self, name: str, values: Any) -> None:
+        self.register_buffer(name, torch.as_tensor(values, dtype=torch.float64), persistent=False)

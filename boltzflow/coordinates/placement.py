@@ -9,52 +9,74 @@ import torch
 from torch import Tensor, nn
 
 from boltzflow.coordinates.geometry import cross
+from boltzflow.coordinates.tree import Row, frame_of, levels
 
 
 class Placement(nn.Module):
-    """Place atoms 0 … N−1, each bonded to an earlier one, all atoms of one level at once.
+    """Place atoms 0 … N−1, each by earlier ones, all atoms of one level at once.
 
-    Atom 0 is the root, at the origin; atom 1 lies on the +x axis. Each atom brings a frame for its
-    children: u, the direction in which it was placed, and v, the unit vector across u towards its parent's
-    parent. A child in the direction
+    Atom 0 is the root, at the origin; atom 1 lies on the +x axis. Each atom brings a frame for those placed
+    from it: u, the direction in which it was placed, and v, the unit vector across u towards its parent's
+    parent (+y for atom 1). A child in the direction
 
         sin θ (cos ρ v + sin ρ u × v) − cos θ u
 
-    has its own frame by products alone: there are no quotients that could overflow, at whatever angles. (To
-    the root's children, the root looks as if it were placed from atom 1, with v = +y.)
+    has its own frame by products alone: there are no quotients that could overflow, at whatever angles. An
+    atom whose grandparent is a child of its parent is placed from the grandparent's frame, seen from the
+    other end: at the parent, with −u and v.
 
-    The backward pass is that of rigid bodies: the force on an atom's subtree along its bond, and the
-    torque on it about the axes of its angle and its rotation. It needs one product with a constant matrix,
-    and can be differentiated again.
+    The backward pass is that of rigid bodies: the force, along its bond, on all atoms that hang on an atom, and
+    the torque, about the axes of its angle and its rotation, on all that are placed from its frame. It needs two
+    products with constant matrices, and can be differentiated again.
 
     Args:
-        parents: the parent of each atom, −1 for the root; atoms in the order of their levels.
+        rows: (atom, parent, grandparent, reference) of a z-matrix, atoms numbered as they are placed.
     """
 
-    def __init__(self, parents: Sequence[int]) -> None:
+    def __init__(self, rows: Sequence[Row]) -> None:
         super().__init__()
-        n = len(parents)
-        levels = [0]
-        for parent in parents[1:]:
-            levels.append(levels[parent] + 1)
-        subtree = torch.eye(n, dtype=torch.float64)
-        for atom in range(n - 1, 0, -1):
-            subtree[parents[atom]] += subtree[atom]
-        # Where the parent stands among the atoms of its own level.
-        places = [parent - levels.index(levels[parent]) for parent in parents[2:]]
-        self._sizes = tuple(levels[2:].count(level) for level in range(1, max(levels) + 1))
+        n = len(rows)
+        level = list(levels(rows).values())
+        row_of = dict(enumerate(rows))
+        parents = [row[1] for row in rows]
+        frames = [frame_of(row_of, row) for row in rows[2:]]
+        flipped = [frame != row[1] for frame, row in zip(frames, rows[2:], strict=True)]
+        hanging, turning = torch.eye(n, dtype=torch.float64), torch.eye(n, dtype=torch.float64)
+        for atom in range(n - 1, 1, -1):
+            hanging[parents[atom]] += hanging[atom]
+            turning[frames[atom - 2]] += turning[atom]
+        # A level's frames, and behind them those that are also seen from the other end.
+        self._sizes = tuple(level[2:].count(k) for k in range(1, max(level) + 1))
+        places, ends = [], []
+        for k in range(1, max(level) + 1):
+            before = [atom for atom in range(1, n) if level[atom] == k - 1]
+            seen_twice = sorted(
+                {f for f, flip, own in zip(frames, flipped, level[2:], strict=True) if flip and own == k}
+            )
+            table = {(f, False): i for i, f in enumerate(before)}
+            table |= {(f, True): len(before) + i for i, f in enumerate(seen_twice)}
+            ends.append([before.index(f) for f in seen_twice])
+            places += [
+                table[key] for key, own in zip(zip(frames, flipped, strict=True), level[2:], strict=True) if own == k
+            ]
+        self._ends = tuple(tuple(e) for e in ends)
+        signs = torch.tensor([-1.0 if flip else 1.0 for flip in flipped], dtype=torch.float64)
         self.register_buffer("_places", torch.tensor(places), persistent=False)
         self.register_buffer("_parents", torch.tensor(parents[1:]), persistent=False)
-        self.register_buffer("_subtree", subtree, persistent=False)
+        self.register_buffer("_frames", torch.tensor([f - 1 for f in frames]), persistent=False)
+        self.register_buffer("_signs", signs[:, None], persistent=False)
+        self.register_buffer("_hanging", hanging[1:], persistent=False)
+        self.register_buffer("_turning", turning[2:], persistent=False)
 
     def forward(self, lengths: Tensor, angles: Tensor, rotations: Tensor) -> Tensor:
         """Positions (3, N, batch).
 
         lengths: (N−1, batch) of atoms 1 …; angles: (N−2, batch) of atoms 2 …, in rad; rotations ρ about the
-        parent's bond: (N−2, batch), in rad.
+        bond parent–grandparent: (N−2, batch), in rad.
         """
+        constants = (self._places, self._parents, self._frames, self._signs, self._hanging, self._turning)
         points: Tensor = _Place.apply(  # type: ignore[no-untyped-call]
-            lengths, angles, rotations, self._places, self._parents, self._subtree, self._sizes
+            lengths, angles, rotations, *constants, self._sizes, self._ends
         )
         return points
 
@@ -68,48 +90,55 @@ class _Place(torch.autograd.Function):
         angles: Tensor,
         rotations: Tensor,
         places: Tensor,
-        parents: Tensor,  # this and the next are for the backward pass
-        subtree: Tensor,
+        parents: Tensor,  # this and the next four are for the backward pass
+        frames_of: Tensor,
+        signs: Tensor,
+        hanging: Tensor,
+        turning: Tensor,
         sizes: tuple[int, ...],
+        ends: tuple[tuple[int, ...], ...],
     ) -> Tensor:
         zero = torch.zeros_like(lengths[:1])
         one = torch.ones_like(zero)
-        root = torch.stack([zero, zero, zero, -one, zero, zero, zero, one, zero])
-        first = torch.stack([lengths[:1], zero, zero, one, zero, zero, zero, one, zero])
+        origin = torch.stack([zero, zero, zero])
+        x, u, v = (torch.stack(parts) for parts in ([lengths[:1], zero, zero], [one, zero, zero], [zero, one, zero]))
         sine, cosine = angles.sin(), angles.cos()
         turn_sine, turn_cosine = rotations.sin(), rotations.cos()
-        placed, frames, start = [root[:3], first[:3]], root, 0
-        for level, size in enumerate(sizes):
+        placed, origins, start = [origin, x], origin, 0
+        for size, seen_twice in zip(sizes, ends, strict=True):
+            frames = torch.cat([x, u, v])
+            if seen_twice:
+                there = [slice(i, i + 1) for i in seen_twice]
+                other = [torch.cat([t[:, i] for i in there], 1) for t in (origins, -u, v)]
+                frames = torch.cat([frames, torch.cat(other)], 1)
             part = slice(start, start + size)
-            x, u, v = torch.split(frames.index_select(1, places[part]), 3)
+            origins, u, v = torch.split(frames.index_select(1, places[part]), 3)
             across = turn_cosine[part] * v + turn_sine[part] * cross(u, v, dim=0)
             outward = sine[part] * across - cosine[part] * u
-            x = x + lengths[1:][part] * outward
+            x = origins + lengths[1:][part] * outward
             # One Newton step to length 1: in float32 a chain of 30 levels would else be off by 1e-4 nm at its ends.
             u, v = (a * (1.5 - 0.5 * (a * a).sum(0)) for a in (outward, -sine[part] * u - cosine[part] * across))
-            frames = torch.cat([x, u, v])
-            if level == 0:
-                frames = torch.cat([first, frames], 1)
             placed.append(x)
             start = part.stop
         return torch.cat(placed, 1)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-        lengths, angles, _, _, parents, subtree, _ = inputs
-        ctx.save_for_backward(output, lengths, angles, parents, subtree)
+        lengths, angles, _, _, *constants = inputs[:9]
+        ctx.save_for_backward(output, lengths, angles, *constants)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        points, lengths, angles, parents, subtree = ctx.saved_tensors
-        below = torch.matmul(subtree.to(grad), torch.cat([grad, cross(points, grad, dim=0)]))
-        force, torque = torch.split(below, 3)
+        points, lengths, angles, parents, frames, signs, hanging, turning = ctx.saved_tensors
+        force = torch.matmul(hanging.to(grad), grad)
+        on_frames = torch.matmul(turning.to(grad), torch.cat([grad, cross(points, grad, dim=0)]))
+        push, torque = torch.split(on_frames, 3)
         origins = points.index_select(1, parents)
         outward = (points[:, 1:] - origins) / lengths
-        # The axis of an atom's rotation is the bond to its parent; for the root's children, that from atom 1.
-        axes = torch.cat([-outward[:, :1], outward], 1).index_select(1, parents[1:])
-        torque = torque[:, 2:] - cross(origins[:, 1:], force[:, 2:], dim=0)
+        # The axis of an atom's rotation is that of its frame, seen from its parent.
+        axes = signs.to(grad) * outward.index_select(1, frames)
+        torque = torque - cross(origins[:, 1:], push, dim=0)
         normals = cross(outward[:, 1:], axes, dim=0)
-        to_lengths = (outward * force[:, 1:]).sum(0)
+        to_lengths = (outward * force).sum(0)
         to_angles = (normals * torque).sum(0) / angles.sin()
-        return to_lengths, to_angles, (axes * torque).sum(0), None, None, None, None
+        return to_lengths, to_angles, (axes * torque).sum(0), *[None] * 8

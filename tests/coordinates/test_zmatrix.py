@@ -134,13 +134,13 @@ def test_disconnected_atoms_are_named(dipeptide: Molecule) -> None:
     names = dipeptide.names
     cut = [b for b in dipeptide.bonds if {names[b[0]], names[b[1]]} != {"ACE1-C", "ALA2-N"}]
     assert len(cut) == len(dipeptide.bonds) - 1
-    with pytest.raises(TopologyError, match=r"no bonds lead from ACE1-C to ALA2-N.*0\.13\d nm"):
+    with pytest.raises(TopologyError, match=r"no bonds lead from ALA2-N to ACE1-C, 0\.13\d nm"):
         build_zmatrix(cut, dipeptide.positions, dipeptide.atomic_numbers, names)
 
 
-def test_linear_angles_are_named() -> None:
-    points = torch.tensor([[0.0, 0.0, 0.0], [0.1, 0.0, 0.0], [0.2, 0.001, 0.0], [0.3, 0.1, 0.0]])
-    with pytest.raises(TopologyError, match=r"179\.\d° for .*N1 C2"):
+def test_atoms_on_a_line_are_named() -> None:
+    points = torch.tensor([[0.0, 0.0, 0.0], [0.1, 0.0, 0.0], [0.2, 0.001, 0.0], [0.3, 0.0, 0.0]])
+    with pytest.raises(TopologyError, match=r"do not all lie on a line; got C2 N1 C1"):
         build_zmatrix([(0, 1), (1, 2), (2, 3)], points, [6, 7, 6, 1], ["C1", "N1", "C2", "H1"])
 
 

@@ -1,0 +1,102 @@
+"""The bond graph of one or several molecules: parts, rings, distances along bonds."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Collection, Iterable, Sequence
+from functools import cache
+
+import torch
+from torch import Tensor
+
+from boltzflow.errors import TopologyError
+
+
+class BondGraph:
+    """Atoms and their bonds.
+
+    Attributes:
+        neighbours: the bonded atoms of each atom, in ascending order.
+        numbers: atomic numbers.
+        names: for messages; the part after the last "-" tells the backbone.
+
+    Args:
+        bonds: pairs of atom indices.
+        numbers: one for each atom.
+        names: one for each atom.
+
+    Raises:
+        TopologyError: if a bond is not one between two of the atoms.
+    """
+
+    def __init__(self, bonds: Iterable[tuple[int, int]], numbers: Sequence[int], names: Sequence[str]) -> None:
+        n = len(names)
+        self.numbers, self.names = numbers, names
+        linked: list[set[int]] = [set() for _ in range(n)]
+        for i, j in bonds:
+            if not (0 <= i < n and 0 <= j < n) or i == j:
+                raise TopologyError(f"Expected bonds between two of the {n} atoms; got ({i}, {j}).")
+            linked[i].add(j)
+            linked[j].add(i)
+        self.neighbours = [sorted(s) for s in linked]
+        self.ring = cache(self._ring)
+
+    def distances(
+        self, start: int, without: tuple[int, int] = (-1, -1), within: Collection[int] | None = None
+    ) -> dict[int, int]:
+        """The number of bonds from `start` to each atom that can be reached.
+
+        without: a bond to leave out; within: the only atoms to pass through, all if None.
+        """
+        found = {start: 0}
+        queue = deque([start])
+        while queue:
+            atom = queue.popleft()
+            for other in self.neighbours[atom]:
+                allowed = within is None or other in within
+                if allowed and other not in found and {atom, other} != set(without):
+                    found[other] = found[atom] + 1
+                    queue.append(other)
+        return found
+
+    def parts(self, within: Collection[int] | None = None) -> list[list[int]]:
+        """The connected parts, the largest first, then that of the lowest index."""
+        left = set(range(len(self.names)) if within is None else within)
+        found = []
+        while left:
+            part = set(self.distances(min(left), within=within))
+            found.append(sorted(part))
+            left -= part
+        return sorted(found, key=lambda part: (-len(part), part[0]))
+
+    def is_backbone(self, atom: int) -> bool:
+        """Whether the name is that of an atom of a peptide's backbone."""
+        return self.names[atom].rsplit("-", 1)[-1] in ("N", "CA", "C")
+
+    def _ring(self, a: int, b: int) -> tuple[int, ...]:
+        """The atoms of a smallest ring through the bond a–b, from a the long way to b, or nothing; called as `ring`."""
+        left = self.distances(b, without=(a, b))
+        if a not in left:
+            return ()
+        path = [a]
+        while path[-1] != b:
+            path.append(
+                min(x for x in self.neighbours[path[-1]] if left[x] == left[path[-1]] - 1 and (path[-1], x) != (a, b))
+            )
+        return tuple(path)
+
+    def nearest(self, part: Sequence[int], rest: Sequence[int], positions: Tensor) -> tuple[int, int, float]:
+        """The closest atoms of two sets, and their distance in nm."""
+        apart = torch.cdist(positions[list(part)], positions[list(rest)])
+        i, j = divmod(int(apart.argmin()), len(rest))
+        return part[i], rest[j], float(apart.min())
+
+
+def ring_bonds(bonds: Sequence[tuple[int, int]], n_atoms: int) -> frozenset[frozenset[int]]:
+    """The bonds that are part of a ring, as sets of two atoms.
+
+    >>> sorted(map(sorted, ring_bonds([(0, 1), (1, 2), (2, 0), (2, 3)], 4)))
+    [[0, 1], [0, 2], [1, 2]]
+    """
+    graph = BondGraph(bonds, [0] * n_atoms, [""] * n_atoms)
+    return frozenset(frozenset((i, j)) for i, j in bonds if graph.ring(i, j))
