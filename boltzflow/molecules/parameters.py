@@ -1,4 +1,4 @@
-"""The stiffness of bonds and angles, read from an `openmm.System`."""
+"""The stiffness of bonds and angles and the constraints, read from an `openmm.System`."""
 
 from __future__ import annotations
 
@@ -40,6 +40,12 @@ def angle_terms(system: openmm.System) -> list[AngleTerm]:
                 value = stiffness.value_in_unit(u.kilojoule_per_mole / u.radian**2)
                 found.append((min(i, k), j, max(i, k), angle.value_in_unit(u.radian), value))
     return [(i, j, k, *sum_) for (i, j, k), sum_ in _added_up(((i, j, k), a, s) for i, j, k, a, s in found)]
+
+
+def constraints(system: openmm.System) -> list[tuple[int, int, float]]:
+    """All fixed distances: atoms i, j, and the distance in nm."""
+    found = (system.getConstraintParameters(index) for index in range(system.getNumConstraints()))
+    return [(i, j, distance.value_in_unit(u.nanometer)) for i, j, distance in found]
 
 
 def _added_up(terms: Iterable[tuple[Atoms, float, float]]) -> list[tuple[Atoms, tuple[float, float]]]:

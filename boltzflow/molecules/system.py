@@ -15,12 +15,14 @@ import openmm
 import openmm.unit as u
 from numpy.typing import NDArray
 from openmm import app
+from torch import Tensor
 
-from boltzflow.coordinates import InternalCoordinates
+from boltzflow.coordinates import InternalCoordinates, rigid_dynamics_log_factor
 from boltzflow.energies import BoltzmannTarget, OpenMMPotential, Potential, TorchPotential
 from boltzflow.energies.system_xml import copy_system, system_to_xml
-from boltzflow.errors import NonFiniteError, OptionError, ShapeError, TopologyError, UnsupportedForceError
-from boltzflow.molecules.parameters import angle_terms, bond_terms
+from boltzflow.errors import NonFiniteError, OptionError, ShapeError, UnsupportedForceError
+from boltzflow.molecules.internal import frozen_copy, internal_coordinates
+from boltzflow.molecules.parameters import constraints
 from boltzflow.molecules.parametrize import Constraints, create_system, read_pdb
 from boltzflow.molecules.plain import system_from_xml, topology_from_plain, topology_to_plain
 from boltzflow.units import checked_temperature
@@ -170,32 +172,69 @@ class MolecularSystem:
             warnings.warn(f"Energies come from OpenMM, frame by frame, which is slower: {error}", stacklevel=2)
             return OpenMMPotential(self._system)
 
-    def coordinates(self, lengths: Literal["bounded", "unbounded"] = "bounded") -> InternalCoordinates:
-        """Internal coordinates (batch, 3N−6) → positions, with bounds and start widths from the force field.
+    def coordinates(
+        self,
+        lengths: Literal["bounded", "unbounded"] = "bounded",
+        labels: Literal["fixed", "free"] = "fixed",
+        separation: float = 0.5,
+    ) -> InternalCoordinates:
+        """Internal coordinates (batch, D) → positions, with bounds and start widths from the force field.
+
+        Constrained bonds and angles, and frozen atoms, have no coordinates.
 
         Args:
             lengths: bond lengths in an interval, or positive ones of an unbounded coordinate.
+            labels: of equivalent hydrogens: those of the reference structure, or "free" for every order of them.
+            separation: how much further apart than in the reference the heads of two molecules may be, nm.
 
         Raises:
-            TopologyError: if the bonds do not make one molecule, an angle is linear, or a distance is
-                constrained; names the atoms.
+            TopologyError: if a bond seems to be missing, all atoms lie on a line, a constraint fixes no coordinate,
+                there are virtual sites, or the energy changes when all atoms move together; names the atoms.
+            OptionError: if an option is impossible.
         """
-        if self._system.getNumConstraints():
-            i, j, _ = self._system.getConstraintParameters(0)
-            raise TopologyError(
-                f"Expected no constraints; got {self._system.getNumConstraints()}, the first between "
-                f"{self.atom_names[i]} and {self.atom_names[j]}: build the system with constraints='none'."
-            )
-        return InternalCoordinates.from_structure(
-            self.bonds,
-            self.positions,
-            [atom.element.atomic_number if atom.element else 0 for atom in self.topology.atoms()],
+        return internal_coordinates(
+            self.topology,
+            self._system,
+            self._positions,
             self.atom_names,
-            bond_terms=bond_terms(self._system),
-            angle_terms=angle_terms(self._system),
-            temperature=self.temperature,
-            lengths=lengths,
+            self.bonds,
+            self.temperature,
+            lengths,
+            labels,
+            separation,
         )
+
+    def freeze(self, atoms: str | Sequence[int]) -> Self:
+        """This system with some atoms held where the reference structure has them: their masses are zero.
+
+        Args:
+            atoms: indices, or a selection of mdtraj, such as "resid 0 to 3" or "not sidechain".
+
+        Raises:
+            OptionError: if the selection is not one, or holds no atom or all of them.
+
+        >>> import boltzflow as bf
+        >>> system = bf.load_system("alanine_dipeptide").freeze("resname ALA")
+        >>> len(system.coordinates().domain)
+        36
+        """
+        try:
+            chosen = self.mdtraj_topology.select(atoms) if isinstance(atoms, str) else atoms
+        except Exception as error:  # mdtraj's parser raises several
+            raise OptionError(f"Expected a selection of mdtraj; got {atoms!r}: {error}.") from None
+        frozen = sorted({int(atom) for atom in chosen})
+        if not 0 < len(frozen) < self.n_atoms or frozen[0] < 0 or frozen[-1] >= self.n_atoms:
+            raise OptionError(f"Expected some of the {self.n_atoms} atoms to freeze; got {len(frozen)} by {atoms!r}.")
+        system = frozen_copy(self._system, frozen)
+        return type(self)(self.topology, system, self._positions, self.temperature, self.name)
+
+    def rigid_dynamics_log_factor(self, positions: Tensor) -> Tensor:
+        """What dynamics with this system's constraints samples beside e^{−u} at fixed values: ½ log det Z (batch,).
+
+        See `boltzflow.coordinates.rigid_dynamics_log_factor`. positions: (batch, N, 3), nm.
+        """
+        masses = [self._system.getParticleMass(i).value_in_unit(u.dalton) for i in range(self.n_atoms)]
+        return rigid_dynamics_log_factor(positions, constraints(self._system), masses)
 
     def target(self, temperature: Any = None) -> BoltzmannTarget:
         """The Boltzmann distribution at a temperature in K, the system's own if not given.

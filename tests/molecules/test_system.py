@@ -223,11 +223,72 @@ def test_positions_must_fit_and_be_finite(dipeptide):
         MolecularSystem(dipeptide.topology, dipeptide.openmm_system, positions)
 
 
-def test_constraints_have_no_coordinates_yet():
+def test_constrained_bonds_have_no_coordinates():
     system = MolecularSystem.from_pdb(TOPOLOGY, IMPLICIT, constraints="HBonds")
     assert system.openmm_system.getNumConstraints() == 12
-    with pytest.raises(TopologyError, match="12, the first between ACE1-"):
-        system.coordinates()
+    coordinates = system.coordinates()
+    assert len(coordinates.domain) == 60 - 12
+    bonds = [name for name in coordinates.domain.names if name.startswith("bond")]
+    assert len(bonds) == 9
+    assert not [name for name in bonds if "-H" in name]
+    x = torch.tensor(system.positions)[None]
+    again, _ = coordinates(coordinates.inverse(x)[0])
+    for i in range(12):
+        a, b, distance = system.openmm_system.getConstraintParameters(i)
+        assert float((again[0, a] - again[0, b]).norm()) == pytest.approx(distance._value)
+
+
+def test_rigid_dynamics_factor_of_a_chain_of_three():
+    system = openmm.System()
+    masses = (12.0, 16.0, 1.0)
+    for mass in masses:
+        system.addParticle(mass)
+    system.addConstraint(0, 1, 0.14)
+    system.addConstraint(1, 2, 0.10)
+    topology = app.Topology()
+    residue = topology.addResidue("COH", topology.addChain())
+    atoms = [topology.addAtom(s, app.Element.getBySymbol(s), residue) for s in "COH"]
+    topology.addBond(atoms[0], atoms[1])
+    topology.addBond(atoms[1], atoms[2])
+    molecule = MolecularSystem(topology, system, [[0, 0, 0], [0.14, 0, 0], [0.18, 0.09, 0]])
+    coordinates = molecule.coordinates()
+    assert coordinates.domain.names == ("angle COH1-H COH1-O COH1-C",)
+    theta = torch.tensor([[1.0], [1.8], [2.5]], dtype=torch.float64)
+    x, _ = coordinates(theta)
+    a, b, c = (1 / m for m in masses)
+    expected = 0.5 * ((a + b) * (b + c) - (b * theta[:, 0].cos()) ** 2).log()
+    assert molecule.rigid_dynamics_log_factor(x) == pytest.approx(expected)
+    free = bf.load_system("alanine_dipeptide").rigid_dynamics_log_factor(torch.zeros(2, 22, 3))
+    assert free.tolist() == [0.0, 0.0]
+
+
+def test_frozen_atoms_have_no_coordinates():
+    system = bf.load_system("alanine_dipeptide")
+    held = system.freeze("not (resname ACE)")
+    coordinates = held.coordinates()
+    assert len(coordinates.domain) == 18
+    z = coordinates.inverse(torch.tensor(system.positions)[None])[0]
+    x, _ = coordinates(z + 0.01)
+    moved = (x[0] - torch.tensor(system.positions)).norm(dim=1) > 1e-6
+    assert moved.nonzero().flatten().tolist() == list(range(6))
+    with pytest.raises(OptionError, match=r"selection of mdtraj; got 'resname \('"):
+        system.freeze("resname (")
+    with pytest.raises(OptionError, match="got 0 by 'resname XYZ'"):
+        system.freeze("resname XYZ")
+    with pytest.raises(OptionError, match="got 22"):
+        system.freeze("all")
+
+
+def test_restraints_in_space_need_frozen_atoms():
+    molecule = bf.load_system("alanine_dipeptide")
+    system = molecule.openmm_system
+    force = openmm.CustomExternalForce("500*x^2")
+    force.addParticle(0, [])
+    system.addForce(force)
+    restrained = MolecularSystem(molecule.topology, system, molecule.positions)
+    with pytest.raises(TopologyError, match="energy that stays when all atoms are moved and turned together"):
+        restrained.coordinates()
+    assert len(restrained.freeze([8, 6, 14]).coordinates().domain) == 57
 
 
 def test_options_of_a_potential_need_its_backend():

@@ -1,0 +1,92 @@
+"""The internal coordinates of a molecular system: what its Hamiltonian says about them."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from typing import Literal
+
+import numpy as np
+import openmm
+import openmm.unit as u
+from numpy.typing import NDArray
+from openmm import app
+
+from boltzflow.coordinates import InternalCoordinates
+from boltzflow.energies.system_xml import copy_system
+from boltzflow.errors import TopologyError
+from boltzflow.molecules.parameters import angle_terms, bond_terms, constraints
+
+_TURN = np.array([[0.36, 0.48, -0.8], [-0.8, 0.6, 0.0], [0.48, 0.64, 0.6]])  # a rotation without symmetry
+_SHIFT = np.array([0.31, -0.17, 0.23])  # nm
+_SAME = 1e-6  # of the energies' size
+
+
+def internal_coordinates(
+    topology: app.Topology,
+    system: openmm.System,
+    positions: NDArray[np.float64],
+    names: Sequence[str],
+    bonds: Sequence[tuple[int, int]],
+    temperature: float,
+    lengths: Literal["bounded", "unbounded"],
+    labels: Literal["fixed", "free"],
+    separation: float,
+) -> InternalCoordinates:
+    """See `MolecularSystem.coordinates`."""
+    sites = [i for i in range(system.getNumParticles()) if system.isVirtualSite(i)]
+    if sites:
+        raise TopologyError(
+            f"Expected atoms with positions of their own; {names[sites[0]]} is a virtual site, which has no internal "
+            "coordinates: use a model without."
+        )
+    frozen = frozen_atoms(system)
+    if not frozen:
+        _check_invariance(system, positions)
+    return InternalCoordinates.from_structure(
+        bonds,
+        positions,
+        [atom.element.atomic_number if atom.element else 0 for atom in topology.atoms()],
+        names,
+        bond_terms=bond_terms(system),
+        angle_terms=angle_terms(system),
+        temperature=temperature,
+        lengths=lengths,
+        labels=labels,
+        constraints=constraints(system),
+        frozen=frozen,
+        separation=separation,
+    )
+
+
+def frozen_atoms(system: openmm.System) -> tuple[int, ...]:
+    """The atoms that do not move: in OpenMM those of mass zero which are no virtual sites."""
+    masses = (system.getParticleMass(i).value_in_unit(u.dalton) for i in range(system.getNumParticles()))
+    return tuple(i for i, mass in enumerate(masses) if mass == 0 and not system.isVirtualSite(i))
+
+
+def frozen_copy(system: openmm.System, atoms: Collection[int]) -> openmm.System:
+    """A copy in which some atoms do not move, without the constraints among them."""
+    copied = copy_system(system)
+    for atom in atoms:
+        copied.setParticleMass(atom, 0.0)
+    for index in reversed(range(copied.getNumConstraints())):
+        if set(copied.getConstraintParameters(index)[:2]) <= set(atoms):
+            copied.removeConstraint(index)
+    return copied
+
+
+def _check_invariance(system: openmm.System, positions: NDArray[np.float64]) -> None:
+    """Raise a TopologyError if the energy changes when all atoms are moved and turned together."""
+    integrator = openmm.VerletIntegrator(0.001)
+    context = openmm.Context(system, integrator, openmm.Platform.getPlatformByName("Reference"))
+    energies = []
+    for x in (positions, positions @ _TURN.T + _SHIFT):
+        context.setPositions(x)
+        energies.append(context.getState(getEnergy=True).getPotentialEnergy().value_in_unit(u.kilojoule_per_mole))
+    here, there = energies
+    if not abs(here - there) <= _SAME * max(abs(here), abs(there), 1.0):
+        raise TopologyError(
+            f"Expected an energy that stays when all atoms are moved and turned together; it goes from {here:.6g} to "
+            f"{there:.6g} kJ/mol: a restraint in space or a periodic box. Freeze at least three atoms, restrain "
+            "distances between atoms instead, or build the system without a box."
+        )
