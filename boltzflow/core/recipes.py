@@ -8,7 +8,7 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from boltzflow.core.distributions import Independent
+from boltzflow.core.distributions import Distribution, Independent
 from boltzflow.core.domain import Domain
 from boltzflow.core.flow import Flow
 from boltzflow.core.functional import alternating_mask
@@ -34,6 +34,7 @@ def spline_flow(
     bound: float = 5.0,
     context_size: int = 0,
     seed: int = 0,
+    base: Distribution | None = None,
 ) -> Flow:
     """A neural spline flow on a mixed domain (Durkan et al. 2019; Rezende et al. 2020).
 
@@ -52,6 +53,7 @@ def spline_flow(
         context_size: size of the context; 0 for an unconditional flow.
         seed: of masks, seams and weights; the global random state is left as it was. Masks and seams are not part
             of the state dict, which therefore belongs to a flow of the same seed.
+        base: on the same domain; by default `Independent` of this location and width.
 
     Raises:
         OptionError: if the net is unknown or the domain has fewer than two coordinates.
@@ -94,7 +96,7 @@ def spline_flow(
                     context_size=context_size,
                 )
             )
-    return Flow(Independent(domain, location, width), Chain(couplings))
+    return Flow(Independent(domain, location, width) if base is None else base, Chain(couplings))
 
 
 def _trunk(net: str, hidden: tuple[int, ...]) -> Callable[[int], nn.Module]:

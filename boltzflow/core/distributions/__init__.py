@@ -10,6 +10,7 @@ from boltzflow.core.distributions.mixture import GaussianMixture, Mixture, Produ
 from boltzflow.core.distributions.multivariate import FullNormal, PCANormal
 from boltzflow.core.distributions.normal import ConditionalNormal, DiagonalNormal, GlowNormal, Normal
 from boltzflow.core.distributions.resampled import Resampled
+from boltzflow.core.distributions.tabulated import Tabulated
 
 __all__ = [
     "ConditionalBernoulli",
@@ -29,5 +30,6 @@ __all__ = [
     "PCANormal",
     "Product",
     "Resampled",
+    "Tabulated",
     "targets",
 ]

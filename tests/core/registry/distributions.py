@@ -21,6 +21,7 @@ from boltzflow.core.distributions import (
     PCANormal,
     Product,
     Resampled,
+    Tabulated,
     targets,
 )
 
@@ -106,6 +107,14 @@ DENSITIES: dict[str, Case] = {
                 Independent(Domain.interval(0.0, 1.0), torch.tensor([0.9]), torch.tensor([0.2])),
             ]
         )
+    ),
+    "tabulated": Case(
+        lambda: Tabulated(
+            Domain.interval(-1.0, 2.0) + Domain.circle(1, 0.0, 5.0),
+            torch.tensor([[-1.0, -0.2, 0.1, 2.0], [0.0, 2.0, 2.5, 5.0]]),
+            torch.tensor([[1.0, 4.0, 0.5, 2.0], [1.0, 1e-3, 3.0, 1.0]]),
+        ),
+        tolerance=1e-4,  # quadrature across kinks
     ),
     "product": Case(
         lambda: Product([DiagonalNormal(LINE, context_size=2), _peaks(), FullNormal(LINE, trainable=True)]), 2

@@ -1,0 +1,101 @@
+"""One-dimensional densities given by tables."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from boltzflow.core.distributions.distribution import Distribution
+from boltzflow.core.domain import Domain
+from boltzflow.errors import DomainError, OptionError, ShapeError
+
+
+class Tabulated(Distribution):
+    """A product of densities on intervals and circles, each linear between the knots of a table of its own.
+
+    Samples come from the inverse of the cumulative distribution, a root of a quadratic. Takes no notice of `context`.
+
+    Args:
+        domain: flat, of D intervals and circles.
+        knots: (D, K), ascending, from each coordinate's lower bound to its upper one.
+        values: (D, K), positive: the density at the knots, up to a factor for each coordinate.
+
+    Raises:
+        DomainError: if a coordinate is real.
+        ShapeError: if the tables do not have one row of at least two knots for each coordinate.
+        OptionError: if knots do not ascend from bound to bound, or a value is not positive; names the coordinate.
+
+    >>> base = Tabulated(Domain.interval(0.0, 1.0), torch.tensor([[0.0, 0.5, 1.0]]), torch.tensor([[1.0, 3.0, 1.0]]))
+    >>> base.log_prob(torch.tensor([[0.5]])).exp()
+    tensor([1.5000])
+    """
+
+    knots: Tensor
+    values: Tensor
+    below: Tensor
+
+    def __init__(self, domain: Domain, knots: Tensor, values: Tensor) -> None:
+        super().__init__(domain)
+        if domain.indices("real"):
+            raise DomainError(f"Tabulated: expected intervals and circles; got {domain[domain.indices('real')[0]]}.")
+        if knots.dim() != 2 or knots.shape[1] < 2 or len(knots) != len(domain) or values.shape != knots.shape:
+            raise ShapeError(
+                f"Tabulated: expected knots and values of shape ({len(domain)}, at least 2); "
+                f"got {tuple(knots.shape)} and {tuple(values.shape)}."
+            )
+        knots, values = knots.double().clone(), values.double()
+        ends = torch.stack([knots[:, 0], knots[:, -1]], 1)
+        bounds = torch.stack([domain.lows(ends), domain.highs(ends)], 1)
+        ascends = (knots.diff(dim=1) > 0).all(1) & (
+            (ends - bounds).abs() <= 1e-6 * (bounds[:, 1:] - bounds[:, :1])
+        ).all(1)
+        for coordinate, sound in zip(domain, (ascends & (values > 0).all(1)).tolist(), strict=True):
+            if not sound:
+                raise OptionError(
+                    f"Tabulated: expected knots that ascend from bound to bound, and positive values, for {coordinate}."
+                )
+        knots[:, 0], knots[:, -1] = bounds.unbind(1)
+        areas = 0.5 * (values[:, 1:] + values[:, :-1]) * knots.diff(dim=1)
+        total = areas.sum(1, keepdim=True)
+        below = torch.cat([torch.zeros_like(total), (areas / total).cumsum(1)], 1)
+        dtype = torch.get_default_dtype()
+        self.register_buffer("knots", knots.to(dtype))
+        self.register_buffer("values", (values / total).to(dtype))
+        self.register_buffer("below", below.to(dtype))
+
+    @classmethod
+    def uniform(cls, domain: Domain, n_knots: int) -> Tabulated:
+        """Uniform densities with as many knots as asked for: what a state dict is loaded into."""
+        steps = torch.linspace(0.0, 1.0, n_knots, dtype=torch.float64)
+        low, high = domain.lows(steps)[:, None], domain.highs(steps)[:, None]
+        return cls(domain, low + (high - low) * steps, torch.ones(len(domain), n_knots))
+
+    def sample(
+        self, n: int, context: Tensor | None = None, *, generator: torch.Generator | None = None
+    ) -> tuple[Tensor, Tensor]:
+        knots, values, below = self.knots, self.values, self.below
+        share = torch.rand(len(self.domain), n, dtype=knots.dtype, device=knots.device, generator=generator)
+        cell = self._cell(below, share)
+        start, end = (torch.gather(values, 1, cell + i) for i in (0, 1))
+        left, right = (torch.gather(knots, 1, cell + i) for i in (0, 1))
+        rest = share - torch.gather(below, 1, cell)
+        slope = (end - start) / (right - left)
+        # The root of start·t + slope·t²/2 = rest without a difference of like numbers.
+        step = 2 * rest / (start + (start.square() + 2 * slope * rest).clamp(min=0).sqrt())
+        x = torch.minimum(torch.maximum(left + step, left), right).T
+        return x, self.log_prob(x)
+
+    def log_prob(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        self.domain.check(x, "Tabulated")
+        points = self.domain.wrap(x).T.contiguous()
+        knots, values = self.knots.to(x), self.values.to(x)
+        cell = self._cell(knots, points)
+        start, end = (torch.gather(values, 1, cell + i) for i in (0, 1))
+        left, right = (torch.gather(knots, 1, cell + i) for i in (0, 1))
+        inside = (points - left) / (right - left)
+        log_prob = (start + inside * (end - start)).clamp(min=torch.finfo(x.dtype).tiny).log().sum(0)
+        return torch.where(self.domain.contains(x), log_prob, -torch.inf)
+
+    def _cell(self, table: Tensor, x: Tensor) -> Tensor:
+        """The cell of each number among ascending ones. table: (D, K), x: (D, n)."""
+        return torch.searchsorted(table, x.detach()).sub(1).clamp(0, table.shape[1] - 2)
