@@ -14,7 +14,7 @@ from openmm import app
 import boltzflow as bf
 from boltzflow.energies import OpenMMPotential, TorchPotential
 from boltzflow.energies.system_xml import copy_system, holds_python, load_system_xml
-from boltzflow.errors import EvaluationError, UnsupportedForceError
+from boltzflow.errors import EvaluationError, TopologyError, UnsupportedForceError
 from boltzflow.testing import check_potential
 
 from .conftest import Array, dipeptide, make_system
@@ -119,7 +119,8 @@ def test_a_molecule_keeps_such_a_system_and_refuses_to_save_it() -> None:
     with pytest.warns(UserWarning, match="Energies come from OpenMM.*PythonForce"):
         energy = molecule.potential().energy(x)
     torch.testing.assert_close(energy, 50.0 * (x**2).sum((1, 2)), rtol=1e-5, atol=0)
-    assert len(molecule.coordinates().domain) == 60
+    with pytest.raises(TopologyError, match="stays when all atoms are moved"):
+        molecule.coordinates()
     with pytest.raises(UnsupportedForceError, match="holds a PythonForce, which cannot be saved"):
         _ = molecule.specification
 
