@@ -1,12 +1,14 @@
-"""What a force field's bonded terms say of each internal coordinate on its own: where a generator starts."""
+"""Where a generator starts: one-dimensional Boltzmann densities of internal coordinates, from the force field."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from functools import partial
+from collections.abc import Sequence
+from itertools import groupby
+from typing import NamedTuple
 
 import openmm
+import openmm.unit as u
 import torch
 from torch import Tensor
 
@@ -14,6 +16,7 @@ from boltzflow.coordinates import InternalCoordinates
 from boltzflow.core.distributions import Distribution, Independent, Product, Tabulated
 from boltzflow.core.domain import Domain
 from boltzflow.energies import OpenMMPotential, Potential, TorchPotential
+from boltzflow.energies.forcefield.nonbonded import COULOMB_CONSTANT
 from boltzflow.energies.system_xml import copy_system
 from boltzflow.errors import UnsupportedForceError
 from boltzflow.units import thermal_energy
@@ -32,69 +35,27 @@ _BONDED = (
     openmm.CustomTorsionForce,
     openmm.CustomCompoundBondForce,
 )
-_ROUNDS = 4
+_GRIDS = 4  # times that the knots are moved to where the density is
 _SPREAD = 0.2  # share of the knots that stay evenly spread, so that no peak is missed
 _FLOOR = 1e-3  # share of a uniform density, so that nothing in the domain is ruled out
-_REACH = 6.0  # of real coordinates, in units of their scale
-_FRAMES_AT_ONCE = 4096
+_CHAINS = 32  # of Gibbs sampling
+_SWEEPS = 2
+_AT_ONCE = 64  # coordinates
 
 
-@dataclass(frozen=True)
-class Marginals:
-    """One-dimensional Boltzmann densities of all coordinates of a domain.
+class Tables(NamedTuple):
+    """One density for each of the D coordinates of a domain that are intervals or circles.
 
-    Attributes:
-        knots: (D, K), from bound to bound; within ± 6 of real coordinates.
-        values: (D, K), the density at the knots.
+    knots: (D, K), ascending, from bound to bound. values: (D, K), the densities there, up to a factor.
     """
 
     knots: Tensor
     values: Tensor
 
-    @property
-    def means(self) -> Tensor:
-        """Mean of each coordinate (D,), read from its lower bound on a circle too."""
-        return torch.trapezoid(self.values * self.knots, self.knots, dim=1)
 
-    @property
-    def widths(self) -> Tensor:
-        """Standard deviation of each coordinate (D,)."""
-        return torch.trapezoid(self.values * (self.knots - self.means[:, None]) ** 2, self.knots, dim=1).sqrt()
-
-    def base(self, domain: Domain) -> Distribution:
-        """The product of these densities: tables for bounded coordinates, normal densities for real ones."""
-        parts: list[Distribution] = []
-        for run in runs(domain):
-            if domain.coordinates[run[0]].kind == "real":
-                parts.append(Independent(domain[run], self.means[run].float(), self.widths[run].float()))
-            else:
-                parts.append(Tabulated(domain[run], self.knots[run], self.values[run]))
-        return parts[0] if len(parts) == 1 else Product(parts)
-
-
-def empty_base(domain: Domain) -> Distribution:
-    """A base of the same make as that of any `Marginals`, for a state dict to be loaded into."""
-    parts = [
-        Independent(domain[run]) if domain.coordinates[run[0]].kind == "real" else Tabulated.uniform(domain[run], KNOTS)
-        for run in runs(domain)
-    ]
-    return parts[0] if len(parts) == 1 else Product(parts)
-
-
-def runs(domain: Domain) -> list[list[int]]:
-    """Consecutive coordinates that are all real, or all bounded."""
-    found: list[list[int]] = []
-    for i, coordinate in enumerate(domain):
-        if found and (domain.coordinates[found[-1][0]].kind == "real") == (coordinate.kind == "real"):
-            found[-1].append(i)
-        else:
-            found.append([i])
-    return found
-
-
-def informed_marginals(
+def bonded_tables(
     system: openmm.System, coordinates: InternalCoordinates, positions: Tensor, temperature: float
-) -> Marginals:
+) -> Tables:
     """The Boltzmann density of each internal coordinate in turn, all others as in the reference structure.
 
     Of the energy only bonded terms count, with pairs three bonds apart where they are exceptions of a
@@ -107,20 +68,91 @@ def informed_marginals(
         positions: reference structure (N, 3), nm.
         temperature: K.
     """
-    domain = coordinates.domain
+    bounded = _bounded(coordinates.domain)
+    knots = _even_knots(coordinates.domain)
     reference = coordinates.inverse(positions.double()[None])[0]
-    potential = _bonded(system)
-    like = torch.empty(0, dtype=torch.float64)
-    is_real = torch.tensor([c.kind == "real" for c in domain])
-    low = torch.where(is_real, reference[0] - _REACH, domain.lows(like))
-    high = torch.where(is_real, reference[0] + _REACH, domain.highs(like))
-    knots = low[:, None] + (high - low)[:, None] * torch.linspace(0.0, 1.0, KNOTS, dtype=torch.float64)
-    log_values = partial(_log_values, potential, coordinates, reference, thermal_energy(temperature))
-    for _ in range(_ROUNDS):
-        values = _normalized(knots, log_values(knots))
-        knots = _where_the_density_is(knots, values)
-    values = _normalized(knots, log_values(knots))
-    return Marginals(knots, (1 - _FLOOR) * values + _FLOOR / (high - low)[:, None])
+    potential, kt = _bonded(system), thermal_energy(temperature)
+
+    def densities() -> Tensor:
+        numbers = range(0, len(bounded), _AT_ONCE)
+        return torch.cat(
+            [
+                _densities(potential, coordinates, kt, reference, bounded[i : i + _AT_ONCE], knots[i : i + _AT_ONCE])
+                for i in numbers
+            ]
+        )
+
+    for _ in range(_GRIDS):
+        knots = _where_the_density_is(knots, densities())
+    return Tables(knots, densities())
+
+
+def sampled_tables(
+    tables: Tables, potential: Potential, coordinates: InternalCoordinates, temperature: float, seed: int
+) -> Tables:
+    """`bonded_tables` with better densities of those coordinates that no bond or angle holds: above all the circles.
+
+    They come from griddy Gibbs sampling (Ritter & Tanner 1992, doi 10.1080/01621459.1992.10475289) with the whole
+    energy: chains start from the tables, and each coordinate in turn is drawn anew in each chain from its density
+    given all others. The table is the mean of these densities over the chains, in the last of two sweeps.
+    It costs 4096 energies a coordinate.
+
+    Args:
+        tables: from `bonded_tables`.
+        potential: the whole energy.
+        coordinates: of the same molecule.
+        temperature: K.
+        seed: of the random numbers.
+    """
+    random = torch.Generator().manual_seed(seed)
+    kt, values = thermal_energy(temperature), tables.values.clone()
+    chains = tabulated_base(coordinates, tables).sample(_CHAINS, generator=random)[0]
+    for _ in range(_SWEEPS):
+        for row, i in enumerate(_bounded(coordinates.domain)):
+            if torch.isfinite(coordinates.widths[i]):
+                continue
+            knots = tables.knots[row]
+            given = _densities(potential, coordinates, kt, chains, [i], knots[None])
+            values[row] = given.mean(0)
+            steps = torch.nn.functional.pad(knots.diff(), (1, 1)).unfold(0, 2, 1).sum(1)
+            chains[:, i] = knots[torch.multinomial(given * steps, 1, generator=random)[:, 0]].to(chains)
+    return Tables(tables.knots, values)
+
+
+def tabulated_base(coordinates: InternalCoordinates, tables: Tables | None = None) -> Distribution:
+    """Tables for all intervals and circles, normal densities for real coordinates.
+
+    Args:
+        coordinates: bounded or not.
+        tables: for its bounded coordinates; None for uniform ones, into which a state dict is loaded.
+    """
+    domain = coordinates.domain
+    knots = _even_knots(domain) if tables is None else tables.knots
+    values = torch.ones_like(knots) if tables is None else tables.values
+    densities = values / torch.trapezoid(values, knots, dim=1)[:, None]
+    densities = (1 - _FLOOR) * densities + _FLOOR / (knots[:, -1:] - knots[:, :1])
+    parts: list[Distribution] = []
+    row = 0
+    for kind_is_real, group in groupby(range(len(domain)), lambda i: domain.coordinates[i].kind == "real"):
+        run = list(group)
+        if kind_is_real:
+            parts.append(Independent(domain[run], coordinates.centers[run], coordinates.widths[run]))
+        else:
+            rows = slice(row, row + len(run))
+            parts.append(Tabulated(domain[run], knots[rows], densities[rows]))
+            row += len(run)
+    return parts[0] if len(parts) == 1 else Product(parts)
+
+
+def _bounded(domain: Domain) -> list[int]:
+    return [i for i, coordinate in enumerate(domain) if coordinate.kind != "real"]
+
+
+def _even_knots(domain: Domain) -> Tensor:
+    steps = torch.linspace(0.0, 1.0, KNOTS, dtype=torch.float64)
+    bounded = domain[_bounded(domain)]
+    low, high = bounded.lows(steps)[:, None], bounded.highs(steps)[:, None]
+    return low + (high - low) * steps
 
 
 def _bonded(system: openmm.System) -> Potential:
@@ -129,13 +161,8 @@ def _bonded(system: openmm.System) -> Potential:
     for index in reversed(range(bonded.getNumForces())):
         force = bonded.getForce(index)
         if isinstance(force, openmm.NonbondedForce):
-            for particle in range(force.getNumParticles()):
-                force.setParticleParameters(particle, 0.0, 1.0, 0.0)
-            for offset in range(force.getNumParticleParameterOffsets()):
-                name, particle, *_ = force.getParticleParameterOffset(offset)
-                force.setParticleParameterOffset(offset, name, particle, 0.0, 0.0, 0.0)
-            force.setNonbondedMethod(force.NoCutoff)
-        elif not isinstance(force, _BONDED):
+            bonded.addForce(_exceptions(force))
+        if not isinstance(force, _BONDED):
             bonded.removeForce(index)
     try:
         return TorchPotential(bonded, compile=False)
@@ -143,24 +170,41 @@ def _bonded(system: openmm.System) -> Potential:
         return OpenMMPotential(bonded)
 
 
-def _log_values(
-    potential: Potential, coordinates: InternalCoordinates, reference: Tensor, kt: float, knots: Tensor
+def _exceptions(force: openmm.NonbondedForce) -> openmm.CustomBondForce:
+    pairs = openmm.CustomBondForce(f"{COULOMB_CONSTANT} * q / r + 4 * epsilon * ((sigma / r)^12 - (sigma / r)^6)")
+    for name in ("q", "sigma", "epsilon"):
+        pairs.addPerBondParameter(name)
+    for index in range(force.getNumExceptions()):
+        i, j, *parameters = force.getExceptionParameters(index)
+        pairs.addBond(i, j, [p.value_in_unit_system(u.md_unit_system) for p in parameters])
+    return pairs
+
+
+def _densities(
+    potential: Potential,
+    coordinates: InternalCoordinates,
+    kt: float,
+    frames: Tensor,
+    numbers: Sequence[int],
+    knots: Tensor,
 ) -> Tensor:
-    """Logarithms of unnormalised densities (D, K) at the knots, one coordinate moved at a time."""
-    size, n_knots = knots.shape
-    found = []
-    for start in range(0, size * n_knots, _FRAMES_AT_ONCE):
-        frames = torch.arange(start, min(start + _FRAMES_AT_ONCE, size * n_knots))
-        z = reference.repeat(len(frames), 1)
-        z[torch.arange(len(frames)), frames // n_knots] = knots.flatten()[frames]
-        x, log_volume = coordinates(z)
-        found.append(log_volume - potential.energy(x) / kt)
-    return torch.nan_to_num(torch.cat(found), nan=-math.inf).view(size, n_knots)
+    """Densities of some coordinates at knots (len(numbers), K), given all others of frames (n, D).
 
+    Uniform where no energy is finite.
 
-def _normalized(knots: Tensor, log_values: Tensor) -> Tensor:
-    values = (log_values - log_values.amax(1, keepdim=True)).exp()
-    return values / torch.trapezoid(values, knots, dim=1)[:, None]
+    Returns:
+        (len(numbers)·n, K), float64, by coordinate and then by frame.
+    """
+    n, n_knots = len(frames), knots.shape[1]
+    z = frames.repeat(len(numbers), 1)[:, None].repeat(1, n_knots, 1)
+    for row, i in enumerate(numbers):
+        z[row * n : (row + 1) * n, :, i] = knots[row].to(z)
+    x, log_volume = coordinates(z.flatten(0, 1))
+    log_values = (log_volume - potential.energy(x) / kt).double().view(-1, n_knots)
+    log_values = torch.nan_to_num(log_values, nan=-math.inf)
+    highest = log_values.amax(1, keepdim=True)
+    values = torch.where(highest > -math.inf, (log_values - highest).exp(), 1.0)
+    return values / torch.trapezoid(values, knots.repeat_interleave(n, 0), dim=1)[:, None]
 
 
 def _where_the_density_is(knots: Tensor, values: Tensor) -> Tensor:

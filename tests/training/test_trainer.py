@@ -20,7 +20,9 @@ OPTIONS = {"batch_size": 16, "log_every": 1, "compile": False, "progress": False
 
 @pytest.fixture
 def generator():
-    return bf.BoltzmannGenerator.for_system(bf.load_system("alanine_dipeptide"), layers=2, hidden=(16,), bins=4)
+    return bf.BoltzmannGenerator.for_system(
+        bf.load_system("alanine_dipeptide"), layers=2, hidden=(16,), bins=4, start="plain"
+    )
 
 
 class Broken(Method):
@@ -41,7 +43,8 @@ class Broken(Method):
 def test_interrupted_and_resumed_is_as_uninterrupted(generator, tmp_path, monkeypatch, where) -> None:
     """Ctrl-C in the fifth step, wherever it strikes."""
     other, fresh = (
-        bf.BoltzmannGenerator.for_system(generator.system, layers=2, hidden=(16,), bins=4) for _ in range(2)
+        bf.BoltzmannGenerator.for_system(generator.system, layers=2, hidden=(16,), bins=4, start="plain")
+        for _ in range(2)
     )
     whole = bf.train(generator, steps=9, directory=tmp_path / "whole", **OPTIONS)
     target = {
@@ -124,7 +127,7 @@ def test_a_directory_with_a_training_is_not_overwritten(generator, tmp_path) -> 
 def test_a_checkpoint_of_another_molecule_is_refused(generator, tmp_path) -> None:
     bf.train(generator, steps=2, directory=tmp_path, **OPTIONS)
     system = bf.load_system("alanine_dipeptide", temperature=310.0)
-    other = bf.BoltzmannGenerator.for_system(system, layers=2, hidden=(16,), bins=4)
+    other = bf.BoltzmannGenerator.for_system(system, layers=2, hidden=(16,), bins=4, start="plain")
     with pytest.raises(FileFormatError, match=r"other settings \(molecule\)"):
         bf.train(other, steps=2, directory=tmp_path, resume=True, **OPTIONS)
 
@@ -146,7 +149,7 @@ def test_a_truncated_checkpoint_is_refused(generator, tmp_path) -> None:
 
 def test_a_checkpoint_of_another_architecture_is_refused(generator, tmp_path) -> None:
     bf.train(generator, steps=2, directory=tmp_path, **OPTIONS)
-    other = bf.BoltzmannGenerator.for_system(generator.system, layers=2, hidden=(8,), bins=4)
+    other = bf.BoltzmannGenerator.for_system(generator.system, layers=2, hidden=(8,), bins=4, start="plain")
     with pytest.raises(FileFormatError, match="another architecture"):
         bf.train(other, steps=2, directory=tmp_path, resume=True, **OPTIONS)
 
