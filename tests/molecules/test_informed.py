@@ -81,7 +81,7 @@ def test_bonds_angles_and_torsions_have_their_boltzmann_densities() -> None:
         # Exact at the knots up to the factor by which straight lines between them miss the area.
         factor = found[exact > 1e-9] / exact[exact > 1e-9]
         torch.testing.assert_close(factor, factor.mean().expand_as(factor), rtol=1e-6, atol=0, msg=str(coordinate))
-        assert abs(float(factor.mean()) - 1) < 0.015, coordinate
+        assert abs(float(factor.mean()) - 1) < 0.02, coordinate
 
 
 def test_pairs_three_bonds_apart_count_where_they_are_exceptions() -> None:
