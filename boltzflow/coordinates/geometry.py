@@ -68,9 +68,11 @@ def turn(start: Tensor, axis: Tensor, end: Tensor, dim: int = -1) -> Tensor:
     start, axis, end: vectors with x, y, z along `dim`. Parts of start and end along the axis do not
     matter, so `dihedral` is the turn from b→a to c→d about b→c.
     """
-    normal = cross(axis, end, dim)
-    sine = -norm(axis, dim) * (start * normal).sum(dim)
-    return torch.atan2(sine, (cross(axis, start, dim) * normal).sum(dim))
+    # Of a start almost along the axis only its product with the axis is used: what rounding makes of that direction
+    # is then the same wherever it counts.
+    across, normal = cross(axis, start, dim), cross(axis, end, dim)
+    sine = (axis * cross(across, normal, dim)).sum(dim)
+    return torch.atan2(sine, norm(axis, dim) * (across * normal).sum(dim))
 
 
 def between(a: Tensor, b: Tensor, dim: int = -1) -> Tensor:

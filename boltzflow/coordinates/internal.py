@@ -12,7 +12,7 @@ from torch import Tensor
 
 from boltzflow.coordinates.bounds import physical_coordinates
 from boltzflow.coordinates.fixed import constrained_coordinates, frozen_coordinates, pose_of
-from boltzflow.coordinates.geometry import between, norm, turn
+from boltzflow.coordinates.geometry import between, cross, norm, turn
 from boltzflow.coordinates.placement import Placement
 from boltzflow.coordinates.rows import Rows
 from boltzflow.coordinates.zmatrix import LARGEST_ANGLE, Labels, ZMatrix, bends, build_zmatrix, unbend
@@ -349,6 +349,8 @@ class InternalCoordinates(Bijection):
         self.data_domain.check(x, "InternalCoordinates.inverse")
         points = self._from_atoms(x.permute(2, 1, 0).contiguous())
         bonds = points[:, 1:] - self._parents(points)
+        if self.zmatrix.linear:
+            bonds = self._off_the_line(bonds)
         inward, away = self._signs.to(x)
         # Parent → atom, grandparent → parent, and from the latter bond to the reference.
         outward, axes, ends = bonds[:, 1:], inward * self._axes(bonds), away[1:] * self._ends(bonds)
@@ -378,6 +380,17 @@ class InternalCoordinates(Bijection):
     def extra_repr(self) -> str:
         """Size and kind, for printing."""
         return f"{self.zmatrix.n_atoms} atoms, {self.domain}, lengths={self.lengths!r}"
+
+    def _off_the_line(self, bonds: Tensor) -> Tensor:
+        """Bonds (3, N−1, batch), those exactly along the one before turned by a rounding error.
+
+        Else nothing would be known of what stands across the line, on either side of it.
+        """
+        rest = bonds[:, 1:]
+        on_line = (cross(self._axes(bonds), rest, 0) == 0).all(0) & ~self._is_bent
+        least = torch.nn.functional.one_hot(rest.abs().argmin(0), 3).movedim(-1, 0)
+        aside = rest + torch.finfo(rest.dtype).eps * cross(rest, least.to(rest), 0)
+        return torch.cat([bonds[:, :1], torch.where(on_line, aside, rest)], 1)
 
     def _log_volume(self, lengths: Tensor, angles: Tensor) -> Tensor:
         """log Π b² sin θ (batch,), without sin θ where there are bends."""

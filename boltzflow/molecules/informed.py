@@ -39,6 +39,7 @@ _GRIDS = 4  # times that the knots are moved to where the density is
 _SPREAD = 0.2  # share of the knots that stay evenly spread, so that no peak is missed
 _FLOOR = 1e-3  # share of a uniform density, so that nothing in the domain is ruled out
 _CHAINS = 32  # of Gibbs sampling
+_HELD = 0.3  # rad; narrower torsions are held by the closing of a ring, which moves of one alone would break
 _SWEEPS = 2
 _AT_ONCE = 64  # coordinates
 
@@ -90,7 +91,7 @@ def bonded_tables(
 def sampled_tables(
     tables: Tables, potential: Potential, coordinates: InternalCoordinates, temperature: float, seed: int
 ) -> Tables:
-    """`bonded_tables` with better densities of those coordinates that no bond or angle holds: above all the circles.
+    """`bonded_tables` with better densities of those torsions that neither stiff terms nor a ring hold: above all the circles.
 
     They come from griddy Gibbs sampling (Ritter & Tanner 1992, doi 10.1080/01621459.1992.10475289) with the whole
     energy: chains start from the tables, and each coordinate in turn is drawn anew in each chain from its density
@@ -109,9 +110,9 @@ def sampled_tables(
     chains = tabulated_base(coordinates, tables).sample(_CHAINS, generator=random)[0]
     for _ in range(_SWEEPS):
         for row, i in enumerate(_bounded(coordinates.domain)):
-            if torch.isfinite(coordinates.widths[i]):
-                continue
             knots = tables.knots[row]
+            if torch.isfinite(coordinates.widths[i]) or _extent(knots, tables.values[row]) < _HELD:
+                continue
             given = _densities(potential, coordinates, kt, chains, [i], knots[None])
             values[row] = given.mean(0)
             steps = torch.nn.functional.pad(knots.diff(), (1, 1)).unfold(0, 2, 1).sum(1)
@@ -142,6 +143,12 @@ def tabulated_base(coordinates: InternalCoordinates, tables: Tables | None = Non
             parts.append(Tabulated(domain[run], knots[rows], densities[rows]))
             row += len(run)
     return parts[0] if len(parts) == 1 else Product(parts)
+
+
+def _extent(knots: Tensor, values: Tensor) -> float:
+    """The exponential of a density's entropy: the length of the interval on which a uniform one has the same."""
+    density = values / torch.trapezoid(values, knots)
+    return float(torch.trapezoid(torch.special.entr(density), knots).exp())
 
 
 def _bounded(domain: Domain) -> list[int]:
