@@ -1,6 +1,7 @@
 """Makes the structures of this folder again: python tests/molecules/structures/build.py (needs RDKit).
 
-Peptides are embedded by RDKit and minimised in Amber ff14SB by OpenMM, all others in MMFF94 by RDKit.
+Peptides and nucleotides are embedded by RDKit and minimised in Amber's force fields by OpenMM, all others in MMFF94
+by RDKit.
 """
 
 from pathlib import Path
@@ -13,7 +14,7 @@ from rdkit import Chem
 from rdkit.Chem import AllChem
 
 HERE = Path(__file__).parent
-FORCEFIELD = app.ForceField("amber14/protein.ff14SB.xml")
+FORCEFIELD = app.ForceField("amber14-all.xml")
 
 AMINO_ACIDS = {
     "ALA": "C", "ARG": "CCCNC(N)=[NH2+]", "ASN": "CC(N)=O", "ASP": "CC(=O)[O-]", "CYS": "CS", "GLN": "CCC(N)=O",
@@ -35,6 +36,9 @@ HELM = {
     "cyclo_gpfgpf": "PEPTIDE1{G.P.F.G.P.F}$PEPTIDE1,PEPTIDE1,1:R1-6:R2$$$",
     "disulfide_caac": "PEPTIDE1{C.A.A.C}$PEPTIDE1,PEPTIDE1,1:R3-4:R3$$$",
 }
+NUCLEIC = {"rna_a": ("A", 2), "dna_t": ("T", 6), "rna_au": ("AU", 2), "dna_gc": ("GC", 6)}
+"""Sequence and RDKit's flavor: RNA and DNA with OH at either end."""
+
 OTHERS = {
     "glucose": "OC[C@H]1O[C@@H](O)[C@H](O)[C@@H](O)[C@@H]1O",
     "sucrose": "OC[C@H]1O[C@@](CO)(O[C@H]2O[C@H](CO)[C@@H](O)[C@H](O)[C@H]2O)[C@@H](O)[C@@H]1O",
@@ -58,17 +62,19 @@ OTHERS = {
     "allene": "C=C=C",
     "hydrogen_peroxide": "OO",
     "formic_acid_dimer": "OC=O.OC=O",
+    "water_dimer": "O.O",
     "benzene_methanol": "c1ccccc1.CO",
     "acetate_and_water": "CC(=O)[O-].O",
 }
 
 
 def charged_ends(molecule: Chem.Mol) -> Chem.Mol:
-    """An NH₃⁺ where a chain begins with NH₂, a COO⁻ where it ends."""
+    """An NH₃⁺ where a chain begins with NH₂, a COO⁻ where it ends; no hydrogens at phosphates."""
     edited = Chem.RWMol(molecule)
     for atom in edited.GetAtoms():
         info = atom.GetPDBResidueInfo().GetName().strip()
-        if info == "OXT":
+        is_acid = any(neighbour.GetSymbol() == "P" for neighbour in atom.GetNeighbors()) and atom.GetTotalNumHs() == 1
+        if info == "OXT" or is_acid:
             atom.SetFormalCharge(-1)
         if info == "N" and atom.GetDegree() == 1:
             atom.SetFormalCharge(1)
@@ -156,8 +162,10 @@ def main() -> None:
         molecule, residues = reordered(molecule, capped_residues(molecule))
         topology = topology_of(molecule, residues)
         write(name, topology, minimized(topology, positions_of(molecule)))
-    for name, helm in HELM.items():
-        molecule = embedded(charged_ends(Chem.MolFromHELM(helm)))
+    chains = {name: Chem.MolFromHELM(helm) for name, helm in HELM.items()}
+    chains |= {name: Chem.MolFromSequence(letters, flavor=flavor) for name, (letters, flavor) in NUCLEIC.items()}
+    for name, chain in chains.items():
+        molecule = embedded(charged_ends(chain))
         molecule, residues = reordered(molecule, [residue_of(atom) for atom in molecule.GetAtoms()])
         topology = topology_of(molecule, residues)
         write(name, topology, minimized(topology, positions_of(molecule)))
