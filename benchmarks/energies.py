@@ -6,10 +6,10 @@ Prints one JSON line a result. "Operations" are the elements that torch's own op
 counted by what they read; a transcendental function counts as one, so the rate is a lower bound. The machine's rate
 beside it is that of large float32 matrix products on all threads.
 
- All contenders take turns within each repeat, so that whatever else the
-machine does hits them alike; medians over the repeats are reported. This script (never the library) sets
-glibc's allocator to keep freed memory, torch's number of threads, and OMP_WAIT_POLICY=PASSIVE: a thread that
-waits for another one by spinning may hold the very core that the other one needs.
+All contenders take turns within each repeat, so that whatever else the machine does hits them alike; medians over
+the repeats are reported. This script (never the library) sets glibc's allocator to keep freed memory, torch's number
+of threads, and OMP_WAIT_POLICY=PASSIVE: a thread that waits for another one by spinning may hold the very core that
+the other one needs.
 """
 
 from __future__ import annotations

@@ -46,13 +46,17 @@ def load_system_xml(xml: str) -> openmm.System:
     """The System written in `xml`, which is refused before it is parsed if it could execute code.
 
     Raises:
-        UnsupportedForceError: if it names a PythonForce.
+        UnsupportedForceError: if it names a PythonForce or a TorchForce.
     """
-    refuse_python_force(xml)
+    refuse_code(xml)
     return openmm.XmlSerializer.deserialize(xml)
 
 
-def refuse_python_force(xml: str) -> None:
-    """Raises UnsupportedForceError if the text names a PythonForce: loading one unpickles, so executes, code."""
-    if "PythonForce" in html.unescape(xml):
-        raise UnsupportedForceError("The System holds a PythonForce, whose XML executes code when it is loaded.")
+def refuse_code(xml: str) -> None:
+    """Raises UnsupportedForceError if the text names a force whose XML holds a program.
+
+    A PythonForce is unpickled when it is loaded; the TorchScript of openmm-torch's TorchForce runs with every energy.
+    """
+    for name in ("PythonForce", "TorchForce"):
+        if name in html.unescape(xml):
+            raise UnsupportedForceError(f"The System holds a {name}, whose XML executes code when it is loaded.")

@@ -91,7 +91,7 @@ def bonded_tables(
 def sampled_tables(
     tables: Tables, potential: Potential, coordinates: InternalCoordinates, temperature: float, seed: int
 ) -> Tables:
-    """`bonded_tables` with better densities of those torsions that neither stiff terms nor a ring hold: above all the circles.
+    """`bonded_tables` with better densities of those torsions that neither stiff terms nor a ring hold.
 
     They come from griddy Gibbs sampling (Ritter & Tanner 1992, doi 10.1080/01621459.1992.10475289) with the whole
     energy: chains start from the tables, and each coordinate in turn is drawn anew in each chain from its density

@@ -131,7 +131,7 @@ def test_other_systems_are_copied(vacuum: openmm.System) -> None:
     assert openmm.XmlSerializer.serialize(copied) == openmm.XmlSerializer.serialize(vacuum)
 
 
-@pytest.mark.parametrize("name", ["PythonForce", "&#80;ythonForce", "&#x50;ythonForce"])
+@pytest.mark.parametrize("name", ["PythonForce", "&#80;ythonForce", "&#x50;ythonForce", "TorchForce"])
 def test_refuses_xml_that_executes_code(name: str) -> None:
     with pytest.raises(UnsupportedForceError, match="executes code"):
         load_system_xml(f'<System><Forces><Force type="{name}"/></Forces></System>')

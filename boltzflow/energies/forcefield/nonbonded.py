@@ -15,7 +15,8 @@ from boltzflow.energies.expressions import parse
 from boltzflow.energies.forcefield.expression_term import ExpressionTerm
 from boltzflow.energies.forcefield.measures import Measure
 from boltzflow.energies.forcefield.pair_expression import PairExpression, switched, truncated
-from boltzflow.energies.forcefield.term import Gather, Term, pair_displacements, pair_forces, unsupported
+from boltzflow.energies.forcefield.pairs import AllPairs, Pairs, PairTerm, of_pairs
+from boltzflow.energies.forcefield.term import Gather, Term, unsupported
 from boltzflow.energies.forcefield.translation import Translation
 
 COULOMB_CONSTANT = 138.93545764438198
@@ -27,10 +28,10 @@ Values = tuple[float, float, float]
 """Charge (e) or product of charges (e²), σ (nm), ε (kJ/mol)."""
 
 
-class Nonbonded(Term):
+class Nonbonded(PairTerm):
     """4 ε ((σ/r)¹² − (σ/r)⁶) + q_i q_j/(4π ε₀ r) over all pairs.
 
-    Every matrix is (N, N), symmetric, with nothing on the diagonal; exceptions are entries like all others.
+    Every matrix is (N, N) and symmetric; exceptions are entries like all others.
 
     charge: products q_i q_j/(4π ε₀), kJ nm/mol; sigma: nm; epsilon: kJ/mol.
     """
@@ -38,28 +39,22 @@ class Nonbonded(Term):
     charge: Tensor
     sigma_squared: Tensor
     depth: Tensor
-    identity: Tensor
 
     def __init__(self, charge: Tensor, sigma: Tensor, epsilon: Tensor) -> None:
         super().__init__()
-        self.register_buffer("charge", charge[..., None])
-        self.register_buffer("sigma_squared", sigma.square()[..., None])
-        self.register_buffer("depth", 4 * epsilon[..., None])
-        self.register_buffer("identity", torch.eye(len(charge), dtype=torch.float64)[..., None])
+        self.register_buffer("charge", of_pairs(charge))
+        self.register_buffer("sigma_squared", of_pairs(sigma.square()))
+        self.register_buffer("depth", of_pairs(4 * epsilon))
 
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        d, r_squared = pair_displacements(x)
-        inverse = torch.rsqrt(r_squared + self.identity)
+    def forward(self, pairs: Pairs, r_squared: Tensor, inverse: Tensor) -> tuple[Tensor, Tensor]:
         inverse_squared = inverse * inverse
         ratio = self.sigma_squared * inverse_squared
         sixth = ratio * ratio * ratio
         attraction = self.depth * sixth
-        repulsion = attraction * sixth
+        well = torch.addcmul(attraction, attraction, sixth, value=-1)  # minus the Lennard-Jones energy
         coulomb = self.charge * inverse
-        # Each pair stands in the matrices twice.
-        energy = 0.5 * (repulsion - attraction + coulomb).sum((0, 1))
-        weight = (12 * repulsion - 6 * attraction + coulomb) * inverse_squared
-        return energy, pair_forces(weight, d)
+        slope = torch.add(coulomb, torch.sub(attraction, well, alpha=2), alpha=6)
+        return (coulomb - well).sum(0), slope * inverse_squared
 
 
 class Constant(Term):
@@ -85,13 +80,11 @@ def nonbonded(force: openmm.NonbondedForce, system: Translation) -> list[Term]:
     charge, sigma, epsilon = q[:, None] * q, (s[:, None] + s) / 2, (e[:, None] * e).sqrt()
     if method != force.NoCutoff:
         return _with_cutoff(force, system, (charge, sigma, epsilon), exceptions, particles)
-    for matrix in (charge, epsilon):
-        matrix.fill_diagonal_(0.0)
     for (i, j), (product, length, depth) in exceptions.items():
         charge[i, j] = charge[j, i] = product
         sigma[i, j] = sigma[j, i] = length
         epsilon[i, j] = epsilon[j, i] = depth
-    return [Nonbonded(COULOMB_CONSTANT * charge, sigma, epsilon)]
+    return [AllPairs([Nonbonded(COULOMB_CONSTANT * charge, sigma, epsilon)], system.n_atoms)]
 
 
 def _particles(force: openmm.NonbondedForce, system: Translation) -> list[Values]:

@@ -26,6 +26,7 @@ from boltzflow.energies.forcefield.custom_bonded import (
 from boltzflow.energies.forcefield.custom_nonbonded import custom_nonbonded
 from boltzflow.energies.forcefield.implicit_solvent import custom_gb, gbsa_obc
 from boltzflow.energies.forcefield.nonbonded import nonbonded
+from boltzflow.energies.forcefield.pairs import sharing_pairs
 from boltzflow.energies.forcefield.term import Term, unsupported
 from boltzflow.energies.forcefield.translation import Translation
 from boltzflow.energies.forcefield.virtual_sites import VirtualSites
@@ -98,6 +99,7 @@ def translate(system: openmm.System, globals: Mapping[str, float] | None = None)
         known = ", ".join(sorted(context.globals_used)) or "none"
         raise OptionError(f"No force has the global parameter {min(unused)!r}; known: {known}.")
     has_sites = any(system.isVirtualSite(i) for i in range(system.getNumParticles()))
+    terms = sharing_pairs(terms, context.n_atoms)
     return Translated(terms, VirtualSites(system) if has_sites else None)
 
 
