@@ -14,14 +14,13 @@ import mdtraj
 import numpy as np
 import openmm
 import openmm.unit as u
-import PeptideBuilder
 from openmm import app
-from PeptideBuilder import Geometry
 from rdkit import Chem
 from rdkit.Chem import AllChem
 
 from boltzflow.analysis import wrong_handed
 from boltzflow.molecules import MolecularSystem, SystemDescription, load_system
+from boltzflow.molecules.sequence import STRETCHED, heavy_atoms
 
 # Heavy atoms in the order of LEaP; each is followed by its hydrogens.
 HEAVY = {
@@ -43,35 +42,6 @@ HEAVY = {
 HAIRPIN = [(-130, 150), (-125, 140), (-85, 115), (-60, -30), (-75, -30), (-110, -10), (85, 15)]
 HAIRPIN += [(-125, 140), (-115, 130), (-130, 140)]
 HAIRPIN_BONDS = [(7, 2), (2, 6), (0, 9)]
-STRETCHED = (-120.0, 130.0)
-
-
-def peptide(sequence: str, backbone: list[tuple[float, float]], capped: bool) -> app.Modeller:
-    """Heavy atoms at ideal geometry, ω = 180°. Caps are what is left of a glycine at either end."""
-    letters = f"G{sequence}G" if capped else sequence
-    angles = [STRETCHED, *backbone, STRETCHED] if capped else backbone
-    chain = PeptideBuilder.initialize_res(Geometry.geometry(letters[0]))
-    for letter, (_, psi), (phi, _) in zip(letters[1:], angles, angles[1:], strict=False):
-        PeptideBuilder.add_residue(chain, Geometry.geometry(letter), phi, psi)
-    if not capped:
-        PeptideBuilder.add_terminal_OXT(chain)
-    lines = []
-    residues = list(chain.get_residues())
-    for number, residue in enumerate(residues):
-        name, kept = residue.get_resname(), {atom.get_name(): atom.get_name() for atom in residue}
-        if capped and number == 0:
-            name, kept = "ACE", {"CA": "CH3", "C": "C", "O": "O"}
-        elif capped and number == len(residues) - 1:
-            name, kept = "NME", {"N": "N", "CA": "C"}
-        for atom in residue:
-            if label := kept.get(atom.get_name()):
-                x, y, z = atom.get_coord()
-                lines.append(
-                    f"ATOM  {len(lines) + 1:5d}  {label:<3s} {name} A{number + 1:4d}    {x:8.3f}{y:8.3f}{z:8.3f}"
-                    f"  1.00  0.00          {label[0]:>2s}"
-                )
-    pdb = app.PDBFile(io.StringIO("\n".join([*lines, "TER", "END"])))
-    return app.Modeller(pdb.topology, pdb.positions)
 
 
 def in_order_of_leap(modeller: app.Modeller) -> app.Modeller:
@@ -188,7 +158,9 @@ def build(name: str) -> None:
     if name in ALKANES:
         molecule = alkane(*ALKANES[name])
     else:
-        molecule = peptide(*PEPTIDES[name])
+        sequence, backbone, capped = PEPTIDES[name]
+        heavy = heavy_atoms(sequence, capped, backbone)
+        molecule = app.Modeller(heavy.topology, heavy.positions)
         molecule.addHydrogens()
         molecule = in_order_of_leap(molecule)
     topology, system = molecule.topology, write(name, molecule.topology, molecule.positions)

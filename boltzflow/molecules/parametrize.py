@@ -1,72 +1,64 @@
-"""From a PDB file and a force field to an `openmm.System`, with errors that say what to do."""
+"""From a topology and a force field to an `openmm.System`, with errors that say what to do."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Literal
 
 import numpy as np
 import openmm
 from openmm import app
 
-from boltzflow.errors import FileFormatError, OptionError, SystemNotFoundError, TemplateError
+from boltzflow.errors import OptionError, TemplateError
 
 Constraints = Literal["none", "HBonds", "AllBonds", "HAngles"]
 
-_CONSTRAINTS = {"none": None, "HBonds": app.HBonds, "AllBonds": app.AllBonds, "HAngles": app.HAngles}
+CONSTRAINTS = {"none": None, "HBonds": app.HBonds, "AllBonds": app.AllBonds, "HAngles": app.HAngles}
 
 
-def read_pdb(path: Path) -> app.PDBFile:
-    """The topology and positions of a PDB file.
+def read_forcefield(files: Sequence[str]) -> app.ForceField:
+    """OpenMM's force field of these files.
 
     Raises:
-        SystemNotFoundError: if there is no such file.
-        FileFormatError: if it is not a PDB file with atoms.
+        OptionError: if one is not known or damaged.
     """
-    if not path.is_file():
-        raise SystemNotFoundError(f"No such PDB file: {path}.")
     try:
-        with path.open(encoding="utf-8") as file:
-            return app.PDBFile(file)
-    except Exception as error:  # OpenMM's reader lets any Python error through
-        raise FileFormatError(
-            f"Expected a PDB file with atoms in {path}; reading it failed: {_one_line(error)}."
-        ) from None
+        return app.ForceField(*files)
+    except Exception as error:  # a missing file is a ValueError, a damaged one any of several parse errors
+        raise OptionError(f"Cannot read the force field {', '.join(files)}: {one_line(error)}.") from None
 
 
-def create_system(topology: app.Topology, forcefield: Sequence[str], constraints: Constraints | None) -> openmm.System:
+def create_system(
+    topology: app.Topology, field: app.ForceField, files: Sequence[str], constraints: Constraints | None
+) -> openmm.System:
     """The force field's System for a molecule, without cutoff, and without remover of the centre's motion.
 
+    Args:
+        topology: of the molecule.
+        field: the force field.
+        files: its names, for messages.
+        constraints: of bonds and angles; None for none.
+
     Raises:
-        OptionError: if a force-field file is not known or the constraints are not.
+        OptionError: if the constraints are not known.
         TemplateError: naming the first residue that the force field does not know, and what to do.
     """
     constraints = constraints or "none"
-    if constraints not in _CONSTRAINTS:
-        raise OptionError(f"Expected constraints {', '.join(_CONSTRAINTS)}; got {constraints!r}.")
-    try:
-        field = app.ForceField(*forcefield)
-    except Exception as error:  # a missing file is a ValueError, a damaged one any of several parse errors
-        raise OptionError(f"Cannot read the force field {', '.join(forcefield)}: {_one_line(error)}.") from None
+    if constraints not in CONSTRAINTS:
+        raise OptionError(f"Expected constraints {', '.join(CONSTRAINTS)}; got {constraints!r}.")
     unknown = field.getUnmatchedResidues(topology)
     if unknown:
-        residue = unknown[0]
-        raise TemplateError(
-            f"The force field {', '.join(forcefield)} has no template for residue {residue.name} {residue.id} (chain "
-            f"{residue.chain.id}, {len(list(residue.atoms()))} atoms): add missing atoms and hydrogens (PDBFixer, or "
-            "openmm.app.Modeller.addHydrogens), choose a force field that knows it, or pass a ready openmm.System."
-        )
+        raise TemplateError(_no_template(unknown[0], field, files))
     try:
         system = field.createSystem(
             topology,
             nonbondedMethod=app.NoCutoff,
-            constraints=_CONSTRAINTS[constraints],
+            constraints=CONSTRAINTS[constraints],
             rigidWater=constraints != "none",
             removeCMMotion=False,
         )
     except ValueError as error:
-        raise TemplateError(f"The force field {', '.join(forcefield)} does not fit: {_one_line(error)}.") from None
+        raise TemplateError(f"The force field {', '.join(files)} does not fit: {one_line(error)}.") from None
     _number_types_by_appearance(system)
     return system
 
@@ -91,5 +83,35 @@ def _number_types_by_appearance(system: openmm.System) -> None:
             force.setParticleParameters(particle, [order.index(kind)])
 
 
-def _one_line(error: Exception) -> str:
+def _no_template(residue: app.topology.Residue, field: app.ForceField, files: Sequence[str]) -> str:
+    """Which atoms a residue lacks, or has too many, and what to do."""
+    names = {atom.name for atom in residue.atoms()}
+    where = f"residue {residue.name} {residue.id} (chain {residue.chain.id}, {len(names)} atoms)"
+    known = {
+        name: {atom.name for atom in template.atoms}
+        for name, template in field._templates.items()
+        if name in (residue.name, f"N{residue.name}", f"C{residue.name}")
+    }
+    if not known:
+        advice = "Choose a force field that knows it, or pass a ready openmm.System."
+        return f"The force field {', '.join(files)} has no template for {where} or any residue of that name. {advice}"
+    nearest = min(known, key=lambda name: len(known[name] ^ names))
+    missing, extra = sorted(known[nearest] - names), sorted(names - known[nearest])
+    parts = [f"{', '.join(missing)} missing"] if missing else []
+    parts += [f"{', '.join(extra)} too many"] if extra else []
+    found = " and ".join(parts) or "all atoms there, but other bonds, such as none to the next residue or a disulfide"
+    only_hydrogens = not extra and all(name.lstrip("0123456789").startswith("H") for name in missing)
+    advice = (
+        "Ask for hydrogens with hydrogens_at_ph=7.0"
+        if only_hydrogens
+        else "Add missing atoms (PDBFixer), name the residue after its protonation state, or pass a ready openmm.System"
+    )
+    return (
+        f"The force field {', '.join(files)} has no template for {where}: beside its template {nearest} there are "
+        f"{found}. {advice}."
+    )
+
+
+def one_line(error: Exception) -> str:
+    """An error's text without line breaks and final stop."""
     return " ".join(str(error).split()).rstrip(".")

@@ -21,9 +21,11 @@ from boltzflow.coordinates import InternalCoordinates, rigid_dynamics_log_factor
 from boltzflow.energies import BoltzmannTarget, OpenMMPotential, Potential, TorchPotential
 from boltzflow.energies.system_xml import copy_system, system_to_xml
 from boltzflow.errors import NonFiniteError, OptionError, ShapeError, UnsupportedForceError
+from boltzflow.molecules import readers, sequence
+from boltzflow.molecules.bonds import add_missing_bonds
 from boltzflow.molecules.internal import frozen_copy, internal_coordinates
 from boltzflow.molecules.parameters import constraints
-from boltzflow.molecules.parametrize import Constraints, create_system, read_pdb
+from boltzflow.molecules.parametrize import Constraints
 from boltzflow.molecules.plain import system_from_xml, topology_from_plain, topology_to_plain
 from boltzflow.units import checked_temperature
 
@@ -47,6 +49,8 @@ class MolecularSystem:
         ShapeError: if the three disagree about the number of atoms.
         NonFiniteError: if a position is not finite; names the atom.
         OptionError: if the temperature is not positive.
+
+    Bonds that the topology lacks are added, with a warning, where energy terms and distances speak for them.
 
     >>> import boltzflow as bf
     >>> system = bf.load_system("alanine_dipeptide")
@@ -75,6 +79,9 @@ class MolecularSystem:
         if len(broken):
             atom = self.atom_names[broken[0]]
             raise NonFiniteError(f"Expected finite reference positions; got {array[broken[0]]} for {atom}.")
+        add_missing_bonds(self.topology, self._system, array)
+
+    # -- from files and sequences ------------------------------------------------------------------
 
     @classmethod
     def from_pdb(
@@ -84,8 +91,9 @@ class MolecularSystem:
         temperature: Any = 300.0,
         constraints: Constraints | None = None,
         name: str = "",
+        hydrogens_at_ph: float | None = None,
     ) -> Self:
-        """A molecule from a PDB file with all its hydrogens, without cutoff.
+        """A molecule from a PDB file, without cutoff.
 
         Args:
             path: the PDB file; its positions are the reference structure.
@@ -93,17 +101,147 @@ class MolecularSystem:
             temperature: in K, or a Quantity.
             constraints: "HBonds", "AllBonds", "HAngles" or "none".
             name: the file's stem if not given.
+            hydrogens_at_ph: adds hydrogens that are missing, as residues have them at this pH; None adds none.
 
         Raises:
             SystemNotFoundError: if there is no such file.
             FileFormatError: if it is no PDB file.
             TemplateError: if the force field does not know a residue; names it and says what to do.
+            TopologyError: if residues are missing within a chain; names the atoms on either side.
             OptionError: if the force field, the constraints or the temperature is impossible.
         """
-        kelvin = checked_temperature(temperature)
-        pdb = read_pdb(Path(path))
-        system = create_system(pdb.topology, forcefield, constraints)
-        return cls(pdb.topology, system, pdb.positions, kelvin, name or Path(path).stem)
+        parts = readers.from_structure(path, app.PDBFile, "PDB", forcefield, constraints, hydrogens_at_ph)
+        return cls(*parts, checked_temperature(temperature), name or Path(path).stem)
+
+    @classmethod
+    def from_mmcif(
+        cls,
+        path: str | Path,
+        forcefield: Sequence[str],
+        temperature: Any = 300.0,
+        constraints: Constraints | None = None,
+        name: str = "",
+        hydrogens_at_ph: float | None = None,
+    ) -> Self:
+        """A molecule from a PDBx/mmCIF file; everything else is as for `from_pdb`."""
+        parts = readers.from_structure(path, app.PDBxFile, "mmCIF", forcefield, constraints, hydrogens_at_ph)
+        return cls(*parts, checked_temperature(temperature), name or Path(path).stem)
+
+    @classmethod
+    def from_amber(
+        cls,
+        prmtop: str | Path,
+        coordinates: str | Path,
+        temperature: Any = 300.0,
+        implicit_solvent: readers.ImplicitSolvent = "none",
+        constraints: Constraints | None = None,
+        name: str = "",
+    ) -> Self:
+        """A molecule from Amber's files, without cutoff; a box is left out.
+
+        Args:
+            prmtop: parameters and topology.
+            coordinates: inpcrd or rst7, text or NetCDF; the reference structure.
+            temperature: in K, or a Quantity.
+            implicit_solvent: "none", "HCT", "OBC1", "OBC2", "GBn" or "GBn2".
+            constraints: as in `from_pdb`.
+            name: the file's stem if not given.
+
+        Raises:
+            SystemNotFoundError, FileFormatError: if a file is missing or damaged.
+            OptionError: if an option is impossible.
+        """
+        parts = readers.from_amber(prmtop, coordinates, implicit_solvent, constraints)
+        return cls(*parts, checked_temperature(temperature), name or Path(prmtop).stem)
+
+    @classmethod
+    def from_gromacs(
+        cls,
+        top: str | Path,
+        gro: str | Path,
+        temperature: Any = 300.0,
+        include_folder: str | Path | None = None,
+        constraints: Constraints | None = None,
+        name: str = "",
+    ) -> Self:
+        """A molecule from GROMACS' files, without cutoff; a box is left out.
+
+        Args:
+            top: topology.
+            gro: the reference structure.
+            temperature: in K, or a Quantity.
+            include_folder: where GROMACS' own force fields are (share/gromacs/top), if the topology includes them.
+            constraints: as in `from_pdb`.
+            name: the file's stem if not given.
+
+        Raises:
+            SystemNotFoundError, FileFormatError: if a file is missing or damaged.
+            OptionError: if an option is impossible.
+        """
+        parts = readers.from_gromacs(top, gro, include_folder, constraints)
+        return cls(*parts, checked_temperature(temperature), name or Path(top).stem)
+
+    @classmethod
+    def from_charmm(
+        cls,
+        psf: str | Path,
+        structure: str | Path,
+        parameters: Sequence[str | Path],
+        temperature: Any = 300.0,
+        implicit_solvent: readers.ImplicitSolvent = "none",
+        constraints: Constraints | None = None,
+        name: str = "",
+    ) -> Self:
+        """A molecule from CHARMM's files, without cutoff.
+
+        Args:
+            psf: CHARMM's (or NAMD's) protein structure file.
+            structure: positions as PDB or CRD; the reference structure.
+            parameters: rtf, prm and str files.
+            temperature: in K, or a Quantity.
+            implicit_solvent: as in `from_amber`.
+            constraints: as in `from_pdb`.
+            name: the file's stem if not given.
+
+        Raises:
+            SystemNotFoundError, FileFormatError: if a file is missing, damaged, or lacks parameters.
+            OptionError: if an option is impossible.
+        """
+        parts = readers.from_charmm(psf, structure, parameters, implicit_solvent, constraints)
+        return cls(*parts, checked_temperature(temperature), name or Path(psf).stem)
+
+    @classmethod
+    def from_sequence(
+        cls,
+        letters: str,
+        forcefield: Sequence[str] = ("amber14-all.xml", "implicit/obc2.xml"),
+        caps: bool = True,
+        temperature: Any = 300.0,
+        constraints: Constraints | None = None,
+        name: str = "",
+        ph: float = 7.0,
+    ) -> Self:
+        """A peptide: a stretched chain of ideal geometry, minimised; all centres L, all peptide bonds trans.
+
+        Args:
+            letters: one-letter codes of amino acids, such as "AAA".
+            forcefield: names of OpenMM force-field files.
+            caps: acetyl and methylamide at the ends (ACE, NME) instead of charged ends.
+            temperature: in K, or a Quantity.
+            constraints: as in `from_pdb`.
+            name: the letters if not given.
+            ph: which sets the hydrogens.
+
+        Raises:
+            OptionError: if a letter is none of the twenty, or an option is impossible.
+            MissingDependencyError: if PeptideBuilder is not installed (the extra "sequence").
+
+        >>> import boltzflow as bf
+        >>> bf.MolecularSystem.from_sequence("AAA")  # doctest: +SKIP
+        MolecularSystem('AAA', 42 atoms, 300 K)
+        """
+        parts = sequence.from_sequence(letters, caps, forcefield, constraints, ph)
+        return cls(*parts, checked_temperature(temperature), name or letters)
 
     def __repr__(self) -> str:
         return f"MolecularSystem({self.name!r}, {self.n_atoms} atoms, {self.temperature:g} K)"
