@@ -20,7 +20,7 @@ LETTERS = "ACDEFGHIKLMNPQRSTVWY"
 STRETCHED = (-120.0, 130.0)
 """φ and ψ of a strand, in degrees."""
 
-_TOLERANCE = 1.0  # kJ/mol/nm, of the minimised forces
+_TOLERANCE = 10.0  # kJ/mol/nm, of the minimised forces
 
 
 def from_sequence(
@@ -35,7 +35,7 @@ def from_sequence(
     heavy = heavy_atoms(sequence, caps)
     topology, positions = with_hydrogens(heavy.topology, heavy.positions, field, ph)
     system = create_system(topology, field, forcefield, constraints)
-    platform = openmm.Platform.getPlatformByName("Reference")
+    platform = openmm.Platform.getPlatformByName("Reference")  # slow, but the same structure every time
     context = openmm.Context(system, openmm.VerletIntegrator(0.001), platform)
     context.setPositions(positions)
     openmm.LocalEnergyMinimizer.minimize(context, _TOLERANCE)

@@ -174,7 +174,7 @@ def test_chains_are_named_when_there_are_several():
 def test_a_residue_without_template_is_named(tmp_path):
     lines = TOPOLOGY.read_text().replace("ALA", "XYZ")
     (tmp_path / "strange.pdb").write_text(lines)
-    with pytest.raises(TemplateError, match=r"residue XYZ 2 \(chain A, 10 atoms\).*add missing atoms"):
+    with pytest.raises(TemplateError, match=r"residue XYZ 2 \(chain A, 10 atoms\) or any residue of that name. Choose"):
         MolecularSystem.from_pdb(tmp_path / "strange.pdb", IMPLICIT)
 
 
