@@ -10,12 +10,12 @@ import torch
 from torch import Tensor
 
 import boltzflow
-from boltzflow.coordinates import InternalCoordinates
+from boltzflow.coordinates import MolecularCoordinates, coordinates_from_specification
 from boltzflow.core import Flow, recipes
 from boltzflow.core.compilation import compile_method
 from boltzflow.energies import BoltzmannTarget, Potential, PulledBackTarget, pullback
 from boltzflow.ensemble import Ensemble
-from boltzflow.errors import FileFormatError, OptionError
+from boltzflow.errors import FileFormatError, OptionError, ShapeError
 from boltzflow.molecules import MolecularSystem
 from boltzflow.molecules.informed import bonded_tables, sampled_tables, tabulated_base
 from boltzflow.tensorfile import read_tensors, write_tensors
@@ -43,7 +43,7 @@ class BoltzmannGenerator:
         self,
         system: MolecularSystem,
         flow: Flow,
-        coordinates: InternalCoordinates,
+        coordinates: MolecularCoordinates,
         architecture: dict[str, Any],
         backend: Literal["auto", "torch", "openmm"] = "auto",
     ) -> None:
@@ -63,6 +63,7 @@ class BoltzmannGenerator:
         hidden: Sequence[int] = (256, 256),
         bins: int = 8,
         lengths: Literal["bounded", "unbounded"] = "bounded",
+        coordinates: MolecularCoordinates | None = None,
         net: str = "mlp",
         start: Start = "sampled",
         seed: int = 0,
@@ -76,12 +77,17 @@ class BoltzmannGenerator:
             hidden: sizes of the hidden layers of each coupling's net.
             bins: number of bins of each spline.
             lengths: bond lengths in an interval ("bounded") or on the real line ("unbounded").
+            coordinates: of the system, such as `system.coordinates(core="backbone")`; instead of `lengths`.
             net: "mlp" or "residual".
             start: what the first samples are drawn from: "bonded" takes each coordinate's Boltzmann density by the
                 bonded terms, without an evaluation of the whole energy; "sampled" lets short Gibbs sampling mend
                 those of torsions, at 4096 energies each; "plain" takes normal and uniform densities.
             seed: of masks, initial weights and that sampling.
             backend: of the potential: "torch", "openmm", or "auto" for the first that works.
+
+        Raises:
+            OptionError: if an option is impossible, or coordinates come with `lengths`.
+            ShapeError: if the coordinates are those of another number of atoms.
 
         >>> import boltzflow as bf
         >>> generator = bf.BoltzmannGenerator.for_system(bf.load_system("alanine_dipeptide"), layers=2, hidden=(16,))
@@ -98,7 +104,14 @@ class BoltzmannGenerator:
         }
         if start not in get_args(Start):
             raise OptionError(f"Expected start 'sampled', 'bonded' or 'plain'; got {start!r}.")
-        generator = cls._build(system, system.coordinates(lengths=lengths), architecture, backend)
+        if coordinates is None:
+            coordinates = system.coordinates(lengths=lengths)
+        elif lengths != "bounded":
+            raise OptionError("Expected lengths of the coordinates that are made here; got coordinates ready.")
+        elif coordinates.data_domain.shape[0] != system.n_atoms:
+            atoms = coordinates.data_domain.shape[0]
+            raise ShapeError(f"Expected coordinates of {system.n_atoms} atoms; got those of {atoms}.")
+        generator = cls._build(system, coordinates, architecture, backend)
         if start != "plain":
             generator._inform(start, seed)
         return generator
@@ -107,7 +120,7 @@ class BoltzmannGenerator:
     def _build(
         cls,
         system: MolecularSystem,
-        coordinates: InternalCoordinates,
+        coordinates: MolecularCoordinates,
         architecture: dict[str, Any],
         backend: Literal["auto", "torch", "openmm"] = "auto",
     ) -> BoltzmannGenerator:
@@ -245,7 +258,7 @@ class BoltzmannGenerator:
         tensors, header = read_tensors(Path(path), KIND, VERSION)
         try:
             system = MolecularSystem.from_specification(header["system"])
-            coordinates = InternalCoordinates.from_specification(header["coordinates"])
+            coordinates = coordinates_from_specification(header["coordinates"])
             generator = cls._build(system, coordinates, header["architecture"], backend)
             generator.to(dtype=getattr(torch, header["dtype"]))
             generator.flow.load_state_dict(tensors)

@@ -13,17 +13,17 @@ from torch import Tensor
 from boltzflow.coordinates.bounds import physical_coordinates
 from boltzflow.coordinates.fixed import constrained_coordinates, frozen_coordinates, pose_of
 from boltzflow.coordinates.geometry import between, cross, norm, turn
+from boltzflow.coordinates.molecular import MolecularCoordinates
 from boltzflow.coordinates.placement import Placement
 from boltzflow.coordinates.rows import Rows
 from boltzflow.coordinates.zmatrix import LARGEST_ANGLE, Labels, ZMatrix, bends, build_zmatrix, unbend
 from boltzflow.core.domain import Coordinate, Domain, wrap
-from boltzflow.core.layer import Bijection
 from boltzflow.errors import OptionError, TopologyError
 
 Lengths = Literal["bounded", "unbounded"]
 
 
-class InternalCoordinates(Bijection):
+class InternalCoordinates(MolecularCoordinates):
     """Bond lengths, angles and torsions (latent) ↔ positions (data) of one or several molecules.
 
     Latent states (batch, D) hold N−1 lengths (nm), N−2 angles (rad) and N−3 torsions (rad), each in the
@@ -71,8 +71,7 @@ class InternalCoordinates(Bijection):
         TopologyError: if the numbers of coordinates and atoms do not fit, or nothing is left to vary.
     """
 
-    centers: Tensor
-    widths: Tensor
+    kind = "internal"
     _length_centers: Tensor
     _length_scales: Tensor
     _is_unbounded: Tensor
@@ -207,6 +206,7 @@ class InternalCoordinates(Bijection):
         labels: Labels = "fixed",
         constraints: Iterable[tuple[int, int, float]] = (),
         frozen: Collection[int] = (),
+        core: Collection[int] = (),
         separation: float = 0.5,
     ) -> InternalCoordinates:
         """Internal coordinates, with bounds and start values from the force field.
@@ -227,6 +227,7 @@ class InternalCoordinates(Bijection):
             labels: "fixed", or "free" for every order of equivalent hydrogens (see `build_zmatrix`).
             constraints: fixed distances (i, j, nm): of bonds, and of the ends of an angle between two fixed bonds.
             frozen: atoms that stay where the reference has them: none, or at least three that are not on a line.
+            core: atoms that are placed before all others, such as those of `MixedCoordinates`; frozen ones are.
             separation: the largest distance of another molecule's head, less that of the reference, nm.
 
         Raises:
@@ -249,7 +250,9 @@ class InternalCoordinates(Bijection):
             raise OptionError(f"Expected a positive separation in nm; got {separation!r}.")
         angle_terms = list(angle_terms)
         linear = [(i, j, k) for i, j, k, theta, stiffness in angle_terms if stiffness > 0 and theta > LARGEST_ANGLE]
-        zmatrix = build_zmatrix(bonds, positions, atomic_numbers, names, linear=linear, core=frozen, labels=labels)
+        zmatrix = build_zmatrix(
+            bonds, positions, atomic_numbers, names, linear=linear, core=core or frozen, labels=labels
+        )
         described = physical_coordinates(zmatrix, bonds, positions, bond_terms, angle_terms, temperature, separation)
         coordinates, centers, widths = zip(*described, strict=True)
         # The bounds of bends are physical ones, unlike those of other torsions, and known only now.
@@ -258,6 +261,37 @@ class InternalCoordinates(Bijection):
         pose = pose_of(zmatrix, positions, frozen) if frozen else None
         return cls(zmatrix, Domain.of(coordinates), centers, widths, lengths, fixed, pose)
 
+    def of_core(self, core: Collection[int]) -> InternalCoordinates:
+        """The internal coordinates of some atoms alone, in ascending order of their indices.
+
+        Raises:
+            TopologyError: if one of them is placed from another atom.
+        """
+        zmatrix = self.zmatrix
+        atoms = sorted(core)
+        number = {atom: i for i, atom in enumerate(atoms)} | {-1: -1}
+        chosen = [i for i, row in enumerate(zmatrix.rows) if row[0] in number]
+        place = {row: i for i, row in enumerate(chosen)}
+        if any(atom not in number for row in chosen for atom in zmatrix.rows[row]) or chosen[:3] != [0, 1, 2]:
+            raise TopologyError("Expected coordinates in which the core's atoms are placed before all others.")
+        kept = self.numbers_of(atoms)
+        first = ZMatrix(
+            tuple(zmatrix.names[atom] for atom in atoms),
+            tuple((number[a], number[b], number[c], number[d]) for a, b, c, d in (zmatrix.rows[row] for row in chosen)),
+            tuple(zmatrix.torsions[row - 3] for row in chosen[3:]),
+            tuple(place[row] for row in zmatrix.linear if row in place),
+            tuple((number[head], number[anchor]) for head, anchor in zmatrix.links if head in number),
+        )
+        fixed = {place: self.fixed[i] for place, i in enumerate(kept) if i in self.fixed}
+        centers, widths = ([values[i] for i in kept] for values in (self._centers, self._widths))
+        return InternalCoordinates(first, self._physical[kept], centers, widths, self.lengths, fixed)
+
+    def numbers_of(self, atoms: Collection[int]) -> list[int]:
+        """The numbers, among all 3N−6, of the coordinates by which some atoms are placed."""
+        n, order = self.zmatrix.n_atoms, self.zmatrix.order
+        starts = (0, n - 1, 2 * n - 3)  # of lengths, angles and torsions; the first row that has one is 1, 2, 3
+        return [start + i - k for k, start in enumerate(starts, 1) for i in range(k, n) if order[i] in atoms]
+
     # -- to and from plain data --------------------------------------------------------------------
 
     @property
@@ -265,6 +299,7 @@ class InternalCoordinates(Bijection):
         """Everything that rebuilds this object, as JSON-able lists and strings; see `from_specification`."""
         coordinates = self._physical.coordinates
         return {
+            "kind": self.kind,
             "atoms": list(self.zmatrix.names),
             "rows": [list(row) for row in self.zmatrix.rows],
             "lengths": self.lengths,
@@ -302,12 +337,12 @@ class InternalCoordinates(Bijection):
         centers, lengths = specification["centers"], specification["lengths"]
         return cls(zmatrix, Domain.of(coordinates), centers, widths, lengths, fixed, pose)
 
-    # -- the two directions ------------------------------------------------------------------------
-
     @property
-    def domain(self) -> Domain:
-        """The domain of the internal coordinates: the latent domain."""
-        return self.latent_domain
+    def physical_names(self) -> tuple[str, ...]:
+        """The name of each of the 3N−6 coordinates, fixed ones among them."""
+        return self._physical.names
+
+    # -- the two directions ------------------------------------------------------------------------
 
     def forward(
         self, z: Tensor, context: Tensor | None = None, *, generator: torch.Generator | None = None

@@ -12,13 +12,13 @@ import openmm.unit as u
 import torch
 from torch import Tensor
 
-from boltzflow.coordinates import InternalCoordinates
+from boltzflow.coordinates import MolecularCoordinates
 from boltzflow.core.distributions import Distribution, Independent, Product, Tabulated
 from boltzflow.core.domain import Domain
-from boltzflow.energies import OpenMMPotential, Potential, TorchPotential
+from boltzflow.energies import Potential
 from boltzflow.energies.forcefield.nonbonded import COULOMB_CONSTANT
 from boltzflow.energies.system_xml import copy_system
-from boltzflow.errors import UnsupportedForceError
+from boltzflow.molecules.potentials import eager_potential
 from boltzflow.units import thermal_energy
 
 KNOTS = 64
@@ -55,7 +55,7 @@ class Tables(NamedTuple):
 
 
 def bonded_tables(
-    system: openmm.System, coordinates: InternalCoordinates, positions: Tensor, temperature: float
+    system: openmm.System, coordinates: MolecularCoordinates, positions: Tensor, temperature: float
 ) -> Tables:
     """The Boltzmann density of each internal coordinate in turn, all others as in the reference structure.
 
@@ -89,7 +89,7 @@ def bonded_tables(
 
 
 def sampled_tables(
-    tables: Tables, potential: Potential, coordinates: InternalCoordinates, temperature: float, seed: int
+    tables: Tables, potential: Potential, coordinates: MolecularCoordinates, temperature: float, seed: int
 ) -> Tables:
     """`bonded_tables` with better densities of those torsions that neither stiff terms nor a ring hold.
 
@@ -120,7 +120,7 @@ def sampled_tables(
     return Tables(tables.knots, values)
 
 
-def tabulated_base(coordinates: InternalCoordinates, tables: Tables | None = None) -> Distribution:
+def tabulated_base(coordinates: MolecularCoordinates, tables: Tables | None = None) -> Distribution:
     """Tables for all intervals and circles, normal densities for real coordinates.
 
     Args:
@@ -171,10 +171,7 @@ def _bonded(system: openmm.System) -> Potential:
             bonded.addForce(_exceptions(force))
         if not isinstance(force, _BONDED):
             bonded.removeForce(index)
-    try:
-        return TorchPotential(bonded, compile=False)
-    except UnsupportedForceError:
-        return OpenMMPotential(bonded)
+    return eager_potential(bonded)
 
 
 def _exceptions(force: openmm.NonbondedForce) -> openmm.CustomBondForce:
@@ -189,7 +186,7 @@ def _exceptions(force: openmm.NonbondedForce) -> openmm.CustomBondForce:
 
 def _densities(
     potential: Potential,
-    coordinates: InternalCoordinates,
+    coordinates: MolecularCoordinates,
     kt: float,
     frames: Tensor,
     numbers: Sequence[int],

@@ -31,8 +31,9 @@ def internal_coordinates(
     lengths: Literal["bounded", "unbounded"],
     labels: Literal["fixed", "free"],
     separation: float,
+    core: Collection[int] = (),
 ) -> InternalCoordinates:
-    """See `MolecularSystem.coordinates`."""
+    """See `MolecularSystem.coordinates`; `core` is placed first."""
     sites = [i for i in range(system.getNumParticles()) if system.isVirtualSite(i)]
     if sites:
         raise TopologyError(
@@ -40,6 +41,8 @@ def internal_coordinates(
             "coordinates: use a model without."
         )
     frozen = frozen_atoms(system)
+    if frozen and core:
+        raise TopologyError("Expected frozen atoms or a Cartesian core; got both: atoms that are held need no modes.")
     if not frozen:
         _check_invariance(system, positions)
     return InternalCoordinates.from_structure(
@@ -54,6 +57,7 @@ def internal_coordinates(
         labels=labels,
         constraints=constraints(system),
         frozen=frozen,
+        core=core,
         separation=separation,
     )
 

@@ -13,16 +13,18 @@ import mdtraj
 import numpy as np
 import openmm
 import openmm.unit as u
+import torch
 from numpy.typing import NDArray
 from openmm import app
 from torch import Tensor
 
-from boltzflow.coordinates import InternalCoordinates, rigid_dynamics_log_factor
+from boltzflow.coordinates import MolecularCoordinates, rigid_dynamics_log_factor
 from boltzflow.energies import BoltzmannTarget, OpenMMPotential, Potential, TorchPotential
 from boltzflow.energies.system_xml import copy_system, system_to_xml
 from boltzflow.errors import NonFiniteError, OptionError, ShapeError, UnsupportedForceError
 from boltzflow.molecules import readers, sequence
 from boltzflow.molecules.bonds import add_missing_bonds
+from boltzflow.molecules.cartesian import mixed_coordinates
 from boltzflow.molecules.internal import frozen_copy, internal_coordinates
 from boltzflow.molecules.parameters import constraints
 from boltzflow.molecules.parametrize import Constraints
@@ -315,22 +317,39 @@ class MolecularSystem:
         lengths: Literal["bounded", "unbounded"] = "bounded",
         labels: Literal["fixed", "free"] = "fixed",
         separation: float = 0.5,
-    ) -> InternalCoordinates:
-        """Internal coordinates (batch, D) → positions, with bounds and start widths from the force field.
+        core: str | Sequence[int] | None = None,
+        trajectory: mdtraj.Trajectory | None = None,
+    ) -> MolecularCoordinates:
+        """Coordinates (batch, D) → positions: internal ones, with bounds and start widths from the force field.
 
-        Constrained bonds and angles, and frozen atoms, have no coordinates.
+        Constrained bonds and angles, and frozen atoms, have no coordinates. With a core, its atoms have Cartesian
+        modes (`MixedCoordinates`; `CartesianCoordinates` with core="all"), scaled to their fluctuations in a
+        trajectory, or in the parabola of the energy at the reference structure, which is best a minimum.
 
         Args:
             lengths: bond lengths in an interval, or positive ones of an unbounded coordinate.
             labels: of equivalent hydrogens: those of the reference structure, or "free" for every order of them.
             separation: how much further apart than in the reference the heads of two molecules may be, nm.
+            core: atoms with Cartesian coordinates: indices, or a selection of mdtraj, such as "backbone" or "all".
+            trajectory: of this molecule, with all states of the core that are to be sampled.
 
         Raises:
-            TopologyError: if a bond seems to be missing, all atoms lie on a line, a constraint fixes no coordinate,
-                there are virtual sites, or the energy changes when all atoms move together; names the atoms.
+            TopologyError: if a bond seems to be missing, all atoms (of the core) lie on a line, a constraint fixes no
+                coordinate or one of the core, there are virtual sites, or the energy changes when all atoms move
+                together; names the atoms.
+            ShapeError: if the trajectory is of another molecule, or too short.
             OptionError: if an option is impossible.
+
+        >>> import boltzflow as bf
+        >>> bf.load_system("alanine_dipeptide").coordinates(core="backbone")
+        MixedCoordinates(22 atoms, 5 of them in the core)
         """
-        return internal_coordinates(
+        if core is None and trajectory is not None:
+            raise OptionError("Expected a trajectory together with a core, whose modes it gives; got it without.")
+        chosen = [] if core is None else self._select(core)
+        if core is not None and len(chosen) < 3:
+            raise OptionError(f"Expected at least 3 atoms in the core; got {len(chosen)} by {core!r}.")
+        internal = internal_coordinates(
             self.topology,
             self._system,
             self._positions,
@@ -340,6 +359,12 @@ class MolecularSystem:
             lengths,
             labels,
             separation,
+            chosen,
+        )
+        if core is None:
+            return internal
+        return mixed_coordinates(
+            internal, chosen, self._system, torch.from_numpy(self.positions), self.temperature, trajectory
         )
 
     def freeze(self, atoms: str | Sequence[int]) -> Self:
@@ -356,15 +381,22 @@ class MolecularSystem:
         >>> len(system.coordinates().domain)
         36
         """
+        frozen = self._select(atoms)
+        if not 0 < len(frozen) < self.n_atoms:
+            raise OptionError(f"Expected some of the {self.n_atoms} atoms to freeze; got {len(frozen)} by {atoms!r}.")
+        system = frozen_copy(self._system, frozen)
+        return type(self)(self.topology, system, self._positions, self.temperature, self.name)
+
+    def _select(self, atoms: str | Sequence[int]) -> list[int]:
+        """Indices, ascending, of some atoms or of a selection of mdtraj."""
         try:
             chosen = self.mdtraj_topology.select(atoms) if isinstance(atoms, str) else atoms
         except Exception as error:  # mdtraj's parser raises several
             raise OptionError(f"Expected a selection of mdtraj; got {atoms!r}: {error}.") from None
-        frozen = sorted({int(atom) for atom in chosen})
-        if not 0 < len(frozen) < self.n_atoms or frozen[0] < 0 or frozen[-1] >= self.n_atoms:
-            raise OptionError(f"Expected some of the {self.n_atoms} atoms to freeze; got {len(frozen)} by {atoms!r}.")
-        system = frozen_copy(self._system, frozen)
-        return type(self)(self.topology, system, self._positions, self.temperature, self.name)
+        selected = sorted({int(atom) for atom in chosen})
+        if selected and not 0 <= selected[0] <= selected[-1] < self.n_atoms:
+            raise OptionError(f"Expected atoms from 0 to {self.n_atoms - 1}; got {selected[0]} to {selected[-1]}.")
+        return selected
 
     def rigid_dynamics_log_factor(self, positions: Tensor) -> Tensor:
         """What dynamics with this system's constraints samples beside e^{−u} at fixed values: ½ log det Z (batch,).

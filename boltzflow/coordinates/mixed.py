@@ -1,0 +1,115 @@
+"""Cartesian coordinates of a core, internal ones of all atoms around it."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from boltzflow.coordinates.cartesian import CartesianCoordinates
+from boltzflow.coordinates.internal import InternalCoordinates
+from boltzflow.coordinates.molecular import MolecularCoordinates
+from boltzflow.coordinates.rows import Rows
+from boltzflow.errors import TopologyError
+
+
+class MixedCoordinates(MolecularCoordinates):
+    """Modes of a Cartesian core and internal coordinates of the rest (latent) ↔ positions (data).
+
+    A chain of internal coordinates adds up: a small turn in the middle of a molecule moves its ends far. A core of
+    Cartesian modes (a ring system, a folded backbone) moves as a whole; all other atoms are placed by lengths, angles
+    and torsions as usual (F. Noé et al., Science 365, eaaw1147 (2019), doi 10.1126/science.aaw1147).
+
+    The volume element is the core's Cartesian one times that of the internal coordinates of the rest. Chirality
+    within the core is the energy's matter; that of the rest is fixed.
+
+    Args:
+        internal: of the whole molecule, the core's atoms placed before all others (`build_zmatrix(core=...)`).
+        cartesian: of the core's atoms, in ascending order of their indices.
+        core: these indices.
+
+    Raises:
+        TopologyError: if a coordinate of the core is fixed, or an atom of it is placed from one outside.
+    """
+
+    kind = "mixed"
+
+    def __init__(self, internal: InternalCoordinates, cartesian: CartesianCoordinates, core: Collection[int]) -> None:
+        atoms = sorted(core)
+        n, size = internal.zmatrix.n_atoms, len(internal.physical_names)
+        numbers = internal.numbers_of(atoms)
+        held = [i for i in numbers if i in internal.fixed]
+        if held:
+            raise TopologyError(
+                f"Expected a Cartesian core without constraints; {internal.physical_names[held[0]]} in it is "
+                "constrained: build the system with constraints='none', or choose a core of other atoms."
+            )
+        varying = [i for i in range(size) if i not in internal.fixed]
+        rest = [k for k, i in enumerate(varying) if i not in set(numbers)]
+        modes = cartesian.domain
+        super().__init__(modes + internal.domain[rest] if rest else modes, internal.data_domain)
+        self.internal, self.cartesian = internal, cartesian
+        self.core = tuple(atoms)
+        self._core = internal.of_core(atoms)
+        slots = {k: len(modes) + place for place, k in enumerate(rest)}
+        slots |= {varying.index(i): place for place, i in enumerate(numbers)}
+        self._join = Rows([slots[k] for k in range(len(varying))], len(varying))
+        self._rest = Rows(rest, len(varying))
+        self._atoms = Rows(atoms, n)
+        for name in ("centers", "widths"):
+            ends = [getattr(cartesian, name), getattr(internal, name)[rest]]
+            self.register_buffer(name, torch.cat(ends), persistent=False)
+
+    @property
+    def specification(self) -> dict[str, Any]:
+        return {
+            "kind": self.kind,
+            "internal": self.internal.specification,
+            "cartesian": self.cartesian.specification,
+            "core": list(self.core),
+        }
+
+    @classmethod
+    def from_specification(cls, specification: Mapping[str, Any]) -> MixedCoordinates:
+        """Rebuild from `specification`."""
+        return cls(
+            InternalCoordinates.from_specification(specification["internal"]),
+            CartesianCoordinates.from_specification(specification["cartesian"]),
+            specification["core"],
+        )
+
+    def forward(
+        self, z: Tensor, context: Tensor | None = None, *, generator: torch.Generator | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Modes and internal coordinates (batch, D) → positions (batch, N, 3) in nm, log_ratio (batch,).
+
+        Raises:
+            ShapeError: if z has another shape.
+        """
+        self.latent_domain.check(z, "MixedCoordinates.forward")
+        modes, rest = torch.split(z, [len(self.cartesian.domain), len(self.domain) - len(self.cartesian.domain)], 1)
+        positions, log_modes = self.cartesian(modes)
+        core, log_core = self._core.inverse(positions)
+        full = self._join(torch.cat([core, rest], 1).T[None])[0].T
+        x, log_full = self.internal(full)
+        return x, torch.where(log_modes.isneginf(), log_modes, log_modes + log_core + log_full)
+
+    def inverse(
+        self, x: Tensor, context: Tensor | None = None, *, generator: torch.Generator | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Positions (batch, N, 3) in nm → modes and internal coordinates (batch, D), log_ratio (batch,).
+
+        Raises:
+            ShapeError: if x has another shape.
+        """
+        full, log_full = self.internal.inverse(x)
+        positions = self._atoms(x.permute(2, 1, 0).contiguous()).permute(2, 1, 0)
+        modes, log_modes = self.cartesian.inverse(positions)
+        log_core = self._core.inverse(positions)[1]
+        return torch.cat([modes, self._rest(full.T[None])[0].T], 1), log_full - log_core + log_modes
+
+    def extra_repr(self) -> str:
+        """Size, for printing."""
+        return f"{self.data_domain.shape[0]} atoms, {len(self.core)} of them in the core"
