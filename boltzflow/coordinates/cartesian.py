@@ -47,8 +47,8 @@ class CartesianCoordinates(MolecularCoordinates):
 
     >>> water = torch.tensor([[0.0, 0.0, 0.0], [0.096, 0.0, 0.0], [-0.024, 0.093, 0.0]])
     >>> coordinates = CartesianCoordinates(water, 1e-4 * torch.eye(9))
-    >>> coordinates.domain
-    Domain(3 real)
+    >>> coordinates.domain.names
+    ('mode 1', 'mode 2', 'mode 3')
     >>> x, log_ratio = coordinates(torch.zeros(1, 3))
     >>> torch.allclose(torch.cdist(x[0], x[0]), torch.cdist(water, water))
     True

@@ -7,23 +7,31 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import platformdirs
-from pydantic import Field, PositiveFloat
+from openmm import app
+from pydantic import PositiveFloat
 
 import boltzflow
 from boltzflow.documents import Document
 from boltzflow.errors import FileFormatError, SystemNotFoundError
 from boltzflow.molecules.parametrize import Constraints
+from boltzflow.molecules.plain import system_from_xml
 from boltzflow.molecules.system import MolecularSystem
+
+DESCRIPTION, TOPOLOGY = "system.yaml", "topology.pdb"
 
 _CODE = ("Script", "InitializationScript", "Include")
 """Elements of a force-field file whose text OpenMM executes, or that name another file."""
 
 
 class SystemDescription(Document):
-    """What a `system.yaml` says. Force-field files are those beside it, or else those that OpenMM finds."""
+    """What a `system.yaml` says. Force-field files are those beside it, or else those that OpenMM finds.
+
+    Instead of a force field there may be the XML of an `openmm.System` beside it.
+    """
 
     description: str
-    forcefield: tuple[str, ...] = Field(min_length=1)
+    forcefield: tuple[str, ...] = ()
+    openmm_system: str | None = None
     constraints: Constraints = "none"
     temperature: PositiveFloat
 
@@ -38,8 +46,12 @@ def library_folders() -> tuple[Path, ...]:
     asked = [
         Path(folder).expanduser() for folder in os.environ.get("BOLTZFLOW_SYSTEMS", "").split(os.pathsep) if folder
     ]
-    user = platformdirs.user_data_path("boltzflow", appauthor=False) / "systems"
-    return (*asked, user, package / "systems", package.parent / "systems")
+    return (*asked, user_folder(), package / "systems", package.parent / "systems")
+
+
+def user_folder() -> Path:
+    """Where the user's own systems are."""
+    return platformdirs.user_data_path("boltzflow", appauthor=False) / "systems"
 
 
 def available_systems() -> dict[str, Path]:
@@ -50,7 +62,7 @@ def available_systems() -> dict[str, Path]:
     """
     found: dict[str, Path] = {}
     for folder in library_folders():
-        for description in sorted(folder.glob("*/system.yaml")):
+        for description in sorted(folder.glob(f"*/{DESCRIPTION}")):
             found.setdefault(description.parent.name, description.parent)
     return dict(sorted(found.items()))
 
@@ -75,14 +87,28 @@ def load_system(name: str, temperature: float | None = None) -> MolecularSystem:
         known = ", ".join(systems) or "none"
         raise SystemNotFoundError(f"No system is called {name!r}; known systems: {known}.")
     folder = systems[name]
-    description = SystemDescription.read(folder / "system.yaml")
+    description = SystemDescription.read(folder / DESCRIPTION)
+    if bool(description.forcefield) == (description.openmm_system is not None):
+        raise FileFormatError(f"Expected either a forcefield or an openmm_system in {folder / DESCRIPTION}.")
+    if description.openmm_system is not None:
+        pdb = app.PDBFile(str(folder / TOPOLOGY))
+        hamiltonian = system_from_xml(_text(folder / description.openmm_system))
+        kelvin = description.temperature if temperature is None else temperature
+        return MolecularSystem(pdb.topology, hamiltonian, pdb.positions, kelvin, name)
     return MolecularSystem.from_pdb(
-        folder / "topology.pdb",
+        folder / TOPOLOGY,
         forcefield=[_resolved(folder, file) for file in description.forcefield],
         temperature=description.temperature if temperature is None else temperature,
         constraints=description.constraints,
         name=name,
     )
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise FileFormatError(f"Cannot read {path}: {error}.") from None
 
 
 def _resolved(folder: Path, file: str) -> str:

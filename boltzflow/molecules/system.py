@@ -341,8 +341,9 @@ class MolecularSystem:
             OptionError: if an option is impossible.
 
         >>> import boltzflow as bf
-        >>> bf.load_system("alanine_dipeptide").coordinates(core="backbone")
-        MixedCoordinates(22 atoms, 5 of them in the core)
+        >>> system = bf.load_system("alanine_dipeptide")
+        >>> system.coordinates(core="backbone").domain.names[17:19]
+        ('mode 18', 'bond ALA2-HA ALA2-CA')
         """
         if core is None and trajectory is not None:
             raise OptionError("Expected a trajectory together with a core, whose modes it gives; got it without.")

@@ -1,0 +1,19 @@
+"""The command line: boltzflow train | sample | analyze | reference | systems."""
+
+from __future__ import annotations
+
+import warnings
+
+# The order of commands in the help is that of their modules.
+from boltzflow.cli import generators, reference, systems
+from boltzflow.cli.root import app
+from boltzflow.process import keep_freed_memory
+
+__all__ = ["app", "generators", "main", "reference", "systems"]
+
+
+def main() -> None:
+    """The entry point of the `boltzflow` command."""
+    keep_freed_memory()
+    warnings.formatwarning = lambda message, *_, **__: f"Warning: {message}\n"
+    app()

@@ -1,0 +1,159 @@
+"""boltzflow train, sample and analyze."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from boltzflow import runs
+from boltzflow.analysis import Summary, analyze
+from boltzflow.analysis.report import GENERATOR
+from boltzflow.cli.options import ForceFieldFiles, Molecule, molecule_settings, on_command_line, resumed
+from boltzflow.cli.progress import progress
+from boltzflow.cli.root import INTERRUPTED, app
+from boltzflow.config import RunConfig
+from boltzflow.errors import OptionError
+from boltzflow.generator import BoltzmannGenerator
+
+DEFAULTS = RunConfig(system="-")
+
+
+@app.command()
+def train(
+    ctx: typer.Context,
+    system: Molecule,
+    out: Annotated[Path | None, typer.Option(help="Run directory; runs/NAME if not given.", show_default=False)] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on from the run directory's last checkpoint.")] = False,
+    method: Annotated[str, typer.Option(help="Method of training.")] = DEFAULTS.method,
+    steps: Annotated[int, typer.Option(help="Gradient steps.")] = DEFAULTS.steps,
+    batch_size: Annotated[int, typer.Option(help="Samples in a step.")] = DEFAULTS.batch_size,
+    learning_rate: Annotated[float, typer.Option("--lr", help="Peak learning rate.")] = DEFAULTS.learning_rate,
+    layers: Annotated[int, typer.Option(help="Spline couplings of the flow.")] = DEFAULTS.layers,
+    hidden: Annotated[str, typer.Option(help="Hidden sizes of each coupling's net, with commas.")] = ",".join(
+        map(str, DEFAULTS.hidden)
+    ),
+    bins: Annotated[int, typer.Option(help="Bins of each spline.")] = DEFAULTS.bins,
+    temperature: Annotated[
+        float | None,
+        typer.Option(help="In K; the system's own if not given, 300 K for a PDB file.", show_default=False),
+    ] = None,
+    forcefield: ForceFieldFiles = None,
+    samples: Annotated[int, typer.Option(help="Structures to draw when the training is done.")] = DEFAULTS.samples,
+    seed: Annotated[int, typer.Option(help="Seed of all random numbers.")] = DEFAULTS.seed,
+) -> None:
+    """Train a generator, draw reweighted samples, and analyze them.
+
+    The run directory then holds config.yaml, metrics.csv, checkpoints/,
+    generator.safetensors, samples.dcd with topology.pdb and weights.npz,
+    plots (PNG), and summary.json.
+
+    Examples:
+
+        boltzflow train alanine_dipeptide --out runs/aldp
+        boltzflow train alanine_dipeptide --out runs/aldp --resume
+        boltzflow train my.pdb --temperature 310 --forcefield amber14-all.xml
+    """
+    directory = out or Path("runs") / Path(system).stem
+    asked: dict[str, Any] = molecule_settings(system, forcefield, temperature) | {
+        "method": method,
+        "steps": steps,
+        "batch_size": batch_size,
+        "learning_rate": learning_rate,
+        "layers": layers,
+        "hidden": _sizes(hidden),
+        "bins": bins,
+        "samples": samples,
+        "seed": seed,
+    }
+    config = RunConfig.of(**asked)
+    if resume:
+        given = {name for name in asked if on_command_line(ctx, name)}
+        config = resumed(config, directory, given)
+    try:
+        with progress("sampling", config.samples) as drawn:
+            summary = runs.train_run(config, directory, resume, drawn)
+    except KeyboardInterrupt:
+        command = f"boltzflow train {system} --out {directory} --resume"
+        typer.echo(f"Interrupted. The last checkpoint is kept; go on with: {command}", err=True)
+        raise typer.Exit(INTERRUPTED) from None
+    _tell(summary, directory)
+
+
+@app.command()
+def sample(
+    source: Annotated[
+        str,
+        typer.Argument(metavar="SYSTEM|GENERATOR|DIR", help="A system's name, a generator's file, or a run directory."),
+    ],
+    n: Annotated[int, typer.Option("-n", "--samples", help="Structures to draw.")] = 10_000,
+    out: Annotated[Path, typer.Option(help="Directory for the samples and their analysis.")] = Path("samples"),
+    seed: Annotated[
+        int | None, typer.Option(help="Seed of the random numbers; fresh ones if not given.", show_default=False)
+    ] = None,
+) -> None:
+    """Draw samples from a trained generator and analyze them.
+
+    Writes samples.dcd with topology.pdb (for mdtraj, MDAnalysis, VMD, PyMOL),
+    weights.npz (energies and log-weights), plots and summary.json.
+    Averages need the weights: exp(log_weights), normalised.
+
+    Examples:
+
+        boltzflow sample runs/aldp -n 100000 --out more
+        boltzflow sample aldp.safetensors --seed 1
+    """
+    runs.check_unused(out)
+    generator = BoltzmannGenerator.load(runs.find_generator(source))
+    with progress("sampling", n) as drawn:
+        summary = runs.sample_run(generator, n, out, seed, drawn=drawn)
+    generator.save(out / GENERATOR)
+    _tell(summary, out)
+
+
+@app.command(name="analyze")
+def analyze_directory(
+    directory: Annotated[Path, typer.Argument(metavar="DIR", help="A directory that train or sample has written.")],
+) -> None:
+    """Analyze samples again: plots and summary.json.
+
+    Effective sample size, log Z, free energies along the backbone torsions,
+    the population of the rare basin at 0 < φ < 2.2 rad with its error, and
+    whether bonds, angles and chirality are sound.
+
+    Example:
+
+        boltzflow analyze runs/aldp
+    """
+    _tell(analyze(directory), directory)
+
+
+def _sizes(text: str) -> tuple[int, ...]:
+    try:
+        return tuple(int(size) for size in text.split(","))
+    except ValueError:
+        raise OptionError(f"Expected --hidden as numbers with commas, such as 256,256; got {text!r}.") from None
+
+
+def _tell(summary: Summary, directory: Path) -> None:
+    """The main results in a few lines."""
+    rows = {
+        "samples": f"{summary.frames:,} ({summary.failed_frames:,} failed) at {summary.temperature:g} K",
+        "ESS": f"{summary.ess:.2%} ({summary.ess_clipped:.2%} with the top 1e-4 of weights clipped)",
+        "Pareto k": f"{summary.pareto_k:.2f} (averages are not to be trusted above 0.7)",
+        "log Z": f"{summary.log_z.value:.4f} ± {summary.log_z.error:.4f}",
+    }
+    for region, found in summary.populations.items():
+        rows[region] = f"{found.value:.5f} ± {found.error:.5f} ({found.frames:,} samples)"
+    if summary.geometry is not None:
+        check = summary.geometry
+        rows["bonds and angles"] = (
+            f"{check.share_outside:.2%} of the weight beyond {check.sigmas:g} σ; "
+            f"most spread: {check.worst}, {check.worst_rms:.2f} σ"
+        )
+    if summary.wrong_handed_frames:
+        rows["wrong-handed"] = f"{summary.wrong_handed_frames:,} samples"
+    rows["written to"] = str(directory)
+    for label, text in rows.items():
+        typer.echo(f"{label:24} {text}")

@@ -1,0 +1,101 @@
+"""boltzflow systems list and add."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from boltzflow import runs
+from boltzflow.analysis.report import GENERATOR
+from boltzflow.cli.options import ForceFieldFiles
+from boltzflow.cli.root import app
+from boltzflow.molecules import SystemDescription, available_systems
+from boltzflow.molecules.adding import add_to_library, read_molecule
+from boltzflow.molecules.library import DESCRIPTION
+from boltzflow.molecules.parametrize import Constraints
+
+systems = typer.Typer(invoke_without_command=True)
+app.add_typer(systems, name="systems")
+
+
+@systems.callback()
+def _list_by_default(ctx: typer.Context) -> None:
+    """The library of molecules: list it, or add your own.
+
+    More systems are found in the folders of $BOLTZFLOW_SYSTEMS, each with
+    NAME/system.yaml and NAME/topology.pdb.
+    """
+    if ctx.invoked_subcommand is None:
+        list_systems()
+
+
+@systems.command(name="list")
+def list_systems() -> None:
+    """List the systems of the library."""
+    for name, folder in available_systems().items():
+        trained = " (trained generator)" if (folder / GENERATOR).is_file() else ""
+        typer.echo(f"{name:24} {SystemDescription.read(folder / DESCRIPTION).description}{trained}")
+
+
+@systems.command()
+def add(
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE", help="PDB, mmCIF (.cif), Amber .prmtop, GROMACS .top or CHARMM .psf.")
+    ],
+    name: Annotated[
+        str | None, typer.Option(help="Of the system; the file's if not given.", show_default=False)
+    ] = None,
+    coordinates: Annotated[
+        Path | None,
+        typer.Option(help="Positions for .prmtop (inpcrd, rst7), .top (gro) or .psf (pdb, crd).", show_default=False),
+    ] = None,
+    parameters: Annotated[
+        list[Path] | None, typer.Option(help="CHARMM's rtf, prm or str file for .psf, repeatable.", show_default=False)
+    ] = None,
+    forcefield: ForceFieldFiles = None,
+    hydrogens_at_ph: Annotated[
+        float | None, typer.Option(help="Add the hydrogens that a PDB or mmCIF file lacks.", show_default=False)
+    ] = None,
+    constraints: Annotated[Constraints, typer.Option(help="Of bonds and angles.")] = "none",
+    temperature: Annotated[float, typer.Option(help="In K.")] = 300.0,
+    library: Annotated[
+        Path | None, typer.Option(help="Folder of systems; your own library if not given.", show_default=False)
+    ] = None,
+) -> None:
+    """Add a molecule to the library.
+
+    Writes NAME/system.yaml, NAME/topology.pdb and NAME/README.md, and
+    NAME/system.xml where the force field is not one that OpenMM ships.
+    Whether coordinates can be made for the molecule is found out before.
+
+    Examples:
+
+        boltzflow systems add my.pdb --forcefield amber14-all.xml --forcefield implicit/obc2.xml
+        boltzflow systems add 1uao.cif --name chignolin_wt --hydrogens-at-ph 7
+        boltzflow systems add ligand.prmtop --coordinates ligand.inpcrd
+    """
+    is_structure = file.suffix.lower() in (".pdb", ".cif")
+    field = tuple(forcefield or (runs.PDB_FORCEFIELD if is_structure else ()))
+    system = read_molecule(
+        file,
+        coordinates=coordinates,
+        parameters=parameters or (),
+        forcefield=field,
+        hydrogens_at_ph=hydrogens_at_ph,
+        constraints=constraints,
+        temperature=temperature,
+    )
+    size = len(system.coordinates().domain)
+    folder = add_to_library(
+        system,
+        name or file.stem.lower().replace("-", "_"),
+        source=file.name,
+        forcefield=field,
+        constraints=constraints,
+        library=library,
+    )
+    typer.echo(f"{folder.name}: {system.n_atoms} atoms, {size} internal coordinates; written to {folder}")
+    if library is not None:
+        typer.echo(f"To have it found, put that folder into $BOLTZFLOW_SYSTEMS: {library}")

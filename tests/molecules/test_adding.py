@@ -1,0 +1,130 @@
+"""Molecules put into the library, from Python and from the command line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from typer.testing import CliRunner
+
+import boltzflow as bf
+from boltzflow.cli import app
+from boltzflow.errors import FileFormatError, OptionError, RunDirectoryError, TopologyError
+from boltzflow.molecules import available_systems
+from boltzflow.molecules.adding import add_to_library, read_molecule
+
+from .test_readers import amber_files, charmm_files, gromacs_files
+
+# OpenMM's reader of GROMACS files leaves them open.
+pytestmark = pytest.mark.filterwarnings("ignore:Exception ignored in.*FileIO:pytest.PytestUnraisableExceptionWarning")
+
+BUTANE = available_systems()["butane"]
+DIPEPTIDE = available_systems()["alanine_dipeptide"] / "topology.pdb"
+FIELD = ("amber96.xml", "implicit/obc1.xml")
+
+
+@pytest.fixture
+def library(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("BOLTZFLOW_SYSTEMS", str(tmp_path / "library"))
+    return tmp_path / "library"
+
+
+def energy(system: bf.MolecularSystem) -> float:
+    return float(system.potential("openmm").energy(torch.tensor(system.positions)[None]))
+
+
+@pytest.mark.parametrize(
+    ("file", "forcefield", "files"),
+    [
+        (DIPEPTIDE, FIELD, {"README.md", "system.yaml", "topology.pdb"}),
+        (
+            BUTANE / "topology.pdb",
+            (str(BUTANE / "forcefield.xml"),),
+            {"README.md", "system.yaml", "topology.pdb", "system.xml"},
+        ),
+    ],
+)
+def test_what_was_added_is_loaded(library: Path, file: Path, forcefield: tuple[str, ...], files: set[str]) -> None:
+    system = read_molecule(file, forcefield=forcefield, temperature=310.0)
+    folder = add_to_library(system, "mine", source=file.name, forcefield=forcefield, library=library)
+    assert {path.name for path in folder.iterdir()} == files
+    again = bf.load_system("mine")
+    assert (again.temperature, again.atom_names) == (310.0, system.atom_names)
+    assert sorted(map(sorted, again.bonds)) == sorted(map(sorted, system.bonds))
+    assert energy(again) == pytest.approx(energy(system), abs=1e-6)
+    assert f"{system.n_atoms} atoms" in (folder / "README.md").read_text()
+    before = {path: path.read_bytes() for path in folder.iterdir()}
+    with pytest.raises(RunDirectoryError, match="a new name"):
+        add_to_library(system, "mine", source="x", library=library)
+    with pytest.raises(RunDirectoryError, match="a new name"):
+        add_to_library(system, "alanine_dipeptide", source="x", library=library)
+    with pytest.raises(OptionError, match="lower-case"):
+        add_to_library(system, "../mine", source="x", library=library)
+    assert {path: path.read_bytes() for path in folder.iterdir()} == before
+
+
+def test_a_molecule_that_a_pdb_file_cannot_hold_is_refused(library: Path) -> None:
+    system = bf.load_system("butane")
+    for atom in system.topology.atoms():
+        atom.name = "X"
+    with pytest.raises(TopologyError, match="different names"):
+        add_to_library(system, "same_names", source="x", library=library)
+    assert not (library / "same_names").exists()
+
+
+def test_a_description_must_say_where_energies_come_from(library: Path) -> None:
+    system = read_molecule(DIPEPTIDE, forcefield=FIELD)
+    folder = add_to_library(system, "mine", source="x", library=library)
+    (folder / "system.xml").write_text("<System")
+    with pytest.raises(FileFormatError, match=r"openmm\.System"):
+        bf.load_system("mine")
+    (folder / "system.xml").unlink()
+    with pytest.raises(FileFormatError, match=r"system\.xml"):
+        bf.load_system("mine")
+    text = (folder / "system.yaml").read_text().replace("openmm_system: system.xml", "openmm_system: null")
+    (folder / "system.yaml").write_text(text)
+    with pytest.raises(FileFormatError, match="either a forcefield or an openmm_system"):
+        bf.load_system("mine")
+
+
+def test_the_command_adds_files_of_each_kind(library: Path, tmp_path: Path) -> None:
+    def call(*arguments: object) -> str:
+        result = CliRunner().invoke(app, ["systems", *map(str, arguments)])
+        assert result.exit_code == 0, result.output
+        return result.output
+
+    prmtop, inpcrd = amber_files(tmp_path)
+    top, gro = gromacs_files(tmp_path)
+    psf, pdb, parameters = charmm_files(tmp_path)
+    into = ("--library", library)
+    assert "amber: 3 atoms, 3 internal" in call("add", prmtop, "--coordinates", inpcrd, "--name", "amber", *into)
+    call("add", top, "--coordinates", gro, "--name", "gromacs", *into)
+    call("add", psf, "--coordinates", pdb, "--parameters", parameters[0], "--name", "charmm", *into)
+    call("add", DIPEPTIDE, "--name", "peptide", "--constraints", "HBonds", *into)
+    listed = call("list")
+    assert all(name in listed for name in ("amber", "gromacs", "charmm", "peptide", "butane"))
+    np.testing.assert_allclose(
+        [energy(bf.load_system(name)) for name in ("gromacs", "charmm")], energy(bf.load_system("amber")), rtol=1e-4
+    )
+    assert bf.load_system("peptide").openmm_system.getNumConstraints() == 12
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["none.pdb"], "No such file: none.pdb"),
+        (["x.mol2"], "Expected a file .pdb, .cif, .prmtop"),
+        (["x.prmtop"], "Expected coordinates with x.prmtop"),
+        (["x.psf", "--coordinates", "x.pdb"], "Expected parameters with x.psf"),
+        (["x.top", "--coordinates", "x.gro", "--forcefield", "amber96.xml"], "Expected no force field"),
+        (["x.top", "--coordinates", "x.gro", "--hydrogens-at-ph", "7"], "to add hydrogens to"),
+    ],
+)
+def test_the_command_refuses_in_one_sentence(library: Path, arguments: list[str], message: str) -> None:
+    result = CliRunner().invoke(app, ["systems", "add", *arguments])
+    assert result.exit_code == 1
+    assert message in result.output
+    assert result.output.count("\n") == 1
+    assert not library.exists()
