@@ -11,6 +11,7 @@ from boltzflow.analysis.free_energy import (
 from boltzflow.analysis.geometry import GeometryCheck, check_geometry, wrong_handed
 from boltzflow.analysis.observables import backbone_torsions
 from boltzflow.analysis.report import Summary, analyze
+from boltzflow.analysis.symmetry import unfold
 
 __all__ = [
     "FreeEnergyProfile",
@@ -24,5 +25,6 @@ __all__ = [
     "free_energy_profile",
     "free_energy_surface",
     "population",
+    "unfold",
     "wrong_handed",
 ]

@@ -280,10 +280,10 @@ class _Torsions:
 
     def is_free(self, row: Row, relation: Relation) -> bool:
         """Whether a sibling's torsion is a circle: that of another molecule, or of a leaf whose label is free."""
-        if relation.carrier < 0:
-            return False
-        if frozenset(row[:2]) in self._links:
-            return True
+        return relation.carrier >= 0 and (frozenset(row[:2]) in self._links or self._has_any_label(row))
+
+    def _has_any_label(self, row: Row) -> bool:
+        """Whether every order of the atom and its like around their centre is to lie in the domain."""
         graph, (atom, centre, *_) = self._graph, row
         alike = [
             a
@@ -309,7 +309,8 @@ class _Torsions:
             middle, half = self._sibling(parent, relation.second >= 0, value)
             return Coordinate("interval", middle - half, middle + half, name)
         ring = self._graph.ring(parent, grandparent)
-        if not ring or len(ring) >= _LARGE_RING:
+        # Where a ring is cut, the first of two hydrogens carries the other; exchanged, it is a third of a turn away.
+        if not ring or len(ring) >= _LARGE_RING or self._has_any_label(row):
             return Coordinate("circle", -math.pi, math.pi, name)
         around = [ring[1], parent, grandparent, ring[-2]]
         pucker = float(dihedral(*self._positions[around])) if len(ring) > 3 else 0.0

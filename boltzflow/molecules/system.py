@@ -19,6 +19,7 @@ from openmm import app
 from torch import Tensor
 
 from boltzflow.coordinates import MolecularCoordinates, rigid_dynamics_log_factor
+from boltzflow.coordinates.bond_graph import BondGraph
 from boltzflow.energies import BoltzmannTarget, OpenMMPotential, Potential, TorchPotential
 from boltzflow.energies.system_xml import copy_system, system_to_xml
 from boltzflow.errors import NonFiniteError, OptionError, ShapeError, UnsupportedForceError
@@ -29,6 +30,8 @@ from boltzflow.molecules.internal import frozen_copy, internal_coordinates
 from boltzflow.molecules.parameters import constraints
 from boltzflow.molecules.parametrize import Constraints
 from boltzflow.molecules.plain import system_from_xml, topology_from_plain, topology_to_plain
+from boltzflow.molecules.potentials import eager_potential
+from boltzflow.molecules.symmetry import Symmetry, find_symmetry
 from boltzflow.units import checked_temperature
 
 Backend = Literal["auto", "torch", "openmm"]
@@ -414,6 +417,33 @@ class MolecularSystem:
             OptionError: if the temperature is not positive.
         """
         return BoltzmannTarget(self.potential(), self.temperature if temperature is None else temperature)
+
+    def symmetry(self) -> Symmetry:
+        """The permutations of equivalent atoms that leave every energy unchanged.
+
+        Raises:
+            TopologyError: if too many of them hang together.
+
+        >>> import boltzflow as bf
+        >>> system = bf.load_system("alanine_dipeptide")
+        >>> symmetry = system.symmetry()  # three methyls
+        >>> print(symmetry)
+        216 permutations
+          ACE1-H1/ACE1-H2/ACE1-H3: 6 permutations
+          ALA2-HB1/ALA2-HB2/ALA2-HB3: 6 permutations
+          NME3-H1/NME3-H2/NME3-H3: 6 permutations
+        >>> symmetry.copies(system.coordinates()).number  # a methyl's circle holds its three cyclic ones
+        8
+        """
+        numbers = [atom.element.atomic_number if atom.element else 0 for atom in self.topology.atoms()]
+        masses = (self._system.getParticleMass(i).value_in_unit(u.dalton) for i in range(self.n_atoms))
+        return find_symmetry(
+            BondGraph(self.bonds, numbers, self.atom_names).neighbours,
+            list(zip(numbers, masses, strict=True)),
+            self.atom_names,
+            eager_potential(self._system),
+            torch.from_numpy(self.positions),
+        )
 
     # -- to and from plain data --------------------------------------------------------------------
 
