@@ -138,8 +138,8 @@ class BoltzmannGenerator:
     def _inform(self, start: Start, seed: int) -> None:
         """Put what the force field says into the base."""
         system, coordinates = self.system, self.coordinates
-        positions = torch.tensor(system.positions)
-        tables = bonded_tables(system.openmm_system, coordinates, positions, system.temperature)
+        orders = system.label_orders(coordinates)
+        tables = bonded_tables(system.openmm_system, coordinates, orders, system.temperature)
         if start == "sampled":
             tables = sampled_tables(tables, self.potential, coordinates, system.temperature, seed)
         self.flow.base.load_state_dict(tabulated_base(coordinates, tables).state_dict())

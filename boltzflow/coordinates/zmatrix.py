@@ -280,17 +280,18 @@ class _Torsions:
 
     def is_free(self, row: Row, relation: Relation) -> bool:
         """Whether a sibling's torsion is a circle: that of another molecule, or of a leaf whose label is free."""
-        return relation.carrier >= 0 and (frozenset(row[:2]) in self._links or self._has_any_label(row))
+        atom, centre, _, carrier = row
+        return relation.carrier >= 0 and (
+            frozenset((atom, centre)) in self._links
+            or self._has_any_label(atom, centre)
+            or self._has_any_label(carrier, centre)
+        )
 
-    def _has_any_label(self, row: Row) -> bool:
+    def _has_any_label(self, atom: int, centre: int) -> bool:
         """Whether every order of the atom and its like around their centre is to lie in the domain."""
-        graph, (atom, centre, *_) = self._graph, row
-        alike = [
-            a
-            for a in graph.neighbours[centre]
-            if len(graph.neighbours[a]) == 1 and graph.numbers[a] == graph.numbers[atom]
-        ]
-        return self._labels == "free" and len(graph.neighbours[centre]) == 4 and atom in alike and len(alike) > 1
+        graph, linked = self._graph, self._graph.neighbours[centre]
+        alike = [a for a in linked if len(graph.neighbours[a]) == 1 and graph.numbers[a] == graph.numbers[atom]]
+        return self._labels == "free" and len(linked) == 4 and atom in alike and len(alike) > 1
 
     def __call__(self, row: Row, relation: Relation, value: float, on_line: bool) -> Coordinate:
         atom, parent, grandparent, reference = row
@@ -310,7 +311,7 @@ class _Torsions:
             return Coordinate("interval", middle - half, middle + half, name)
         ring = self._graph.ring(parent, grandparent)
         # Where a ring is cut, the first of two hydrogens carries the other; exchanged, it is a third of a turn away.
-        if not ring or len(ring) >= _LARGE_RING or self._has_any_label(row):
+        if not ring or len(ring) >= _LARGE_RING or self._has_any_label(atom, parent):
             return Coordinate("circle", -math.pi, math.pi, name)
         around = [ring[1], parent, grandparent, ring[-2]]
         pucker = float(dihedral(*self._positions[around])) if len(ring) > 3 else 0.0

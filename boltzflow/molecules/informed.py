@@ -57,7 +57,7 @@ class Tables(NamedTuple):
 def bonded_tables(
     system: openmm.System, coordinates: MolecularCoordinates, positions: Tensor, temperature: float
 ) -> Tables:
-    """The Boltzmann density of each internal coordinate in turn, all others as in the reference structure.
+    """The Boltzmann density of each internal coordinate in turn, all others as in a structure; the mean of several.
 
     Of the energy only bonded terms count, with pairs three bonds apart where they are exceptions of a
     NonbondedForce; the volume element counts too. So a ring's torsions keep it closed, a torsion that carries
@@ -66,22 +66,21 @@ def bonded_tables(
     Args:
         system: the Hamiltonian.
         coordinates: of it.
-        positions: reference structure (N, 3), nm.
+        positions: structures (n, N, 3), nm: the reference, and others that differ from it in their labels.
         temperature: K.
     """
     bounded = _bounded(coordinates.domain)
     knots = _even_knots(coordinates.domain)
-    reference = coordinates.inverse(positions.double()[None])[0]
+    references = coordinates.inverse(positions.double())[0]
     potential, kt = _bonded(system), thermal_energy(temperature)
 
     def densities() -> Tensor:
         numbers = range(0, len(bounded), _AT_ONCE)
-        return torch.cat(
-            [
-                _densities(potential, coordinates, kt, reference, bounded[i : i + _AT_ONCE], knots[i : i + _AT_ONCE])
-                for i in numbers
-            ]
-        )
+        found = [
+            _densities(potential, coordinates, kt, references, bounded[i : i + _AT_ONCE], knots[i : i + _AT_ONCE])
+            for i in numbers
+        ]
+        return torch.cat(found).view(len(bounded), len(references), -1).mean(1)
 
     for _ in range(_GRIDS):
         knots = _where_the_density_is(knots, densities())

@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import combinations
 from typing import Any
 
 import numpy as np
@@ -15,13 +16,14 @@ from torch import Tensor
 
 from boltzflow.coordinates import MolecularCoordinates
 from boltzflow.coordinates.automorphisms import Permutation, generators
+from boltzflow.coordinates.bond_graph import BondGraph
 from boltzflow.energies import Potential
 from boltzflow.errors import ShapeError, TopologyError
 
 _LARGEST = 50_000  # permutations of a factor
 _NOISE = 0.005  # nm, by which the structure is disturbed before energies of permuted ones are compared
 _SAME = 1e-9  # of the energy's size
-_POINTS = 32  # structures, permuted to see whether they stay in the domain
+_POINTS = 16  # structures, permuted to see whether they stay in the domain
 _UNDECIDED = 0.1  # of them
 _AT_ONCE = 1024  # structures
 _SHOWN = 12  # atoms, in print
@@ -90,7 +92,7 @@ class Symmetry:
 
         Raises:
             ShapeError: if the coordinates are those of another molecule.
-            TopologyError: if the domain and its copy under a permutation overlap in part, so that nothing can be counted.
+            TopologyError: if the domain and its copy under a permutation overlap in part: nothing can be counted.
         """
         atoms = coordinates.data_domain.shape[0]
         if atoms != len(self.reference):
@@ -157,7 +159,7 @@ class Copies:
 
     def unfold(self, positions: Any, seed: int) -> NDArray[np.floating[Any]]:
         """Frames of the domain (n, N, 3), each moved to one of the copies at random, all equally likely."""
-        moved = np.array(positions)
+        moved = np.array(np.asarray(positions))
         random = np.random.default_rng(seed)
         for factor in self.factors:
             # Undoing what folds a copy leads there.
@@ -198,6 +200,21 @@ def find_symmetry(
             still = tuple(a for a, is_moved in zip(atoms, moved, strict=True) if is_moved)
             factors.append(Factor(still, tuple(names[a] for a in still), kept[:, moved]))
     return Symmetry(tuple(factors), tuple(broken), positions)
+
+
+def label_orders(graph: BondGraph, positions: Tensor, coordinates: MolecularCoordinates) -> Tensor:
+    """See `MolecularSystem.label_orders`."""
+    exchanged = positions
+    for linked in graph.neighbours:
+        leaves = [a for a in linked if len(graph.neighbours[a]) == 1]
+        alike = [pair for pair in combinations(leaves, 2) if graph.numbers[pair[0]] == graph.numbers[pair[1]]]
+        if len(linked) == 4 and alike:
+            order = torch.arange(len(positions))
+            order[list(alike[-1])] = order[list(reversed(alike[-1]))]
+            # Where another order is none of the domain, neither is it a start.
+            if _is_inside(coordinates, positions[None, order]):
+                exchanged = exchanged[order]
+    return positions[None] if exchanged is positions else torch.stack([positions, exchanged])
 
 
 def _separate(permutations: Sequence[Permutation]) -> list[list[Permutation]]:
@@ -259,7 +276,8 @@ def _disturbed(coordinates: MolecularCoordinates, reference: Tensor) -> Tensor:
     random = torch.Generator().manual_seed(0)
     noise = torch.randn(_POINTS, *reference.shape, dtype=torch.float64, generator=random)
     # There and back: noise must not touch what is constrained.
-    return coordinates(coordinates.inverse(reference + _NOISE * noise)[0])[0]
+    x: Tensor = coordinates(coordinates.inverse(reference + _NOISE * noise)[0])[0]
+    return x
 
 
 def _violations(coordinates: MolecularCoordinates, x: Tensor) -> Tensor:

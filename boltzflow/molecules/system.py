@@ -31,7 +31,7 @@ from boltzflow.molecules.parameters import constraints
 from boltzflow.molecules.parametrize import Constraints
 from boltzflow.molecules.plain import system_from_xml, topology_from_plain, topology_to_plain
 from boltzflow.molecules.potentials import eager_potential
-from boltzflow.molecules.symmetry import Symmetry, find_symmetry
+from boltzflow.molecules.symmetry import Symmetry, find_symmetry, label_orders
 from boltzflow.units import checked_temperature
 
 Backend = Literal["auto", "torch", "openmm"]
@@ -346,7 +346,7 @@ class MolecularSystem:
         >>> import boltzflow as bf
         >>> system = bf.load_system("alanine_dipeptide")
         >>> system.coordinates(core="backbone").domain.names[17:19]
-        ('mode 18', 'bond ALA2-HA ALA2-CA')
+        ('mode 18', 'bond ALA2-CB ALA2-CA')
         """
         if core is None and trajectory is not None:
             raise OptionError("Expected a trajectory together with a core, whose modes it gives; got it without.")
@@ -435,15 +435,27 @@ class MolecularSystem:
         >>> symmetry.copies(system.coordinates()).number  # a methyl's circle holds its three cyclic ones
         8
         """
-        numbers = [atom.element.atomic_number if atom.element else 0 for atom in self.topology.atoms()]
         masses = (self._system.getParticleMass(i).value_in_unit(u.dalton) for i in range(self.n_atoms))
         return find_symmetry(
-            BondGraph(self.bonds, numbers, self.atom_names).neighbours,
-            list(zip(numbers, masses, strict=True)),
+            self._graph.neighbours,
+            list(zip(self._graph.numbers, masses, strict=True)),
             self.atom_names,
             eager_potential(self._system),
             torch.from_numpy(self.positions),
         )
+
+    def label_orders(self, coordinates: MolecularCoordinates) -> Tensor:
+        """The reference structure, and behind it one with equivalent atoms exchanged, if labels are free (n, N, 3), nm.
+
+        At each centre of four neighbours two atoms of one element that are bonded to nothing else are exchanged,
+        where the domain of the coordinates holds both orders.
+        """
+        return label_orders(self._graph, torch.from_numpy(self.positions), coordinates)
+
+    @cached_property
+    def _graph(self) -> BondGraph:
+        numbers = [atom.element.atomic_number if atom.element else 0 for atom in self.topology.atoms()]
+        return BondGraph(self.bonds, numbers, self.atom_names)
 
     # -- to and from plain data --------------------------------------------------------------------
 

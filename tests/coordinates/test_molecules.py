@@ -119,7 +119,7 @@ def test_the_start_is_near_and_keeps_chirality(name: str) -> None:
     system = load(name)
     coordinates, potential = system.coordinates(), system.potential("torch", compile=False)
     x0 = torch.tensor(system.positions)[None]
-    tables = bonded_tables(system.openmm_system, coordinates, x0[0], 300.0)
+    tables = bonded_tables(system.openmm_system, coordinates, x0, 300.0)
     base = tabulated_base(coordinates, sampled_tables(tables, potential, coordinates, 300.0, seed=0))
     x, _ = coordinates(base.sample(2000, generator=torch.Generator().manual_seed(0))[0].double())
     above = (potential.energy(x) - potential.energy(x0)) / thermal_energy(300.0)

@@ -44,7 +44,7 @@ def molecule(n_atoms: int, *forces: openmm.Force) -> bf.MolecularSystem:
 
 
 def tables_of(system: bf.MolecularSystem) -> Tables:
-    return bonded_tables(system.openmm_system, system.coordinates(), torch.tensor(system.positions), 300.0)
+    return bonded_tables(system.openmm_system, system.coordinates(), torch.tensor(system.positions)[None], 300.0)
 
 
 def density(tables: Tables, row: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -152,7 +152,7 @@ def test_unbounded_lengths_and_rings_and_frozen_parts_have_a_base() -> None:
     ring = bf.load_system("cyclohexane")
     for system, lengths in ((ring, "unbounded"), (bf.load_system("butane").freeze([0, 1, 2, 3]), "bounded")):
         coordinates = system.coordinates(lengths=lengths)
-        tables = bonded_tables(system.openmm_system, coordinates, torch.tensor(system.positions), 300.0)
+        tables = bonded_tables(system.openmm_system, coordinates, torch.tensor(system.positions)[None], 300.0)
         base = tabulated_base(coordinates, tables)
         assert base.domain == coordinates.domain
         x, log_prob = base.sample(100, generator=torch.Generator().manual_seed(0))
