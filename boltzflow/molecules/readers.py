@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, TypeVar
+from typing import IO, Any, Literal, NamedTuple, TypeVar
 
 import openmm
 import openmm.unit as u
@@ -39,14 +39,14 @@ class Parts(NamedTuple):
 
 def from_structure(
     path: str | Path,
-    reader: Callable[[str], Any],
+    reader: Callable[[IO[str]], Any],
     kind: str,
     forcefield: Sequence[str],
     constraints: Constraints | None,
     hydrogens_at_ph: float | None,
 ) -> Parts:
     """A structure file of `kind`, and a force field."""
-    structure = _read(path, reader, kind)
+    structure = _read(path, _from_path(reader), kind)
     field = read_forcefield(forcefield)
     topology, positions = structure.topology, structure.positions
     if hydrogens_at_ph is not None:
@@ -84,7 +84,7 @@ def from_charmm(
 ) -> Parts:
     """CHARMM's structure file, positions as PDB or CRD, and parameter files (rtf, prm, str)."""
     molecule = _read(psf, app.CharmmPsfFile, "CHARMM psf")
-    reader = app.PDBFile if Path(structure).suffix.lower() == ".pdb" else app.CharmmCrdFile
+    reader = _from_path(app.PDBFile) if Path(structure).suffix.lower() == ".pdb" else app.CharmmCrdFile
     positions = _read(structure, reader, "PDB or CHARMM crd").positions
     for path in parameters:
         _require(path)
@@ -128,6 +128,16 @@ def _read(path: str | Path, reader: Callable[[str], Read], kind: str) -> Read:
         return reader(str(path))
     except Exception as error:  # OpenMM's readers let any Python error through
         raise FileFormatError(f"Expected a {kind} file in {path}; reading it failed: {one_line(error)}.") from None
+
+
+def _from_path(reader: Callable[[IO[str]], Read]) -> Callable[[str], Read]:
+    """A reader of open files for a path: given one, some of OpenMM's leave the file open when they fail."""
+
+    def read(path: str) -> Read:
+        with Path(path).open(encoding="utf-8") as file:
+            return reader(file)
+
+    return read
 
 
 def _refuse_gaps(topology: app.Topology, positions: u.Quantity) -> None:

@@ -249,11 +249,12 @@ def test_virtual_sites_are_in_their_places_and_move_their_atoms(random: torch.Ge
     """Two atoms on a spring and a charge between them, drawn to a fixed charge: the energy is conserved."""
     topology, system = app.Topology(), openmm.System()
     residue = topology.addResidue("X", topology.addChain())
-    charges = openmm.NonbondedForce()
+    charges, atoms = openmm.NonbondedForce(), []
     for mass, charge in ((12.0, 0.0), (4.0, 0.0), (0.0, 1.0), (0.0, -1.0)):
-        topology.addAtom("C", app.element.carbon, residue)
+        atoms.append(topology.addAtom("C", app.element.carbon, residue))
         system.addParticle(mass)
         charges.addParticle(charge, 0.1, 0.0)
+    topology.addBond(*atoms[:2])
     system.setVirtualSite(2, openmm.TwoParticleAverageSite(0, 1, 0.75, 0.25))
     spring = openmm.HarmonicBondForce()
     spring.addBond(0, 1, 0.1, 2e4)
