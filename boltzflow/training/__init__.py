@@ -1,8 +1,28 @@
 """Training: methods say what to learn from, one trainer does the rest."""
 
 from boltzflow.training.history import History, Record
-from boltzflow.training.methods import Method, ReverseKL
+from boltzflow.training.methods import (
+    ConstrainedTransport,
+    Method,
+    Mixture,
+    Phases,
+    ReverseKL,
+    TemperatureAnnealing,
+)
 from boltzflow.training.schedules import Annealing, WarmupCosine
 from boltzflow.training.trainer import TrainingOptions, train
 
-__all__ = ["Annealing", "History", "Method", "Record", "ReverseKL", "TrainingOptions", "WarmupCosine", "train"]
+__all__ = [
+    "Annealing",
+    "ConstrainedTransport",
+    "History",
+    "Method",
+    "Mixture",
+    "Phases",
+    "Record",
+    "ReverseKL",
+    "TemperatureAnnealing",
+    "TrainingOptions",
+    "WarmupCosine",
+    "train",
+]

@@ -16,14 +16,20 @@ VERSION = 1
 
 
 def save_checkpoint(
-    path: Path, flow: nn.Module, optimizer: torch.optim.Optimizer, random: torch.Generator, progress: dict[str, Any]
+    path: Path,
+    flow: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    random: torch.Generator,
+    progress: dict[str, Any],
+    memory: dict[str, Tensor],
 ) -> None:
-    """Write weights, optimiser, random state and `progress` (JSON-able), atomically."""
+    """Write weights, optimiser, random state, `progress` (JSON-able) and a method's memory, atomically."""
     optimizer_state = optimizer.state_dict()
     tensors = {f"flow.{name}": tensor for name, tensor in flow.state_dict().items()}
     for index, state in optimizer_state["state"].items():
         tensors |= {f"optimizer.{index}.{name}": torch.as_tensor(value) for name, value in state.items()}
     tensors["random"] = random.get_state()
+    tensors |= {f"memory.{name}": tensor for name, tensor in memory.items()}
     write_tensors(path, tensors, KIND, VERSION, {"progress": progress, "groups": optimizer_state["param_groups"]})
 
 
@@ -33,8 +39,8 @@ def load_checkpoint(
     optimizer: torch.optim.Optimizer,
     random: torch.Generator,
     settings: dict[str, Any],
-) -> dict[str, Any]:
-    """Restore what `save_checkpoint` wrote, in place; returns `progress`.
+) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """Restore what `save_checkpoint` wrote, in place; returns `progress` and the method's memory.
 
     Raises:
         FileFormatError: if the file is missing, damaged, of a flow of another shape, or of a training with other
@@ -62,7 +68,8 @@ def load_checkpoint(
     flow.load_state_dict(weights)
     optimizer.load_state_dict({"state": state, "param_groups": groups})
     random.set_state(state_of_random)
-    return dict(progress)
+    device = next(flow.parameters()).device
+    return dict(progress), {name: tensor.to(device) for name, tensor in _under("memory.", tensors).items()}
 
 
 def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -23,7 +23,7 @@ from boltzflow.errors import NonFiniteError, OptionError, RunDirectoryError
 from boltzflow.generator import BoltzmannGenerator
 from boltzflow.training.checkpoint import load_checkpoint, save_checkpoint
 from boltzflow.training.history import History, Record
-from boltzflow.training.methods import Method, Moment, method_named
+from boltzflow.training.methods import Memory, Method, Moment, method_named, settings_of
 from boltzflow.training.schedules import WarmupCosine
 
 
@@ -126,6 +126,7 @@ class _Run:
             settings={"method": _settings(method), **asdict(options), "molecule": _fingerprint(generator)}
         )
         self.step = self.skipped = self.skipped_in_a_row = self.failed = self.evaluations = 0
+        self.memory: Memory = {}
         self.seconds_before = 0.0
         self.random_after = self.random.get_state()
         if resume:
@@ -185,11 +186,13 @@ class _Run:
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         before = self.generator.potential.evaluations
-        loss = self.method.loss(self.generator, moment)
+        memory = dict(self.memory)  # a step that is cut off must leave no trace in it
+        loss = self.method.loss(self.generator, moment, memory)
         self.optimizer.zero_grad(set_to_none=True)
         loss.value.backward()  # type: ignore[no-untyped-call]
         norm = torch.nn.utils.clip_grad_norm_(self.generator.flow.parameters(), options.max_gradient_norm)
         with _uninterrupted():
+            self.memory = memory
             return self._commit(moment, loss, norm, rate, self.generator.potential.evaluations - before, started)
 
     def _commit(
@@ -200,7 +203,8 @@ class _Run:
         self._apply(loss, norm)
         self.step += 1
         self.evaluations += evaluations
-        self.failed += int(torch.isinf(loss.log_weights).sum())
+        if evaluations:  # else these are the log-weights of samples that were drawn, and counted, before
+            self.failed += int(torch.isinf(loss.log_weights).sum())
         self.random_after = self.random.get_state()
         record = None
         if self.step % options.log_every == 0 or self.step == options.steps:
@@ -250,12 +254,12 @@ class _Run:
             "settings": self.history.settings,
             "records": [asdict(record) for record in self.history.records],
         }
-        save_checkpoint(self.checkpoint, self.generator.flow, self.optimizer, self.random, state)
+        save_checkpoint(self.checkpoint, self.generator.flow, self.optimizer, self.random, state, self.memory)
 
     def _restore(self) -> None:
         if self.checkpoint is None:
             raise OptionError("Expected a directory to resume from; got none.")
-        state = load_checkpoint(
+        state, self.memory = load_checkpoint(
             self.checkpoint, self.generator.flow, self.optimizer, self.random, self.history.settings
         )
         self.history.records = [Record(**record) for record in state["records"]]
@@ -266,10 +270,9 @@ class _Run:
 
 
 def _settings(method: Method) -> dict[str, Any]:
-    settings = {"name": type(method).__name__, **vars(method)}
     try:
         # As they will come back from a checkpoint: JSON knows no tuples.
-        return dict(json.loads(json.dumps(settings)))
+        return dict(json.loads(json.dumps(settings_of(method))))
     except TypeError as error:
         raise OptionError(f"Expected a method whose settings are plain numbers, strings and lists; {error}.") from None
 

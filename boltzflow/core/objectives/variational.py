@@ -105,8 +105,6 @@ def log_dispersion(
     >>> log_dispersion(flow, distributions.Independent(Domain.real(2)), 16).value.item() < 1e-9
     True
     """
-    if order not in (1, 2):
-        raise OptionError(f"log_dispersion: expected order 1 or 2; got {order}.")
     count = samples if isinstance(samples, int) else len(samples)
     if count < 2:
         raise OptionError(f"log_dispersion: expected at least 2 samples; got {count}.")
@@ -114,12 +112,21 @@ def log_dispersion(
         x = flow.sample(samples, context, generator=generator)[0] if isinstance(samples, int) else samples
         log_p = target.log_prob(x, context)
     log_weights = log_p - flow.log_prob(x, context)
+    return Loss(dispersion(log_weights, order), recorded(log_weights))
+
+
+def dispersion(log_weights: Tensor, order: int) -> Tensor:
+    """How far log-weights (n,) are from being all equal, see `log_dispersion`; those that are not finite are left out.
+
+    Raises:
+        OptionError: if the order is neither 1 nor 2.
+    """
+    if order not in (1, 2):
+        raise OptionError(f"log_dispersion: expected order 1 or 2; got {order}.")
     keep = log_weights.isfinite()
     kept = torch.where(keep, log_weights, 0.0)
     if order == 1:
         middle = torch.where(keep, log_weights, torch.nan).detach().nanmedian()
-        value = torch.where(keep, (kept - middle).abs(), 0.0).sum() / keep.sum()
-    else:
-        deviation = torch.where(keep, kept - kept.sum() / keep.sum(), 0.0)
-        value = 0.5 * deviation.square().sum() / (keep.sum() - 1)
-    return Loss(value, recorded(log_weights))
+        return torch.where(keep, (kept - middle).abs(), 0.0).sum() / keep.sum()
+    deviation = torch.where(keep, kept - kept.sum() / keep.sum(), 0.0)
+    return 0.5 * deviation.square().sum() / (keep.sum() - 1)

@@ -1,50 +1,13 @@
-"""Methods of training: which samples, which weights, which objective next. One trainer runs them all."""
+"""Reverse KL: samples of the flow, judged by their energies."""
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
-import torch
-
 from boltzflow.core.objectives import EnergyCap, Loss, reverse_kl
-from boltzflow.errors import OptionError
 from boltzflow.generator import BoltzmannGenerator
+from boltzflow.training.methods.method import Memory, Method, Moment
 from boltzflow.training.schedules import Annealing
-
-
-@dataclass(frozen=True)
-class Moment:
-    """Where a training stands.
-
-    Attributes:
-        step: steps done.
-        steps: steps in all.
-        batch_size: samples in a step.
-        random: the source of randomness.
-    """
-
-    step: int
-    steps: int
-    batch_size: int
-    random: torch.Generator
-
-    @property
-    def progress(self) -> float:
-        """The share of the training that is done, from 0 to 1."""
-        return self.step / max(1, self.steps - 1)
-
-
-class Method(ABC):
-    """One step of a method gives a loss and the temperature at which it was taken."""
-
-    @abstractmethod
-    def temperature(self, generator: BoltzmannGenerator, moment: Moment) -> float:
-        """The temperature of this step, in K."""
-
-    @abstractmethod
-    def loss(self, generator: BoltzmannGenerator, moment: Moment) -> Loss:
-        """The loss of this step; its log-weights are with respect to this step's temperature."""
 
 
 @dataclass(frozen=True)
@@ -75,7 +38,7 @@ class ReverseKL(Method):
         schedule = Annealing(max(self.hot_temperature, target), target, self.hot_share, self.cooling_share)
         return schedule(moment.progress)
 
-    def loss(self, generator: BoltzmannGenerator, moment: Moment) -> Loss:
+    def loss(self, generator: BoltzmannGenerator, moment: Moment, memory: Memory) -> Loss:
         return reverse_kl(
             generator.flow,
             generator.internal_target(self.temperature(generator, moment)),
@@ -85,18 +48,3 @@ class ReverseKL(Method):
             cap=EnergyCap(self.cap),
             drop_largest=self.drop_largest,
         )
-
-
-METHODS: dict[str, type[Method]] = {"reverse_kl": ReverseKL}
-"""Methods by the name that `train` and the command line know them by."""
-
-
-def method_named(name: str) -> Method:
-    """A method with its default settings.
-
-    Raises:
-        OptionError: if there is no such method.
-    """
-    if name not in METHODS:
-        raise OptionError(f"Expected a method out of {', '.join(sorted(METHODS))}; got {name!r}.")
-    return METHODS[name]()

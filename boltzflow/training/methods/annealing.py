@@ -1,0 +1,81 @@
+"""Temperature-annealed Boltzmann generators."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+import torch
+
+from boltzflow.core import importance
+from boltzflow.core.objectives import Loss
+from boltzflow.errors import OptionError
+from boltzflow.generator import BoltzmannGenerator
+from boltzflow.training.methods.drawing import draw, fit
+from boltzflow.training.methods.method import Memory, Method, Moment
+from boltzflow.training.methods.reverse_kl import ReverseKL
+
+
+@dataclass(frozen=True)
+class TemperatureAnnealing(Method):
+    """Reverse KL while it is hot, then reweighting down a ladder of temperatures (TA-BG).
+
+    H. Schopmans and P. Friederich 2025, arXiv 2501.19077. At each rung samples are drawn once, weighted to the next
+    temperature, and the flow is fitted to them by maximum likelihood; the last rung is repeated at the target's own
+    temperature. Reverse KL does not collapse at 1200 K, and reweighting keeps the basins' shares. It costs one energy
+    evaluation a sample: a batch in each hot step, `samples` a rung.
+
+    Attributes:
+        hot: reverse KL at its `hot_temperature`, whose own course of temperatures is not used.
+        hot_share: share of the steps for it.
+        rungs: temperatures below the hot one, geometric.
+        samples: drawn at each rung, and when the last one is repeated.
+        clip: share of the largest weights that is lowered to the smallest of them.
+        dispersion: weight of log-dispersion regularisation (see `fit`), 0 for none.
+        dispersion_order: 1 or 2.
+    """
+
+    hot: ReverseKL = field(default_factory=ReverseKL)
+    hot_share: float = 0.5
+    rungs: int = 9
+    samples: int = 100_000
+    clip: float = 1e-4
+    dispersion: float = 0.0
+    dispersion_order: int = 1
+
+    def __post_init__(self) -> None:
+        if not 0.0 < self.hot_share < 1.0 or self.rungs < 1 or self.samples < 2:
+            raise OptionError(
+                f"Expected a hot share between 0 and 1, at least one rung and samples; got {self.hot_share:g}, "
+                f"{self.rungs}, {self.samples}."
+            )
+
+    def temperature(self, generator: BoltzmannGenerator, moment: Moment) -> float:
+        hot, target = max(self.hot.hot_temperature, generator.temperature), generator.temperature
+        rung = min(self._rung(moment) + 1, self.rungs)  # the last one twice
+        return float(hot * (target / hot) ** (rung / self.rungs))
+
+    def loss(self, generator: BoltzmannGenerator, moment: Moment, memory: Memory) -> Loss:
+        rung = self._rung(moment)
+        if rung < 0:
+            hot_steps = replace(self.hot, hot_share=1.0, cooling_share=0.0)
+            return hot_steps.loss(generator, moment, memory)
+        if "rung" not in memory or int(memory["rung"]) != rung:
+            temperature = self.temperature(generator, moment)
+            drawn = draw(generator, self.samples, moment.batch_size, moment.random)
+            log_weights = drawn.log_weights(temperature)
+            memory.update(
+                rung=torch.tensor(rung),
+                z=drawn.z,
+                weights=importance.normalized_weights(importance.clipped(log_weights, self.clip)).to(drawn.z),
+                log_target=drawn.log_target(temperature),
+                log_weights=log_weights,
+            )
+        chosen = torch.multinomial(memory["weights"], moment.batch_size, replacement=True, generator=moment.random)
+        target = memory["log_target"][chosen]
+        value = fit(generator, memory["z"][chosen], target, self.dispersion, self.dispersion_order)
+        return Loss(value, memory["log_weights"])
+
+    def _rung(self, moment: Moment) -> int:
+        """−1 while it is hot, then 0 … rungs."""
+        after = moment.progress - self.hot_share
+        return -1 if after < 0 else min(int(after / (1 - self.hot_share) * (self.rungs + 1)), self.rungs)

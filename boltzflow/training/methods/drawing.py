@@ -1,0 +1,52 @@
+"""Samples of a generator with all that weights at any temperature need, and fits to weighted samples."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from boltzflow.core.objectives import dispersion
+from boltzflow.generator import BoltzmannGenerator
+from boltzflow.units import thermal_energy
+
+
+class Drawn(NamedTuple):
+    """Samples of a flow, (n, D) and (n,) each: log q of z, log|det ∂x/∂z|, the potential energy in kJ/mol."""
+
+    z: Tensor
+    log_q: Tensor
+    log_volume: Tensor
+    energy: Tensor
+
+    def log_target(self, temperature: float) -> Tensor:
+        """Unnormalised log-density of the Boltzmann distribution in z (n,); −inf where it cannot be evaluated."""
+        value = self.log_volume - self.energy / thermal_energy(temperature)
+        return torch.where(value.isfinite() & self.log_q.isfinite(), value, -torch.inf)
+
+    def log_weights(self, temperature: float) -> Tensor:
+        """log p − log q (n,)."""
+        return torch.where(self.log_q.isfinite(), self.log_target(temperature) - self.log_q, -torch.inf)
+
+
+@torch.no_grad()
+def draw(generator: BoltzmannGenerator, n: int, batch_size: int, random: torch.Generator) -> Drawn:
+    """n samples, one energy evaluation each, in batches of one size, for which code may have been compiled."""
+    parts: list[Drawn] = []
+    for _ in range(-(-n // batch_size)):
+        z, log_q = generator.flow.sample(batch_size, generator=random)
+        positions, log_volume = generator.coordinates(z)
+        parts.append(Drawn(z, log_q, log_volume, generator.potential.energy(positions)))
+    return Drawn(*(torch.cat(column)[:n] for column in zip(*parts, strict=True)))
+
+
+def fit(generator: BoltzmannGenerator, z: Tensor, log_target: Tensor, weight: float = 0.0, order: int = 1) -> Tensor:
+    """−mean log q of samples of the target (batch, D), plus `weight` times the dispersion of log_target − log q.
+
+    Log-dispersion regularisation of maximum likelihood (Schopmans et al. 2026, arXiv 2602.03729): the samples'
+    energies are known, and say more than that the samples exist.
+    """
+    log_q = generator.flow.log_prob(z)
+    value = -log_q.mean()
+    return value + weight * dispersion(log_target - log_q, order) if weight else value

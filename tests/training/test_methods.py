@@ -1,0 +1,138 @@
+"""Every method of training learns a small molecule, remembers what it must, and refuses what it cannot do."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from scipy import integrate
+
+import boltzflow as bf
+from boltzflow.errors import OptionError
+from boltzflow.training import ConstrainedTransport, Method, Mixture, Phases, ReverseKL, TemperatureAnnealing
+from boltzflow.training.methods import METHODS, Moment, method_named
+from boltzflow.training.methods.drawing import draw
+from boltzflow.units import thermal_energy
+
+OPTIONS = {"batch_size": 128, "log_every": 1, "compile": False, "progress": False, "warmup": 5, "learning_rate": 5e-3}
+
+CASES: dict[str, Method] = {
+    "reverse_kl": ReverseKL(),
+    "temperature_annealing": TemperatureAnnealing(hot=ReverseKL(hot_temperature=600.0), rungs=2, samples=2000),
+    "constrained_transport": ConstrainedTransport(samples=2000, every=40, trust_region=1.0),
+    "constrained_transport, dispersion": ConstrainedTransport(samples=2000, every=40, dispersion=0.1),
+    "phases": Phases((ReverseKL(), ConstrainedTransport(samples=2000, every=50)), (0.6, 0.4)),
+    "mixture": Mixture((ReverseKL(), ConstrainedTransport(samples=2000, every=50)), (1.0, 0.0), (0.5, 0.5)),
+}
+
+
+def share_of_deep_well() -> float:
+    """Of |phi| < π/2, by quadrature: lengths and angles do not depend on the torsion."""
+    kt = thermal_energy(300.0)
+
+    def weight(phi: float) -> float:
+        return math.exp(-(6.0 * (1 + math.cos(2 * phi - math.pi)) + 2.5 * (1 + math.cos(phi - math.pi))) / kt)
+
+    return 2 * integrate.quad(weight, 0, math.pi / 2)[0] / (2 * integrate.quad(weight, 0, math.pi)[0])
+
+
+def test_every_method_of_the_command_line_is_tested() -> None:
+    assert set(METHODS) <= set(CASES)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_a_method_learns_both_wells(small: bf.BoltzmannGenerator, name: str) -> None:
+    """ESS from less than 50 % to more than 70 %, the share of the deep well within 4 standard errors; 20 000 samples."""
+    before = small.sample(4000, seed=1).ess
+    history = bf.train(small, CASES[name], steps=240, **OPTIONS)
+    assert history.last.temperature_K == pytest.approx(300.0)
+    ensemble = small.sample(20_000, seed=2)
+    assert before < 0.5 < 0.7 < ensemble.ess
+    phi = ensemble.mean(lambda t: abs(bf_dihedral(t)) < math.pi / 2)
+    assert abs(phi.value - share_of_deep_well()) < 4 * phi.error
+    assert phi.error < 0.01
+
+
+def bf_dihedral(trajectory):  # (n,) of the four atoms
+    import mdtraj
+
+    return mdtraj.compute_dihedrals(trajectory, [[0, 1, 2, 3]])[:, 0]
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_a_resumed_training_goes_on_as_if_nothing_had_happened(small, tmp_path, monkeypatch, name: str) -> None:
+    """Ctrl-C at the 13th gradient of 20: the same records and weights."""
+    options = OPTIONS | {"batch_size": 32, "steps": 20, "seed": 3}
+    start = {k: v.clone() for k, v in small.flow.state_dict().items()}
+    whole = bf.train(small, CASES[name], directory=tmp_path / "whole", **options)
+    expected = {k: v.clone() for k, v in small.flow.state_dict().items()}
+
+    small.flow.load_state_dict(start)
+    backward, calls = torch.Tensor.backward, []
+
+    def interrupted(self, *arguments, **keywords):
+        calls.append(1)
+        if len(calls) == 13:
+            raise KeyboardInterrupt
+        return backward(self, *arguments, **keywords)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(torch.Tensor, "backward", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            bf.train(small, CASES[name], directory=tmp_path / "cut", **options)
+    small.flow.load_state_dict(start)
+    resumed = bf.train(small, CASES[name], directory=tmp_path / "cut", resume=True, **options)
+    for key, tensor in small.flow.state_dict().items():
+        assert torch.equal(tensor, expected[key]), key
+    for one, two in zip(whole.records, resumed.records, strict=True):
+        assert (one.loss, one.ess, one.energy_evaluations) == (two.loss, two.ess, two.energy_evaluations)
+
+
+def test_energies_are_counted_where_samples_are_drawn(small: bf.BoltzmannGenerator) -> None:
+    history = bf.train(small, ConstrainedTransport(samples=300, every=4), steps=9, **OPTIONS)
+    # Batches have one size, so three of 128 make 300 samples.
+    assert [r.energy_evaluations for r in history.records] == [384] * 4 + [768] * 4 + [1152]
+
+
+def test_drawn_samples_have_the_generators_own_weights(small: bf.BoltzmannGenerator) -> None:
+    drawn = draw(small, 500, 128, torch.Generator().manual_seed(5))
+    assert drawn.z.shape == (500, 6)
+    target = small.internal_target()
+    torch.testing.assert_close(drawn.log_target(300.0), target.log_prob(drawn.z), rtol=0, atol=1e-3)
+    torch.testing.assert_close(drawn.log_q, small.flow.log_prob(drawn.z), rtol=0, atol=1e-3)
+    difference = drawn.log_weights(600.0) - drawn.log_weights(300.0)
+    expected = drawn.energy * (1 / thermal_energy(300.0) - 1 / thermal_energy(600.0))
+    torch.testing.assert_close(difference, expected, rtol=1e-4, atol=1e-3)
+
+
+def test_a_ladder_of_temperatures(small: bf.BoltzmannGenerator) -> None:
+    method = TemperatureAnnealing(hot=ReverseKL(hot_temperature=1200.0), hot_share=0.5, rungs=9, samples=100)
+    found = [
+        round(method.temperature(small, Moment(step, 2000, 16, torch.Generator())), 2) for step in range(0, 2000, 50)
+    ]
+    # The published ladder, ten temperatures, the last one twice.
+    ladder = [1200.0, 1028.69, 881.84, 755.95, 648.04, 555.52, 476.22, 408.24, 349.96, 300.0]
+    assert sorted(set(found), reverse=True) == pytest.approx(ladder, abs=0.05)
+    assert found.count(300.0) == 2 * found.count(found[-5])
+
+
+def test_phases_give_each_method_its_own_course(small: bf.BoltzmannGenerator) -> None:
+    method = Phases((ReverseKL(hot_temperature=900.0), ReverseKL(hot_temperature=600.0)), (0.25, 0.75))
+    at = [method.temperature(small, Moment(step, 400, 16, torch.Generator())) for step in (0, 99, 100, 399)]
+    assert at == pytest.approx([900.0, 300.0, 600.0, 300.0])
+
+
+def test_impossible_settings_are_refused() -> None:
+    with pytest.raises(OptionError, match="Expected a method out of"):
+        method_named("magic")
+    with pytest.raises(OptionError, match="Expected a positive share for each method; got 1 methods"):
+        Phases((ReverseKL(),), (0.5, 0.5))
+    with pytest.raises(OptionError, match="Expected shares that add up to 1"):
+        Phases((ReverseKL(), ReverseKL()), (0.5, 0.6))
+    with pytest.raises(OptionError, match="Expected one weight for each of 2 methods"):
+        Mixture((ReverseKL(), ReverseKL()), (1.0,))
+    with pytest.raises(OptionError, match="Expected samples to draw"):
+        ConstrainedTransport(samples=1)
+    with pytest.raises(OptionError, match="Expected a hot share between 0 and 1"):
+        TemperatureAnnealing(hot_share=1.0)
