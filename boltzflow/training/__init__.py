@@ -2,7 +2,11 @@
 
 from boltzflow.training.history import History, Record
 from boltzflow.training.methods import (
+    FAB,
+    AlphaDivergence,
     ConstrainedTransport,
+    ForwardKL,
+    LogDispersion,
     Method,
     Mixture,
     Phases,
@@ -13,9 +17,13 @@ from boltzflow.training.schedules import Annealing, WarmupCosine
 from boltzflow.training.trainer import TrainingOptions, train
 
 __all__ = [
+    "FAB",
+    "AlphaDivergence",
     "Annealing",
     "ConstrainedTransport",
+    "ForwardKL",
     "History",
+    "LogDispersion",
     "Method",
     "Mixture",
     "Phases",

@@ -15,7 +15,7 @@ def chain() -> bf.MolecularSystem:
     residue = topology.addResidue("CHN", topology.addChain())
     atoms = [topology.addAtom(f"C{i}", app.Element.getBySymbol("C"), residue) for i in range(4)]
     bonds, angles, torsion = openmm.HarmonicBondForce(), openmm.HarmonicAngleForce(), openmm.PeriodicTorsionForce()
-    for i in range(4):
+    for _ in atoms:
         system.addParticle(12.0)
     for i, j in pairwise(range(4)):
         topology.addBond(atoms[i], atoms[j])

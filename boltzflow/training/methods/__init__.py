@@ -1,15 +1,25 @@
 """Methods of training: which samples, which weights, which objective next. One trainer runs them all."""
 
 from boltzflow.errors import OptionError
+from boltzflow.training.methods.alpha import AlphaDivergence
 from boltzflow.training.methods.annealing import TemperatureAnnealing
+from boltzflow.training.methods.cooled import CooledMethod
+from boltzflow.training.methods.data import ForwardKL
+from boltzflow.training.methods.dispersion import LogDispersion
+from boltzflow.training.methods.fab import FAB
 from boltzflow.training.methods.method import Memory, Method, Moment, settings_of
 from boltzflow.training.methods.phases import Mixture, Phases
 from boltzflow.training.methods.reverse_kl import ReverseKL
 from boltzflow.training.methods.transport import ConstrainedTransport
 
 __all__ = [
+    "FAB",
     "METHODS",
+    "AlphaDivergence",
     "ConstrainedTransport",
+    "CooledMethod",
+    "ForwardKL",
+    "LogDispersion",
     "Memory",
     "Method",
     "Mixture",
@@ -23,6 +33,9 @@ __all__ = [
 
 METHODS: dict[str, type[Method]] = {
     "reverse_kl": ReverseKL,
+    "alpha_divergence": AlphaDivergence,
+    "log_dispersion": LogDispersion,
+    "fab": FAB,
     "temperature_annealing": TemperatureAnnealing,
     "constrained_transport": ConstrainedTransport,
 }

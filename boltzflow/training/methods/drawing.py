@@ -48,5 +48,11 @@ def fit(generator: BoltzmannGenerator, z: Tensor, log_target: Tensor, weight: fl
     energies are known, and say more than that the samples exist.
     """
     log_q = generator.flow.log_prob(z)
-    value = -log_q.mean()
+    value = fit_weighted(log_q)
     return value + weight * dispersion(log_target - log_q, order) if weight else value
+
+
+def fit_weighted(log_q: Tensor, weights: Tensor | None = None) -> Tensor:
+    """−mean of weights · log q (batch,); samples outside the flow's domain are left out."""
+    terms = torch.where(log_q.isfinite(), log_q if weights is None else weights * log_q, 0.0)
+    return -terms.mean()

@@ -6,37 +6,27 @@ from dataclasses import dataclass
 
 from boltzflow.core.objectives import EnergyCap, Loss, reverse_kl
 from boltzflow.generator import BoltzmannGenerator
-from boltzflow.training.methods.method import Memory, Method, Moment
-from boltzflow.training.schedules import Annealing
+from boltzflow.training.methods.cooled import CooledMethod
+from boltzflow.training.methods.method import Memory, Moment
 
 
 @dataclass(frozen=True)
-class ReverseKL(Method):
+class ReverseKL(CooledMethod):
     """Reverse KL along a falling temperature (Noé et al. 2019, DOI 10.1126/science.aaw1147).
 
     Needs no data: one energy evaluation for each sample. The hot start finds the basins, the slow fall keeps
     them; without it reverse KL collapses into one of them.
 
-    Attributes:
-        hot_temperature: where it starts, in K; the end is the generator's temperature.
-        hot_share, cooling_share: shares of the steps at the hot temperature, and while it falls.
+    Attributes, beside those of the course of temperatures:
         cap: reduced energy above which the objective grows logarithmically.
         drop_largest: share of the largest terms of a batch that is left out: clashes, whose gradients are noise
             and which reverse KL would avoid by giving up rare basins. Weights are exact whatever it is.
         path_gradient: see `boltzflow.core.objectives.reverse_kl`.
     """
 
-    hot_temperature: float = 1200.0
-    hot_share: float = 0.3
-    cooling_share: float = 0.4
     cap: float = 1000.0
     drop_largest: float = 0.02
     path_gradient: bool = False
-
-    def temperature(self, generator: BoltzmannGenerator, moment: Moment) -> float:
-        target = generator.temperature
-        schedule = Annealing(max(self.hot_temperature, target), target, self.hot_share, self.cooling_share)
-        return schedule(moment.progress)
 
     def loss(self, generator: BoltzmannGenerator, moment: Moment, memory: Memory) -> Loss:
         return reverse_kl(

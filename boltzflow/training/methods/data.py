@@ -1,0 +1,91 @@
+"""Maximum likelihood on data."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from boltzflow.core import importance
+from boltzflow.core.objectives import Loss
+from boltzflow.ensemble import Ensemble
+from boltzflow.errors import NonFiniteError, OptionError
+from boltzflow.generator import BoltzmannGenerator
+from boltzflow.training.methods.drawing import draw, fit
+from boltzflow.training.methods.method import Memory, Method, Moment
+
+_AT_ONCE = 4096  # frames
+
+
+@dataclass(frozen=True)
+class ForwardKL(Method):
+    """Maximum likelihood on the frames of an ensemble, with their weights (forward KL).
+
+    It needs data and no energy, and covers what they cover. What a simulation has missed the generator misses too;
+    weights of its samples still refer to the Boltzmann distribution, wherever the generator goes.
+
+    Attributes:
+        directory: of an ensemble that `Ensemble.save` wrote (samples.dcd, topology.pdb, weights.npz), such as a run of
+            `boltzflow reference`, at the generator's temperature or weighted to it.
+        dispersion: weight of log-dispersion regularisation (see `fit`), 0 for none; uses the energies of the frames.
+        dispersion_order: 1 or 2.
+        watch: steps between two draws of a batch from the flow, which say how it gets on.
+    """
+
+    directory: str
+    dispersion: float = 0.0
+    dispersion_order: int = 1
+    watch: int = 100
+
+    def __post_init__(self) -> None:
+        if self.watch < 1:
+            raise OptionError(f"ForwardKL: expected steps between two draws; got {self.watch}.")
+
+    def temperature(self, generator: BoltzmannGenerator, moment: Moment) -> float:
+        return generator.temperature
+
+    def loss(self, generator: BoltzmannGenerator, moment: Moment, memory: Memory) -> Loss:
+        if not memory:
+            memory.update(_latent(generator, Ensemble.load(self.directory)))
+        if moment.step % self.watch == 0 or "log_weights" not in memory:
+            drawn = draw(generator, moment.batch_size, moment.batch_size, moment.random)
+            memory["log_weights"] = drawn.log_weights(generator.temperature)
+        chosen = torch.multinomial(memory["weights"], moment.batch_size, replacement=True, generator=moment.random)
+        target = memory["log_target"][chosen]
+        value = fit(generator, memory["z"][chosen], target, self.dispersion, self.dispersion_order)
+        return Loss(value, memory["log_weights"])
+
+
+@torch.no_grad()
+def _latent(generator: BoltzmannGenerator, ensemble: Ensemble) -> dict[str, Tensor]:
+    """The frames inside the coordinates' domain, with weights and log-densities of the target.
+
+    Raises:
+        NonFiniteError: if no frame of positive weight lies inside.
+    """
+    parameter = next(generator.flow.parameters())
+    coordinates, target = generator.coordinates, generator.internal_target().target
+    x = torch.from_numpy(ensemble.positions).to(parameter)
+    z, log_ratio = (torch.cat(part) for part in zip(*map(coordinates.inverse, torch.split(x, _AT_ONCE)), strict=True))
+    log_weights = torch.from_numpy(ensemble.log_weights).to(x.device)
+    inside = coordinates.domain.contains(z) & log_ratio.isfinite()
+    positive = log_weights.isfinite()
+    missed = float(torch.where(positive, (log_weights - log_weights.max()).exp(), 0.0)[~inside].sum())
+    missed /= float((log_weights - log_weights.max()).exp().sum()) or 1.0
+    chosen = inside & positive
+    if not bool(chosen.any()):
+        raise NonFiniteError(f"Expected frames inside the coordinates' domain; none of {len(ensemble)} is.")
+    if missed > 0:
+        warnings.warn(
+            f"{missed:.2%} of the data's weight lies outside the coordinates' domain and is left out "
+            f"({int((~inside).sum())} of {len(ensemble)} frames).",
+            stacklevel=2,
+        )
+    energies = torch.from_numpy(ensemble.energies).to(x)[chosen]
+    return {
+        "z": coordinates.domain.wrap(z[chosen]),
+        "weights": importance.normalized_weights(log_weights[chosen]).to(x),
+        "log_target": -log_ratio[chosen] - target.reduced(energies),
+    }

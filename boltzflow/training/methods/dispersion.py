@@ -1,0 +1,29 @@
+"""The dispersion of log-weights on samples of the flow."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from boltzflow.core.objectives import Loss, log_dispersion
+from boltzflow.generator import BoltzmannGenerator
+from boltzflow.training.methods.cooled import CooledMethod
+from boltzflow.training.methods.method import Memory, Moment
+
+
+@dataclass(frozen=True)
+class LogDispersion(CooledMethod):
+    """Log-weights made equal on the flow's own samples, which stand still: no gradient of the energy is needed.
+
+    Order 2 is the log-variance divergence (L. Richter et al. 2020, arXiv 2010.10436), order 1 the mean distance from
+    the median (H. Schopmans et al. 2026, arXiv 2602.03729). As part of a `Mixture` it regularises another method;
+    methods that learn from weighted samples have it built in, as their `dispersion`. One energy evaluation a sample.
+
+    Attributes, beside those of the course of temperatures:
+        order: 1 or 2.
+    """
+
+    order: int = 1
+
+    def loss(self, generator: BoltzmannGenerator, moment: Moment, memory: Memory) -> Loss:
+        target = generator.internal_target(self.temperature(generator, moment))
+        return log_dispersion(generator.flow, target, moment.batch_size, order=self.order, generator=moment.random)
