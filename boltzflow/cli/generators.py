@@ -16,6 +16,7 @@ from boltzflow.cli.root import INTERRUPTED, app
 from boltzflow.config import RunConfig
 from boltzflow.errors import OptionError
 from boltzflow.generator import BoltzmannGenerator
+from boltzflow.training.methods import METHODS
 
 DEFAULTS = RunConfig(system="-")
 
@@ -26,7 +27,7 @@ def train(
     system: Molecule,
     out: Annotated[Path | None, typer.Option(help="Run directory; runs/NAME if not given.", show_default=False)] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the run directory's last checkpoint.")] = False,
-    method: Annotated[str, typer.Option(help="Method of training.")] = DEFAULTS.method,
+    method: Annotated[str, typer.Option(help=f"Method of training: {', '.join(METHODS)}.")] = DEFAULTS.method,
     steps: Annotated[int, typer.Option(help="Gradient steps.")] = DEFAULTS.steps,
     batch_size: Annotated[int, typer.Option(help="Samples in a step.")] = DEFAULTS.batch_size,
     learning_rate: Annotated[float, typer.Option("--lr", help="Peak learning rate.")] = DEFAULTS.learning_rate,
