@@ -20,6 +20,7 @@ SHORT: dict[str, tuple[list[str], str]] = {
     "08_vae_with_flow_posterior.py": (["--steps", "5"], "paired difference"),
     "09_conditional_flow.py": (["--steps", "5"], "exact entropy"),
     "10_xtb_and_force_field.py": (["--steps", "2"], "GFN2-xTB      C7ax"),
+    "11_own_molecule.py": (["--steps", "2", "--samples", "64", "--layers", "1"], "share of hydroxyls"),
 }
 NEEDS = {"10_xtb_and_force_field.py": "tblite"}
 

@@ -29,6 +29,8 @@ _RIGID_RING = 6  # up to this size a ring's torsions stay within a right angle o
 _LARGE_RING = 9  # from this size on they may have any value
 _HALF_OF_RING = math.radians(150.0)  # between the two
 
+_NEVER_ALONE = (1, 5, 6, 7, 8, 14, 15, 16)  # hydrogen, boron to oxygen, silicon to sulfur
+
 Labels = Literal["fixed", "free"]
 
 
@@ -264,11 +266,16 @@ def _check_parts(graph: BondGraph, positions: Tensor) -> None:
         i, j, apart = graph.nearest(rest, part, positions)
         lightest = min(graph.numbers[i], graph.numbers[j])
         closest = 0.13 if lightest == 1 else 0.19 if lightest <= 10 else 0.22  # nm: bonds are shorter, contacts longer
-        if apart < closest and graph.neighbours[i] and graph.neighbours[j]:
+        if apart < closest and not (_is_ion(graph, i) or _is_ion(graph, j)):
             raise TopologyError(
                 f"Expected molecules that do not touch; no bonds lead from {graph.names[i]} to {graph.names[j]}, "
                 f"{apart:.3f} nm apart. Add the missing bond, or move the molecules apart."
             )
+
+
+def _is_ion(graph: BondGraph, atom: int) -> bool:
+    """Whether an atom without bonds may be one by itself: a metal, a halide, a noble gas, a particle of no element."""
+    return not graph.neighbours[atom] and graph.numbers[atom] not in _NEVER_ALONE
 
 
 class _Torsions:

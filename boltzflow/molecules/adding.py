@@ -148,12 +148,14 @@ def _pdb(system: MolecularSystem) -> str:
 def _readme(
     system: MolecularSystem, name: str, source: str, forcefield: Sequence[str], constraints: Constraints
 ) -> str:
+    residues = system.topology.getNumResidues()
     rows = {
         "made from": source,
-        "force field": ", ".join(forcefield) or "as in that file",
+        # A path of this machine says nothing elsewhere: what it held is in system.xml.
+        "force field": ", ".join(Path(f).name if Path(f).exists() else f for f in forcefield) or "as in that file",
         "constraints": f"{constraints}: {system.openmm_system.getNumConstraints()} distances",
         "temperature": f"{system.temperature:g} K",
-        "size": f"{system.n_atoms} atoms, {system.topology.getNumResidues()} residues, {len(system.bonds)} bonds",
+        "size": f"{system.n_atoms} atoms, {residues} residue{'s' * (residues > 1)}, {len(system.bonds)} bonds",
         "`topology.pdb`": "the reference structure, which sets the handedness of each centre",
     }
     lines = [f"# {name}", "", "| | |", "| --- | --- |", *(f"| {key} | {value} |" for key, value in rows.items())]

@@ -57,7 +57,10 @@ def mixed_coordinates(
         return MixedCoordinates(internal, cartesian, core)
     if internal.fixed:
         name = internal.physical_names[next(iter(internal.fixed))]
-        raise TopologyError(f"Expected a molecule without constraints for Cartesian coordinates; {name} is fixed.")
+        raise TopologyError(
+            f"Expected a molecule without constraints for Cartesian coordinates; {name} is fixed: build the system "
+            "with constraints='none', or choose a core without it."
+        )
     return cartesian
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -14,6 +15,15 @@ from boltzflow.errors import OptionError, TemplateError
 Constraints = Literal["none", "HBonds", "AllBonds", "HAngles"]
 
 CONSTRAINTS = {"none": None, "HBonds": app.HBonds, "AllBonds": app.AllBonds, "HAngles": app.HAngles}
+
+
+ForceFieldFiles = Sequence[str | Path] | str | Path
+"""Names of OpenMM's force-field files or paths; one alone needs no list."""
+
+
+def file_names(files: ForceFieldFiles) -> tuple[str, ...]:
+    """The names of force-field files."""
+    return (str(files),) if isinstance(files, str | Path) else tuple(map(str, files))
 
 
 def read_forcefield(files: Sequence[str]) -> app.ForceField:

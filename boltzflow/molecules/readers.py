@@ -13,7 +13,15 @@ from openmm import app
 from boltzflow.errors import FileFormatError, OptionError, SystemNotFoundError, TopologyError
 from boltzflow.molecules.bonds import stretched_bond
 from boltzflow.molecules.hydrogens import with_hydrogens
-from boltzflow.molecules.parametrize import CONSTRAINTS, Constraints, create_system, one_line, read_forcefield
+from boltzflow.molecules.parametrize import (
+    CONSTRAINTS,
+    Constraints,
+    ForceFieldFiles,
+    create_system,
+    file_names,
+    one_line,
+    read_forcefield,
+)
 
 ImplicitSolvent = Literal["none", "HCT", "OBC1", "OBC2", "GBn", "GBn2"]
 
@@ -41,18 +49,19 @@ def from_structure(
     path: str | Path,
     reader: Callable[[IO[str]], Any],
     kind: str,
-    forcefield: Sequence[str],
+    forcefield: ForceFieldFiles,
     constraints: Constraints | None,
     hydrogens_at_ph: float | None,
 ) -> Parts:
     """A structure file of `kind`, and a force field."""
     structure = _read(path, _from_path(reader), kind)
-    field = read_forcefield(forcefield)
+    files = file_names(forcefield)
+    field = read_forcefield(files)
     topology, positions = structure.topology, structure.positions
     if hydrogens_at_ph is not None:
         topology, positions = with_hydrogens(topology, positions, field, hydrogens_at_ph)
     _refuse_gaps(topology, positions)
-    return Parts(topology, create_system(topology, field, forcefield, constraints), positions)
+    return Parts(topology, create_system(topology, field, files, constraints), positions)
 
 
 def from_amber(

@@ -11,7 +11,13 @@ from openmm import app
 
 from boltzflow.errors import MissingDependencyError, OptionError
 from boltzflow.molecules.hydrogens import with_hydrogens
-from boltzflow.molecules.parametrize import Constraints, create_system, read_forcefield
+from boltzflow.molecules.parametrize import (
+    Constraints,
+    ForceFieldFiles,
+    create_system,
+    file_names,
+    read_forcefield,
+)
 from boltzflow.molecules.readers import Parts
 
 LETTERS = "ACDEFGHIKLMNPQRSTVWY"
@@ -26,15 +32,16 @@ _TOLERANCE = 10.0  # kJ/mol/nm, of the minimised forces
 def from_sequence(
     sequence: str,
     caps: bool,
-    forcefield: Sequence[str],
+    forcefield: ForceFieldFiles,
     constraints: Constraints | None,
     ph: float,
 ) -> Parts:
     """See `MolecularSystem.from_sequence`."""
-    field = read_forcefield(forcefield)
+    files = file_names(forcefield)
+    field = read_forcefield(files)
     heavy = heavy_atoms(sequence, caps)
     topology, positions = with_hydrogens(heavy.topology, heavy.positions, field, ph)
-    system = create_system(topology, field, forcefield, constraints)
+    system = create_system(topology, field, files, constraints)
     platform = openmm.Platform.getPlatformByName("Reference")  # slow, but the same structure every time
     context = openmm.Context(system, openmm.VerletIntegrator(0.001), platform)
     context.setPositions(positions)

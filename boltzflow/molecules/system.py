@@ -28,7 +28,7 @@ from boltzflow.molecules.bonds import add_missing_bonds
 from boltzflow.molecules.cartesian import mixed_coordinates
 from boltzflow.molecules.internal import frozen_copy, internal_coordinates
 from boltzflow.molecules.parameters import constraints
-from boltzflow.molecules.parametrize import Constraints
+from boltzflow.molecules.parametrize import Constraints, ForceFieldFiles
 from boltzflow.molecules.plain import system_from_xml, topology_from_plain, topology_to_plain
 from boltzflow.molecules.potentials import eager_potential
 from boltzflow.molecules.symmetry import Symmetry, find_symmetry, label_orders
@@ -92,7 +92,7 @@ class MolecularSystem:
     def from_pdb(
         cls,
         path: str | Path,
-        forcefield: Sequence[str],
+        forcefield: ForceFieldFiles,
         temperature: Any = 300.0,
         constraints: Constraints | None = None,
         name: str = "",
@@ -102,7 +102,7 @@ class MolecularSystem:
 
         Args:
             path: the PDB file; its positions are the reference structure.
-            forcefield: names of OpenMM force-field files, such as ["amber14-all.xml", "implicit/obc2.xml"].
+            forcefield: OpenMM force-field files, by name or path, such as ["amber14-all.xml", "implicit/obc2.xml"].
             temperature: in K, or a Quantity.
             constraints: "HBonds", "AllBonds", "HAngles" or "none".
             name: the file's stem if not given.
@@ -122,7 +122,7 @@ class MolecularSystem:
     def from_mmcif(
         cls,
         path: str | Path,
-        forcefield: Sequence[str],
+        forcefield: ForceFieldFiles,
         temperature: Any = 300.0,
         constraints: Constraints | None = None,
         name: str = "",
@@ -219,7 +219,7 @@ class MolecularSystem:
     def from_sequence(
         cls,
         letters: str,
-        forcefield: Sequence[str] = ("amber14-all.xml", "implicit/obc2.xml"),
+        forcefield: ForceFieldFiles = ("amber14-all.xml", "implicit/obc2.xml"),
         caps: bool = True,
         temperature: Any = 300.0,
         constraints: Constraints | None = None,

@@ -138,6 +138,13 @@ def test_disconnected_atoms_are_named(dipeptide: Molecule) -> None:
         build_zmatrix(cut, dipeptide.positions, dipeptide.atomic_numbers, names)
 
 
+def test_a_lone_hydrogen_is_no_ion() -> None:
+    water = torch.tensor([[0.0, 0.0, 0.0], [0.096, 0.0, 0.0], [-0.024, 0.093, 0.0], [0.0, 0.0, 0.2]])
+    with pytest.raises(TopologyError, match=r"no bonds lead from O to H2, 0\.096 nm apart"):
+        build_zmatrix([(0, 1)], water[:3], [8, 1, 1], ["O", "H1", "H2"])
+    build_zmatrix([(0, 1), (0, 2)], water, [8, 1, 1, 11], ["O", "H1", "H2", "Na"])
+
+
 def test_atoms_on_a_line_are_named() -> None:
     points = torch.tensor([[0.0, 0.0, 0.0], [0.1, 0.0, 0.0], [0.2, 0.001, 0.0], [0.3, 0.0, 0.0]])
     with pytest.raises(TopologyError, match=r"do not all lie on a line; got C2 N1 C1"):

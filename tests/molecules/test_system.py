@@ -1,5 +1,7 @@
 """MolecularSystem: energies of the benchmark's Hamiltonian, units, copies, and errors that say what to do."""
 
+from pathlib import Path
+
 import openmm
 import openmm.unit as u
 import pytest
@@ -206,6 +208,14 @@ def test_a_file_that_is_no_pdb_is_refused(tmp_path):
     (tmp_path / "broken.pdb").write_text(TOPOLOGY.read_text().replace("-4.293", "  x.xx"))
     with pytest.raises(FileFormatError, match="reading it failed"):
         MolecularSystem.from_pdb(tmp_path / "broken.pdb", IMPLICIT)
+
+
+def test_force_fields_by_path_and_one_alone():
+    from_list = MolecularSystem.from_pdb(TOPOLOGY, ["amber14/protein.ff14SB.xml"])
+    alone = MolecularSystem.from_pdb(TOPOLOGY, "amber14/protein.ff14SB.xml")
+    assert alone.specification["system"] == from_list.specification["system"]
+    with pytest.raises(OptionError, match=r"Cannot read the force field .*nowhere\.xml"):
+        MolecularSystem.from_pdb(TOPOLOGY, [Path("nowhere.xml")])
 
 
 @pytest.mark.parametrize("temperature", [-300.0, 0.0, float("nan"), float("inf")])

@@ -8,11 +8,11 @@ import torch
 
 from boltzflow.core import importance
 from boltzflow.core.objectives import Loss
-from boltzflow.core.transport import constrained_transport
 from boltzflow.errors import OptionError
 from boltzflow.generator import BoltzmannGenerator
 from boltzflow.training.methods.drawing import draw, fit
 from boltzflow.training.methods.method import Memory, Method, Moment
+from boltzflow.training.transport import constrained_transport
 
 
 @dataclass(frozen=True)
@@ -20,7 +20,7 @@ class ConstrainedTransport(Method):
     """Constrained mass transport (C. von Klitzing et al. 2026, arXiv 2510.18460).
 
     Again and again samples are drawn, weighted towards the target as far as a trust region and a bound on the loss
-    of entropy let them be (`boltzflow.core.transport`), and the flow is fitted to them by maximum likelihood. Where
+    of entropy let them be (`boltzflow.training.transport`), and the flow is fitted to them by maximum likelihood. Where
     neither constraint binds any longer the weights are the importance weights of the target: what the flow covers
     too thinly weighs much and is filled up, which reverse KL does not do. It costs one energy evaluation a sample
     drawn, `samples` every `every` steps, and none a step.

@@ -9,8 +9,8 @@ import pytest
 import torch
 from scipy.optimize import minimize
 
-from boltzflow.core.transport import constrained_transport
 from boltzflow.errors import NonFiniteError, OptionError, ShapeError
+from boltzflow.training.transport import constrained_transport
 
 COUNTS = [4, 3, 2, 1]  # of samples in each of four states: q is known exactly, and so are all means over it
 TARGET = np.array([0.02, 0.08, 0.25, 0.65])
