@@ -9,6 +9,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from boltzflow.errors import FileFormatError, OptionError
+from boltzflow.storage import replace_file
 
 
 class Document(BaseModel):
@@ -54,7 +55,7 @@ class Document(BaseModel):
 
     def write(self, path: Path) -> None:
         """Write the document as YAML."""
-        path.write_text(yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False), encoding="utf-8")
+        replace_file(path, yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False))
 
 
 def _sentence(error: ValidationError) -> str:

@@ -60,5 +60,9 @@ class FileFormatError(BoltzflowError, ValueError):
     """A file is damaged, of another kind, or of a newer format."""
 
 
+class StorageError(BoltzflowError, OSError):
+    """A file could not be written; what was there before is kept."""
+
+
 class RunDirectoryError(BoltzflowError, FileExistsError):
     """An output directory already holds a run, or holds none where one is needed."""

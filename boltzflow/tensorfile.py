@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -12,22 +11,17 @@ from safetensors.torch import save
 from torch import Tensor
 
 from boltzflow.errors import FileFormatError
+from boltzflow.storage import replace_file
 
 
 def write_tensors(path: Path, tensors: dict[str, Tensor], kind: str, version: int, header: dict[str, Any]) -> None:
-    """Write atomically: at every moment the file at `path` is the old one or the new one, whole."""
+    """Write atomically.
+
+    Raises:
+        StorageError: if the file cannot be written; the old one is kept.
+    """
     metadata = {"kind": kind, "format_version": str(version), "header": json.dumps(header)}
-    content = save({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, metadata)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".part")
-    try:
-        with partial.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+    replace_file(path, save({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, metadata))
 
 
 def read_tensors(path: Path, kind: str, version: int) -> tuple[dict[str, Tensor], dict[str, Any]]:

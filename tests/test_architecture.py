@@ -11,6 +11,7 @@ PACKAGE = Path(__file__).parent.parent / "boltzflow"
 LAYERS = [
     "errors",
     "units",
+    "storage",
     "documents",
     "tensorfile",
     "core",

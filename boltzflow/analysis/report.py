@@ -24,6 +24,7 @@ from boltzflow.ensemble import Ensemble, Estimate
 from boltzflow.errors import FileFormatError
 from boltzflow.generator import BoltzmannGenerator
 from boltzflow.molecules import MolecularSystem
+from boltzflow.storage import replace_file
 
 SUMMARY, GENERATOR = "summary.json", "generator.safetensors"
 
@@ -66,10 +67,7 @@ class Summary:
     def write(self, path: Path) -> None:
         """Write the summary as JSON; numbers that are not finite become null."""
         document = {"version": 1, **asdict(self), "log_z": self.log_z._asdict()}
-        text = json.dumps(_without_infinities(document), indent=2, allow_nan=False) + "\n"
-        partial = path.with_name(path.name + ".part")
-        partial.write_text(text, encoding="utf-8")
-        partial.replace(path)
+        replace_file(path, json.dumps(_without_infinities(document), indent=2, allow_nan=False) + "\n")
 
 
 def analyze(

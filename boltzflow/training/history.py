@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import csv
+import io
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
+
+from boltzflow.storage import replace_file
 
 
 @dataclass(frozen=True)
@@ -58,7 +61,8 @@ class History:
 
     def write_csv(self, path: Path) -> None:
         """Write all records."""
-        with path.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, COLUMNS)
-            writer.writeheader()
-            writer.writerows(asdict(record) for record in self.records)
+        text = io.StringIO(newline="")
+        writer = csv.DictWriter(text, COLUMNS)
+        writer.writeheader()
+        writer.writerows(asdict(record) for record in self.records)
+        replace_file(path, text.getvalue())
