@@ -32,6 +32,7 @@ class RunConfig(SystemConfig):
         steps, batch_size, learning_rate: of training.
         layers, hidden, bins: size of the flow.
         samples: number of structures drawn in the end.
+        check_picoseconds: of the simulation that looks for lost basins then (`analysis.check_collapse`); 0 for none.
         seed: of everything.
 
     >>> RunConfig.of(system="alanine_dipeptide", steps=100).hidden
@@ -46,6 +47,7 @@ class RunConfig(SystemConfig):
     hidden: tuple[PositiveInt, ...] = Field((256, 256), min_length=1)
     bins: PositiveInt = 8
     samples: PositiveInt = 100_000
+    check_picoseconds: NonNegativeFloat = 20.0
     seed: NonNegativeInt = 0
 
 

@@ -5,16 +5,18 @@ from __future__ import annotations
 import platform
 import time
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from boltzflow.analysis import Summary, analyze
+from boltzflow.analysis import Summary, analyze, check_collapse
 from boltzflow.analysis.report import GENERATOR, SUMMARY
 from boltzflow.config import RunConfig, SystemConfig
-from boltzflow.ensemble import TOPOLOGY, TRAJECTORY, WEIGHTS
-from boltzflow.errors import OptionError, RunDirectoryError, SystemNotFoundError
+from boltzflow.energies import TorchPotential
+from boltzflow.ensemble import TOPOLOGY, TRAJECTORY, WEIGHTS, Ensemble
+from boltzflow.errors import BoltzflowError, OptionError, RunDirectoryError, SystemNotFoundError
 from boltzflow.generator import BoltzmannGenerator
 from boltzflow.molecules import MolecularSystem, available_systems, load_system
 from boltzflow.training import train
@@ -106,7 +108,7 @@ def train_run(config: RunConfig, directory: Path, resume: bool, drawn: Progress 
         "training_seconds": round(history.last.seconds, 1),
     }
     # Training has used the stream of `seed` itself.
-    return sample_run(generator, config.samples, directory, config.seed + 1, facts, drawn)
+    return sample_run(generator, config.samples, directory, config.seed + 1, facts, drawn, config.check_picoseconds)
 
 
 def sample_run(
@@ -116,8 +118,9 @@ def sample_run(
     seed: int | None,
     facts: dict[str, Any] | None = None,
     drawn: Progress | None = None,
+    check_picoseconds: float = 0.0,
 ) -> Summary:
-    """Draw `n` samples into `directory` and analyze them; `facts` go into the summary."""
+    """Draw `n` samples into `directory` and analyze them; `facts` go into the summary, and whether a basin is lost."""
     started, evaluations = time.monotonic(), generator.potential.evaluations
     directory.mkdir(parents=True, exist_ok=True)
     if n >= WORTH_COMPILING:
@@ -133,7 +136,19 @@ def sample_run(
         "threads": torch.get_num_threads(),
         "machine": platform.machine(),
     }
+    if check_picoseconds:
+        run["collapse_check"] = _collapse_check(generator, ensemble, check_picoseconds, seed or 0)
     return analyze(ensemble, generator.system, directory, run=run)
+
+
+def _collapse_check(generator: BoltzmannGenerator, ensemble: Ensemble, picoseconds: float, seed: int) -> dict[str, Any]:
+    """What `check_collapse` has found, or a verdict that says why it was not made."""
+    if not isinstance(generator.potential, TorchPotential):
+        return {"verdict": "Not checked: the energies have no native translation, so a simulation would take long."}
+    try:
+        return asdict(check_collapse(generator, ensemble, picoseconds=picoseconds, seed=seed))
+    except BoltzflowError as error:  # the samples are worth more than a check of them
+        return {"verdict": f"Not checked: {error}"}
 
 
 def find_generator(source: str) -> Path:

@@ -18,6 +18,7 @@ from boltzflow.molecules import available_systems
 ROOT = str(Path(__file__).parent.parent)
 
 TINY = ["--layers", "1", "--hidden", "8", "--bins", "4", "--batch-size", "16", "--samples", "64", "--steps", "3"]
+TINY += ["--check-ps", "0"]
 
 RUN_FILES = {
     "checkpoints",
@@ -64,7 +65,7 @@ def fails(*arguments):
 @pytest.fixture(scope="module")
 def run_directory(tmp_path_factory, eager):
     directory = tmp_path_factory.mktemp("runs") / "tiny"
-    result = call("train", "alanine_dipeptide", *TINY, "--seed", 5, "--out", directory)
+    result = call("train", "alanine_dipeptide", *TINY, "--check-ps", 0.4, "--seed", 5, "--out", directory)
     assert result.exit_code == 0, result.output
     return directory
 
@@ -77,6 +78,7 @@ def test_train_fills_the_run_directory(run_directory):
     assert summary["frames"] == 64
     assert summary["run"]["training_energy_evaluations"] == 48
     assert summary["geometry"] is not None
+    assert "of an independent simulation" in summary["run"]["collapse_check"]["verdict"]
     assert len(bf.Ensemble.load(run_directory)) == 64
 
 

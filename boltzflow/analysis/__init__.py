@@ -1,5 +1,6 @@
 """What weighted samples say: free energies, populations, sanity of the geometry, plots, a summary."""
 
+from boltzflow.analysis.collapse import CollapseCheck, check_collapse
 from boltzflow.analysis.free_energy import (
     FreeEnergyProfile,
     FreeEnergySurface,
@@ -14,6 +15,7 @@ from boltzflow.analysis.report import Summary, analyze
 from boltzflow.analysis.symmetry import unfold
 
 __all__ = [
+    "CollapseCheck",
     "FreeEnergyProfile",
     "FreeEnergySurface",
     "GeometryCheck",
@@ -21,6 +23,7 @@ __all__ = [
     "Summary",
     "analyze",
     "backbone_torsions",
+    "check_collapse",
     "check_geometry",
     "free_energy_profile",
     "free_energy_surface",

@@ -42,13 +42,16 @@ def train(
     ] = None,
     forcefield: ForceFieldFiles = None,
     samples: Annotated[int, typer.Option(help="Structures to draw when the training is done.")] = DEFAULTS.samples,
+    check_picoseconds: Annotated[
+        float, typer.Option("--check-ps", help="Simulation in the end that looks for lost basins, ps; 0 for none.")
+    ] = DEFAULTS.check_picoseconds,
     seed: Annotated[int, typer.Option(help="Seed of all random numbers.")] = DEFAULTS.seed,
 ) -> None:
     """Train a generator, draw reweighted samples, and analyze them.
 
     The run directory then holds config.yaml, metrics.csv, checkpoints/,
     generator.safetensors, samples.dcd with topology.pdb and weights.npz,
-    plots (PNG), and summary.json.
+    plots (PNG), and summary.json, which says whether a basin is lost.
 
     Examples:
 
@@ -66,6 +69,7 @@ def train(
         "hidden": _sizes(hidden),
         "bins": bins,
         "samples": samples,
+        "check_picoseconds": check_picoseconds,
         "seed": seed,
     }
     config = RunConfig.of(**asked)
@@ -155,6 +159,8 @@ def _tell(summary: Summary, directory: Path) -> None:
         )
     if summary.wrong_handed_frames:
         rows["wrong-handed"] = f"{summary.wrong_handed_frames:,} samples"
+    if "collapse_check" in summary.run:
+        rows["lost basins"] = summary.run["collapse_check"]["verdict"]
     rows["written to"] = str(directory)
     for label, text in rows.items():
         typer.echo(f"{label:24} {text}")

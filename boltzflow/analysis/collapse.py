@@ -1,0 +1,151 @@
+"""Whether a generator has lost a part of the equilibrium, found out without simulation data of anybody's."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from boltzflow.core import importance
+from boltzflow.ensemble import Ensemble, Estimate
+from boltzflow.errors import OptionError
+from boltzflow.generator import BoltzmannGenerator
+from boltzflow.simulation import Langevin, ParallelTempering, Particles, Progress, TemperingOptions
+
+TOO_THIN = 100.0
+"""A structure counts as missed where its weight is so many times the mean one."""
+
+_ALARM, _CARE = 0.01, 0.001  # shares of the equilibrium that are missed
+_HOTTEST = 4.0  # times the generator's temperature
+_TEMPERATURES = 6
+_HYDROGEN_MASS = 3.0  # dalton
+_AT_ONCE = 1024  # frames
+
+
+@dataclass(frozen=True)
+class CollapseCheck:
+    """What an independent simulation has found where the generator hardly goes.
+
+    Attributes:
+        missed: share of the equilibrium, as the simulation sees it, with more than `TOO_THIN` times the mean weight,
+            or outside the coordinates' domain; its error from independent ladders.
+        outside: share outside the domain alone.
+        forward_ess: the effective sample size that importance sampling has by the simulation's frames, 1/⟨w⟩ with the
+            mean weight 1; unlike the one from the generator's own samples it sees what they miss.
+        frames: of the simulation, at the generator's temperature.
+        ladders: independent ones.
+        lost_ladders: that exploded, and are left out.
+        evaluations: of the energy.
+        verdict: one sentence.
+    """
+
+    missed: Estimate
+    outside: Estimate
+    forward_ess: float
+    frames: int
+    ladders: int
+    lost_ladders: int
+    evaluations: int
+    verdict: str
+
+
+def check_collapse(
+    generator: BoltzmannGenerator,
+    ensemble: Ensemble,
+    *,
+    picoseconds: float = 20.0,
+    ladders: int = 32,
+    seed: int = 0,
+    compile: bool = True,
+    progress: Callable[[Progress], None] | None = None,
+) -> CollapseCheck:
+    """Parallel tempering from the generator's samples, whose hot replicas cross barriers, against the generator.
+
+    Its frames at the generator's temperature should have weights p/q like those of the generator's own samples. Where
+    a basin is lost, or covered far too thinly, they have weights that those samples never show. The simulation is
+    short: what it does not reach in its time remains unseen, and shares have the errors stated.
+
+    Args:
+        generator: trained.
+        ensemble: its samples: where ladders begin, drawn by their weights, and log Z.
+        picoseconds: recorded time of each replica, after half as much for equilibration, half of that at four times
+            the temperature.
+        ladders: of six temperatures each.
+        seed: of the simulation.
+        compile: whether to compile it (half a minute, then it is several times faster).
+        progress: called now and then.
+
+    Raises:
+        OptionError: if the times are too short for a frame, or there are fewer than two ladders.
+        NonFiniteError: if all ladders explode, or no sample has a positive weight.
+    """
+    if ladders < 2:
+        raise OptionError(f"Expected at least 2 ladders, for an error; got {ladders}.")
+    system, kelvin = generator.system, generator.temperature
+    constrained = system.openmm_system.getNumConstraints() > 0
+    particles = Particles.of(system, None if constrained else _HYDROGEN_MASS)
+    dynamics = Langevin(generator.potential, particles, friction=2.0, timestep=0.002, compile=compile)
+    sampler = ParallelTempering(
+        dynamics,
+        np.geomspace(kelvin, _HOTTEST * kelvin, _TEMPERATURES).tolist(),
+        ladders,
+        keep=[0],
+        topology=system.mdtraj_topology,
+    )
+    random = torch.Generator().manual_seed(seed)
+    chosen = importance.resample(torch.from_numpy(ensemble.log_weights), _TEMPERATURES * ladders, random)
+    start = torch.from_numpy(ensemble.positions)[chosen[torch.randperm(len(chosen), generator=random)]]
+    before = generator.potential.evaluations
+    options = TemperingOptions(
+        picoseconds=picoseconds, equilibration=picoseconds / 2, swap_every=0.1, record_every=0.2, seed=seed
+    )
+    result = sampler.run(start, options, progress=progress)
+    positions = torch.from_numpy(result.positions(result.temperatures[0]))
+    n_frames, kept = positions.shape[:2]
+    excess = _log_weights(generator, positions.flatten(0, 1)) - ensemble.log_z.value
+    excess = excess.view(n_frames, kept)
+    return CollapseCheck(
+        missed=_share(excess > math.log(TOO_THIN)),
+        outside=_share(excess == math.inf),
+        forward_ess=float(torch.exp(-(excess.flatten().logsumexp(0) - math.log(excess.numel())))),
+        frames=excess.numel(),
+        ladders=kept,
+        lost_ladders=int(result.lost.sum()),
+        evaluations=generator.potential.evaluations - before,
+        verdict=_verdict(_share(excess > math.log(TOO_THIN)), excess.numel(), kept, picoseconds),
+    )
+
+
+@torch.no_grad()
+def _log_weights(generator: BoltzmannGenerator, positions: Tensor) -> Tensor:
+    """log p − log q of frames (n, N, 3) that are there: +inf outside the generator's domain."""
+    parameter = next(generator.flow.parameters())
+    parts = []
+    for x in torch.split(positions.to(parameter), _AT_ONCE):
+        energy = generator.potential.energy(x)
+        reduced = generator.internal_target().target.reduced(energy)
+        parts.append((-reduced - generator.log_prob(x)).double().cpu())
+    log_weights = torch.cat(parts)
+    return torch.where(log_weights.isnan(), torch.inf, log_weights)
+
+
+def _share(found: Tensor) -> Estimate:
+    """Of frames (n, ladders), with its error from the scatter between ladders."""
+    by_ladder = found.double().mean(0)
+    return Estimate(float(by_ladder.mean()), float(by_ladder.std() / math.sqrt(len(by_ladder))))
+
+
+def _verdict(missed: Estimate, frames: int, ladders: int, picoseconds: float) -> str:
+    what = (
+        f"{missed.value:.2%} ± {missed.error:.2%} of an independent simulation ({ladders} ladders of {picoseconds:g} "
+        f"ps, {frames:,} frames) lies where the generator has less than 1/{TOO_THIN:g} of the right density"
+    )
+    if missed.value > _ALARM and missed.value > 2 * missed.error:
+        return f"Do not use: a basin is lost. {what}."
+    if missed.value > _CARE:
+        return f"With care: something is covered too thinly. {what}."
+    return f"No sign of a lost basin: {what}."

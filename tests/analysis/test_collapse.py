@@ -1,0 +1,89 @@
+"""The alarm rings for a generator that has lost a basin, and not for one that has both."""
+
+from __future__ import annotations
+
+import math
+
+import mdtraj
+import numpy as np
+import pytest
+import torch
+
+import boltzflow as bf
+from boltzflow.analysis import check_collapse
+from boltzflow.analysis.collapse import _log_weights
+from boltzflow.coordinates import InternalCoordinates
+from boltzflow.errors import OptionError
+from boltzflow.training import ForwardKL, ReverseKL
+from tests.training.conftest import chain
+
+OPTIONS = {"batch_size": 128, "compile": False, "progress": False, "warmup": 5, "learning_rate": 5e-3}
+
+
+def generator() -> bf.BoltzmannGenerator:
+    return bf.BoltzmannGenerator.for_system(chain(), layers=4, hidden=(32,), bins=6, start="plain")
+
+
+@pytest.fixture(scope="module")
+def good() -> bf.BoltzmannGenerator:
+    both = generator()
+    bf.train(both, ReverseKL(), steps=240, **OPTIONS)
+    return both
+
+
+def test_both_wells_are_no_alarm(good: bf.BoltzmannGenerator) -> None:
+    ensemble = good.sample(4000, seed=1)
+    check = check_collapse(good, ensemble, picoseconds=4.0, ladders=8, compile=False)
+    assert check.verdict.startswith("No sign of a lost basin")
+    assert check.missed.value < 0.002
+    assert check.frames == 20 * 8
+    # The effective sample size that p's samples see is that of q's own, where nothing is lost.
+    assert check.forward_ess == pytest.approx(ensemble.ess, abs=0.15)
+
+
+def test_a_lost_well_rings() -> None:
+    """A generator that stays in the deep well: its own effective sample size is high, and its answer wrong."""
+    specification = chain().coordinates().specification
+    (torsion,) = (i for i, kind in enumerate(specification["kinds"]) if kind == "circle")
+    specification["kinds"][torsion] = "interval"
+    specification["low"][torsion], specification["high"][torsion] = -math.pi / 2, math.pi / 2
+    half = InternalCoordinates.from_specification(specification)
+    lost = bf.BoltzmannGenerator.for_system(chain(), coordinates=half, layers=4, hidden=(32,), bins=6)
+    bf.train(lost, ReverseKL(), steps=240, **OPTIONS)
+    ensemble = lost.sample(4000, seed=1)
+    assert ensemble.ess > 0.7
+    check = check_collapse(lost, ensemble, picoseconds=4.0, ladders=8, compile=False)
+    assert check.verdict.startswith("Do not use: a basin is lost")
+    assert 0.04 < check.missed.value < 0.3  # the shallow well holds 12 %
+    assert check.outside == check.missed
+    assert check.forward_ess == 0.0
+
+
+def test_a_well_that_is_covered_too_thinly_asks_for_care(good: bf.BoltzmannGenerator, tmp_path) -> None:
+    """Learnt from frames of the deep well alone, so that it hardly goes to the other."""
+    teacher = good.sample(20_000, seed=2)
+    phi = mdtraj.compute_dihedrals(teacher.to_mdtraj(), [[0, 1, 2, 3]])[:, 0]
+    teacher[np.abs(phi) < math.pi / 2].save(tmp_path)
+    thin = generator()
+    bf.train(thin, ForwardKL(str(tmp_path)), steps=500, **OPTIONS)
+    check = check_collapse(thin, thin.sample(4000, seed=1), picoseconds=4.0, ladders=8, compile=False)
+    assert check.verdict.startswith("With care: something is covered too thinly")
+    assert check.outside.value == 0.0
+    assert 0.0 < check.forward_ess < 0.2
+
+
+def test_log_weights_of_frames_are_those_of_samples(good: bf.BoltzmannGenerator) -> None:
+    ensemble = good.sample(500, seed=3)
+    found = _log_weights(good, torch.from_numpy(ensemble.positions))
+    np.testing.assert_allclose(found.numpy(), ensemble.log_weights, atol=5e-3)
+    outside = torch.from_numpy(ensemble.positions).clone()
+    outside[0, 3] += 1.0
+    assert _log_weights(good, outside)[0] == math.inf
+
+
+def test_impossible_options_are_refused(good: bf.BoltzmannGenerator) -> None:
+    ensemble = good.sample(100, seed=3)
+    with pytest.raises(OptionError, match="at least 2 ladders"):
+        check_collapse(good, ensemble, ladders=1)
+    with pytest.raises(OptionError, match="positive times"):
+        check_collapse(good, ensemble, picoseconds=0.0)
