@@ -184,6 +184,8 @@ class Ensemble:
         trajectory = self.to_mdtraj()
         folder = Path(directory)
         folder.mkdir(parents=True, exist_ok=True)
+        # Without weights there are no samples: old ones must not be taken for those of new frames.
+        (folder / WEIGHTS).unlink(missing_ok=True)
         trajectory.save_dcd(str(folder / TRAJECTORY))
         trajectory[int(np.argmax(self.log_weights))].save_pdb(str(folder / TOPOLOGY))
         arrays: dict[str, Any] = {"version": _FORMAT_VERSION, "temperature": self.temperature}

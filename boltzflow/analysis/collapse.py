@@ -10,9 +10,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from boltzflow.coordinates.bond_graph import BondGraph
 from boltzflow.core import importance
 from boltzflow.ensemble import Ensemble, Estimate
-from boltzflow.errors import OptionError
+from boltzflow.errors import NonFiniteError, OptionError, TopologyError
 from boltzflow.generator import BoltzmannGenerator
 from boltzflow.simulation import Langevin, ParallelTempering, Particles, Progress, TemperingOptions
 
@@ -32,7 +33,9 @@ class CollapseCheck:
 
     Attributes:
         missed: share of the equilibrium, as the simulation sees it, with more than `TOO_THIN` times the mean weight,
-            or outside the coordinates' domain; its error from independent ladders.
+            or outside the coordinates' domain; its error from independent ladders. Where it is zero the error is
+            3/ladders, a bound at 95 % for frames of a ladder that are all alike.
+        expected: the same share as the generator's own samples see it: what a low effective sample size explains.
         outside: share outside the domain alone.
         forward_ess: the effective sample size that importance sampling has by the simulation's frames, 1/⟨w⟩ with the
             mean weight 1; unlike the one from the generator's own samples it sees what they miss.
@@ -44,6 +47,7 @@ class CollapseCheck:
     """
 
     missed: Estimate
+    expected: float
     outside: Estimate
     forward_ess: float
     frames: int
@@ -81,11 +85,17 @@ def check_collapse(
 
     Raises:
         OptionError: if the times are too short for a frame, or there are fewer than two ladders.
-        NonFiniteError: if all ladders explode, or no sample has a positive weight.
+        TopologyError: if there are several molecules, whose bounded distances a simulation would leave.
+        NonFiniteError: if more than a quarter of the ladders explode, or no sample has a positive weight.
     """
     if ladders < 2:
         raise OptionError(f"Expected at least 2 ladders, for an error; got {ladders}.")
     system, kelvin = generator.system, generator.temperature
+    molecules = len(BondGraph(system.bonds, [0] * system.n_atoms, system.atom_names).parts())
+    if molecules > 1:
+        raise TopologyError(
+            f"Expected one molecule; {molecules} would drift apart in a simulation, out of their bounds."
+        )
     constrained = system.openmm_system.getNumConstraints() > 0
     particles = Particles.of(system, None if constrained else _HYDROGEN_MASS)
     dynamics = Langevin(generator.potential, particles, friction=2.0, timestep=0.002, compile=compile)
@@ -99,24 +109,33 @@ def check_collapse(
     random = torch.Generator().manual_seed(seed)
     chosen = importance.resample(torch.from_numpy(ensemble.log_weights), _TEMPERATURES * ladders, random)
     start = torch.from_numpy(ensemble.positions)[chosen[torch.randperm(len(chosen), generator=random)]]
+    start = start.to(next(generator.flow.parameters()).device)
     before = generator.potential.evaluations
     options = TemperingOptions(
         picoseconds=picoseconds, equilibration=picoseconds / 2, swap_every=0.1, record_every=0.2, seed=seed
     )
     result = sampler.run(start, options, progress=progress)
+    lost = int(result.lost.sum())
+    if lost > ladders // 4 or ladders - lost < 2:
+        raise NonFiniteError(f"Expected a simulation that holds; {lost} of {ladders} ladders have exploded.")
     positions = torch.from_numpy(result.positions(result.temperatures[0]))
-    n_frames, kept = positions.shape[:2]
     excess = _log_weights(generator, positions.flatten(0, 1)) - ensemble.log_z.value
-    excess = excess.view(n_frames, kept)
+    excess = excess.view(positions.shape[:2])
+    own = torch.from_numpy(ensemble.log_weights) - ensemble.log_z.value
+    missed = _share(excess > math.log(TOO_THIN))
+    expected = float(own.softmax(0)[own > math.log(TOO_THIN)].sum())
+    forward_ess = float(torch.exp(-(excess.flatten().logsumexp(0) - math.log(excess.numel()))))
+    found = f"an independent simulation ({ladders - lost} ladders of {picoseconds:g} ps, {excess.numel():,} frames)"
     return CollapseCheck(
-        missed=_share(excess > math.log(TOO_THIN)),
+        missed=missed,
+        expected=expected,
         outside=_share(excess == math.inf),
-        forward_ess=float(torch.exp(-(excess.flatten().logsumexp(0) - math.log(excess.numel())))),
+        forward_ess=forward_ess,
         frames=excess.numel(),
-        ladders=kept,
-        lost_ladders=int(result.lost.sum()),
+        ladders=ladders - lost,
+        lost_ladders=lost,
         evaluations=generator.potential.evaluations - before,
-        verdict=_verdict(_share(excess > math.log(TOO_THIN)), excess.numel(), kept, picoseconds),
+        verdict=_verdict(missed, expected, forward_ess, ensemble.ess, found),
     )
 
 
@@ -136,16 +155,24 @@ def _log_weights(generator: BoltzmannGenerator, positions: Tensor) -> Tensor:
 def _share(found: Tensor) -> Estimate:
     """Of frames (n, ladders), with its error from the scatter between ladders."""
     by_ladder = found.double().mean(0)
-    return Estimate(float(by_ladder.mean()), float(by_ladder.std() / math.sqrt(len(by_ladder))))
+    error = by_ladder.std() / math.sqrt(len(by_ladder)) if found.any() else 3 / len(by_ladder)
+    return Estimate(float(by_ladder.mean()), float(error))
 
 
-def _verdict(missed: Estimate, frames: int, ladders: int, picoseconds: float) -> str:
-    what = (
-        f"{missed.value:.2%} ± {missed.error:.2%} of an independent simulation ({ladders} ladders of {picoseconds:g} "
-        f"ps, {frames:,} frames) lies where the generator has less than 1/{TOO_THIN:g} of the right density"
-    )
-    if missed.value > _ALARM and missed.value > 2 * missed.error:
+def _verdict(missed: Estimate, expected: float, forward_ess: float, own_ess: float, simulation: str) -> str:
+    thin = f"where the generator has less than 1/{TOO_THIN:g} of the right density"
+    what = f"{missed.value:.2%} ± {missed.error:.2%} of {simulation} lies {thin}"
+    if expected >= 5e-5:
+        what += f", {expected:.2%} by its own samples"
+    beyond = missed.value - expected
+    is_significant = beyond > 2 * missed.error
+    if beyond > _ALARM and is_significant:
         return f"Do not use: a basin is lost. {what}."
-    if missed.value > _CARE:
-        return f"With care: something is covered too thinly. {what}."
+    if (beyond > _CARE and is_significant) or forward_ess < own_ess / 2:
+        return (
+            f"With care: something is covered too thinly. {what}; the effective sample size is {forward_ess:.0%} by "
+            f"its frames and {own_ess:.0%} by the generator's samples."
+        )
+    if missed.value == 0.0:
+        what = f"nothing of {simulation} lies {thin} (a basin of less than {missed.error:.0%} may not have been met)"
     return f"No sign of a lost basin: {what}."

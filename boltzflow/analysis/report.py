@@ -160,4 +160,6 @@ def _versions() -> dict[str, str]:
 def _without_infinities(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {key: _without_infinities(entry) for key, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [_without_infinities(entry) for entry in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -9,8 +9,11 @@ from boltzflow.errors import UnsupportedForceError
 
 
 def eager_potential(system: openmm.System) -> Potential:
-    """The native potential, ready at once because nothing is compiled, or OpenMM's where it has no translation."""
+    """The native potential, ready at once because nothing is compiled, or OpenMM's where it has no translation.
+
+    Either is as exact as its input: of OpenMM it is the Reference platform.
+    """
     try:
         return TorchPotential(system, compile=False)
     except UnsupportedForceError:
-        return OpenMMPotential(system)
+        return OpenMMPotential(system, platform="Reference")

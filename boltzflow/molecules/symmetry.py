@@ -61,6 +61,9 @@ class Symmetry:
     structure stays, to rounding. Exchanging equivalent hydrogens, oxygens of a carboxylate, halves of a phenyl ring or
     of a molecule, or whole identical molecules belong to them; mirror images do not.
 
+    Copies are counted by structures near the reference. Of three and more identical molecules, whose distances from the
+    first are bounded, copies of a domain overlap in part.
+
     Attributes:
         factors: groups that move different atoms.
         broken: groups that keep the bonds but not all energies, with the largest difference, kJ/mol, at a structure
@@ -170,7 +173,7 @@ class Copies:
 
 def find_symmetry(
     neighbours: Sequence[Sequence[int]],
-    colours: Sequence[tuple[int, float]],
+    colours: Sequence[tuple[int, float, int]],
     names: Sequence[str],
     potential: Potential,
     positions: Tensor,

@@ -419,7 +419,7 @@ class MolecularSystem:
         return BoltzmannTarget(self.potential(), self.temperature if temperature is None else temperature)
 
     def symmetry(self) -> Symmetry:
-        """The permutations of equivalent atoms that leave every energy unchanged.
+        """The permutations of equivalent atoms that leave every energy unchanged, those of frozen atoms left out.
 
         Raises:
             TopologyError: if too many of them hang together.
@@ -435,10 +435,12 @@ class MolecularSystem:
         >>> symmetry.copies(system.coordinates()).number  # a methyl's circle holds its three cyclic ones
         8
         """
-        masses = (self._system.getParticleMass(i).value_in_unit(u.dalton) for i in range(self.n_atoms))
+        masses = [self._system.getParticleMass(i).value_in_unit(u.dalton) for i in range(self.n_atoms)]
+        # What is frozen stays in its place and is like no other atom.
+        places = [-1 if mass else i for i, mass in enumerate(masses)]
         return find_symmetry(
             self._graph.neighbours,
-            list(zip(self._graph.numbers, masses, strict=True)),
+            list(zip(self._graph.numbers, masses, places, strict=True)),
             self.atom_names,
             eager_potential(self._system),
             torch.from_numpy(self.positions),

@@ -192,18 +192,26 @@ class _Run:
         loss.value.backward()  # type: ignore[no-untyped-call]
         norm = torch.nn.utils.clip_grad_norm_(self.generator.flow.parameters(), options.max_gradient_norm)
         with _uninterrupted():
-            self.memory = memory
-            return self._commit(moment, loss, norm, rate, self.generator.potential.evaluations - before, started)
+            evaluations = self.generator.potential.evaluations - before
+            return self._commit(moment, loss, memory, norm, rate, evaluations, started)
 
     def _commit(
-        self, moment: Moment, loss: Loss, norm: torch.Tensor, rate: float, evaluations: int, started: float
+        self,
+        moment: Moment,
+        loss: Loss,
+        memory: Memory,
+        norm: torch.Tensor,
+        rate: float,
+        evaluations: int,
+        started: float,
     ) -> Record | None:
         """Everything that a step changes, all or nothing."""
         options = self.options
         self._apply(loss, norm)
+        self.memory = memory
         self.step += 1
         self.evaluations += evaluations
-        if evaluations:  # else these are the log-weights of samples that were drawn, and counted, before
+        if loss.is_fresh:  # else these samples were counted before
             self.failed += int(torch.isinf(loss.log_weights).sum())
         self.random_after = self.random.get_state()
         record = None

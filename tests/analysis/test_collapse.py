@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import mdtraj
 import numpy as np
@@ -11,12 +12,14 @@ import torch
 
 import boltzflow as bf
 from boltzflow.analysis import check_collapse
-from boltzflow.analysis.collapse import _log_weights
+from boltzflow.analysis.collapse import _log_weights, _verdict
 from boltzflow.coordinates import InternalCoordinates
-from boltzflow.errors import OptionError
+from boltzflow.ensemble import Estimate
+from boltzflow.errors import OptionError, TopologyError
 from boltzflow.training import ForwardKL, ReverseKL
 from tests.training.conftest import chain
 
+STRUCTURES = Path(__file__).parents[1] / "molecules" / "structures"
 OPTIONS = {"batch_size": 128, "compile": False, "progress": False, "warmup": 5, "learning_rate": 5e-3}
 
 
@@ -35,7 +38,8 @@ def test_both_wells_are_no_alarm(good: bf.BoltzmannGenerator) -> None:
     ensemble = good.sample(4000, seed=1)
     check = check_collapse(good, ensemble, picoseconds=4.0, ladders=8, compile=False)
     assert check.verdict.startswith("No sign of a lost basin")
-    assert check.missed.value < 0.002
+    assert check.missed == (0.0, 3 / 8)
+    assert check.expected == 0.0
     assert check.frames == 20 * 8
     # The effective sample size that p's samples see is that of q's own, where nothing is lost.
     assert check.forward_ess == pytest.approx(ensemble.ess, abs=0.15)
@@ -59,17 +63,36 @@ def test_a_lost_well_rings() -> None:
     assert check.forward_ess == 0.0
 
 
-def test_a_well_that_is_covered_too_thinly_asks_for_care(good: bf.BoltzmannGenerator, tmp_path) -> None:
-    """Learnt from frames of the deep well alone, so that it hardly goes to the other."""
+def test_a_well_that_few_samples_reach_shows_in_the_simulation(good: bf.BoltzmannGenerator, tmp_path) -> None:
+    """Learnt from frames of the deep well alone: 100 samples do not see what it is worth, the simulation does."""
     teacher = good.sample(20_000, seed=2)
     phi = mdtraj.compute_dihedrals(teacher.to_mdtraj(), [[0, 1, 2, 3]])[:, 0]
     teacher[np.abs(phi) < math.pi / 2].save(tmp_path)
     thin = generator()
     bf.train(thin, ForwardKL(str(tmp_path)), steps=500, **OPTIONS)
-    check = check_collapse(thin, thin.sample(4000, seed=1), picoseconds=4.0, ladders=8, compile=False)
-    assert check.verdict.startswith("With care: something is covered too thinly")
+    ensemble = thin.sample(100, seed=1)
+    check = check_collapse(thin, ensemble, picoseconds=4.0, ladders=8, compile=False)
     assert check.outside.value == 0.0
-    assert 0.0 < check.forward_ess < 0.2
+    assert check.forward_ess < 0.5 * ensemble.ess
+    assert not check.verdict.startswith("No sign")
+
+
+def test_a_low_effective_sample_size_alone_is_no_lost_basin() -> None:
+    """Log-normal weights of an effective sample size of 5 %: p has 3.4 % where they are more than 100 times the mean."""
+    missed, by_its_own = Estimate(0.034, 0.003), 0.036
+    assert _verdict(missed, by_its_own, 0.05, 0.05, "a simulation").startswith("No sign of a lost basin: 3.40% ± 0.30%")
+    assert _verdict(missed, 0.0, 0.05, 0.05, "a simulation").startswith("Do not use")
+    assert _verdict(Estimate(0.034, 0.02), 0.0, 0.05, 0.05, "a simulation").startswith("No sign")  # within its error
+    assert _verdict(Estimate(0.003, 0.001), 0.0, 0.6, 0.6, "a simulation").startswith("With care")
+    nothing = _verdict(Estimate(0.0, 3 / 32), 0.0, 0.6, 0.6, "a simulation")
+    assert "a basin of less than 9% may not have been met" in nothing
+
+
+def test_two_molecules_are_not_simulated() -> None:
+    dimer = bf.MolecularSystem.from_pdb(STRUCTURES / "water_dimer.pdb", ["amber14/tip3p.xml"])
+    pair = bf.BoltzmannGenerator.for_system(dimer, layers=1, hidden=(8,), start="plain")
+    with pytest.raises(TopologyError, match="Expected one molecule; 2 would drift apart"):
+        check_collapse(pair, pair.sample(100, seed=1))
 
 
 def test_log_weights_of_frames_are_those_of_samples(good: bf.BoltzmannGenerator) -> None:

@@ -16,7 +16,7 @@ import boltzflow as bf
 from boltzflow.analysis import unfold
 from boltzflow.coordinates import InternalCoordinates
 from boltzflow.coordinates.automorphisms import generators
-from boltzflow.errors import ShapeError, TopologyError
+from boltzflow.errors import ShapeError, TopologyError, UnsupportedForceError
 
 from .ethane import CARBONS, HYDROGENS, ethane
 
@@ -110,6 +110,22 @@ def test_constraints_change_no_count() -> None:
     assert system.openmm_system.getNumConstraints() > 0
     assert system.symmetry().order == 6**5
     assert system.symmetry().copies(system.coordinates()).number == 2**5
+
+
+def test_frozen_atoms_are_not_exchanged() -> None:
+    held = bf.load_system("alanine_dipeptide").freeze("resname ACE")
+    symmetry = held.symmetry()
+    assert symmetry.order == 6**2
+    assert symmetry.copies(held.coordinates()).number == 4
+    assert symmetry.copies(held.coordinates(labels="free")).number == 1
+
+
+def test_symmetries_are_found_where_energies_come_from_openmm(monkeypatch: pytest.MonkeyPatch) -> None:
+    def untranslated(*arguments: object, **options: object) -> None:
+        raise UnsupportedForceError("nothing is")
+
+    monkeypatch.setattr("boltzflow.molecules.potentials.TorchPotential", untranslated)
+    assert bf.load_system("alanine_dipeptide").symmetry().order == 6**3
 
 
 def test_flips_that_the_order_of_an_improper_torsion_breaks_are_named() -> None:

@@ -121,6 +121,54 @@ def test_maximum_likelihood_on_data(small: bf.BoltzmannGenerator, tmp_path) -> N
         bf.train(small, ForwardKL(str(tmp_path / "broken")), steps=1, **OPTIONS)
 
 
+def test_data_at_another_temperature_are_refused(small: bf.BoltzmannGenerator, tmp_path) -> None:
+    drawn = small.sample(100, seed=7)
+    bf.Ensemble(drawn.positions, drawn.energies, 600.0, topology=drawn.topology).save(tmp_path)
+    with pytest.raises(OptionError, match=r"expected data at the generator's 300 K.* are at 600 K"):
+        bf.train(small, ForwardKL(str(tmp_path)), steps=1, **OPTIONS)
+
+
+def test_a_weight_changes_once_however_often_its_sample_is_drawn(small: bf.BoltzmannGenerator) -> None:
+    """Of 64 samples in the buffer of FAB four have a weight, so a batch draws each many times."""
+    random = torch.Generator().manual_seed(0)
+    z, log_q = small.flow.sample(64, generator=random)
+    log_weights = torch.full((64,), -torch.inf)
+    log_weights[:4] = torch.tensor([0.3, 0.1, 0.2, 0.0])
+    memory = {"z": z.detach(), "log_q": log_q.detach() + 0.7, "log_weights": log_weights, "of_flow": log_weights}
+    FAB().loss(small, Moment(1, 10, 64, random), memory)
+    # log q has fallen by 0.7 since they were made, so their weights for p²/q have risen by it.
+    torch.testing.assert_close(memory["log_weights"][:4], log_weights[:4] + 0.7, rtol=0, atol=1e-3)
+    assert memory["log_weights"][4:].isneginf().all()
+
+
+def test_failures_are_counted_once(small: bf.BoltzmannGenerator, monkeypatch) -> None:
+    """A tenth of the samples of constrained transport fail; another method goes on drawing beside it."""
+    energy, first = small.potential.energy, []
+
+    def failing(positions: torch.Tensor) -> torch.Tensor:
+        values = energy(positions)
+        if not first:
+            first.append(True)
+            values[:10] = torch.inf
+        return values
+
+    monkeypatch.setattr(small.potential, "energy", failing)
+    method = Mixture((ConstrainedTransport(samples=128, every=1000), LogDispersion()), (1.0, 1.0))
+    history = bf.train(small, method, steps=4, **OPTIONS)
+    assert [record.failed_frames for record in history.records] == [10] * 4
+
+
+def test_what_an_inner_method_forgets_is_forgotten(small: bf.BoltzmannGenerator) -> None:
+    memory: dict[str, torch.Tensor] = {}
+    transport = ConstrainedTransport(samples=64, every=1000)
+    method = Mixture((Phases((transport, ReverseKL()), (0.5, 0.5)),), (1.0,))
+    random = torch.Generator().manual_seed(0)
+    method.loss(small, Moment(0, 4, 64, random), memory)
+    assert "0.of.z" in memory
+    method.loss(small, Moment(2, 4, 64, random), memory)
+    assert set(memory) == {"0.phase"}
+
+
 def test_energies_are_counted_where_samples_are_drawn(small: bf.BoltzmannGenerator) -> None:
     history = bf.train(small, ConstrainedTransport(samples=300, every=4), steps=9, **OPTIONS)
     # Batches have one size, so three of 128 make 300 samples.
@@ -164,6 +212,8 @@ def test_impossible_settings_are_refused() -> None:
         Phases((ReverseKL(), ReverseKL()), (0.5, 0.6))
     with pytest.raises(OptionError, match="Expected one weight for each of 2 methods"):
         Mixture((ReverseKL(), ReverseKL()), (1.0,))
+    with pytest.raises(OptionError, match="a weight that is not zero at either end"):
+        Mixture((ReverseKL(), ReverseKL()), (1.0, 1.0), (0.0, 0.0))
     with pytest.raises(OptionError, match="Expected samples to draw"):
         ConstrainedTransport(samples=1)
     with pytest.raises(OptionError, match="Expected a hot share between 0 and 1"):

@@ -47,10 +47,12 @@ class Loss:
         value: scalar, differentiable.
         log_weights: (n,) detached log p − log q of the samples, uncapped; −inf for a sample that cannot be
             evaluated, never NaN.
+        is_fresh: whether these samples were drawn for this loss, and not for an earlier one.
     """
 
     value: Tensor
     log_weights: Tensor
+    is_fresh: bool = True
 
 
 @dataclass(frozen=True)

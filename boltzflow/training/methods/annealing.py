@@ -59,21 +59,22 @@ class TemperatureAnnealing(Method):
         if rung < 0:
             hot_steps = replace(self.hot, hot_share=1.0, cooling_share=0.0)
             return hot_steps.loss(generator, moment, memory)
-        if "rung" not in memory or int(memory["rung"]) != rung:
+        is_fresh = "rung" not in memory or int(memory["rung"]) != rung
+        if is_fresh:
             temperature = self.temperature(generator, moment)
             drawn = draw(generator, self.samples, moment.batch_size, moment.random)
             log_weights = drawn.log_weights(temperature)
             memory.update(
                 rung=torch.tensor(rung),
                 z=drawn.z,
-                weights=importance.normalized_weights(importance.clipped(log_weights, self.clip)).to(drawn.z),
+                weights=importance.normalized_weights(importance.clipped(log_weights, self.clip)),
                 log_target=drawn.log_target(temperature),
                 log_weights=log_weights,
             )
         chosen = torch.multinomial(memory["weights"], moment.batch_size, replacement=True, generator=moment.random)
         target = memory["log_target"][chosen]
         value = fit(generator, memory["z"][chosen], target, self.dispersion, self.dispersion_order)
-        return Loss(value, memory["log_weights"])
+        return Loss(value, memory["log_weights"], is_fresh)
 
     def _rung(self, moment: Moment) -> int:
         """−1 while it is hot, then 0 … rungs."""

@@ -17,6 +17,7 @@ from boltzflow.training.methods.drawing import draw, fit
 from boltzflow.training.methods.method import Memory, Method, Moment
 
 _AT_ONCE = 4096  # frames
+_SAME_TEMPERATURE = 0.01  # K
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,8 @@ class ForwardKL(Method):
     Attributes:
         directory: of an ensemble that `Ensemble.save` wrote (samples.dcd, topology.pdb, weights.npz), such as a run of
             `boltzflow reference`, at the generator's temperature or weighted to it.
-        dispersion: weight of log-dispersion regularisation (see `fit`), 0 for none; uses the energies of the frames.
+        dispersion: weight of log-dispersion regularisation (see `fit`), 0 for none; uses the energies that the ensemble
+            has, which must be those of the generator's Hamiltonian.
         dispersion_order: 1 or 2.
         watch: steps between two draws of a batch from the flow, which say how it gets on.
     """
@@ -48,14 +50,21 @@ class ForwardKL(Method):
 
     def loss(self, generator: BoltzmannGenerator, moment: Moment, memory: Memory) -> Loss:
         if not memory:
-            memory.update(_latent(generator, Ensemble.load(self.directory)))
-        if moment.step % self.watch == 0 or "log_weights" not in memory:
+            data = Ensemble.load(self.directory)
+            if abs(data.temperature - generator.temperature) > _SAME_TEMPERATURE:
+                raise OptionError(
+                    f"ForwardKL: expected data at the generator's {generator.temperature:g} K, or weighted to it; "
+                    f"those in {self.directory} are at {data.temperature:g} K."
+                )
+            memory.update(_latent(generator, data))
+        is_fresh = moment.step % self.watch == 0 or "log_weights" not in memory
+        if is_fresh:
             drawn = draw(generator, moment.batch_size, moment.batch_size, moment.random)
             memory["log_weights"] = drawn.log_weights(generator.temperature)
         chosen = torch.multinomial(memory["weights"], moment.batch_size, replacement=True, generator=moment.random)
         target = memory["log_target"][chosen]
         value = fit(generator, memory["z"][chosen], target, self.dispersion, self.dispersion_order)
-        return Loss(value, memory["log_weights"])
+        return Loss(value, memory["log_weights"], is_fresh)
 
 
 @torch.no_grad()
@@ -86,6 +95,6 @@ def _latent(generator: BoltzmannGenerator, ensemble: Ensemble) -> dict[str, Tens
     energies = torch.from_numpy(ensemble.energies).to(x)[chosen]
     return {
         "z": coordinates.domain.wrap(z[chosen]),
-        "weights": importance.normalized_weights(log_weights[chosen]).to(x),
+        "weights": importance.normalized_weights(log_weights[chosen]),
         "log_target": -log_ratio[chosen] - target.reduced(energies),
     }

@@ -27,8 +27,8 @@ class FAB(Method):
     L. Midgley et al. 2023, arXiv 2208.01893. Annealed importance sampling with Hamiltonian Monte Carlo goes from the
     flow q to p²/q, the density under which the variance of importance weights is seen best: where p is large and q
     small. The flow is fitted to its samples by maximum likelihood, several times to each, with weights that follow
-    the flow as it changes. It finds what q misses, at the price of (levels − 1) · (leapfrog_steps + 1) + 1 energy
-    evaluations a sample, with gradients through the flow for each.
+    the flow as it changes. It finds what q misses, at the price of levels · (leapfrog_steps + 2) + 1 energy
+    evaluations a sample, with gradients through the flow for each, and one batch a round to watch the flow.
 
     Attributes:
         every: steps between two rounds of annealing, each of one batch.
@@ -54,22 +54,25 @@ class FAB(Method):
         return generator.temperature
 
     def loss(self, generator: BoltzmannGenerator, moment: Moment, memory: Memory) -> Loss:
-        if not memory:
-            for _ in range(self.first_batches):
-                self._anneal(generator, moment, memory)
-        elif moment.step % self.every == 0:
+        rounds = self.first_batches if not memory else int(moment.step % self.every == 0)
+        for _ in range(rounds):
             self._anneal(generator, moment, memory)
-        priorities = memory["log_weights"].softmax(0)
+        priorities = memory["log_weights"].double().softmax(0)
         # Without replacement as far as there are samples of positive weight.
         replacement = int((priorities > 0).sum()) < moment.batch_size
         chosen = torch.multinomial(priorities, moment.batch_size, replacement, generator=moment.random)
         log_q = generator.flow.log_prob(memory["z"][chosen])
         change = (1.0 - _ALPHA) * (log_q.detach() - memory["log_q"][chosen])
-        change = torch.where(change.isfinite(), change, 0.0)
+        is_known = change.isfinite()
+        change = torch.where(is_known, change, 0.0)
         value = fit_weighted(log_q, change.exp().clamp(max=self.largest_correction))
-        memory["log_weights"] = memory["log_weights"].index_add(0, chosen, change)
-        memory["log_q"] = memory["log_q"].index_copy(0, chosen, log_q.detach())
-        return Loss(value, memory["of_flow"])
+        # Copied, not added: a sample that was drawn twice has changed once.
+        new = {
+            "log_weights": memory["log_weights"][chosen] + change,
+            "log_q": torch.where(is_known, log_q.detach(), memory["log_q"][chosen]),
+        }
+        memory.update({name: memory[name].index_copy(0, chosen, values) for name, values in new.items()})
+        return Loss(value, memory["of_flow"], rounds > 0)
 
     def _anneal(self, generator: BoltzmannGenerator, moment: Moment, memory: Memory) -> None:
         """One batch from p²/q into the buffer; the kernel's steps follow its acceptance."""

@@ -42,6 +42,7 @@ class Phases(Method):
             memory.clear()
         own = {name.removeprefix("of."): value for name, value in memory.items() if name != "phase"}
         loss = self.methods[phase].loss(generator, part, own)
+        memory.clear()
         memory.update({f"of.{name}": value for name, value in own.items()}, phase=torch.tensor(phase))
         return loss
 
@@ -72,6 +73,8 @@ class Mixture(Method):
     def __post_init__(self) -> None:
         if not len(self.methods) == len(self.start) == len(self.end or self.start) or not self.methods:
             raise OptionError(f"Expected one weight for each of {len(self.methods)} methods; got {self.start}.")
+        if any(not any(weights) for weights in (self.start, self.end or self.start)):
+            raise OptionError(f"Expected a weight that is not zero at either end; got {self.start} and {self.end}.")
 
     def temperature(self, generator: BoltzmannGenerator, moment: Moment) -> float:
         return self.methods[0].temperature(generator, moment)
@@ -84,8 +87,11 @@ class Mixture(Method):
             if weight == 0.0 and first is not None:
                 continue
             loss = method.loss(generator, moment, own)
+            for name in [n for n in memory if n.startswith(f"{i}.")]:
+                del memory[name]
             memory.update({f"{i}.{name}": value for name, value in own.items()})
-            values.append(weight * loss.value)
+            if weight != 0.0:  # zero times what is not finite would not be zero
+                values.append(weight * loss.value)
             first = first or loss
         assert first is not None  # there is at least one method
-        return Loss(torch.stack(values).sum(), first.log_weights)
+        return Loss(torch.stack(values).sum(), first.log_weights, first.is_fresh)

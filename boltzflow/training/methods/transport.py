@@ -52,17 +52,18 @@ class ConstrainedTransport(Method):
         return generator.temperature
 
     def loss(self, generator: BoltzmannGenerator, moment: Moment, memory: Memory) -> Loss:
-        if moment.step % self.every == 0 or not memory:
+        is_fresh = moment.step % self.every == 0 or not memory
+        if is_fresh:
             drawn = draw(generator, self.samples, moment.batch_size, moment.random)
             log_target = drawn.log_target(generator.temperature)
             step = constrained_transport(drawn.log_q, log_target, self.trust_region, self.max_entropy_loss)
             # The next density is known at the samples, up to a constant: that is what log q is to become.
             memory.update(
                 z=drawn.z,
-                weights=importance.normalized_weights(importance.clipped(step.log_weights, self.clip)).to(drawn.z),
+                weights=importance.normalized_weights(importance.clipped(step.log_weights, self.clip)),
                 log_next=(step.log_weights + drawn.log_q).to(drawn.z),
                 log_weights=drawn.log_weights(generator.temperature),
             )
         chosen = torch.multinomial(memory["weights"], moment.batch_size, replacement=True, generator=moment.random)
         value = fit(generator, memory["z"][chosen], memory["log_next"][chosen], self.dispersion, self.dispersion_order)
-        return Loss(value, memory["log_weights"])
+        return Loss(value, memory["log_weights"], is_fresh)
