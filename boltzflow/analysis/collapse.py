@@ -94,7 +94,7 @@ def check_collapse(
     molecules = len(BondGraph(system.bonds, [0] * system.n_atoms, system.atom_names).parts())
     if molecules > 1:
         raise TopologyError(
-            f"Expected one molecule; {molecules} would drift apart in a simulation, out of their bounds."
+            f"Expected one molecule; {molecules} would drift apart, beyond the bounds of their distance."
         )
     constrained = system.openmm_system.getNumConstraints() > 0
     particles = Particles.of(system, None if constrained else _HYDROGEN_MASS)

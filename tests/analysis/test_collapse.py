@@ -78,7 +78,7 @@ def test_a_well_that_few_samples_reach_shows_in_the_simulation(good: bf.Boltzman
 
 
 def test_a_low_effective_sample_size_alone_is_no_lost_basin() -> None:
-    """Log-normal weights of an effective sample size of 5 %: p has 3.4 % where they are more than 100 times the mean."""
+    """Log-normal weights of an effective sample size of 5 %: p has 3.4 % where they are 100 times the mean."""
     missed, by_its_own = Estimate(0.034, 0.003), 0.036
     assert _verdict(missed, by_its_own, 0.05, 0.05, "a simulation").startswith("No sign of a lost basin: 3.40% ± 0.30%")
     assert _verdict(missed, 0.0, 0.05, 0.05, "a simulation").startswith("Do not use")

@@ -66,6 +66,7 @@ def train(generator: bf.BoltzmannGenerator, folder: Path, resume: bool) -> None:
     bf.train(generator, method, directory=folder, resume=resume, steps=1500, **options)
 
 
+@pytest.mark.slow
 def test_twenty_kills_at_random_times_cost_nothing_but_time(tmp_path: Path) -> None:
     """After each SIGKILL the last checkpoint loads; in the end everything is as in a training without."""
     root = Path(__file__).parents[2]
