@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -11,9 +13,7 @@ def cross(a: Tensor, b: Tensor, dim: int = -1) -> Tensor:
 
     Written out in components, which compiles to one fused loop whichever axis holds x, y, z.
     """
-    ax, ay, az = a.unbind(dim)
-    bx, by, bz = b.unbind(dim)
-    return torch.stack([ay * bz - az * by, az * bx - ax * bz, ax * by - ay * bx], dim)
+    return torch.stack(_cross(a.unbind(dim), b.unbind(dim)), dim)
 
 
 def norm(a: Tensor, dim: int = -1) -> Tensor:
@@ -22,7 +22,7 @@ def norm(a: Tensor, dim: int = -1) -> Tensor:
     `torch.linalg.vector_norm` is ten times slower over the first axis. The smallest normal number changes no
     length that is not zero, and keeps the gradient of the root finite where it is.
     """
-    return ((a * a).sum(dim) + torch.finfo(a.dtype).tiny).sqrt()
+    return _norm(a.unbind(dim))
 
 
 def distance(a: Tensor, b: Tensor, dim: int = -1) -> Tensor:
@@ -69,12 +69,30 @@ def turn(start: Tensor, axis: Tensor, end: Tensor, dim: int = -1) -> Tensor:
     matter, so `dihedral` is the turn from b→a to c→d about b→c.
     """
     # Of a start almost along the axis only its product with the axis is used: what rounding makes of that direction
-    # is then the same wherever it counts.
-    across, normal = cross(axis, start, dim), cross(axis, end, dim)
-    sine = (axis * cross(across, normal, dim)).sum(dim)
-    return torch.atan2(sine, norm(axis, dim) * (across * normal).sum(dim))
+    # is then the same wherever it counts. In components: a compiler would else compute stacked products once for each.
+    s, a, e = (vector.unbind(dim) for vector in (start, axis, end))
+    across, normal = _cross(a, s), _cross(a, e)
+    sine = _dot(a, _cross(across, normal))
+    return torch.atan2(sine, _norm(a) * _dot(across, normal))
 
 
 def between(a: Tensor, b: Tensor, dim: int = -1) -> Tensor:
     """The angle between two vectors in rad, in [0, π]; a, b: vectors with x, y, z along `dim`."""
-    return torch.atan2(norm(cross(a, b, dim), dim), (a * b).sum(dim))
+    p, q = a.unbind(dim), b.unbind(dim)
+    normal = _cross(p, q)
+    return torch.atan2(_norm(normal), _dot(p, q))
+
+
+def _cross(a: Sequence[Tensor], b: Sequence[Tensor]) -> list[Tensor]:
+    """The cross product of vectors given by their components."""
+    return [a[1] * b[2] - a[2] * b[1], a[2] * b[0] - a[0] * b[2], a[0] * b[1] - a[1] * b[0]]
+
+
+def _norm(a: Sequence[Tensor]) -> Tensor:
+    """The length of vectors given by their components."""
+    return (_dot(a, a) + torch.finfo(a[0].dtype).tiny).sqrt()
+
+
+def _dot(a: Sequence[Tensor], b: Sequence[Tensor]) -> Tensor:
+    """The scalar product of vectors given by their components."""
+    return a[0] * b[0] + a[1] * b[1] + a[2] * b[2]

@@ -18,6 +18,7 @@ from boltzflow.coordinates.placement import Placement
 from boltzflow.coordinates.rows import Rows
 from boltzflow.coordinates.zmatrix import LARGEST_ANGLE, Labels, ZMatrix, bends, build_zmatrix, unbend
 from boltzflow.core.domain import Coordinate, Domain, wrap
+from boltzflow.core.functional import stored
 from boltzflow.errors import OptionError, TopologyError
 
 Lengths = Literal["bounded", "unbounded"]
@@ -353,7 +354,7 @@ class InternalCoordinates(MolecularCoordinates):
             ShapeError: if z has another shape.
         """
         self.latent_domain.check(z, "InternalCoordinates.forward")
-        n, full = self.zmatrix.n_atoms, z.T
+        n, full = self.zmatrix.n_atoms, z.T.contiguous()
         if self.fixed:
             full = self._from_latent(torch.cat([full, self._fixed_values.to(z).expand(-1, len(z))])[None])[0]
         lengths, angles, torsions = torch.split(full, [n - 1, n - 2, n - 3])
@@ -382,17 +383,18 @@ class InternalCoordinates(MolecularCoordinates):
             ShapeError: if x has another shape.
         """
         self.data_domain.check(x, "InternalCoordinates.inverse")
-        points = self._from_atoms(x.permute(2, 1, 0).contiguous())
-        bonds = points[:, 1:] - self._parents(points)
+        # What is stored is computed once: the transposed positions too, of which vector instructions could not be made.
+        points = stored(self._from_atoms(x.permute(2, 1, 0).contiguous()))
+        bonds = stored(points[:, 1:] - self._parents(points))
         if self.zmatrix.linear:
             bonds = self._off_the_line(bonds)
         inward, away = self._signs.to(x)
         # Parent → atom, grandparent → parent, and from the latter bond to the reference.
-        outward, axes, ends = bonds[:, 1:], inward * self._axes(bonds), away[1:] * self._ends(bonds)
+        outward, axes, ends = bonds[:, 1:], stored(inward * self._axes(bonds)), stored(away[1:] * self._ends(bonds))
         lengths = norm(bonds, dim=0)
         angles = between(outward, -axes, dim=0)
         seams = self._seams.to(x)
-        torsions = wrap(turn(outward[:, 1:], -axes[:, 1:], ends, dim=0), seams, seams + 2 * math.pi)
+        torsions = wrap(stored(turn(outward[:, 1:], -axes[:, 1:], ends, dim=0)), seams, seams + 2 * math.pi)
         torsions = wrap(self._from_measured.to(x) @ torsions, seams, seams + 2 * math.pi)
         log_ratio = -self._log_volume(lengths, angles)
         if self.zmatrix.linear:

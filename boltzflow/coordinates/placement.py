@@ -100,27 +100,33 @@ class _Place(torch.autograd.Function):
     ) -> Tensor:
         zero = torch.zeros_like(lengths[:1])
         one = torch.ones_like(zero)
-        origin = torch.stack([zero, zero, zero])
-        x, u, v = (torch.stack(parts) for parts in ([lengths[:1], zero, zero], [one, zero, zero], [zero, one, zero]))
-        sine, cosine = angles.sin(), angles.cos()
-        turn_sine, turn_cosine = rotations.sin(), rotations.cos()
-        placed, origins, start = [origin, x], origin, 0
+        # Joined, so that compiled code keeps them: else each would be computed anew for x, y and z.
+        functions = torch.cat([angles.sin(), angles.cos(), rotations.sin(), rotations.cos()])
+        sines, cosines, turn_sines, turn_cosines = functions.chunk(4)
+        origins, x = [zero, zero, zero], [lengths[:1], zero, zero]
+        u, v = [one, zero, zero], [zero, one, zero]
+        placed, start = [origins, x], 0
+        # In components: a compiler makes one loop of a level's, and keeps no stacks of them.
         for size, seen_twice in zip(sizes, ends, strict=True):
-            frames = torch.cat([x, u, v])
-            if seen_twice:
-                there = [slice(i, i + 1) for i in seen_twice]
-                other = [torch.cat([t[:, i] for i in there], 1) for t in (origins, -u, v)]
-                frames = torch.cat([frames, torch.cat(other)], 1)
             part = slice(start, start + size)
-            origins, u, v = torch.split(frames.index_select(1, places[part]), 3)
-            across = turn_cosine[part] * v + turn_sine[part] * cross(u, v, dim=0)
-            outward = sine[part] * across - cosine[part] * u
-            x = origins + lengths[1:][part] * outward
+            index = places[part]
+            frames = [*x, *u, *v]
+            if seen_twice:
+                other = [*origins, *(-t for t in u), *v]
+                there = [slice(i, i + 1) for i in seen_twice]
+                frames = [torch.cat([t, *(o[i] for i in there)]) for t, o in zip(frames, other, strict=True)]
+            picked = [t.index_select(0, index) for t in frames]
+            origins, u, v = picked[:3], picked[3:6], picked[6:]
+            sine, cosine, length = sines[part], cosines[part], lengths[1:][part]
+            normal = [u[1] * v[2] - u[2] * v[1], u[2] * v[0] - u[0] * v[2], u[0] * v[1] - u[1] * v[0]]
+            across = [turn_cosines[part] * a + turn_sines[part] * b for a, b in zip(v, normal, strict=True)]
+            outward = [sine * a - cosine * b for a, b in zip(across, u, strict=True)]
+            x = [o + length * a for o, a in zip(origins, outward, strict=True)]
             # One Newton step to length 1: in float32 a chain of 30 levels would else be off by 1e-4 nm at its ends.
-            u, v = (a * (1.5 - 0.5 * (a * a).sum(0)) for a in (outward, -sine[part] * u - cosine[part] * across))
+            u, v = _unit(outward), _unit([-sine * b - cosine * a for a, b in zip(across, u, strict=True)])
             placed.append(x)
             start = part.stop
-        return torch.cat(placed, 1)
+        return torch.stack([torch.cat(component) for component in zip(*placed, strict=True)])
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
@@ -142,3 +148,10 @@ class _Place(torch.autograd.Function):
         to_lengths = (outward * force).sum(0)
         to_angles = (normals * torque).sum(0) / angles.sin()
         return to_lengths, to_angles, (axes * torque).sum(0), *[None] * 8
+
+
+def _unit(vector: list[Tensor]) -> list[Tensor]:
+    """Components of almost unit vectors, one Newton step closer to length 1."""
+    a, b, c = vector
+    scale = 1.5 - 0.5 * (a * a + b * b + c * c)
+    return [scale * component for component in vector]

@@ -14,6 +14,7 @@ from boltzflow.core.functional.positive import unit_softplus
 from boltzflow.core.functional.rational_quadratic import parameter_count
 from boltzflow.core.functional.roots import monotone_root
 from boltzflow.core.functional.spline_operator import rational_quadratic_spline
+from boltzflow.core.functional.stored import stored
 
 __all__ = [
     "alternating_mask",
@@ -27,5 +28,6 @@ __all__ = [
     "permute_rows",
     "random_mask",
     "rational_quadratic_spline",
+    "stored",
     "unit_softplus",
 ]

@@ -10,9 +10,10 @@ import openmm
 import torch
 from torch import Tensor
 
+from boltzflow.core.functional import stored
 from boltzflow.energies.expressions import spline_coefficients
 from boltzflow.energies.forcefield.measures import dihedral
-from boltzflow.energies.forcefield.term import Box, Gather, Term, column, stored
+from boltzflow.energies.forcefield.term import Box, Gather, Term, column
 from boltzflow.energies.forcefield.translation import Translation
 
 

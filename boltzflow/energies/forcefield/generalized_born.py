@@ -8,8 +8,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from boltzflow.core.functional import stored
 from boltzflow.energies.forcefield.pairs import Pairs, PairTerm, of_pairs
-from boltzflow.energies.forcefield.term import column, stored
+from boltzflow.energies.forcefield.term import column
 
 PROBE_RADIUS = 0.14
 """Radius of the solvent probe of the surface-area term, nm."""

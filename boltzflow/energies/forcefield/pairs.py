@@ -9,7 +9,8 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from boltzflow.energies.forcefield.term import Term, pair_forces, stored
+from boltzflow.core.functional import stored
+from boltzflow.energies.forcefield.term import Term, pair_forces
 
 
 class Pairs(nn.Module):

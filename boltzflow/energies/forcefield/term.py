@@ -96,11 +96,6 @@ def cross(a: Tensor, b: Tensor) -> Tensor:
     )
 
 
-def stored(x: Tensor) -> Tensor:
-    """`x` itself; tells the compiler to keep it in memory, not to compute it anew wherever it is read."""
-    return x.as_strided(x.shape, x.stride())
-
-
 def displacement(a: Tensor, b: Tensor, box: Box | None) -> Tensor:
     """a − b (3, …), in a periodic box that of the nearest images."""
     d = a - b
