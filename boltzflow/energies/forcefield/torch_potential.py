@@ -15,11 +15,8 @@ from boltzflow.energies.forcefield.registry import translate
 from boltzflow.energies.potential import Potential, finite_or_inf
 from boltzflow.errors import OptionError
 
-_PAIRS_IN_FLIGHT = 250_000
+_PAIRS_IN_FLIGHT = 500_000
 """Atom pairs × frames that a thread evaluates at a time: what fits the caches of a core, and bounds memory."""
-
-_EAGER = 2
-"""As many times more where nothing is compiled, for there threads share each of some hundred operations."""
 
 
 class TorchPotential(Potential):
@@ -57,8 +54,7 @@ class TorchPotential(Potential):
         super().__init__(system.getNumParticles())
         if chunk_size is not None and chunk_size < 1:
             raise OptionError(f"Expected a chunk size of at least 1; got {chunk_size}.")
-        in_flight = _PAIRS_IN_FLIGHT * (1 if compile else _EAGER)
-        self.chunk_size = chunk_size or max(16, in_flight // max(1, self.n_atoms) ** 2)
+        self.chunk_size = chunk_size or max(16, _PAIRS_IN_FLIGHT // max(1, self.n_atoms) ** 2)
         self._compile = compile
         # Terms live outside the module: a generator's state dict holds no force field, and .to() keeps float64.
         self._parts = translate(system, parameters)
