@@ -10,7 +10,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from boltzflow.coordinates.bond_graph import BondGraph
 from boltzflow.core import importance
 from boltzflow.ensemble import Ensemble, Estimate
 from boltzflow.errors import NonFiniteError, OptionError, TopologyError
@@ -91,7 +90,7 @@ def check_collapse(
     if ladders < 2:
         raise OptionError(f"Expected at least 2 ladders, for an error; got {ladders}.")
     system, kelvin = generator.system, generator.temperature
-    molecules = len(BondGraph(system.bonds, [0] * system.n_atoms, system.atom_names).parts())
+    molecules = len(system.bond_graph.parts())
     if molecules > 1:
         raise TopologyError(
             f"Expected one molecule; {molecules} would drift apart, beyond the bounds of their distance."
@@ -142,13 +141,9 @@ def check_collapse(
 @torch.no_grad()
 def _log_weights(generator: BoltzmannGenerator, positions: Tensor) -> Tensor:
     """log p − log q of frames (n, N, 3) that are there: +inf outside the generator's domain."""
-    parameter = next(generator.flow.parameters())
-    parts = []
-    for x in torch.split(positions.to(parameter), _AT_ONCE):
-        energy = generator.potential.energy(x)
-        reduced = generator.internal_target().target.reduced(energy)
-        parts.append((-reduced - generator.log_prob(x)).double().cpu())
-    log_weights = torch.cat(parts)
+    target, frames = generator.internal_target().target, positions.to(next(generator.flow.parameters()))
+    parts = [target.log_prob(x) - generator.log_prob(x) for x in torch.split(frames, _AT_ONCE)]
+    log_weights = torch.cat(parts).double().cpu()
     return torch.where(log_weights.isnan(), torch.inf, log_weights)
 
 

@@ -13,7 +13,7 @@ def cross(a: Tensor, b: Tensor, dim: int = -1) -> Tensor:
 
     Written out in components, which compiles to one fused loop whichever axis holds x, y, z.
     """
-    return torch.stack(_cross(a.unbind(dim), b.unbind(dim)), dim)
+    return torch.stack(cross_of_components(a.unbind(dim), b.unbind(dim)), dim)
 
 
 def norm(a: Tensor, dim: int = -1) -> Tensor:
@@ -71,19 +71,19 @@ def turn(start: Tensor, axis: Tensor, end: Tensor, dim: int = -1) -> Tensor:
     # Of a start almost along the axis only its product with the axis is used: what rounding makes of that direction
     # is then the same wherever it counts. In components: a compiler would else compute stacked products once for each.
     s, a, e = (vector.unbind(dim) for vector in (start, axis, end))
-    across, normal = _cross(a, s), _cross(a, e)
-    sine = _dot(a, _cross(across, normal))
+    across, normal = cross_of_components(a, s), cross_of_components(a, e)
+    sine = _dot(a, cross_of_components(across, normal))
     return torch.atan2(sine, _norm(a) * _dot(across, normal))
 
 
 def between(a: Tensor, b: Tensor, dim: int = -1) -> Tensor:
     """The angle between two vectors in rad, in [0, π]; a, b: vectors with x, y, z along `dim`."""
     p, q = a.unbind(dim), b.unbind(dim)
-    normal = _cross(p, q)
+    normal = cross_of_components(p, q)
     return torch.atan2(_norm(normal), _dot(p, q))
 
 
-def _cross(a: Sequence[Tensor], b: Sequence[Tensor]) -> list[Tensor]:
+def cross_of_components(a: Sequence[Tensor], b: Sequence[Tensor]) -> list[Tensor]:
     """The cross product of vectors given by their components."""
     return [a[1] * b[2] - a[2] * b[1], a[2] * b[0] - a[0] * b[2], a[0] * b[1] - a[1] * b[0]]
 

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from boltzflow.coordinates.geometry import cross
+from boltzflow.coordinates.geometry import cross, cross_of_components
 from boltzflow.coordinates.tree import Row, frame_of, levels
 
 
@@ -118,7 +118,7 @@ class _Place(torch.autograd.Function):
             picked = [t.index_select(0, index) for t in frames]
             origins, u, v = picked[:3], picked[3:6], picked[6:]
             sine, cosine, length = sines[part], cosines[part], lengths[1:][part]
-            normal = [u[1] * v[2] - u[2] * v[1], u[2] * v[0] - u[0] * v[2], u[0] * v[1] - u[1] * v[0]]
+            normal = cross_of_components(u, v)
             across = [turn_cosines[part] * a + turn_sines[part] * b for a, b in zip(v, normal, strict=True)]
             outward = [sine * a - cosine * b for a, b in zip(across, u, strict=True)]
             x = [o + length * a for o, a in zip(origins, outward, strict=True)]

@@ -26,7 +26,7 @@ from boltzflow.errors import NonFiniteError, OptionError, ShapeError, Unsupporte
 from boltzflow.molecules import readers, sequence
 from boltzflow.molecules.bonds import add_missing_bonds
 from boltzflow.molecules.cartesian import mixed_coordinates
-from boltzflow.molecules.internal import frozen_copy, internal_coordinates
+from boltzflow.molecules.internal import frozen_atoms, frozen_copy, internal_coordinates
 from boltzflow.molecules.parameters import constraints
 from boltzflow.molecules.parametrize import Constraints, ForceFieldFiles
 from boltzflow.molecules.plain import system_from_xml, topology_from_plain, topology_to_plain
@@ -407,8 +407,12 @@ class MolecularSystem:
 
         See `boltzflow.coordinates.rigid_dynamics_log_factor`. positions: (batch, N, 3), nm.
         """
-        masses = [self._system.getParticleMass(i).value_in_unit(u.dalton) for i in range(self.n_atoms)]
-        return rigid_dynamics_log_factor(positions, constraints(self._system), masses)
+        return rigid_dynamics_log_factor(positions, constraints(self._system), self._masses)
+
+    @property
+    def _masses(self) -> list[float]:
+        """In dalton."""
+        return [self._system.getParticleMass(i).value_in_unit(u.dalton) for i in range(self.n_atoms)]
 
     def target(self, temperature: Any = None) -> BoltzmannTarget:
         """The Boltzmann distribution at a temperature in K, the system's own if not given.
@@ -435,12 +439,12 @@ class MolecularSystem:
         >>> symmetry.copies(system.coordinates()).number  # a methyl's circle holds its three cyclic ones
         8
         """
-        masses = [self._system.getParticleMass(i).value_in_unit(u.dalton) for i in range(self.n_atoms)]
+        frozen = frozen_atoms(self._system)
         # What is frozen stays in its place and is like no other atom.
-        places = [-1 if mass else i for i, mass in enumerate(masses)]
+        places = [i if i in frozen else -1 for i in range(self.n_atoms)]
         return find_symmetry(
-            self._graph.neighbours,
-            list(zip(self._graph.numbers, masses, places, strict=True)),
+            self.bond_graph.neighbours,
+            list(zip(self.bond_graph.numbers, self._masses, places, strict=True)),
             self.atom_names,
             eager_potential(self._system),
             torch.from_numpy(self.positions),
@@ -452,10 +456,11 @@ class MolecularSystem:
         At each centre of four neighbours two atoms of one element that are bonded to nothing else are exchanged,
         where the domain of the coordinates holds both orders.
         """
-        return label_orders(self._graph, torch.from_numpy(self.positions), coordinates)
+        return label_orders(self.bond_graph, torch.from_numpy(self.positions), coordinates)
 
     @cached_property
-    def _graph(self) -> BondGraph:
+    def bond_graph(self) -> BondGraph:
+        """The bonds as a graph, with elements and names."""
         numbers = [atom.element.atomic_number if atom.element else 0 for atom in self.topology.atoms()]
         return BondGraph(self.bonds, numbers, self.atom_names)
 

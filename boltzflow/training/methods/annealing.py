@@ -10,7 +10,7 @@ from boltzflow.core import importance
 from boltzflow.core.objectives import Loss
 from boltzflow.errors import OptionError
 from boltzflow.generator import BoltzmannGenerator
-from boltzflow.training.methods.drawing import draw, fit
+from boltzflow.training.methods.drawing import draw, fit_to_memory
 from boltzflow.training.methods.method import Memory, Method, Moment
 from boltzflow.training.methods.reverse_kl import ReverseKL
 
@@ -71,9 +71,7 @@ class TemperatureAnnealing(Method):
                 log_target=drawn.log_target(temperature),
                 log_weights=log_weights,
             )
-        chosen = torch.multinomial(memory["weights"], moment.batch_size, replacement=True, generator=moment.random)
-        target = memory["log_target"][chosen]
-        value = fit(generator, memory["z"][chosen], target, self.dispersion, self.dispersion_order)
+        value = fit_to_memory(generator, moment, memory, self.dispersion, self.dispersion_order)
         return Loss(value, memory["log_weights"], is_fresh)
 
     def _rung(self, moment: Moment) -> int:

@@ -13,7 +13,7 @@ from boltzflow.core.objectives import Loss
 from boltzflow.ensemble import Ensemble
 from boltzflow.errors import NonFiniteError, OptionError
 from boltzflow.generator import BoltzmannGenerator
-from boltzflow.training.methods.drawing import draw, fit
+from boltzflow.training.methods.drawing import draw, fit_to_memory
 from boltzflow.training.methods.method import Memory, Method, Moment
 
 _AT_ONCE = 4096  # frames
@@ -61,9 +61,7 @@ class ForwardKL(Method):
         if is_fresh:
             drawn = draw(generator, moment.batch_size, moment.batch_size, moment.random)
             memory["log_weights"] = drawn.log_weights(generator.temperature)
-        chosen = torch.multinomial(memory["weights"], moment.batch_size, replacement=True, generator=moment.random)
-        target = memory["log_target"][chosen]
-        value = fit(generator, memory["z"][chosen], target, self.dispersion, self.dispersion_order)
+        value = fit_to_memory(generator, moment, memory, self.dispersion, self.dispersion_order)
         return Loss(value, memory["log_weights"], is_fresh)
 
 

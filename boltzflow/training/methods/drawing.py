@@ -9,6 +9,7 @@ from torch import Tensor
 
 from boltzflow.core.objectives import dispersion
 from boltzflow.generator import BoltzmannGenerator
+from boltzflow.training.methods.method import Memory, Moment
 from boltzflow.units import thermal_energy
 
 
@@ -50,6 +51,12 @@ def fit(generator: BoltzmannGenerator, z: Tensor, log_target: Tensor, weight: fl
     log_q = generator.flow.log_prob(z)
     value = fit_weighted(log_q)
     return value + weight * dispersion(log_target - log_q, order) if weight else value
+
+
+def fit_to_memory(generator: BoltzmannGenerator, moment: Moment, memory: Memory, weight: float, order: int) -> Tensor:
+    """`fit` to a batch that is drawn from a buffer: `z` (n, D), its `weights` (n,) and its `log_target` (n,)."""
+    chosen = torch.multinomial(memory["weights"], moment.batch_size, replacement=True, generator=moment.random)
+    return fit(generator, memory["z"][chosen], memory["log_target"][chosen], weight, order)
 
 
 def fit_weighted(log_q: Tensor, weights: Tensor | None = None) -> Tensor:

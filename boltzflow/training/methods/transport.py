@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import torch
-
 from boltzflow.core import importance
 from boltzflow.core.objectives import Loss
 from boltzflow.errors import OptionError
 from boltzflow.generator import BoltzmannGenerator
-from boltzflow.training.methods.drawing import draw, fit
+from boltzflow.training.methods.drawing import draw, fit_to_memory
 from boltzflow.training.methods.method import Memory, Method, Moment
 from boltzflow.training.transport import constrained_transport
 
@@ -61,9 +59,8 @@ class ConstrainedTransport(Method):
             memory.update(
                 z=drawn.z,
                 weights=importance.normalized_weights(importance.clipped(step.log_weights, self.clip)),
-                log_next=(step.log_weights + drawn.log_q).to(drawn.z),
+                log_target=(step.log_weights + drawn.log_q).to(drawn.z),
                 log_weights=drawn.log_weights(generator.temperature),
             )
-        chosen = torch.multinomial(memory["weights"], moment.batch_size, replacement=True, generator=moment.random)
-        value = fit(generator, memory["z"][chosen], memory["log_next"][chosen], self.dispersion, self.dispersion_order)
+        value = fit_to_memory(generator, moment, memory, self.dispersion, self.dispersion_order)
         return Loss(value, memory["log_weights"], is_fresh)
