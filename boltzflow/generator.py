@@ -154,6 +154,26 @@ class BoltzmannGenerator:
         kelvin = self.temperature if temperature is None else temperature
         return pullback(BoltzmannTarget(self.potential, kelvin), self.coordinates)
 
+    @property
+    def evaluations(self) -> int:
+        """How many energies have been evaluated so far."""
+        return self.potential.evaluations
+
+    @property
+    def widths(self) -> Tensor:
+        """How widely each internal coordinate is spread (D,); infinite means anywhere."""
+        return self.coordinates.widths
+
+    @property
+    def identity(self) -> list[Any]:
+        """What tells this molecule and its coordinates from any other, JSON-able."""
+        return [self.system.specification, self.coordinates.specification]
+
+    def evaluate(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        """Volume element log|det ∂x/∂z| (n,) of internal coordinates (n, D), and U/kT (n,)."""
+        positions, log_volume = self.coordinates(z)
+        return log_volume, self.internal_target().target.reduced(self.potential.energy(positions))
+
     def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> BoltzmannGenerator:
         """Move everything to a device or a dtype, in place; returns itself."""
         for part in (self.flow, self.coordinates, self.potential):

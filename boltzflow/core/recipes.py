@@ -25,7 +25,7 @@ __all__ = ["autoregressive_spline_flow", "glow", "maf", "realnvp", "spline_flow"
 def spline_flow(
     domain: Domain,
     *,
-    layers: int = 12,
+    layers: int | Sequence[int] = 12,
     hidden: Sequence[int] = (128, 128),
     bins: int = 8,
     net: str = "mlp",
@@ -35,6 +35,7 @@ def spline_flow(
     context_size: int = 0,
     seed: int = 0,
     base: Distribution | None = None,
+    groups: Sequence[Sequence[int]] | None = None,
 ) -> Flow:
     """A neural spline flow on a mixed domain (Durkan et al. 2019; Rezende et al. 2020).
 
@@ -42,9 +43,12 @@ def spline_flow(
     the rest, then the rest given that half. Each coupling cuts the circles open at another place. The flow
     starts as the identity, so that its first samples are those of the base.
 
+    With `groups` the density is a product of conditional ones: the couplings of the first group move and see it
+    alone, those of the second move it and see the first as well, and so on. They are smaller than couplings of all.
+
     Args:
         domain: flat, of at least two coordinates.
-        layers: number of couplings.
+        layers: number of couplings; with groups one number for each, or one for all of them.
         hidden: sizes of the hidden layers of each conditioner.
         bins: number of bins of each spline.
         net: ``"mlp"``, or ``"residual"`` (then all sizes in `hidden` are equal, each one a block).
@@ -54,49 +58,66 @@ def spline_flow(
         seed: of masks, seams and weights; the global random state is left as it was. Masks and seams are not part
             of the state dict, which therefore belongs to a flow of the same seed.
         base: on the same domain; by default `Independent` of this location and width.
+        groups: indices of the coordinates, each in one group; None for one group of all.
 
     Raises:
-        OptionError: if the net is unknown or the domain has fewer than two coordinates.
+        OptionError: if the net is unknown, a group has fewer than two coordinates, or the groups are not a partition.
 
     >>> spline_flow(Domain.real(1) + Domain.circle(1), layers=2).domain.names
     ('x0', 'x1')
     """
-    if len(domain) < 2:
+    parts = [list(range(len(domain)))] if groups is None else [list(group) for group in groups]
+    counts = [layers] * len(parts) if isinstance(layers, int) else list(layers)
+    if min(map(len, parts), default=0) < 2:
         raise OptionError(f"spline_flow: expected a domain of at least 2 coordinates; got {domain}.")
+    if sorted(i for part in parts for i in part) != list(range(len(domain))) or len(counts) != len(parts):
+        raise OptionError(
+            f"spline_flow: expected each of {len(domain)} coordinates in one group, and one number of layers or one "
+            f"for each group; got {len(parts)} groups and {len(counts)} numbers."
+        )
     trunk = _trunk(net, tuple(hidden))
-    circles = domain.indices("circle")
-    others = [i for i in range(len(domain)) if i not in circles]
+    circles = domain[domain.indices("circle")]
+    low, high = circles.lows(torch.empty(0)), circles.highs(torch.empty(0))
     couplings: list[SplineCoupling] = []
+    seen = torch.zeros(len(domain), dtype=torch.bool)
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)  # torch.manual_seed would reseed GPUs too
-        for number in range(layers):
-            if number % 2 == 0:
-                # Circles are dealt last, so that the halves have equal size whenever D is even.
-                deal = torch.cat(
-                    [
-                        torch.tensor(others)[torch.randperm(len(others))].long(),
-                        torch.tensor(circles)[torch.randperm(len(circles))].long(),
-                    ]
+        for part, count in zip(parts, counts, strict=True):
+            whole = _mask_of(domain, torch.tensor(part))
+            seen = seen | whole
+            mask = ~whole
+            for number in range(count):
+                mask = _random_half(domain, part) if number % 2 == 0 else whole & ~mask
+                couplings.append(
+                    SplineCoupling(
+                        domain,
+                        mask,
+                        bins=bins,
+                        trunk=trunk,
+                        bound=bound,
+                        location=location,
+                        width=width,
+                        seam=low + (high - low) * torch.rand(len(circles)),
+                        context_size=context_size,
+                        given=seen & ~mask,
+                    )
                 )
-                mask = torch.zeros(len(domain), dtype=torch.bool)
-                mask[deal[::2]] = True
-            else:
-                mask = ~mask
-            low, high = (domain[circles].lows(torch.empty(0)), domain[circles].highs(torch.empty(0)))
-            couplings.append(
-                SplineCoupling(
-                    domain,
-                    mask.tolist(),
-                    bins=bins,
-                    trunk=trunk,
-                    bound=bound,
-                    location=location,
-                    width=width,
-                    seam=low + (high - low) * torch.rand(len(circles)),
-                    context_size=context_size,
-                )
-            )
     return Flow(Independent(domain, location, width) if base is None else base, Chain(couplings))
+
+
+def _random_half(domain: Domain, part: list[int]) -> Tensor:
+    """Every second one of some coordinates in random order, as a mask (D,)."""
+    circles = [i for i in domain.indices("circle") if i in part]
+    others = [i for i in part if i not in circles]
+    # Circles are dealt last, so that the halves have equal size whenever their number is even.
+    deal = [torch.tensor(kind)[torch.randperm(len(kind))].long() for kind in (others, circles)]
+    return _mask_of(domain, torch.cat(deal)[::2])
+
+
+def _mask_of(domain: Domain, indices: Tensor) -> Tensor:
+    mask = torch.zeros(len(domain), dtype=torch.bool)
+    mask[indices] = True
+    return mask
 
 
 def _trunk(net: str, hidden: tuple[int, ...]) -> Callable[[int], nn.Module]:

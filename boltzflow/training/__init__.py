@@ -14,6 +14,7 @@ from boltzflow.training.methods import (
     TemperatureAnnealing,
 )
 from boltzflow.training.schedules import Annealing, WarmupCosine
+from boltzflow.training.trainable import DensityModel, Trainable
 from boltzflow.training.trainer import TrainingOptions, train
 
 __all__ = [
@@ -22,6 +23,7 @@ __all__ = [
     "Annealing",
     "ConstrainedTransport",
     "ForwardKL",
+    "DensityModel",
     "History",
     "LogDispersion",
     "Method",
@@ -30,6 +32,7 @@ __all__ = [
     "Record",
     "ReverseKL",
     "TemperatureAnnealing",
+    "Trainable",
     "TrainingOptions",
     "WarmupCosine",
     "train",

@@ -20,11 +20,11 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from boltzflow.core.importance import effective_sample_size
 from boltzflow.core.objectives import Loss
 from boltzflow.errors import NonFiniteError, OptionError, RunDirectoryError
-from boltzflow.generator import BoltzmannGenerator
 from boltzflow.training.checkpoint import load_checkpoint, save_checkpoint
 from boltzflow.training.history import History, Record
 from boltzflow.training.methods import Memory, Method, Moment, method_named, settings_of
 from boltzflow.training.schedules import WarmupCosine
+from boltzflow.training.trainable import Trainable
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ class TrainingOptions:
 
 
 def train(
-    generator: BoltzmannGenerator,
+    model: Trainable,
     method: str | Method = "reverse_kl",
     *,
     directory: str | Path | None = None,
@@ -69,10 +69,10 @@ def train(
     progress: bool = True,
     **options: Any,
 ) -> History:
-    """Train a generator in place.
+    """Train a model in place.
 
     Args:
-        generator: what to train.
+        model: what to train: a `BoltzmannGenerator`, or a `DensityModel`.
         method: its name, or a `Method` with settings of its own.
         directory: where to keep ``metrics.csv`` and ``checkpoints/``; None keeps nothing.
         resume: go on from the directory's checkpoint; the numbers are those of an uninterrupted run.
@@ -99,9 +99,9 @@ def train(
     except TypeError as error:
         raise OptionError(f"Expected options of TrainingOptions; got another: {error}.") from None
     chosen = method_named(method) if isinstance(method, str) else method
-    run = _Run(generator, chosen, checked, None if directory is None else Path(directory), resume)
+    run = _Run(model, chosen, checked, None if directory is None else Path(directory), resume)
     if compile:
-        generator.compile()
+        model.compile()
     return run.go(progress)
 
 
@@ -110,20 +110,20 @@ class _Run:
 
     def __init__(
         self,
-        generator: BoltzmannGenerator,
+        model: Trainable,
         method: Method,
         options: TrainingOptions,
         directory: Path | None,
         resume: bool,
     ) -> None:
-        self.generator, self.method, self.options, self.directory = generator, method, options, directory
-        flow = generator.flow
+        self.model, self.method, self.options, self.directory = model, method, options, directory
+        flow = model.flow
         device = next(flow.parameters()).device
         self.random = torch.Generator(device).manual_seed(options.seed)
         self.optimizer = torch.optim.Adam(flow.parameters(), lr=options.learning_rate, fused=True)
         self.schedule = WarmupCosine(options.learning_rate, options.warmup)
         self.history = History(
-            settings={"method": _settings(method), **asdict(options), "molecule": _fingerprint(generator)}
+            settings={"method": _settings(method), **asdict(options), "molecule": _fingerprint(model)}
         )
         self.step = self.skipped = self.skipped_in_a_row = self.failed = self.evaluations = 0
         self.memory: Memory = {}
@@ -171,7 +171,7 @@ class _Run:
                 # Ctrl-C and errors leave a checkpoint too; a step that they cut off will be taken again whole.
                 self.random.set_state(self.random_after)
                 self._save()
-        self.generator.provenance = {
+        self.model.provenance = {
             **self.history.settings,
             "energy_evaluations": self.evaluations,
             "seconds": round(self.seconds_before, 1),
@@ -185,14 +185,14 @@ class _Run:
         rate = self.schedule(self.step, options.steps)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
-        before = self.generator.potential.evaluations
+        before = self.model.evaluations
         memory = dict(self.memory)  # a step that is cut off must leave no trace in it
-        loss = self.method.loss(self.generator, moment, memory)
+        loss = self.method.loss(self.model, moment, memory)
         self.optimizer.zero_grad(set_to_none=True)
         loss.value.backward()  # type: ignore[no-untyped-call]
-        norm = torch.nn.utils.clip_grad_norm_(self.generator.flow.parameters(), options.max_gradient_norm)
+        norm = torch.nn.utils.clip_grad_norm_(self.model.flow.parameters(), options.max_gradient_norm)
         with _uninterrupted():
-            evaluations = self.generator.potential.evaluations - before
+            evaluations = self.model.evaluations - before
             return self._commit(moment, loss, memory, norm, rate, evaluations, started)
 
     def _commit(
@@ -218,7 +218,7 @@ class _Run:
         if self.step % options.log_every == 0 or self.step == options.steps:
             record = Record(
                 step=self.step,
-                temperature_K=self.method.temperature(self.generator, moment),
+                temperature_K=self.method.temperature(self.model, moment),
                 loss=loss.value.item(),
                 ess=effective_sample_size(loss.log_weights),
                 gradient_norm=norm.item(),
@@ -262,13 +262,13 @@ class _Run:
             "settings": self.history.settings,
             "records": [asdict(record) for record in self.history.records],
         }
-        save_checkpoint(self.checkpoint, self.generator.flow, self.optimizer, self.random, state, self.memory)
+        save_checkpoint(self.checkpoint, self.model.flow, self.optimizer, self.random, state, self.memory)
 
     def _restore(self) -> None:
         if self.checkpoint is None:
             raise OptionError("Expected a directory to resume from; got none.")
         state, self.memory = load_checkpoint(
-            self.checkpoint, self.generator.flow, self.optimizer, self.random, self.history.settings
+            self.checkpoint, self.model.flow, self.optimizer, self.random, self.history.settings
         )
         self.history.records = [Record(**record) for record in state["records"]]
         self.step, self.failed = state["step"], state["failed"]
@@ -285,10 +285,9 @@ def _settings(method: Method) -> dict[str, Any]:
         raise OptionError(f"Expected a method whose settings are plain numbers, strings and lists; {error}.") from None
 
 
-def _fingerprint(generator: BoltzmannGenerator) -> str:
-    """What tells a molecule and its coordinates from any other."""
-    text = json.dumps([generator.system.specification, generator.coordinates.specification])
-    return hashlib.sha256(text.encode()).hexdigest()
+def _fingerprint(model: Trainable) -> str:
+    """What tells a density from any other, in few characters."""
+    return hashlib.sha256(json.dumps(model.identity).encode()).hexdigest()
 
 
 @contextmanager

@@ -32,9 +32,10 @@ class Coupling(Bijection):
         location, width: (D,) or None: where a coordinate is expected to be and how widely it is spread, in
             the domain's units; infinite widths mean "anywhere". They set the scale of the net's inputs.
         context_size: size of the context that the net is shown; 0 means that context is ignored.
+        given: D booleans: the coordinates that the net is shown; by default all that are not transformed.
 
     Raises:
-        DomainError: if the domain is not flat, or the mask is not one boolean for each coordinate.
+        DomainError: if the domain is not flat, or a mask is not one boolean for each coordinate.
         OptionError: if nothing is transformed.
 
     >>> from boltzflow.core import transformers
@@ -54,14 +55,21 @@ class Coupling(Bijection):
         location: Tensor | None = None,
         width: Tensor | None = None,
         context_size: int = 0,
+        given: Sequence[bool] | Tensor | None = None,
     ) -> None:
         domain = transformer.domain
         super().__init__(domain, domain)
         name, mask = type(self).__name__, torch.as_tensor(mask, dtype=torch.bool)
-        if len(domain.shape) != 1 or mask.shape != domain.shape:
-            raise DomainError(f"{name}: expected a mask of {len(domain)} booleans; got {mask.numel()} for {domain}.")
+        shown = ~mask if given is None else torch.as_tensor(given, dtype=torch.bool)
+        for booleans in (mask, shown):
+            if len(domain.shape) != 1 or booleans.shape != domain.shape:
+                raise DomainError(
+                    f"{name}: expected a mask of {len(domain)} booleans; got {booleans.numel()} for {domain}."
+                )
         if not mask.any():
             raise OptionError(f"{name}: expected a mask that transforms at least one coordinate; got none.")
+        if (mask & shown).any():
+            raise OptionError(f"{name}: expected only coordinates as given that stay; some are transformed.")
         self.context_size = context_size
         chosen, kept = mask.nonzero().squeeze(1), (~mask).nonzero().squeeze(1)
         self.transformer = transformer.select(chosen)
@@ -69,7 +77,7 @@ class Coupling(Bijection):
         self.register_buffer("join_order", self.split_order.argsort(), persistent=False)
         self.moved = len(chosen)
 
-        self.features = DomainFeatures(domain, location, width, visible=~mask)
+        self.features = DomainFeatures(domain, location, width, visible=shown)
         make = trunk if trunk is not None else (lambda inputs: MLP(inputs, (128, 128)))
         self.trunk = make(self.features.size + context_size)
         width_of_trunk = int(self.trunk.out_features)  # type: ignore[arg-type]
@@ -139,7 +147,7 @@ class SplineCoupling(Coupling):
         mask: D booleans: True where a coordinate is transformed.
         bins, bound, seam: as in `transformers.RationalQuadratic`.
         location, width: (D,) or None, for the scale of the net's inputs and for the first knots.
-        trunk, context_size: as in `Coupling`.
+        trunk, context_size, given: as in `Coupling`.
 
     >>> domain = Domain.real(1) + Domain.circle(1)
     >>> layer = SplineCoupling(domain, mask=[False, True], bins=4)
@@ -158,6 +166,15 @@ class SplineCoupling(Coupling):
         width: Tensor | None = None,
         seam: Tensor | None = None,
         context_size: int = 0,
+        given: Sequence[bool] | Tensor | None = None,
     ) -> None:
         transformer = RationalQuadratic(domain, bins=bins, bound=bound, location=location, width=width, seam=seam)
-        super().__init__(transformer, mask, trunk=trunk, location=location, width=width, context_size=context_size)
+        super().__init__(
+            transformer,
+            mask,
+            trunk=trunk,
+            location=location,
+            width=width,
+            context_size=context_size,
+            given=given,
+        )

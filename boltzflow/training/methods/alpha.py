@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from boltzflow.core.objectives import Loss, alpha_divergence
-from boltzflow.generator import BoltzmannGenerator
 from boltzflow.training.methods.cooled import CooledMethod
 from boltzflow.training.methods.method import Memory, Moment
+from boltzflow.training.trainable import Trainable
 
 
 @dataclass(frozen=True)
@@ -25,6 +25,6 @@ class AlphaDivergence(CooledMethod):
 
     alpha: float = 0.5
 
-    def loss(self, generator: BoltzmannGenerator, moment: Moment, memory: Memory) -> Loss:
-        target = generator.internal_target(self.temperature(generator, moment))
-        return alpha_divergence(generator.flow, target, moment.batch_size, self.alpha, generator=moment.random)
+    def loss(self, model: Trainable, moment: Moment, memory: Memory) -> Loss:
+        target = model.internal_target(self.temperature(model, moment))
+        return alpha_divergence(model.flow, target, moment.batch_size, self.alpha, generator=moment.random)

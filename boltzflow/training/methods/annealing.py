@@ -9,10 +9,10 @@ import torch
 from boltzflow.core import importance
 from boltzflow.core.objectives import Loss
 from boltzflow.errors import OptionError
-from boltzflow.generator import BoltzmannGenerator
 from boltzflow.training.methods.drawing import draw, fit_to_memory
 from boltzflow.training.methods.method import Memory, Method, Moment
 from boltzflow.training.methods.reverse_kl import ReverseKL
+from boltzflow.training.trainable import Trainable
 
 
 @dataclass(frozen=True)
@@ -49,20 +49,20 @@ class TemperatureAnnealing(Method):
                 f"{self.rungs}, {self.samples}."
             )
 
-    def temperature(self, generator: BoltzmannGenerator, moment: Moment) -> float:
-        hot, target = max(self.hot.hot_temperature, generator.temperature), generator.temperature
+    def temperature(self, model: Trainable, moment: Moment) -> float:
+        hot, target = max(self.hot.hot_temperature, model.temperature), model.temperature
         rung = min(self._rung(moment) + 1, self.rungs)  # the last one twice
         return float(hot * (target / hot) ** (rung / self.rungs))
 
-    def loss(self, generator: BoltzmannGenerator, moment: Moment, memory: Memory) -> Loss:
+    def loss(self, model: Trainable, moment: Moment, memory: Memory) -> Loss:
         rung = self._rung(moment)
         if rung < 0:
             hot_steps = replace(self.hot, hot_share=1.0, cooling_share=0.0)
-            return hot_steps.loss(generator, moment, memory)
+            return hot_steps.loss(model, moment, memory)
         is_fresh = "rung" not in memory or int(memory["rung"]) != rung
         if is_fresh:
-            temperature = self.temperature(generator, moment)
-            drawn = draw(generator, self.samples, moment.batch_size, moment.random)
+            temperature = self.temperature(model, moment)
+            drawn = draw(model, self.samples, moment.batch_size, moment.random)
             log_weights = drawn.log_weights(temperature)
             memory.update(
                 rung=torch.tensor(rung),
@@ -71,7 +71,7 @@ class TemperatureAnnealing(Method):
                 log_target=drawn.log_target(temperature),
                 log_weights=log_weights,
             )
-        value = fit_to_memory(generator, moment, memory, self.dispersion, self.dispersion_order)
+        value = fit_to_memory(model, moment, memory, self.dispersion, self.dispersion_order)
         return Loss(value, memory["log_weights"], is_fresh)
 
     def _rung(self, moment: Moment) -> int:

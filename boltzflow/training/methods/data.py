@@ -15,6 +15,7 @@ from boltzflow.errors import NonFiniteError, OptionError
 from boltzflow.generator import BoltzmannGenerator
 from boltzflow.training.methods.drawing import draw, fit_to_memory
 from boltzflow.training.methods.method import Memory, Method, Moment
+from boltzflow.training.trainable import Trainable
 
 _AT_ONCE = 4096  # frames
 _SAME_TEMPERATURE = 0.01  # K
@@ -45,23 +46,25 @@ class ForwardKL(Method):
         if self.watch < 1:
             raise OptionError(f"ForwardKL: expected steps between two draws; got {self.watch}.")
 
-    def temperature(self, generator: BoltzmannGenerator, moment: Moment) -> float:
-        return generator.temperature
+    def temperature(self, model: Trainable, moment: Moment) -> float:
+        return model.temperature
 
-    def loss(self, generator: BoltzmannGenerator, moment: Moment, memory: Memory) -> Loss:
+    def loss(self, model: Trainable, moment: Moment, memory: Memory) -> Loss:
         if not memory:
+            if not isinstance(model, BoltzmannGenerator):
+                raise OptionError(f"ForwardKL: expected a molecule's generator; got a {type(model).__name__}.")
             data = Ensemble.load(self.directory)
-            if abs(data.temperature - generator.temperature) > _SAME_TEMPERATURE:
+            if abs(data.temperature - model.temperature) > _SAME_TEMPERATURE:
                 raise OptionError(
-                    f"ForwardKL: expected data at the generator's {generator.temperature:g} K, or weighted to it; "
+                    f"ForwardKL: expected data at the generator's {model.temperature:g} K, or weighted to it; "
                     f"those in {self.directory} are at {data.temperature:g} K."
                 )
-            memory.update(_latent(generator, data))
+            memory.update(_latent(model, data))
         is_fresh = moment.step % self.watch == 0 or "log_weights" not in memory
         if is_fresh:
-            drawn = draw(generator, moment.batch_size, moment.batch_size, moment.random)
-            memory["log_weights"] = drawn.log_weights(generator.temperature)
-        value = fit_to_memory(generator, moment, memory, self.dispersion, self.dispersion_order)
+            drawn = draw(model, moment.batch_size, moment.batch_size, moment.random)
+            memory["log_weights"] = drawn.log_weights(model.temperature)
+        value = fit_to_memory(model, moment, memory, self.dispersion, self.dispersion_order)
         return Loss(value, memory["log_weights"], is_fresh)
 
 

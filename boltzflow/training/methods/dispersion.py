@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from boltzflow.core.objectives import Loss, log_dispersion
-from boltzflow.generator import BoltzmannGenerator
 from boltzflow.training.methods.cooled import CooledMethod
 from boltzflow.training.methods.method import Memory, Moment
+from boltzflow.training.trainable import Trainable
 
 
 @dataclass(frozen=True)
@@ -24,6 +24,6 @@ class LogDispersion(CooledMethod):
 
     order: int = 1
 
-    def loss(self, generator: BoltzmannGenerator, moment: Moment, memory: Memory) -> Loss:
-        target = generator.internal_target(self.temperature(generator, moment))
-        return log_dispersion(generator.flow, target, moment.batch_size, order=self.order, generator=moment.random)
+    def loss(self, model: Trainable, moment: Moment, memory: Memory) -> Loss:
+        target = model.internal_target(self.temperature(model, moment))
+        return log_dispersion(model.flow, target, moment.batch_size, order=self.order, generator=moment.random)

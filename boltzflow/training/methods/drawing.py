@@ -1,4 +1,4 @@
-"""Samples of a generator with all that weights at any temperature need, and fits to weighted samples."""
+"""Samples of a model with all that weights at any temperature need, and fits to weighted samples."""
 
 from __future__ import annotations
 
@@ -8,22 +8,22 @@ import torch
 from torch import Tensor
 
 from boltzflow.core.objectives import dispersion
-from boltzflow.generator import BoltzmannGenerator
 from boltzflow.training.methods.method import Memory, Moment
-from boltzflow.units import thermal_energy
+from boltzflow.training.trainable import Trainable
 
 
 class Drawn(NamedTuple):
-    """Samples of a flow, (n, D) and (n,) each: log q of z, log|det ∂x/∂z|, the potential energy in kJ/mol."""
+    """Samples of a flow (n, D), and (n,) each: log q of z, log|det ∂x/∂z|, and U/kT at a temperature in K."""
 
     z: Tensor
     log_q: Tensor
     log_volume: Tensor
-    energy: Tensor
+    reduced_energy: Tensor
+    at_temperature: float
 
     def log_target(self, temperature: float) -> Tensor:
         """Unnormalised log-density of the Boltzmann distribution in z (n,); −inf where it cannot be evaluated."""
-        value = self.log_volume - self.energy / thermal_energy(temperature)
+        value = self.log_volume - self.reduced_energy * (self.at_temperature / temperature)
         return torch.where(value.isfinite() & self.log_q.isfinite(), value, -torch.inf)
 
     def log_weights(self, temperature: float) -> Tensor:
@@ -32,31 +32,31 @@ class Drawn(NamedTuple):
 
 
 @torch.no_grad()
-def draw(generator: BoltzmannGenerator, n: int, batch_size: int, random: torch.Generator) -> Drawn:
+def draw(model: Trainable, n: int, batch_size: int, random: torch.Generator) -> Drawn:
     """n samples, one energy evaluation each, in batches of one size, for which code may have been compiled."""
-    parts: list[Drawn] = []
+    parts: list[tuple[Tensor, ...]] = []
     for _ in range(-(-n // batch_size)):
-        z, log_q = generator.flow.sample(batch_size, generator=random)
-        positions, log_volume = generator.coordinates(z)
-        parts.append(Drawn(z, log_q, log_volume, generator.potential.energy(positions)))
-    return Drawn(*(torch.cat(column)[:n] for column in zip(*parts, strict=True)))
+        z, log_q = model.flow.sample(batch_size, generator=random)
+        parts.append((z, log_q, *model.evaluate(z)))
+    z, log_q, log_volume, energy = (torch.cat(column)[:n] for column in zip(*parts, strict=True))
+    return Drawn(z, log_q, log_volume, energy, model.temperature)
 
 
-def fit(generator: BoltzmannGenerator, z: Tensor, log_target: Tensor, weight: float = 0.0, order: int = 1) -> Tensor:
+def fit(model: Trainable, z: Tensor, log_target: Tensor, weight: float = 0.0, order: int = 1) -> Tensor:
     """−mean log q of samples of the target (batch, D), plus `weight` times the dispersion of log_target − log q.
 
     Log-dispersion regularisation of maximum likelihood (Schopmans et al. 2026, arXiv 2602.03729): the samples'
     energies are known, and say more than that the samples exist.
     """
-    log_q = generator.flow.log_prob(z)
+    log_q = model.flow.log_prob(z)
     value = fit_weighted(log_q)
     return value + weight * dispersion(log_target - log_q, order) if weight else value
 
 
-def fit_to_memory(generator: BoltzmannGenerator, moment: Moment, memory: Memory, weight: float, order: int) -> Tensor:
+def fit_to_memory(model: Trainable, moment: Moment, memory: Memory, weight: float, order: int) -> Tensor:
     """`fit` to a batch that is drawn from a buffer: `z` (n, D), its `weights` (n,) and its `log_target` (n,)."""
     chosen = torch.multinomial(memory["weights"], moment.batch_size, replacement=True, generator=moment.random)
-    return fit(generator, memory["z"][chosen], memory["log_target"][chosen], weight, order)
+    return fit(model, memory["z"][chosen], memory["log_target"][chosen], weight, order)
 
 
 def fit_weighted(log_q: Tensor, weights: Tensor | None = None) -> Tensor:

@@ -10,9 +10,9 @@ from torch import Tensor
 from boltzflow.core.objectives import Loss
 from boltzflow.core.sampling import HamiltonianMonteCarlo, annealed_importance_sampling, linear_schedule
 from boltzflow.errors import OptionError
-from boltzflow.generator import BoltzmannGenerator
 from boltzflow.training.methods.drawing import draw, fit_weighted
 from boltzflow.training.methods.method import Memory, Method, Moment
+from boltzflow.training.trainable import Trainable
 
 _ALPHA = 2.0
 _CIRCLE = 0.5  # rad: the scale of steps on circles
@@ -50,18 +50,18 @@ class FAB(Method):
         if min(self.every, self.levels, self.leapfrog_steps, self.first_batches) < 1 or self.batches < 1:
             raise OptionError("FAB: expected positive numbers of steps, levels and batches.")
 
-    def temperature(self, generator: BoltzmannGenerator, moment: Moment) -> float:
-        return generator.temperature
+    def temperature(self, model: Trainable, moment: Moment) -> float:
+        return model.temperature
 
-    def loss(self, generator: BoltzmannGenerator, moment: Moment, memory: Memory) -> Loss:
+    def loss(self, model: Trainable, moment: Moment, memory: Memory) -> Loss:
         rounds = self.first_batches if not memory else int(moment.step % self.every == 0)
         for _ in range(rounds):
-            self._anneal(generator, moment, memory)
+            self._anneal(model, moment, memory)
         priorities = memory["log_weights"].double().softmax(0)
         # Without replacement as far as there are samples of positive weight.
         replacement = int((priorities > 0).sum()) < moment.batch_size
         chosen = torch.multinomial(priorities, moment.batch_size, replacement, generator=moment.random)
-        log_q = generator.flow.log_prob(memory["z"][chosen])
+        log_q = model.flow.log_prob(memory["z"][chosen])
         change = (1.0 - _ALPHA) * (log_q.detach() - memory["log_q"][chosen])
         is_known = change.isfinite()
         change = torch.where(is_known, change, 0.0)
@@ -74,13 +74,13 @@ class FAB(Method):
         memory.update({name: memory[name].index_copy(0, chosen, values) for name, values in new.items()})
         return Loss(value, memory["of_flow"], rounds > 0)
 
-    def _anneal(self, generator: BoltzmannGenerator, moment: Moment, memory: Memory) -> None:
+    def _anneal(self, model: Trainable, moment: Moment, memory: Memory) -> None:
         """One batch from p²/q into the buffer; the kernel's steps follow its acceptance."""
-        target, flow = generator.internal_target(), generator.flow
+        target, flow = model.internal_target(), model.flow
         log_scale = memory.get("log_scale", torch.tensor(-2.0))
         kernel = HamiltonianMonteCarlo(
-            generator.coordinates.domain,
-            step_size=_scales(generator) * log_scale.exp(),
+            flow.domain,
+            step_size=_scales(model) * log_scale.exp(),
             leapfrog_steps=self.leapfrog_steps,
             max_score=_LARGEST_SCORE,
         ).to(next(flow.parameters()).device)
@@ -112,12 +112,12 @@ class FAB(Method):
             kept = memory.get(name, values[:0])
             memory[name] = torch.cat([kept, values])[-self.batches * moment.batch_size :]
         memory["log_scale"] = log_scale + 0.3 * (samples.acceptance.mean().to(log_scale) - _ACCEPTANCE)
-        memory["of_flow"] = draw(generator, moment.batch_size, moment.batch_size, moment.random).log_weights(
-            generator.temperature
+        memory["of_flow"] = draw(model, moment.batch_size, moment.batch_size, moment.random).log_weights(
+            model.temperature
         )
 
 
-def _scales(generator: BoltzmannGenerator) -> Tensor:
+def _scales(model: Trainable) -> Tensor:
     """How far each coordinate may go in a step (D,): its width, or a part of its circle."""
-    widths = generator.coordinates.widths.float()
+    widths = model.widths.float()
     return torch.where(widths.isfinite(), widths, _CIRCLE)

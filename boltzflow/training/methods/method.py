@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from boltzflow.core.objectives import Loss
-from boltzflow.generator import BoltzmannGenerator
+from boltzflow.training.trainable import Trainable
 
 Memory = dict[str, Tensor]
 """What a method keeps from step to step, such as a buffer of samples. It is part of checkpoints.
@@ -49,11 +49,11 @@ class Method(ABC):
     """
 
     @abstractmethod
-    def temperature(self, generator: BoltzmannGenerator, moment: Moment) -> float:
+    def temperature(self, model: Trainable, moment: Moment) -> float:
         """The temperature of this step, in K."""
 
     @abstractmethod
-    def loss(self, generator: BoltzmannGenerator, moment: Moment, memory: Memory) -> Loss:
+    def loss(self, model: Trainable, moment: Moment, memory: Memory) -> Loss:
         """The loss of this step.
 
         Its log-weights are those of samples of the flow, with respect to this step's temperature: of this step's own

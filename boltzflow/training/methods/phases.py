@@ -8,8 +8,8 @@ import torch
 
 from boltzflow.core.objectives import Loss
 from boltzflow.errors import OptionError
-from boltzflow.generator import BoltzmannGenerator
 from boltzflow.training.methods.method import Memory, Method, Moment
+from boltzflow.training.trainable import Trainable
 
 
 @dataclass(frozen=True)
@@ -32,16 +32,16 @@ class Phases(Method):
         if abs(sum(self.shares) - 1.0) > 1e-6:
             raise OptionError(f"Expected shares that add up to 1; got {self.shares}.")
 
-    def temperature(self, generator: BoltzmannGenerator, moment: Moment) -> float:
+    def temperature(self, model: Trainable, moment: Moment) -> float:
         phase, part = self._part(moment)
-        return self.methods[phase].temperature(generator, part)
+        return self.methods[phase].temperature(model, part)
 
-    def loss(self, generator: BoltzmannGenerator, moment: Moment, memory: Memory) -> Loss:
+    def loss(self, model: Trainable, moment: Moment, memory: Memory) -> Loss:
         phase, part = self._part(moment)
         if "phase" not in memory or int(memory["phase"]) != phase:
             memory.clear()
         own = {name.removeprefix("of."): value for name, value in memory.items() if name != "phase"}
-        loss = self.methods[phase].loss(generator, part, own)
+        loss = self.methods[phase].loss(model, part, own)
         memory.clear()
         memory.update({f"of.{name}": value for name, value in own.items()}, phase=torch.tensor(phase))
         return loss
@@ -76,17 +76,17 @@ class Mixture(Method):
         if any(not any(weights) for weights in (self.start, self.end or self.start)):
             raise OptionError(f"Expected a weight that is not zero at either end; got {self.start} and {self.end}.")
 
-    def temperature(self, generator: BoltzmannGenerator, moment: Moment) -> float:
-        return self.methods[0].temperature(generator, moment)
+    def temperature(self, model: Trainable, moment: Moment) -> float:
+        return self.methods[0].temperature(model, moment)
 
-    def loss(self, generator: BoltzmannGenerator, moment: Moment, memory: Memory) -> Loss:
+    def loss(self, model: Trainable, moment: Moment, memory: Memory) -> Loss:
         values, first = [], None
         for i, method in enumerate(self.methods):
             weight = self.start[i] + moment.progress * ((self.end or self.start)[i] - self.start[i])
             own = {n.removeprefix(f"{i}."): v for n, v in memory.items() if n.startswith(f"{i}.")}
             if weight == 0.0 and first is not None:
                 continue
-            loss = method.loss(generator, moment, own)
+            loss = method.loss(model, moment, own)
             for name in [n for n in memory if n.startswith(f"{i}.")]:
                 del memory[name]
             memory.update({f"{i}.{name}": value for name, value in own.items()})

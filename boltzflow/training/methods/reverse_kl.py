@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from boltzflow.core.objectives import EnergyCap, Loss, reverse_kl
-from boltzflow.generator import BoltzmannGenerator
 from boltzflow.training.methods.cooled import CooledMethod
 from boltzflow.training.methods.method import Memory, Moment
+from boltzflow.training.trainable import Trainable
 
 
 @dataclass(frozen=True)
@@ -28,10 +28,10 @@ class ReverseKL(CooledMethod):
     drop_largest: float = 0.02
     path_gradient: bool = False
 
-    def loss(self, generator: BoltzmannGenerator, moment: Moment, memory: Memory) -> Loss:
+    def loss(self, model: Trainable, moment: Moment, memory: Memory) -> Loss:
         return reverse_kl(
-            generator.flow,
-            generator.internal_target(self.temperature(generator, moment)),
+            model.flow,
+            model.internal_target(self.temperature(model, moment)),
             moment.batch_size,
             generator=moment.random,
             path_gradient=self.path_gradient,

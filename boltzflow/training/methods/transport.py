@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from boltzflow.core import importance
 from boltzflow.core.objectives import Loss
 from boltzflow.errors import OptionError
-from boltzflow.generator import BoltzmannGenerator
 from boltzflow.training.methods.drawing import draw, fit_to_memory
 from boltzflow.training.methods.method import Memory, Method, Moment
+from boltzflow.training.trainable import Trainable
 from boltzflow.training.transport import constrained_transport
 
 
@@ -46,21 +46,21 @@ class ConstrainedTransport(Method):
         if self.samples < 2 or self.every < 1:
             raise OptionError(f"Expected samples to draw, and steps between; got {self.samples} and {self.every}.")
 
-    def temperature(self, generator: BoltzmannGenerator, moment: Moment) -> float:
-        return generator.temperature
+    def temperature(self, model: Trainable, moment: Moment) -> float:
+        return model.temperature
 
-    def loss(self, generator: BoltzmannGenerator, moment: Moment, memory: Memory) -> Loss:
+    def loss(self, model: Trainable, moment: Moment, memory: Memory) -> Loss:
         is_fresh = moment.step % self.every == 0 or not memory
         if is_fresh:
-            drawn = draw(generator, self.samples, moment.batch_size, moment.random)
-            log_target = drawn.log_target(generator.temperature)
+            drawn = draw(model, self.samples, moment.batch_size, moment.random)
+            log_target = drawn.log_target(model.temperature)
             step = constrained_transport(drawn.log_q, log_target, self.trust_region, self.max_entropy_loss)
             # The next density is known at the samples, up to a constant: that is what log q is to become.
             memory.update(
                 z=drawn.z,
                 weights=importance.normalized_weights(importance.clipped(step.log_weights, self.clip)),
                 log_target=(step.log_weights + drawn.log_q).to(drawn.z),
-                log_weights=drawn.log_weights(generator.temperature),
+                log_weights=drawn.log_weights(model.temperature),
             )
-        value = fit_to_memory(generator, moment, memory, self.dispersion, self.dispersion_order)
+        value = fit_to_memory(model, moment, memory, self.dispersion, self.dispersion_order)
         return Loss(value, memory["log_weights"], is_fresh)

@@ -1,0 +1,127 @@
+"""What can be trained: a molecule's generator, or a flow for any density."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from boltzflow.core import Flow
+from boltzflow.core.objectives import Target
+from boltzflow.errors import DomainError
+from boltzflow.units import checked_temperature
+
+
+class Trainable(Protocol):
+    """A flow and the density that it shall have, at any temperature. `BoltzmannGenerator` is one.
+
+    Attributes:
+        flow: what learns.
+        provenance: what `boltzflow.train` writes down of the training, JSON-able.
+    """
+
+    flow: Flow
+    provenance: dict[str, Any]
+
+    @property
+    def temperature(self) -> float:
+        """Of the density that the flow shall have in the end, in K."""
+        ...
+
+    @property
+    def evaluations(self) -> int:
+        """How many samples' energies have been evaluated so far."""
+        ...
+
+    @property
+    def widths(self) -> Tensor:
+        """How widely each coordinate of the flow is spread (D,); infinite means anywhere."""
+        ...
+
+    @property
+    def identity(self) -> Any:
+        """What tells this density from any other, JSON-able: a checkpoint of another one is refused."""
+        ...
+
+    def internal_target(self, temperature: float | None = None) -> Target:
+        """The density of the flow's coordinates at a temperature in K, by default the model's own."""
+        ...
+
+    def evaluate(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        """Volume element log|det ∂x/∂z| (n,) of states (n, D), and U/kT (n,) at the model's own temperature."""
+        ...
+
+    def compile(self) -> None:
+        """Compile what a training step runs."""
+        ...
+
+
+class DensityModel:
+    """A flow, and any density known up to a factor that it shall have: methods of training without a molecule.
+
+    The density p counts as that of its own temperature; at another one, T, it is p^(temperature/T).
+
+    Args:
+        flow: what learns.
+        target: with `log_prob(x)`, on the flow's domain.
+        temperature: what counts as the density's own, K.
+        name: of the target, for checkpoints.
+
+    Raises:
+        DomainError: if the target says that it lives on another domain than the flow.
+        OptionError: if the temperature is not positive.
+
+    >>> from boltzflow.core import recipes
+    >>> from boltzflow.core.distributions import targets
+    >>> target = targets.DoubleWell()
+    >>> model = DensityModel(recipes.spline_flow(target.domain, layers=2, hidden=(8,)), target)
+    >>> z, log_q = model.flow.sample(5)
+    >>> model.evaluate(z)[1].shape, model.evaluations
+    (torch.Size([5]), 5)
+    """
+
+    def __init__(self, flow: Flow, target: Target, *, temperature: float = 300.0, name: str = "") -> None:
+        domain = getattr(target, "domain", flow.domain)
+        if domain != flow.domain:
+            raise DomainError(f"DensityModel: expected a target on the flow's domain {flow.domain}; got {domain}.")
+        self.flow, self.target = flow, target
+        self.temperature = checked_temperature(temperature)
+        self.name = name or type(target).__name__
+        self.provenance: dict[str, Any] = {}
+        self.evaluations = 0
+
+    @property
+    def widths(self) -> Tensor:
+        """1 for each coordinate: nothing is known."""
+        return torch.ones(len(self.flow.domain), device=next(self.flow.parameters()).device)
+
+    @property
+    def identity(self) -> Any:
+        """The target's name."""
+        return self.name
+
+    def internal_target(self, temperature: float | None = None) -> Target:
+        """The density at a temperature in K, up to a factor."""
+        return _Flattened(self, 1.0 if temperature is None else self.temperature / checked_temperature(temperature))
+
+    def evaluate(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        """Zero (n,), and −log p (n,) of states (n, D)."""
+        energy = -self.internal_target().log_prob(z)
+        return torch.zeros_like(energy), energy
+
+    def compile(self) -> None:
+        """Compile the flow's layers."""
+        self.flow.compile_layers()
+
+
+class _Flattened:
+    """p^β of a model's density; counts evaluations."""
+
+    def __init__(self, model: DensityModel, beta: float) -> None:
+        self.model, self.beta = model, beta
+        self.domain = model.flow.domain
+
+    def log_prob(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        self.model.evaluations += len(x)
+        return self.beta * self.model.target.log_prob(x, context)
