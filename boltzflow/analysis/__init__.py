@@ -13,6 +13,7 @@ from boltzflow.analysis.geometry import GeometryCheck, check_geometry, wrong_han
 from boltzflow.analysis.observables import backbone_torsions
 from boltzflow.analysis.report import Summary, analyze
 from boltzflow.analysis.symmetry import unfold
+from boltzflow.analysis.thermodynamics import heat_capacity
 
 __all__ = [
     "CollapseCheck",
@@ -27,6 +28,7 @@ __all__ = [
     "check_geometry",
     "free_energy_profile",
     "free_energy_surface",
+    "heat_capacity",
     "population",
     "unfold",
     "wrong_handed",
