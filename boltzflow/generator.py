@@ -208,9 +208,12 @@ class BoltzmannGenerator:
 
     @property
     def identity(self) -> list[Any]:
-        """What tells this molecule, its coordinates and a range of temperatures from any other, JSON-able."""
-        range_ = [] if self.temperatures is None else [list(self.temperatures)]
-        return [self.system.specification, self.coordinates.specification, *range_]
+        """What tells this molecule and its coordinates from any other, JSON-able.
+
+        A range of temperatures and stochastic layers count too: they change what is learned, and not the parameters.
+        """
+        ours = [self.architecture[name] for name in ("temperatures", "stochastic") if name in self.architecture]
+        return [self.system.specification, self.coordinates.specification, *ours]
 
     def evaluate(self, z: Tensor) -> tuple[Tensor, Tensor]:
         """Volume element log|det ∂x/∂z| (n,) of internal coordinates (n, D), and U/kT (n,)."""
