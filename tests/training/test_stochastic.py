@@ -11,7 +11,7 @@ import torch
 
 import boltzflow as bf
 from boltzflow.core import StochasticFlow
-from boltzflow.errors import IntractableDensityError, OptionError
+from boltzflow.errors import FileFormatError, IntractableDensityError, OptionError
 from boltzflow.training import FAB, AlphaDivergence, ConstrainedTransport, LogDispersion, Method, ReverseKL
 from boltzflow.training.methods import Moment
 
@@ -97,6 +97,14 @@ def test_a_file_holds_the_layers(kernel: str, tmp_path: Path) -> None:
     assert np.array_equal(one.positions, two.positions)
     assert np.array_equal(one.log_weights, two.log_weights)
     assert np.array_equal(one.energies, two.energies)
+
+
+def test_a_training_is_resumed_only_with_the_same_layers(tmp_path: Path) -> None:
+    """Fewer steps of the layers leave the parameters' names as they are."""
+    options = OPTIONS | {"batch_size": 32, "steps": 2}
+    bf.train(make("metropolis"), directory=tmp_path, **options)  # type: ignore[arg-type]
+    with pytest.raises(FileFormatError, match="molecule"):
+        bf.train(make("metropolis", stochastic_steps=3), directory=tmp_path, resume=True, **options)  # type: ignore[arg-type]
 
 
 def test_layers_follow_the_temperature_of_a_step() -> None:
