@@ -1,6 +1,7 @@
 """What weighted samples say: free energies, populations, sanity of the geometry, plots, a summary."""
 
 from boltzflow.analysis.collapse import CollapseCheck, check_collapse
+from boltzflow.analysis.comparison import kl_divergence, total_variation
 from boltzflow.analysis.free_energy import (
     FreeEnergyProfile,
     FreeEnergySurface,
@@ -27,7 +28,9 @@ __all__ = [
     "check_geometry",
     "free_energy_profile",
     "free_energy_surface",
+    "kl_divergence",
     "population",
+    "total_variation",
     "unfold",
     "wrong_handed",
 ]

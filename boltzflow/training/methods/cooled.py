@@ -27,3 +27,6 @@ class CooledMethod(Method, ABC):
         target = model.temperature
         schedule = Annealing(max(self.hot_temperature, target), target, self.hot_share, self.cooling_share)
         return schedule(moment.progress)
+
+    def evaluations(self, steps: int, batch_size: int) -> int:
+        return steps * batch_size
