@@ -241,3 +241,14 @@ def test_a_damaged_summary_is_named(run_directory, tmp_path):
     shutil.copytree(run_directory, copy)
     (copy / "summary.json").write_text("{")
     assert "summary.json is damaged" in fails("analyze", copy)
+
+
+def test_replicas_are_compared_and_the_finding_kept(run_directory, tmp_path):
+    other = tmp_path / "other"
+    shutil.copytree(run_directory, other)
+    output = call("replicas", run_directory, other).output
+    assert "Trainings with other seeds agree (p = 1)" in output
+    kept = json.loads((other / "summary.json").read_text())["run"]["replica_check"]
+    assert kept["verdict"] in output
+    assert len(kept["log_z"]) == 2
+    assert "at least two ensembles" in fails("replicas", run_directory)

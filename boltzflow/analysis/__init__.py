@@ -12,6 +12,7 @@ from boltzflow.analysis.free_energy import (
 )
 from boltzflow.analysis.geometry import GeometryCheck, check_geometry, wrong_handed
 from boltzflow.analysis.observables import backbone_torsions
+from boltzflow.analysis.replicas import ReplicaCheck, compare_replicas
 from boltzflow.analysis.report import Summary, analyze
 from boltzflow.analysis.symmetry import unfold
 
@@ -21,11 +22,13 @@ __all__ = [
     "FreeEnergySurface",
     "GeometryCheck",
     "Population",
+    "ReplicaCheck",
     "Summary",
     "analyze",
     "backbone_torsions",
     "check_collapse",
     "check_geometry",
+    "compare_replicas",
     "free_energy_profile",
     "free_energy_surface",
     "kl_divergence",
