@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -20,43 +20,13 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from boltzflow.core.importance import effective_sample_size
 from boltzflow.core.objectives import Loss
 from boltzflow.errors import NonFiniteError, OptionError, RunDirectoryError
+from boltzflow.training.averaging import WeightAverage
 from boltzflow.training.checkpoint import load_checkpoint, save_checkpoint
 from boltzflow.training.history import History, Record
 from boltzflow.training.methods import Memory, Method, Moment, method_named, settings_of
+from boltzflow.training.options import TrainingOptions
 from boltzflow.training.schedules import WarmupCosine
 from boltzflow.training.trainable import Trainable
-
-
-@dataclass(frozen=True)
-class TrainingOptions:
-    """How to train, whatever the method.
-
-    Attributes:
-        steps: gradient steps in all.
-        batch_size: samples in a step.
-        learning_rate: peak of the warm-up and cosine schedule.
-        warmup: steps of linear warm-up.
-        max_gradient_norm: longer gradients are scaled down to this.
-        seed: of all random numbers of the training.
-        log_every: steps between two records.
-        checkpoint_every: steps between two checkpoints.
-        max_skipped: so many non-finite steps in a row end the training with an error.
-    """
-
-    steps: int = 20_000
-    batch_size: int = 1024
-    learning_rate: float = 1e-3
-    warmup: int = 200
-    max_gradient_norm: float = 100.0
-    seed: int = 0
-    log_every: int = 50
-    checkpoint_every: int = 500
-    max_skipped: int = 50
-
-    def __post_init__(self) -> None:
-        for name, value in asdict(self).items():
-            if name not in ("seed", "warmup") and not value > 0:
-                raise OptionError(f"Expected a positive {name}; got {value:g}.")
 
 
 def train(
@@ -122,6 +92,7 @@ class _Run:
         self.random = torch.Generator(device).manual_seed(options.seed)
         self.optimizer = torch.optim.Adam(flow.parameters(), lr=options.learning_rate, fused=True)
         self.schedule = WarmupCosine(options.learning_rate, options.warmup)
+        self.average = WeightAverage(flow, options.ema) if options.ema else None
         self.history = History(
             settings={"method": _settings(method), **asdict(options), "molecule": _fingerprint(model)}
         )
@@ -171,6 +142,8 @@ class _Run:
                 # Ctrl-C and errors leave a checkpoint too; a step that they cut off will be taken again whole.
                 self.random.set_state(self.random_after)
                 self._save()
+        if self.average is not None:
+            self.average.hand_over()
         self.model.provenance = {
             **self.history.settings,
             "energy_evaluations": self.evaluations,
@@ -239,6 +212,8 @@ class _Run:
     def _apply(self, loss: Loss, norm: torch.Tensor) -> None:
         if bool(loss.value.isfinite() & norm.isfinite()):
             self.optimizer.step()
+            if self.average is not None:
+                self.average.update(self.step)
             self.skipped_in_a_row = 0
             return
         self.skipped += 1
@@ -262,14 +237,22 @@ class _Run:
             "settings": self.history.settings,
             "records": [asdict(record) for record in self.history.records],
         }
-        save_checkpoint(self.checkpoint, self.model.flow, self.optimizer, self.random, state, self.memory)
+        average = {} if self.average is None else self.average.tensors
+        save_checkpoint(self.checkpoint, self.model.flow, self.optimizer, self.random, state, self.memory, average)
 
     def _restore(self) -> None:
         if self.checkpoint is None:
             raise OptionError("Expected a directory to resume from; got none.")
-        state, self.memory = load_checkpoint(
-            self.checkpoint, self.model.flow, self.optimizer, self.random, self.history.settings
+        state, self.memory, average = load_checkpoint(
+            self.checkpoint,
+            self.model.flow,
+            self.optimizer,
+            self.random,
+            self.history.settings,
+            asdict(TrainingOptions()),
         )
+        if self.average is not None:
+            self.average.load(average)
         self.history.records = [Record(**record) for record in state["records"]]
         self.step, self.failed = state["step"], state["failed"]
         self.skipped, self.skipped_in_a_row = state["skipped"], state["skipped_in_a_row"]
