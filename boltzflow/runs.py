@@ -96,6 +96,8 @@ def train_run(config: RunConfig, directory: Path, resume: bool, drawn: Progress 
         steps=config.steps,
         batch_size=config.batch_size,
         learning_rate=config.learning_rate,
+        ema=config.ema,
+        precision=config.precision,
         seed=config.seed,
     )
     generator.save(directory / GENERATOR)

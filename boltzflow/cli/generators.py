@@ -31,6 +31,13 @@ def train(
     steps: Annotated[int, typer.Option(help="Gradient steps.")] = DEFAULTS.steps,
     batch_size: Annotated[int, typer.Option(help="Samples in a step.")] = DEFAULTS.batch_size,
     learning_rate: Annotated[float, typer.Option("--lr", help="Peak learning rate.")] = DEFAULTS.learning_rate,
+    ema: Annotated[
+        float, typer.Option(help="Decay of the weights' moving average in a step, such as 0.999; 0 for none.")
+    ] = DEFAULTS.ema,
+    precision: Annotated[
+        str,
+        typer.Option(help="Of the nets while training: float32, or bfloat16 where that is faster."),
+    ] = DEFAULTS.precision,
     layers: Annotated[int, typer.Option(help="Spline couplings of the flow.")] = DEFAULTS.layers,
     hidden: Annotated[str, typer.Option(help="Hidden sizes of each coupling's net, with commas.")] = ",".join(
         map(str, DEFAULTS.hidden)
@@ -65,6 +72,8 @@ def train(
         "steps": steps,
         "batch_size": batch_size,
         "learning_rate": learning_rate,
+        "ema": ema,
+        "precision": precision,
         "layers": layers,
         "hidden": _sizes(hidden),
         "bins": bins,

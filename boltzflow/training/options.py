@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from typing import Literal, get_args
 
 from boltzflow.errors import OptionError
+
+Precision = Literal["float32", "bfloat16"]
 
 
 @dataclass(frozen=True)
@@ -23,6 +26,8 @@ class TrainingOptions:
         max_skipped: so many non-finite steps in a row end the training with an error.
         ema: decay of the moving average of the weights in a step, such as 0.999; in the end the flow carries the
             average. 0 for none. What is recorded is that of the weights themselves.
+        precision: of the nets' matrix products while training: "float32" stands for that of the weights, "bfloat16"
+            is faster where the processor has units for it. All else, and sampling afterwards, is as without.
     """
 
     steps: int = 20_000
@@ -35,10 +40,13 @@ class TrainingOptions:
     checkpoint_every: int = 500
     max_skipped: int = 50
     ema: float = 0.0
+    precision: Precision = "float32"
 
     def __post_init__(self) -> None:
         for name, value in asdict(self).items():
-            if name not in ("seed", "warmup", "ema") and not value > 0:
+            if name not in ("seed", "warmup", "ema", "precision") and not value > 0:
                 raise OptionError(f"Expected a positive {name}; got {value:g}.")
         if not 0.0 <= self.ema < 1.0:
             raise OptionError(f"Expected ema, a decay in a step, from 0 to below 1; got {self.ema:g}.")
+        if self.precision not in get_args(Precision):
+            raise OptionError(f"Expected precision {' or '.join(get_args(Precision))}; got {self.precision!r}.")

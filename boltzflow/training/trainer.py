@@ -19,6 +19,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from boltzflow.core.importance import effective_sample_size
 from boltzflow.core.objectives import Loss
+from boltzflow.core.precision import nets_in
 from boltzflow.errors import NonFiniteError, OptionError, RunDirectoryError
 from boltzflow.training.averaging import WeightAverage
 from boltzflow.training.checkpoint import load_checkpoint, save_checkpoint
@@ -111,6 +112,11 @@ class _Run:
     def checkpoint(self) -> Path | None:
         return None if self.directory is None else self.directory / "checkpoints" / "last.safetensors"
 
+    @property
+    def net_dtype(self) -> torch.dtype | None:
+        """Of the nets in a step; None for that of their weights."""
+        return torch.bfloat16 if self.options.precision == "bfloat16" else None
+
     def go(self, progress: bool) -> History:
         started = time.monotonic() - self.seconds_before
         bar = Progress(
@@ -122,7 +128,7 @@ class _Run:
             console=Console(stderr=True),
             disable=not progress,
         )
-        with bar:
+        with bar, nets_in(self.model.flow, self.net_dtype):
             task = bar.add_task("training", total=self.options.steps, completed=self.step, state="first steps …")
             last_step, last_time = self.step, time.monotonic()
             try:
