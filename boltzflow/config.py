@@ -30,7 +30,8 @@ class RunConfig(SystemConfig):
 
     Attributes:
         method: of training.
-        steps, batch_size, learning_rate, ema, precision: of training, see `TrainingOptions`.
+        steps, batch_size, learning_rate, ema, precision, patience: of training, see `TrainingOptions`.
+        tensorboard: whether TensorBoard's files are written.
         layers, hidden, bins: size of the flow.
         samples: number of structures drawn in the end.
         check_picoseconds: of the simulation that looks for lost basins then (`analysis.check_collapse`); 0 for none.
@@ -46,6 +47,8 @@ class RunConfig(SystemConfig):
     learning_rate: PositiveFloat = 1e-3
     ema: float = Field(0.0, ge=0.0, lt=1.0)
     precision: Precision = "float32"
+    patience: NonNegativeInt = 0
+    tensorboard: bool = False
     layers: PositiveInt = 12
     hidden: tuple[PositiveInt, ...] = Field((256, 256), min_length=1)
     bins: PositiveInt = 8

@@ -38,6 +38,11 @@ def train(
         str,
         typer.Option(help="Of the nets while training: float32, or bfloat16 where that is faster."),
     ] = DEFAULTS.precision,
+    patience: Annotated[
+        int,
+        typer.Option(help="Steps without a rise of the ESS, after which the training is brought to its end; 0: off."),
+    ] = DEFAULTS.patience,
+    tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Write TensorBoard's files too.")] = False,
     layers: Annotated[int, typer.Option(help="Spline couplings of the flow.")] = DEFAULTS.layers,
     hidden: Annotated[str, typer.Option(help="Hidden sizes of each coupling's net, with commas.")] = ",".join(
         map(str, DEFAULTS.hidden)
@@ -74,6 +79,8 @@ def train(
         "learning_rate": learning_rate,
         "ema": ema,
         "precision": precision,
+        "patience": patience,
+        "tensorboard": tensorboard,
         "layers": layers,
         "hidden": _sizes(hidden),
         "bins": bins,
@@ -168,6 +175,8 @@ def _tell(summary: Summary, directory: Path) -> None:
         )
     if summary.wrong_handed_frames:
         rows["wrong-handed"] = f"{summary.wrong_handed_frames:,} samples"
+    if summary.run.get("stopped_early"):
+        rows["stopped early"] = f"after {summary.run['steps']:,} steps, since the ESS had stopped rising"
     if "collapse_check" in summary.run:
         rows["lost basins"] = summary.run["collapse_check"]["verdict"]
     rows["written to"] = str(directory)

@@ -28,6 +28,11 @@ class TrainingOptions:
             average. 0 for none. What is recorded is that of the weights themselves.
         precision: of the nets' matrix products while training: "float32" stands for that of the weights, "bfloat16"
             is faster where the processor has units for it. All else, and sampling afterwards, is as without.
+        patience: steps; 0 for off. Once the ESS at the model's own temperature has stopped rising, that is, its mean
+            over the records of so many steps exceeds that over as many steps before by no more than its standard
+            error, the training goes on for so many steps more and ends. A learning rate that is still high hides
+            what has been learnt in noise, so it falls to zero over these last steps, in proportion to the cosine of
+            `steps`. Warm-up does not count; phases of a method that have not begun are left out.
     """
 
     steps: int = 20_000
@@ -41,12 +46,17 @@ class TrainingOptions:
     max_skipped: int = 50
     ema: float = 0.0
     precision: Precision = "float32"
+    patience: int = 0
 
     def __post_init__(self) -> None:
         for name, value in asdict(self).items():
-            if name not in ("seed", "warmup", "ema", "precision") and not value > 0:
+            if name not in ("seed", "warmup", "ema", "precision", "patience") and not value > 0:
                 raise OptionError(f"Expected a positive {name}; got {value:g}.")
         if not 0.0 <= self.ema < 1.0:
             raise OptionError(f"Expected ema, a decay in a step, from 0 to below 1; got {self.ema:g}.")
         if self.precision not in get_args(Precision):
             raise OptionError(f"Expected precision {' or '.join(get_args(Precision))}; got {self.precision!r}.")
+        if self.patience and self.patience < 2 * self.log_every:
+            raise OptionError(
+                f"Expected a patience of 0 or of at least two records, {2 * self.log_every} steps; got {self.patience}."
+            )

@@ -22,11 +22,13 @@ from boltzflow.core.objectives import Loss
 from boltzflow.core.precision import nets_in
 from boltzflow.errors import NonFiniteError, OptionError, RunDirectoryError
 from boltzflow.training.averaging import WeightAverage
+from boltzflow.training.board import Board
 from boltzflow.training.checkpoint import load_checkpoint, save_checkpoint
 from boltzflow.training.history import History, Record
 from boltzflow.training.methods import Memory, Method, Moment, method_named, settings_of
 from boltzflow.training.options import TrainingOptions
 from boltzflow.training.schedules import WarmupCosine
+from boltzflow.training.stopping import has_stopped_rising
 from boltzflow.training.trainable import Trainable
 
 
@@ -38,6 +40,7 @@ def train(
     resume: bool = False,
     compile: bool = True,
     progress: bool = True,
+    tensorboard: bool = False,
     **options: Any,
 ) -> History:
     """Train a model in place.
@@ -49,6 +52,7 @@ def train(
         resume: go on from the directory's checkpoint; the numbers are those of an uninterrupted run.
         compile: whether to compile the flow (takes about a minute, then steps are several times faster).
         progress: whether to show a progress bar.
+        tensorboard: whether to write the records to the directory's ``tensorboard`` too (the extra "tensorboard").
         options: see `TrainingOptions`.
 
     Returns:
@@ -56,6 +60,7 @@ def train(
 
     Raises:
         OptionError: if an option is impossible or unknown.
+        MissingDependencyError: if tensorboard is asked for and not installed.
         RunDirectoryError: if the directory already holds a training and `resume` is False.
         NonFiniteError: after too many steps in a row whose loss or gradient was not finite.
 
@@ -70,7 +75,7 @@ def train(
     except TypeError as error:
         raise OptionError(f"Expected options of TrainingOptions; got another: {error}.") from None
     chosen = method_named(method) if isinstance(method, str) else method
-    run = _Run(model, chosen, checked, None if directory is None else Path(directory), resume)
+    run = _Run(model, chosen, checked, None if directory is None else Path(directory), resume, tensorboard)
     if compile:
         model.compile()
     return run.go(progress)
@@ -86,6 +91,7 @@ class _Run:
         options: TrainingOptions,
         directory: Path | None,
         resume: bool,
+        tensorboard: bool,
     ) -> None:
         self.model, self.method, self.options, self.directory = model, method, options, directory
         flow = model.flow
@@ -97,6 +103,7 @@ class _Run:
         self.history = History(
             settings={"method": _settings(method), **asdict(options), "molecule": _fingerprint(model)}
         )
+        self.end = options.steps
         self.step = self.skipped = self.skipped_in_a_row = self.failed = self.evaluations = 0
         self.memory: Memory = {}
         self.seconds_before = 0.0
@@ -107,6 +114,11 @@ class _Run:
             raise RunDirectoryError(f"{directory} already holds a training: resume it, or choose another directory.")
         if self.directory is not None:
             self.directory.mkdir(parents=True, exist_ok=True)
+        self.board: Board | None = None
+        if tensorboard:
+            if self.directory is None:
+                raise OptionError("Expected a directory for TensorBoard's files; got none.")
+            self.board = Board(self.directory / "tensorboard", self.step)
 
     @property
     def checkpoint(self) -> Path | None:
@@ -129,12 +141,12 @@ class _Run:
             disable=not progress,
         )
         with bar, nets_in(self.model.flow, self.net_dtype):
-            task = bar.add_task("training", total=self.options.steps, completed=self.step, state="first steps …")
+            task = bar.add_task("training", total=self.end, completed=self.step, state="first steps …")
             last_step, last_time = self.step, time.monotonic()
             try:
-                while self.step < self.options.steps:
+                while self.step < self.end:
                     record = self._take_step(started)
-                    bar.update(task, completed=self.step)
+                    bar.update(task, completed=self.step, total=self.end)
                     if record is not None:
                         now = time.monotonic()
                         rate = (self.step - last_step) / (now - last_time)
@@ -148,6 +160,9 @@ class _Run:
                 # Ctrl-C and errors leave a checkpoint too; a step that they cut off will be taken again whole.
                 self.random.set_state(self.random_after)
                 self._save()
+                if self.board is not None:
+                    self.board.close()
+        self.history.stopped_early = self.end < self.options.steps
         if self.average is not None:
             self.average.hand_over()
         self.model.provenance = {
@@ -161,7 +176,7 @@ class _Run:
     def _take_step(self, started: float) -> Record | None:
         options = self.options
         moment = Moment(self.step, options.steps, options.batch_size, self.random)
-        rate = self.schedule(self.step, options.steps)
+        rate = self._learning_rate()
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         before = self.model.evaluations
@@ -173,6 +188,10 @@ class _Run:
         with _uninterrupted():
             evaluations = self.model.evaluations - before
             return self._commit(moment, loss, memory, norm, rate, evaluations, started)
+
+    def _learning_rate(self) -> float:
+        rate = self.schedule(self.step, self.options.steps)
+        return rate if self.end == self.options.steps else rate * (self.end - self.step) / self.options.patience
 
     def _commit(
         self,
@@ -194,7 +213,7 @@ class _Run:
             self.failed += int(torch.isinf(loss.log_weights).sum())
         self.random_after = self.random.get_state()
         record = None
-        if self.step % options.log_every == 0 or self.step == options.steps:
+        if self.step % options.log_every == 0 or self.step == self.end:
             record = Record(
                 step=self.step,
                 temperature_K=self.method.temperature(self.model, moment),
@@ -210,10 +229,21 @@ class _Run:
             self.history.records.append(record)
             if self.directory is not None:
                 self.history.write_csv(self.directory / "metrics.csv")
+            if self.board is not None:
+                self.board.write(record)
+            if self._has_stopped_rising():
+                self.end = min(self.step + options.patience, options.steps)
         self.seconds_before = time.monotonic() - started
         if self.step % options.checkpoint_every == 0:
             self._save()
         return record
+
+    def _has_stopped_rising(self) -> bool:
+        options, records = self.options, self.history.records
+        if not options.patience or self.end < options.steps:
+            return False
+        window = options.patience // options.log_every
+        return has_stopped_rising(records, window, self.model.temperature, after=options.warmup)
 
     def _apply(self, loss: Loss, norm: torch.Tensor) -> None:
         if bool(loss.value.isfinite() & norm.isfinite()):
@@ -235,6 +265,7 @@ class _Run:
             return
         state = {
             "step": self.step,
+            "end": self.end,
             "skipped": self.skipped,
             "skipped_in_a_row": self.skipped_in_a_row,
             "failed": self.failed,
@@ -261,6 +292,7 @@ class _Run:
             self.average.load(average)
         self.history.records = [Record(**record) for record in state["records"]]
         self.step, self.failed = state["step"], state["failed"]
+        self.end = state.get("end", self.options.steps)  # older checkpoints know of no other end
         self.skipped, self.skipped_in_a_row = state["skipped"], state["skipped_in_a_row"]
         self.random_after = self.random.get_state()
         self.evaluations, self.seconds_before = state["evaluations"], state["seconds"]
