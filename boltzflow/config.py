@@ -6,6 +6,7 @@ from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, Pos
 
 from boltzflow.documents import Document
 from boltzflow.molecules.parametrize import Constraints
+from boltzflow.training.options import Precision
 
 
 class SystemConfig(Document):
@@ -29,7 +30,8 @@ class RunConfig(SystemConfig):
 
     Attributes:
         method: of training.
-        steps, batch_size, learning_rate: of training.
+        steps, batch_size, learning_rate, ema, precision, patience: of training, see `TrainingOptions`.
+        tensorboard: whether TensorBoard's files are written.
         layers, hidden, bins: size of the flow.
         samples: number of structures drawn in the end.
         check_picoseconds: of the simulation that looks for lost basins then (`analysis.check_collapse`); 0 for none.
@@ -43,6 +45,10 @@ class RunConfig(SystemConfig):
     steps: PositiveInt = 20_000
     batch_size: PositiveInt = 1024
     learning_rate: PositiveFloat = 1e-3
+    ema: float = Field(0.0, ge=0.0, lt=1.0)
+    precision: Precision = "float32"
+    patience: NonNegativeInt = 0
+    tensorboard: bool = False
     layers: PositiveInt = 12
     hidden: tuple[PositiveInt, ...] = Field((256, 256), min_length=1)
     bins: PositiveInt = 8

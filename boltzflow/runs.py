@@ -96,6 +96,10 @@ def train_run(config: RunConfig, directory: Path, resume: bool, drawn: Progress 
         steps=config.steps,
         batch_size=config.batch_size,
         learning_rate=config.learning_rate,
+        ema=config.ema,
+        precision=config.precision,
+        patience=config.patience,
+        tensorboard=config.tensorboard,
         seed=config.seed,
     )
     generator.save(directory / GENERATOR)
@@ -103,6 +107,7 @@ def train_run(config: RunConfig, directory: Path, resume: bool, drawn: Progress 
         "method": config.method,
         "seed": config.seed,
         "steps": history.last.step,
+        "stopped_early": history.stopped_early,
         "skipped_steps": history.last.skipped_steps,
         "training_energy_evaluations": history.last.energy_evaluations,
         "training_seconds": round(history.last.seconds, 1),

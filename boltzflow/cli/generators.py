@@ -31,6 +31,18 @@ def train(
     steps: Annotated[int, typer.Option(help="Gradient steps.")] = DEFAULTS.steps,
     batch_size: Annotated[int, typer.Option(help="Samples in a step.")] = DEFAULTS.batch_size,
     learning_rate: Annotated[float, typer.Option("--lr", help="Peak learning rate.")] = DEFAULTS.learning_rate,
+    ema: Annotated[
+        float, typer.Option(help="Decay of the weights' moving average in a step, such as 0.999; 0 for none.")
+    ] = DEFAULTS.ema,
+    precision: Annotated[
+        str,
+        typer.Option(help="Of the nets while training: float32, or bfloat16 where that is faster."),
+    ] = DEFAULTS.precision,
+    patience: Annotated[
+        int,
+        typer.Option(help="Steps without a rise of the ESS, after which the training is brought to its end; 0: off."),
+    ] = DEFAULTS.patience,
+    tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Write TensorBoard's files too.")] = False,
     layers: Annotated[int, typer.Option(help="Spline couplings of the flow.")] = DEFAULTS.layers,
     hidden: Annotated[str, typer.Option(help="Hidden sizes of each coupling's net, with commas.")] = ",".join(
         map(str, DEFAULTS.hidden)
@@ -65,6 +77,10 @@ def train(
         "steps": steps,
         "batch_size": batch_size,
         "learning_rate": learning_rate,
+        "ema": ema,
+        "precision": precision,
+        "patience": patience,
+        "tensorboard": tensorboard,
         "layers": layers,
         "hidden": _sizes(hidden),
         "bins": bins,
@@ -159,6 +175,8 @@ def _tell(summary: Summary, directory: Path) -> None:
         )
     if summary.wrong_handed_frames:
         rows["wrong-handed"] = f"{summary.wrong_handed_frames:,} samples"
+    if summary.run.get("stopped_early"):
+        rows["stopped early"] = f"after {summary.run['steps']:,} steps, since the ESS had stopped rising"
     if "collapse_check" in summary.run:
         rows["lost basins"] = summary.run["collapse_check"]["verdict"]
     rows["written to"] = str(directory)

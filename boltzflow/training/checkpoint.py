@@ -22,14 +22,16 @@ def save_checkpoint(
     random: torch.Generator,
     progress: dict[str, Any],
     memory: dict[str, Tensor],
+    average: dict[str, Tensor],
 ) -> None:
-    """Write weights, optimiser, random state, `progress` (JSON-able) and a method's memory, atomically."""
+    """Write weights and their average, optimiser, random state, `progress` (JSON-able) and a method's memory."""
     optimizer_state = optimizer.state_dict()
     tensors = {f"flow.{name}": tensor for name, tensor in flow.state_dict().items()}
     for index, state in optimizer_state["state"].items():
         tensors |= {f"optimizer.{index}.{name}": torch.as_tensor(value) for name, value in state.items()}
     tensors["random"] = random.get_state()
     tensors |= {f"memory.{name}": tensor for name, tensor in memory.items()}
+    tensors |= {f"average.{name}": tensor for name, tensor in average.items()}
     write_tensors(path, tensors, KIND, VERSION, {"progress": progress, "groups": optimizer_state["param_groups"]})
 
 
@@ -39,8 +41,11 @@ def load_checkpoint(
     optimizer: torch.optim.Optimizer,
     random: torch.Generator,
     settings: dict[str, Any],
-) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """Restore what `save_checkpoint` wrote, in place; returns `progress` and the method's memory.
+    defaults: dict[str, Any],
+) -> tuple[dict[str, Any], dict[str, Tensor], dict[str, Tensor]]:
+    """Restore what `save_checkpoint` wrote, in place; returns `progress`, the method's memory and the averaged weights.
+
+    Settings that are younger than the checkpoint had their `defaults` in it.
 
     Raises:
         FileFormatError: if the file is missing, damaged, of a flow of another shape, or of a training with other
@@ -49,7 +54,7 @@ def load_checkpoint(
     tensors, header = read_tensors(path, KIND, VERSION)
     try:
         progress, groups, state_of_random = header["progress"], header["groups"], tensors["random"]
-        stored = progress["settings"]
+        stored = defaults | progress["settings"]
     except KeyError as error:
         raise FileFormatError(f"{path} is incomplete: it lacks {error}.") from None
     if changed := sorted(k for k in settings | stored if stored.get(k) != settings.get(k)):
@@ -69,7 +74,8 @@ def load_checkpoint(
     optimizer.load_state_dict({"state": state, "param_groups": groups})
     random.set_state(state_of_random)
     device = next(flow.parameters()).device
-    return dict(progress), {name: tensor.to(device) for name, tensor in _under("memory.", tensors).items()}
+    memory = {name: tensor.to(device) for name, tensor in _under("memory.", tensors).items()}
+    return dict(progress), memory, _under("average.", tensors)
 
 
 def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:

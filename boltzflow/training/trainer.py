@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -19,44 +19,17 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from boltzflow.core.importance import effective_sample_size
 from boltzflow.core.objectives import Loss
+from boltzflow.core.precision import nets_in
 from boltzflow.errors import NonFiniteError, OptionError, RunDirectoryError
+from boltzflow.training.averaging import WeightAverage
+from boltzflow.training.board import Board
 from boltzflow.training.checkpoint import load_checkpoint, save_checkpoint
 from boltzflow.training.history import History, Record
 from boltzflow.training.methods import Memory, Method, Moment, method_named, settings_of
+from boltzflow.training.options import TrainingOptions
 from boltzflow.training.schedules import WarmupCosine
+from boltzflow.training.stopping import has_stopped_rising
 from boltzflow.training.trainable import Trainable
-
-
-@dataclass(frozen=True)
-class TrainingOptions:
-    """How to train, whatever the method.
-
-    Attributes:
-        steps: gradient steps in all.
-        batch_size: samples in a step.
-        learning_rate: peak of the warm-up and cosine schedule.
-        warmup: steps of linear warm-up.
-        max_gradient_norm: longer gradients are scaled down to this.
-        seed: of all random numbers of the training.
-        log_every: steps between two records.
-        checkpoint_every: steps between two checkpoints.
-        max_skipped: so many non-finite steps in a row end the training with an error.
-    """
-
-    steps: int = 20_000
-    batch_size: int = 1024
-    learning_rate: float = 1e-3
-    warmup: int = 200
-    max_gradient_norm: float = 100.0
-    seed: int = 0
-    log_every: int = 50
-    checkpoint_every: int = 500
-    max_skipped: int = 50
-
-    def __post_init__(self) -> None:
-        for name, value in asdict(self).items():
-            if name not in ("seed", "warmup") and not value > 0:
-                raise OptionError(f"Expected a positive {name}; got {value:g}.")
 
 
 def train(
@@ -67,6 +40,7 @@ def train(
     resume: bool = False,
     compile: bool = True,
     progress: bool = True,
+    tensorboard: bool = False,
     **options: Any,
 ) -> History:
     """Train a model in place.
@@ -78,6 +52,7 @@ def train(
         resume: go on from the directory's checkpoint; the numbers are those of an uninterrupted run.
         compile: whether to compile the flow (takes about a minute, then steps are several times faster).
         progress: whether to show a progress bar.
+        tensorboard: whether to write the records to the directory's ``tensorboard`` too (the extra "tensorboard").
         options: see `TrainingOptions`.
 
     Returns:
@@ -85,6 +60,7 @@ def train(
 
     Raises:
         OptionError: if an option is impossible or unknown.
+        MissingDependencyError: if tensorboard is asked for and not installed.
         RunDirectoryError: if the directory already holds a training and `resume` is False.
         NonFiniteError: after too many steps in a row whose loss or gradient was not finite.
 
@@ -99,7 +75,7 @@ def train(
     except TypeError as error:
         raise OptionError(f"Expected options of TrainingOptions; got another: {error}.") from None
     chosen = method_named(method) if isinstance(method, str) else method
-    run = _Run(model, chosen, checked, None if directory is None else Path(directory), resume)
+    run = _Run(model, chosen, checked, None if directory is None else Path(directory), resume, tensorboard)
     if compile:
         model.compile()
     return run.go(progress)
@@ -115,6 +91,7 @@ class _Run:
         options: TrainingOptions,
         directory: Path | None,
         resume: bool,
+        tensorboard: bool,
     ) -> None:
         self.model, self.method, self.options, self.directory = model, method, options, directory
         flow = model.flow
@@ -122,9 +99,11 @@ class _Run:
         self.random = torch.Generator(device).manual_seed(options.seed)
         self.optimizer = torch.optim.Adam(flow.parameters(), lr=options.learning_rate, fused=True)
         self.schedule = WarmupCosine(options.learning_rate, options.warmup)
+        self.average = WeightAverage(flow, options.ema) if options.ema else None
         self.history = History(
             settings={"method": _settings(method), **asdict(options), "molecule": _fingerprint(model)}
         )
+        self.end = options.steps
         self.step = self.skipped = self.skipped_in_a_row = self.failed = self.evaluations = 0
         self.memory: Memory = {}
         self.seconds_before = 0.0
@@ -135,10 +114,20 @@ class _Run:
             raise RunDirectoryError(f"{directory} already holds a training: resume it, or choose another directory.")
         if self.directory is not None:
             self.directory.mkdir(parents=True, exist_ok=True)
+        self.board: Board | None = None
+        if tensorboard:
+            if self.directory is None:
+                raise OptionError("Expected a directory for TensorBoard's files; got none.")
+            self.board = Board(self.directory / "tensorboard", self.step)
 
     @property
     def checkpoint(self) -> Path | None:
         return None if self.directory is None else self.directory / "checkpoints" / "last.safetensors"
+
+    @property
+    def net_dtype(self) -> torch.dtype | None:
+        """Of the nets in a step; None for that of their weights."""
+        return torch.bfloat16 if self.options.precision == "bfloat16" else None
 
     def go(self, progress: bool) -> History:
         started = time.monotonic() - self.seconds_before
@@ -151,13 +140,13 @@ class _Run:
             console=Console(stderr=True),
             disable=not progress,
         )
-        with bar:
-            task = bar.add_task("training", total=self.options.steps, completed=self.step, state="first steps …")
+        with bar, nets_in(self.model.flow, self.net_dtype):
+            task = bar.add_task("training", total=self.end, completed=self.step, state="first steps …")
             last_step, last_time = self.step, time.monotonic()
             try:
-                while self.step < self.options.steps:
+                while self.step < self.end:
                     record = self._take_step(started)
-                    bar.update(task, completed=self.step)
+                    bar.update(task, completed=self.step, total=self.end)
                     if record is not None:
                         now = time.monotonic()
                         rate = (self.step - last_step) / (now - last_time)
@@ -171,6 +160,11 @@ class _Run:
                 # Ctrl-C and errors leave a checkpoint too; a step that they cut off will be taken again whole.
                 self.random.set_state(self.random_after)
                 self._save()
+                if self.board is not None:
+                    self.board.close()
+        self.history.stopped_early = self.end < self.options.steps
+        if self.average is not None:
+            self.average.hand_over()
         self.model.provenance = {
             **self.history.settings,
             "energy_evaluations": self.evaluations,
@@ -182,7 +176,7 @@ class _Run:
     def _take_step(self, started: float) -> Record | None:
         options = self.options
         moment = Moment(self.step, options.steps, options.batch_size, self.random)
-        rate = self.schedule(self.step, options.steps)
+        rate = self._learning_rate()
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         before = self.model.evaluations
@@ -194,6 +188,10 @@ class _Run:
         with _uninterrupted():
             evaluations = self.model.evaluations - before
             return self._commit(moment, loss, memory, norm, rate, evaluations, started)
+
+    def _learning_rate(self) -> float:
+        rate = self.schedule(self.step, self.options.steps)
+        return rate if self.end == self.options.steps else rate * (self.end - self.step) / self.options.patience
 
     def _commit(
         self,
@@ -215,7 +213,7 @@ class _Run:
             self.failed += int(torch.isinf(loss.log_weights).sum())
         self.random_after = self.random.get_state()
         record = None
-        if self.step % options.log_every == 0 or self.step == options.steps:
+        if self.step % options.log_every == 0 or self.step == self.end:
             record = Record(
                 step=self.step,
                 temperature_K=self.method.temperature(self.model, moment),
@@ -231,14 +229,27 @@ class _Run:
             self.history.records.append(record)
             if self.directory is not None:
                 self.history.write_csv(self.directory / "metrics.csv")
+            if self.board is not None:
+                self.board.write(record)
+            if self._has_stopped_rising():
+                self.end = min(self.step + options.patience, options.steps)
         self.seconds_before = time.monotonic() - started
         if self.step % options.checkpoint_every == 0:
             self._save()
         return record
 
+    def _has_stopped_rising(self) -> bool:
+        options, records = self.options, self.history.records
+        if not options.patience or self.end < options.steps:
+            return False
+        window = options.patience // options.log_every
+        return has_stopped_rising(records, window, self.model.temperature, after=options.warmup)
+
     def _apply(self, loss: Loss, norm: torch.Tensor) -> None:
         if bool(loss.value.isfinite() & norm.isfinite()):
             self.optimizer.step()
+            if self.average is not None:
+                self.average.update(self.step)
             self.skipped_in_a_row = 0
             return
         self.skipped += 1
@@ -254,6 +265,7 @@ class _Run:
             return
         state = {
             "step": self.step,
+            "end": self.end,
             "skipped": self.skipped,
             "skipped_in_a_row": self.skipped_in_a_row,
             "failed": self.failed,
@@ -262,16 +274,25 @@ class _Run:
             "settings": self.history.settings,
             "records": [asdict(record) for record in self.history.records],
         }
-        save_checkpoint(self.checkpoint, self.model.flow, self.optimizer, self.random, state, self.memory)
+        average = {} if self.average is None else self.average.tensors
+        save_checkpoint(self.checkpoint, self.model.flow, self.optimizer, self.random, state, self.memory, average)
 
     def _restore(self) -> None:
         if self.checkpoint is None:
             raise OptionError("Expected a directory to resume from; got none.")
-        state, self.memory = load_checkpoint(
-            self.checkpoint, self.model.flow, self.optimizer, self.random, self.history.settings
+        state, self.memory, average = load_checkpoint(
+            self.checkpoint,
+            self.model.flow,
+            self.optimizer,
+            self.random,
+            self.history.settings,
+            asdict(TrainingOptions()),
         )
+        if self.average is not None:
+            self.average.load(average)
         self.history.records = [Record(**record) for record in state["records"]]
         self.step, self.failed = state["step"], state["failed"]
+        self.end = state.get("end", self.options.steps)  # older checkpoints know of no other end
         self.skipped, self.skipped_in_a_row = state["skipped"], state["skipped_in_a_row"]
         self.random_after = self.random.get_state()
         self.evaluations, self.seconds_before = state["evaluations"], state["seconds"]
