@@ -33,6 +33,7 @@ class RunConfig(SystemConfig):
         steps, batch_size, learning_rate, ema, precision, patience: of training, see `TrainingOptions`.
         tensorboard: whether TensorBoard's files are written.
         layers, hidden, bins: size of the flow.
+        temperatures: lowest and highest in K, for one flow for a range of them; None for the one of `temperature`.
         samples: number of structures drawn in the end.
         check_picoseconds: of the simulation that looks for lost basins then (`analysis.check_collapse`); 0 for none.
         seed: of everything.
@@ -52,6 +53,7 @@ class RunConfig(SystemConfig):
     layers: PositiveInt = 12
     hidden: tuple[PositiveInt, ...] = Field((256, 256), min_length=1)
     bins: PositiveInt = 8
+    temperatures: tuple[PositiveFloat, PositiveFloat] | None = None
     samples: PositiveInt = 100_000
     check_picoseconds: NonNegativeFloat = 20.0
     seed: NonNegativeInt = 0

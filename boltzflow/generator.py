@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 
 import boltzflow
+from boltzflow.architecture import build_flow, checked_range
 from boltzflow.coordinates import MolecularCoordinates, coordinates_from_specification
-from boltzflow.core import Flow, recipes
+from boltzflow.core import Flow
 from boltzflow.core.compilation import compile_method
 from boltzflow.energies import BoltzmannTarget, Potential, PulledBackTarget, pullback
 from boltzflow.ensemble import Ensemble
@@ -19,9 +20,10 @@ from boltzflow.errors import FileFormatError, OptionError, ShapeError
 from boltzflow.molecules import MolecularSystem
 from boltzflow.molecules.informed import bonded_tables, sampled_tables, tabulated_base
 from boltzflow.tensorfile import read_tensors, write_tensors
+from boltzflow.units import checked_temperature
 
 KIND = "boltzflow generator"
-VERSION = 2
+VERSION = 3
 
 Start = Literal["sampled", "bonded", "plain"]
 
@@ -67,6 +69,7 @@ class BoltzmannGenerator:
         net: str = "mlp",
         start: Start = "sampled",
         seed: int = 0,
+        temperatures: tuple[object, object] | None = None,
         backend: Literal["auto", "torch", "openmm"] = "auto",
     ) -> BoltzmannGenerator:
         """An untrained generator that starts from what the force field says of each coordinate alone.
@@ -83,10 +86,14 @@ class BoltzmannGenerator:
                 bonded terms, without an evaluation of the whole energy; "sampled" lets short Gibbs sampling mend
                 those of torsions, at 4096 energies each; "plain" takes normal and uniform densities.
             seed: of masks, initial weights and that sampling.
+            temperatures: lowest and highest, K or Quantities, with the system's own between them: one flow for all of
+                them, whose couplings are shown each sample's temperature. It starts from the densities of the highest
+                one, which cover those of all. None makes a generator of the system's temperature alone.
             backend: of the potential: "torch", "openmm", or "auto" for the first that works.
 
         Raises:
-            OptionError: if an option is impossible, or coordinates come with `lengths`.
+            OptionError: if an option is impossible, or coordinates come with `lengths`; if the system's temperature is
+                outside the range, or the range goes beyond 1200 K.
             ShapeError: if the coordinates are those of another number of atoms.
 
         >>> import boltzflow as bf
@@ -94,7 +101,7 @@ class BoltzmannGenerator:
         >>> len(generator.flow.domain)
         60
         """
-        architecture = {
+        architecture: dict[str, Any] = {
             "layers": layers,
             "hidden": list(hidden),
             "bins": bins,
@@ -104,6 +111,8 @@ class BoltzmannGenerator:
         }
         if start not in get_args(Start):
             raise OptionError(f"Expected start 'sampled', 'bonded' or 'plain'; got {start!r}.")
+        if temperatures is not None:
+            architecture["temperatures"] = checked_range(temperatures, system.temperature)
         if coordinates is None:
             coordinates = system.coordinates(lengths=lengths)
         elif lengths != "bounded":
@@ -124,35 +133,37 @@ class BoltzmannGenerator:
         architecture: dict[str, Any],
         backend: Literal["auto", "torch", "openmm"] = "auto",
     ) -> BoltzmannGenerator:
-        options = architecture.copy()
-        flow = recipes.spline_flow(
-            coordinates.domain,
-            location=coordinates.centers,
-            width=coordinates.widths,
-            # Files of before there were tables do not say how they started.
-            base=None if options.pop("start", "plain") == "plain" else tabulated_base(coordinates),
-            **options,
-        )
-        return cls(system, flow, coordinates, architecture, backend)
+        return cls(system, build_flow(coordinates, architecture), coordinates, architecture, backend)
 
     def _inform(self, start: Start, seed: int) -> None:
         """Put what the force field says into the base."""
         system, coordinates = self.system, self.coordinates
         orders = system.label_orders(coordinates)
-        tables = bonded_tables(system.openmm_system, coordinates, orders, system.temperature)
+        kelvin = self.temperature if self.temperatures is None else self.temperatures[1]
+        tables = bonded_tables(system.openmm_system, coordinates, orders, kelvin)
         if start == "sampled":
-            tables = sampled_tables(tables, self.potential, coordinates, system.temperature, seed)
+            tables = sampled_tables(tables, self.potential, coordinates, kelvin, seed)
         self.flow.base.load_state_dict(tabulated_base(coordinates, tables).state_dict())
 
     @property
     def temperature(self) -> float:
-        """The temperature of the target, in K."""
+        """The temperature of the target, in K; of a generator for a range the one that is meant if none is named."""
         return self.system.temperature
+
+    @property
+    def temperatures(self) -> tuple[float, float] | None:
+        """The lowest and the highest temperature in K of a generator for a range; None for one temperature alone."""
+        found = self.architecture.get("temperatures")
+        return None if found is None else (found[0], found[1])
 
     def internal_target(self, temperature: float | None = None) -> PulledBackTarget:
         """The Boltzmann density in internal coordinates, at a temperature in K (by default the generator's own)."""
         kelvin = self.temperature if temperature is None else temperature
         return pullback(BoltzmannTarget(self.potential, kelvin), self.coordinates)
+
+    def context(self, temperatures: Tensor) -> Tensor | None:
+        """What the flow is given for samples at temperatures in K (n,): (n, 1), or None for one temperature alone."""
+        return None if self.temperatures is None else temperatures[:, None]
 
     @property
     def evaluations(self) -> int:
@@ -166,8 +177,9 @@ class BoltzmannGenerator:
 
     @property
     def identity(self) -> list[Any]:
-        """What tells this molecule and its coordinates from any other, JSON-able."""
-        return [self.system.specification, self.coordinates.specification]
+        """What tells this molecule, its coordinates and a range of temperatures from any other, JSON-able."""
+        range_ = [] if self.temperatures is None else [list(self.temperatures)]
+        return [self.system.specification, self.coordinates.specification, *range_]
 
     def evaluate(self, z: Tensor) -> tuple[Tensor, Tensor]:
         """Volume element log|det ∂x/∂z| (n,) of internal coordinates (n, D), and U/kT (n,)."""
@@ -190,6 +202,7 @@ class BoltzmannGenerator:
         self,
         n: int,
         *,
+        temperature: object = None,
         seed: int | None = None,
         batch_size: int = 1024,
         progress: Callable[[int], None] | None = None,
@@ -198,30 +211,34 @@ class BoltzmannGenerator:
 
         Args:
             n: how many.
+            temperature: in K or a Quantity; by default the generator's own. Another one needs a generator for a range
+                of temperatures, and lies in it.
             seed: of the random numbers; None takes a fresh one.
             batch_size: how many at a time; bounds the memory.
             progress: called after each batch with the number drawn so far.
 
         Returns:
-            An ensemble at the generator's temperature: positions in nm, energies in kJ/mol, and exact
+            An ensemble at that temperature: positions in nm, energies in kJ/mol, and exact
             log-weights. Structures that the potential cannot evaluate have weight zero and are counted.
 
         Raises:
-            OptionError: if n or batch_size is not positive.
+            OptionError: if n or batch_size is not positive, or the generator is not made for the temperature.
         """
         if n < 1 or batch_size < 1:
             raise OptionError(f"Expected positive numbers of samples and of samples in a batch; got {n}, {batch_size}.")
+        kelvin = self._checked(temperature)
         parameter = next(self.flow.parameters())
+        context = self.context(parameter.new_full((batch_size,), kelvin))
         random = torch.Generator(parameter.device)
         if seed is None:
             random.seed()
         else:
             random.manual_seed(seed)
-        target = BoltzmannTarget(self.potential, self.temperature)
+        target = BoltzmannTarget(self.potential, kelvin)
         parts: list[tuple[Tensor, ...]] = []
         for start in range(0, n, batch_size):
             # Batches have one shape, for which code may have been compiled; what is too many is cut off.
-            internals, log_q = self.flow.sample(batch_size, generator=random)
+            internals, log_q = self.flow.sample(batch_size, context, generator=random)
             positions, log_volume = self.coordinates(internals)
             energies = self.potential.energy(positions)
             log_q = log_q - log_volume
@@ -237,24 +254,40 @@ class BoltzmannGenerator:
         return Ensemble(
             positions=positions.numpy(),
             energies=energies.numpy(),
-            temperature=self.temperature,
+            temperature=kelvin,
             log_weights=log_weights.numpy(),
             log_q=None if self.flow.transform.stochastic_layers else log_q.numpy(),
             topology=self.system.mdtraj_topology,
         )
 
-    def log_prob(self, positions: Tensor) -> Tensor:
+    def log_prob(self, positions: Tensor, *, temperature: object = None) -> Tensor:
         """log q of given structures, in the Cartesian measure with rigid motion integrated out.
 
         Args:
             positions: (batch, N, 3) in nm, in any place and orientation.
+            temperature: as in `sample`.
 
         Returns:
             (batch,); −inf where a structure lies outside the domain of the coordinates.
+
+        Raises:
+            OptionError: if the generator is not made for the temperature.
         """
+        kelvin = self._checked(temperature)
         internals, log_ratio = self.coordinates.inverse(positions)
-        log_q = self.flow.log_prob(internals)
+        log_q = self.flow.log_prob(internals, self.context(internals.new_full((len(internals),), kelvin)))
         return torch.where(log_q.isneginf(), log_q, log_q + log_ratio)
+
+    def _checked(self, temperature: object) -> float:
+        """A temperature in K that this generator is made for, by default its own."""
+        if temperature is None:
+            return self.temperature
+        kelvin = checked_temperature(temperature)
+        low, high = self.temperatures or (self.temperature, self.temperature)
+        if not low <= kelvin <= high:
+            made_for = f"{low:g} to {high:g} K" if self.temperatures else f"{low:g} K alone"
+            raise OptionError(f"Expected a temperature that this generator is made for, {made_for}; got {kelvin:g} K.")
+        return kelvin
 
     def save(self, path: str | Path) -> None:
         """Write everything, the molecule included, to one safetensors file; atomically, without pickle."""

@@ -84,7 +84,12 @@ def train_run(config: RunConfig, directory: Path, resume: bool, drawn: Progress 
     if not resume:
         check_unused(directory)
     generator = BoltzmannGenerator.for_system(
-        build_system(config), layers=config.layers, hidden=config.hidden, bins=config.bins, seed=config.seed
+        build_system(config),
+        layers=config.layers,
+        hidden=config.hidden,
+        bins=config.bins,
+        seed=config.seed,
+        temperatures=config.temperatures,
     )
     directory.mkdir(parents=True, exist_ok=True)
     config.write(directory / CONFIG)
@@ -124,13 +129,17 @@ def sample_run(
     facts: dict[str, Any] | None = None,
     drawn: Progress | None = None,
     check_picoseconds: float = 0.0,
+    temperature: float | None = None,
 ) -> Summary:
-    """Draw `n` samples into `directory` and analyze them; `facts` go into the summary, and whether a basin is lost."""
+    """Draw `n` samples into `directory` and analyze them; `facts` go into the summary, and whether a basin is lost.
+
+    The temperature is the generator's own, or another one in K that it is made for.
+    """
     started, evaluations = time.monotonic(), generator.potential.evaluations
     directory.mkdir(parents=True, exist_ok=True)
     if n >= WORTH_COMPILING:
         generator.compile()
-    ensemble = generator.sample(n, seed=seed, progress=drawn)
+    ensemble = generator.sample(n, temperature=temperature, seed=seed, progress=drawn)
     ensemble.save(directory)
     run = {
         "system": generator.system.name,

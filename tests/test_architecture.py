@@ -20,6 +20,7 @@ LAYERS = [
     "molecules",
     "ensemble",
     "simulation",
+    "architecture",
     "generator",
     "training",
     "analysis",

@@ -124,6 +124,16 @@ def test_a_pdb_file_of_ones_own(tmp_path):
     assert json.loads((tmp_path / "run" / "summary.json").read_text())["temperature"] == 350.0
 
 
+def test_a_range_of_temperatures(tmp_path):
+    options = ["--temperatures", "300,600", "--out", tmp_path / "run"]
+    assert call("train", "butane", *TINY, *options).exit_code == 0
+    assert json.loads((tmp_path / "run" / "summary.json").read_text())["temperature"] == 300.0
+    drawn = ["sample", tmp_path / "run", "-n", "20", "--temperature"]
+    assert call(*drawn, "450", "--out", tmp_path / "warm").exit_code == 0
+    assert bf.Ensemble.load(tmp_path / "warm").temperature == 450.0
+    assert "300 to 600 K; got 700 K" in fails(*drawn, "700", "--out", tmp_path / "hot")
+
+
 def test_systems_are_listed():
     result = call("systems")
     assert result.exit_code == 0
@@ -169,6 +179,9 @@ def test_negative_temperature(tmp_path):
     [
         (["--steps", "0"], "steps"),
         (["--hidden", "a,b"], "--hidden"),
+        (["--temperatures", "300;600"], "--temperatures"),
+        (["--temperatures", "300,400,500"], "temperatures"),
+        (["--temperatures", "400,500"], "holds the system's own, 300 K"),
         (["--method", "magic"], "magic"),
         (["--forcefield", "amber96.xml"], "of the library has its own"),
     ],

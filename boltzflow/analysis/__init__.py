@@ -15,6 +15,7 @@ from boltzflow.analysis.observables import backbone_torsions
 from boltzflow.analysis.replicas import ReplicaCheck, compare_replicas
 from boltzflow.analysis.report import Summary, analyze
 from boltzflow.analysis.symmetry import unfold
+from boltzflow.analysis.thermodynamics import heat_capacity
 
 __all__ = [
     "CollapseCheck",
@@ -31,6 +32,7 @@ __all__ = [
     "compare_replicas",
     "free_energy_profile",
     "free_energy_surface",
+    "heat_capacity",
     "kl_divergence",
     "population",
     "total_variation",

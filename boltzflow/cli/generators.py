@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 import typer
 
@@ -19,6 +20,8 @@ from boltzflow.generator import BoltzmannGenerator
 from boltzflow.training.methods import METHODS
 
 DEFAULTS = RunConfig(system="-")
+
+Number = TypeVar("Number", int, float)
 
 
 @app.command()
@@ -52,6 +55,10 @@ def train(
         float | None,
         typer.Option(help="In K; the system's own if not given, 300 K for a PDB file.", show_default=False),
     ] = None,
+    temperatures: Annotated[
+        str | None,
+        typer.Option(help="Lowest and highest in K, such as 300,600: one flow for all of them.", show_default=False),
+    ] = None,
     forcefield: ForceFieldFiles = None,
     samples: Annotated[int, typer.Option(help="Structures to draw when the training is done.")] = DEFAULTS.samples,
     check_picoseconds: Annotated[
@@ -82,8 +89,9 @@ def train(
         "patience": patience,
         "tensorboard": tensorboard,
         "layers": layers,
-        "hidden": _sizes(hidden),
+        "hidden": _numbers("--hidden", hidden, int, "256,256"),
         "bins": bins,
+        "temperatures": None if temperatures is None else _numbers("--temperatures", temperatures, float, "300,600"),
         "samples": samples,
         "check_picoseconds": check_picoseconds,
         "seed": seed,
@@ -110,6 +118,10 @@ def sample(
     ],
     n: Annotated[int, typer.Option("-n", "--samples", help="Structures to draw.")] = 10_000,
     out: Annotated[Path, typer.Option(help="Directory for the samples and their analysis.")] = Path("samples"),
+    temperature: Annotated[
+        float | None,
+        typer.Option(help="In K, for a generator of a range; its own if not given.", show_default=False),
+    ] = None,
     seed: Annotated[
         int | None, typer.Option(help="Seed of the random numbers; fresh ones if not given.", show_default=False)
     ] = None,
@@ -124,11 +136,12 @@ def sample(
 
         boltzflow sample runs/aldp -n 100000 --out more
         boltzflow sample aldp.safetensors --seed 1
+        boltzflow sample runs/range --temperature 450
     """
     runs.check_unused(out)
     generator = BoltzmannGenerator.load(runs.find_generator(source))
     with progress("sampling", n) as drawn:
-        summary = runs.sample_run(generator, n, out, seed, drawn=drawn)
+        summary = runs.sample_run(generator, n, out, seed, drawn=drawn, temperature=temperature)
     generator.save(out / GENERATOR)
     _tell(summary, out)
 
@@ -150,11 +163,11 @@ def analyze_directory(
     _tell(analyze(directory), directory)
 
 
-def _sizes(text: str) -> tuple[int, ...]:
+def _numbers(option: str, text: str, kind: Callable[[str], Number], example: str) -> tuple[Number, ...]:
     try:
-        return tuple(int(size) for size in text.split(","))
+        return tuple(kind(number) for number in text.split(","))
     except ValueError:
-        raise OptionError(f"Expected --hidden as numbers with commas, such as 256,256; got {text!r}.") from None
+        raise OptionError(f"Expected {option} as numbers with commas, such as {example}; got {text!r}.") from None
 
 
 def _tell(summary: Summary, directory: Path) -> None:

@@ -16,9 +16,10 @@ class Record:
 
     Attributes:
         step: steps done.
-        temperature_K: temperature of the step.
+        temperature_K: temperature of the step; the lowest one of a flow for a range of temperatures.
         loss: value of the objective, in kT (up to log Z).
-        ess: effective sample size of the step's own batch, as a fraction, at the step's temperature.
+        ess: effective sample size of the step's own batch, as a fraction, at the step's temperature; of
+            several temperatures the harmonic mean.
         gradient_norm: before clipping.
         learning_rate: of the step.
         skipped_steps: steps left out so far, for a loss or gradient that was not finite.

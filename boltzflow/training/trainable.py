@@ -30,6 +30,11 @@ class Trainable(Protocol):
         ...
 
     @property
+    def temperatures(self) -> tuple[float, float] | None:
+        """The lowest and the highest temperature in K that one flow shall have; None for one temperature alone."""
+        ...
+
+    @property
     def evaluations(self) -> int:
         """How many samples' energies have been evaluated so far."""
         ...
@@ -46,6 +51,13 @@ class Trainable(Protocol):
 
     def internal_target(self, temperature: float | None = None) -> Target:
         """The density of the flow's coordinates at a temperature in K, by default the model's own."""
+        ...
+
+    def context(self, temperatures: Tensor) -> Tensor | None:
+        """What flow and `internal_target` are given for samples at temperatures in K (n,).
+
+        None where the flow does not ask for temperatures: the target then has the one that it was made for.
+        """
         ...
 
     def evaluate(self, z: Tensor) -> tuple[Tensor, Tensor]:
@@ -90,6 +102,7 @@ class DensityModel:
         self.name = name or type(target).__name__
         self.provenance: dict[str, Any] = {}
         self.evaluations = 0
+        self.temperatures: tuple[float, float] | None = None
 
     @property
     def widths(self) -> Tensor:
@@ -104,6 +117,9 @@ class DensityModel:
     def internal_target(self, temperature: float | None = None) -> Target:
         """The density at a temperature in K, up to a factor."""
         return _Flattened(self, 1.0 if temperature is None else self.temperature / checked_temperature(temperature))
+
+    def context(self, temperatures: Tensor) -> None:
+        """None: the flow is one for one temperature."""
 
     def evaluate(self, z: Tensor) -> tuple[Tensor, Tensor]:
         """Zero (n,), and −log p (n,) of states (n, D)."""

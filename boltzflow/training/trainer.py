@@ -59,7 +59,7 @@ def train(
         The history, with a record every `log_every` steps.
 
     Raises:
-        OptionError: if an option is impossible or unknown.
+        OptionError: if an option is impossible or unknown, or the method is not made for such a model.
         MissingDependencyError: if tensorboard is asked for and not installed.
         RunDirectoryError: if the directory already holds a training and `resume` is False.
         NonFiniteError: after too many steps in a row whose loss or gradient was not finite.
@@ -75,6 +75,7 @@ def train(
     except TypeError as error:
         raise OptionError(f"Expected options of TrainingOptions; got another: {error}.") from None
     chosen = method_named(method) if isinstance(method, str) else method
+    chosen.check(model)
     run = _Run(model, chosen, checked, None if directory is None else Path(directory), resume, tensorboard)
     if compile:
         model.compile()

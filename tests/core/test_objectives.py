@@ -221,6 +221,41 @@ def test_reverse_kl_keeps_the_weights_of_the_target_itself() -> None:
         objectives.reverse_kl(flow, Normal(), 9, drop_largest=1.0)
 
 
+def test_runs_of_reverse_kl_are_weighed_each_by_itself() -> None:
+    """Two densities, the second one's log Z larger by 50: ranks and weights must not see it."""
+
+    class Raised(Normal):
+        def log_prob(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+            return super().log_prob(x) + context[:, 0]
+
+    flow, context = gaussian_flow(), torch.tensor([0.0, 50.0]).double().repeat_interleave(500)[:, None]
+
+    def loss(context: Tensor, runs: int) -> objectives.Loss:
+        random = torch.Generator().manual_seed(12)
+        return objectives.reverse_kl(
+            flow, Raised(), 1000, context=context, generator=random, drop_largest=0.02, runs=runs
+        )
+
+    apart, level = loss(context, 2), loss(torch.zeros_like(context), 2)
+    torch.testing.assert_close(apart.log_weights, level.log_weights)
+    torch.testing.assert_close(apart.log_weights.view(2, -1).exp().mean(1), torch.ones(2).double())
+    # The same samples are left out, some of each run; so the values differ by 50 times the second run's share.
+    assert (level.value - apart.value).item() == pytest.approx(25.0, abs=0.3)
+    together = loss(context, 1)  # only of the first run
+    assert (level.value - together.value).item() == pytest.approx(50.0 * 500 / 980, abs=0.1)
+    with pytest.raises(OptionError, match="runs that divide the 9 samples evenly; got 2 runs"):
+        objectives.reverse_kl(flow, Normal(), 9, runs=2)
+
+
+def test_a_run_without_a_weight_keeps_the_others() -> None:
+    flow = gaussian_flow()
+    loss = objectives.reverse_kl(flow, Normal(cut=0.0), 40, generator=torch.Generator().manual_seed(3), runs=20)
+    rows = loss.log_weights.view(20, 2)
+    alive = (rows > -torch.inf).any(1)
+    assert 0 < alive.sum() < 20
+    torch.testing.assert_close(rows[alive].exp().mean(1), torch.ones(int(alive.sum())).double())
+
+
 def test_log_variance_has_the_gradient_of_reverse_kl() -> None:
     """On the flow's own samples; z-scores of 400 batches of 500 samples."""
     flow, random = gaussian_flow(), torch.Generator().manual_seed(11)

@@ -2,6 +2,7 @@
 
 from boltzflow.core.layers.autoregressive import Autoregressive
 from boltzflow.core.layers.bounded import Logit, ToInterval, Wrap
+from boltzflow.core.layers.context import LogContext
 from boltzflow.core.layers.continuous import ContinuousFlow
 from boltzflow.core.layers.coupling import AffineCoupling, Coupling, SplineCoupling
 from boltzflow.core.layers.elementwise import Elementwise, ElementwiseAffine
@@ -39,6 +40,7 @@ __all__ = [
     "KernelLayer",
     "LULinear",
     "LangevinLayer",
+    "LogContext",
     "LogDetEstimator",
     "Logit",
     "MetropolisLayer",

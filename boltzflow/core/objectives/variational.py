@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import torch
@@ -22,6 +23,7 @@ def reverse_kl(
     path_gradient: bool = False,
     cap: Callable[[Tensor], Tensor] | None = None,
     drop_largest: float = 0.0,
+    runs: int = 1,
 ) -> Loss:
     """KL(q ‖ p) up to log Z, from n samples of the flow: E_q[log q − β log p].
 
@@ -42,10 +44,14 @@ def reverse_kl(
         cap: tames −log p for the gradient (see `EnergyCap`).
         drop_largest: the share of largest terms that is left out of the mean: robust against clashes, at the
             cost of a small bias of the objective (never of the weights).
+        runs: into how many runs of equal length the samples fall whose contexts name one density each. Densities
+            of different contexts have different log Z, so terms are ranked by how far they lie above the median of
+            their run, and `log_weights` are those over the run's mean weight: their effective sample size is the
+            harmonic mean of those of the runs. The gradient needs nothing of it, for log Z has none.
 
     Raises:
-        OptionError: if `beta` is negative, `drop_largest` is not in [0, 1), or a path gradient is asked for
-            through stochastic layers or dropout.
+        OptionError: if `beta` is negative, `drop_largest` is not in [0, 1), `runs` does not divide n, or a path
+            gradient is asked for through stochastic layers or dropout.
 
     >>> from boltzflow.core import Domain, distributions, recipes
     >>> flow = recipes.spline_flow(Domain.real(2), layers=2, hidden=(8,))
@@ -56,6 +62,8 @@ def reverse_kl(
         raise OptionError(f"reverse_kl: expected a beta that is not negative; got {beta:g}.")
     if not 0.0 <= drop_largest < 1.0:
         raise OptionError(f"reverse_kl: expected drop_largest in [0, 1); got {drop_largest:g}.")
+    if runs < 1 or n % runs:
+        raise OptionError(f"reverse_kl: expected runs that divide the {n} samples evenly; got {runs} runs.")
     x, log_q = flow.sample(n, context, generator=generator)
     if path_gradient:
         log_q = path_log_prob(flow, x, context, "reverse_kl")
@@ -65,10 +73,24 @@ def reverse_kl(
     finite = terms.isfinite()
     keep = finite
     if drop_largest > 0.0:
-        ranked = torch.where(finite, terms, torch.inf).detach()
+        height = _above_medians(terms, finite, runs) if runs > 1 else terms
+        ranked = torch.where(finite, height, torch.inf).detach()
         keep = finite & (ranked <= ranked.kthvalue(max(1, round(n * (1.0 - drop_largest)))).values)
     value = torch.where(keep, terms, 0.0).sum() / keep.sum()
-    return Loss(value, recorded(log_p - log_q))
+    log_weights = recorded(log_p - log_q)
+    return Loss(value, _over_means(log_weights, runs) if runs > 1 else log_weights)
+
+
+def _above_medians(terms: Tensor, finite: Tensor, runs: int) -> Tensor:
+    """Terms (n,) less the median of the finite ones of their run, detached."""
+    rows = torch.where(finite, terms, torch.nan).detach().view(runs, -1)
+    return (rows - rows.nanmedian(1, keepdim=True).values).flatten()
+
+
+def _over_means(log_weights: Tensor, runs: int) -> Tensor:
+    """Log-weights (n,) less the logarithm of the mean weight of their run; those of weight zero stay so."""
+    rows = log_weights.view(runs, -1)
+    return recorded(rows - rows.logsumexp(1, keepdim=True) + math.log(rows.shape[1])).flatten()
 
 
 def log_dispersion(

@@ -17,7 +17,8 @@ class AlphaDivergence(CooledMethod):
     G. Tucker et al. 2018, arXiv 1810.04152, for the gradient. α = 2 is the variance of the weights, α → 0 reverse
     KL. It asks for coverage, but sees only what the flow samples, and few samples rule its gradient while the flow is
     far from p: so it follows a falling temperature, or ends a training that another method has begun. One energy
-    evaluation a sample.
+    evaluation a sample. Weights of two temperatures differ by the ratio of their Z, which is not known: a flow for a
+    range of temperatures is shown one of them in each step.
 
     Attributes, beside those of the course of temperatures:
         alpha: the larger, the more the largest weights count.
@@ -27,4 +28,6 @@ class AlphaDivergence(CooledMethod):
 
     def loss(self, model: Trainable, moment: Moment, memory: Memory) -> Loss:
         target = model.internal_target(self.temperature(model, moment))
-        return alpha_divergence(model.flow, target, moment.batch_size, self.alpha, generator=moment.random)
+        context = self.context(model, moment)
+        n = moment.batch_size
+        return alpha_divergence(model.flow, target, n, self.alpha, context=context, generator=moment.random)

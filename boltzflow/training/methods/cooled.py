@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from abc import ABC
 from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
 
 from boltzflow.training.methods.method import Method, Moment
 from boltzflow.training.schedules import Annealing
@@ -14,6 +18,9 @@ from boltzflow.training.trainable import Trainable
 class CooledMethod(Method, ABC):
     """A method whose temperature falls: the hot start finds the basins, the slow fall keeps them.
 
+    A flow for a range of temperatures begins at the top of its range, in place of `hot_temperature`; then the lowest
+    temperature of a step falls to the bottom, and samples are spread evenly in log T from there to the top.
+
     Attributes:
         hot_temperature: where it starts, in K; the end is the model's temperature.
         hot_share, cooling_share: shares of the steps at the hot temperature, and while it falls.
@@ -23,10 +30,29 @@ class CooledMethod(Method, ABC):
     hot_share: float = 0.3
     cooling_share: float = 0.4
 
+    learns_ranges: ClassVar[bool] = True
+
     def temperature(self, model: Trainable, moment: Moment) -> float:
-        target = model.temperature
-        schedule = Annealing(max(self.hot_temperature, target), target, self.hot_share, self.cooling_share)
-        return schedule(moment.progress)
+        if model.temperatures is None:
+            end, start = model.temperature, max(self.hot_temperature, model.temperature)
+        else:
+            end, start = model.temperatures
+        return Annealing(start, end, self.hot_share, self.cooling_share)(moment.progress)
+
+    def context(self, model: Trainable, moment: Moment, runs: int = 1) -> Tensor | None:
+        """What flow and target are given in this step, (batch, C) or None.
+
+        For a range of temperatures the batch falls into runs of equal length, each of one temperature: the range from
+        this step's lowest to the top is cut into as many equal parts of log T, and one temperature is drawn from each.
+        """
+        lowest = self.temperature(model, moment)
+        like = next(model.flow.parameters())
+        if model.temperatures is None:
+            return model.context(like.new_full((moment.batch_size,), lowest))
+        noise = torch.rand(runs, dtype=like.dtype, device=like.device, generator=moment.random)
+        place = (torch.arange(runs, dtype=like.dtype, device=like.device) + noise) / runs
+        kelvins = lowest * (model.temperatures[1] / lowest) ** place
+        return model.context(kelvins.repeat_interleave(moment.batch_size // runs))
 
     def evaluations(self, steps: int, batch_size: int) -> int:
         return steps * batch_size

@@ -17,6 +17,7 @@ class LogDispersion(CooledMethod):
     Order 2 is the log-variance divergence (L. Richter et al. 2020, arXiv 2010.10436), order 1 the mean distance from
     the median (H. Schopmans et al. 2026, arXiv 2602.03729). As part of a `Mixture` it regularises another method;
     methods that learn from weighted samples have it built in, as their `dispersion`. One energy evaluation a sample.
+    Log-weights of two temperatures differ by log Z: a flow for a range of temperatures is shown one in each step.
 
     Attributes, beside those of the course of temperatures:
         order: 1 or 2.
@@ -26,4 +27,6 @@ class LogDispersion(CooledMethod):
 
     def loss(self, model: Trainable, moment: Moment, memory: Memory) -> Loss:
         target = model.internal_target(self.temperature(model, moment))
-        return log_dispersion(model.flow, target, moment.batch_size, order=self.order, generator=moment.random)
+        context = self.context(model, moment)
+        n = moment.batch_size
+        return log_dispersion(model.flow, target, n, order=self.order, context=context, generator=moment.random)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, fields, is_dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
 from boltzflow.core.objectives import Loss
+from boltzflow.errors import OptionError
 from boltzflow.training.trainable import Trainable
 
 Memory = dict[str, Tensor]
@@ -46,11 +47,37 @@ class Method(ABC):
     """Which samples, which weights, which objective next: one step gives a loss, and the temperature it is taken at.
 
     Concrete methods are frozen dataclasses of numbers, strings and other methods, so that a checkpoint knows them.
+
+    Attributes:
+        learns_ranges: whether it trains one flow for a range of temperatures.
+        learns_paths: whether it trains flows with stochastic layers, which have no density in closed form.
     """
+
+    learns_ranges: ClassVar[bool] = False
+    learns_paths: ClassVar[bool] = False
+
+    def check(self, model: Trainable) -> None:
+        """Refuse, before a training begins, what this method cannot train.
+
+        Raises:
+            OptionError: if the model is for a range of temperatures, or has stochastic layers, and the method is not
+                made for it.
+        """
+        if model.temperatures is not None and not self.learns_ranges:
+            low, high = model.temperatures
+            raise OptionError(
+                f"{type(self).__name__}: expected a model of one temperature; got one of {low:g} to {high:g} K, which "
+                "ReverseKL, AlphaDivergence and LogDispersion train."
+            )
+        if model.flow.transform.stochastic_layers and not self.learns_paths:
+            raise OptionError(
+                f"{type(self).__name__}: expected a flow whose density is known; got one with stochastic layers, which "
+                "ReverseKL trains."
+            )
 
     @abstractmethod
     def temperature(self, model: Trainable, moment: Moment) -> float:
-        """The temperature of this step, in K."""
+        """The temperature of this step, in K; for a range of temperatures the lowest one."""
 
     @abstractmethod
     def loss(self, model: Trainable, moment: Moment, memory: Memory) -> Loss:

@@ -32,6 +32,10 @@ class Phases(Method):
         if abs(sum(self.shares) - 1.0) > 1e-6:
             raise OptionError(f"Expected shares that add up to 1; got {self.shares}.")
 
+    def check(self, model: Trainable) -> None:
+        for method in self.methods:
+            method.check(model)
+
     def temperature(self, model: Trainable, moment: Moment) -> float:
         phase, part = self._part(moment)
         return self.methods[phase].temperature(model, part)
@@ -83,6 +87,10 @@ class Mixture(Method):
             raise OptionError(f"Expected one weight for each of {len(self.methods)} methods; got {self.start}.")
         if any(not any(weights) for weights in (self.start, self.end or self.start)):
             raise OptionError(f"Expected a weight that is not zero at either end; got {self.start} and {self.end}.")
+
+    def check(self, model: Trainable) -> None:
+        for method in self.methods:
+            method.check(model)
 
     def temperature(self, model: Trainable, moment: Moment) -> float:
         return self.methods[0].temperature(model, moment)

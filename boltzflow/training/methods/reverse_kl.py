@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from boltzflow.core.objectives import EnergyCap, Loss, reverse_kl
 from boltzflow.training.methods.cooled import CooledMethod
 from boltzflow.training.methods.method import Memory, Moment
 from boltzflow.training.trainable import Trainable
+
+_SAMPLES_OF_A_TEMPERATURE = 32
 
 
 @dataclass(frozen=True)
@@ -16,6 +19,10 @@ class ReverseKL(CooledMethod):
 
     Needs no data: one energy evaluation for each sample. The hot start finds the basins, the slow fall keeps
     them; without it reverse KL collapses into one of them.
+
+    A flow for a range of temperatures is shown many in each step: as many as divide the batch into runs of at least 32
+    samples. `drop_largest` compares a term with the median of its own temperature, for the terms of two temperatures
+    differ by their log Z; the recorded effective sample size is the harmonic mean of those of the temperatures.
 
     Attributes, beside those of the course of temperatures:
         cap: reduced energy above which the objective grows logarithmically.
@@ -28,13 +35,24 @@ class ReverseKL(CooledMethod):
     drop_largest: float = 0.02
     path_gradient: bool = False
 
+    learns_paths: ClassVar[bool] = True
+
     def loss(self, model: Trainable, moment: Moment, memory: Memory) -> Loss:
+        runs = 1 if model.temperatures is None else _runs(moment.batch_size)
         return reverse_kl(
             model.flow,
             model.internal_target(self.temperature(model, moment)),
             moment.batch_size,
+            context=self.context(model, moment, runs),
             generator=moment.random,
             path_gradient=self.path_gradient,
             cap=EnergyCap(self.cap),
             drop_largest=self.drop_largest,
+            runs=runs,
         )
+
+
+def _runs(batch_size: int) -> int:
+    """Into how many equal runs of enough samples a batch can be cut."""
+    numbers = range(1, batch_size // _SAMPLES_OF_A_TEMPERATURE + 1)
+    return max((number for number in numbers if batch_size % number == 0), default=1)
