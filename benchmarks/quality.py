@@ -36,7 +36,7 @@ TARGETS = {
 METHODS = (
     "reverse KL, 300 K",
     "reverse KL",
-    "reverse KL, path gradient",
+    "reverse KL with its score term",
     "alpha = 0.5",
     "log-dispersion, L1",
     "log-dispersion, L2",
@@ -71,7 +71,7 @@ def method_of(name: str, steps: int, batch: int, evaluations: int):
     return {
         "reverse KL, 300 K": ReverseKL(hot_temperature=300.0),
         "reverse KL": ReverseKL(),
-        "reverse KL, path gradient": ReverseKL(path_gradient=True),
+        "reverse KL with its score term": ReverseKL(path_gradient=False),
         "alpha = 0.5": AlphaDivergence(alpha=0.5),
         "log-dispersion, L1": LogDispersion(order=1),
         "log-dispersion, L2": LogDispersion(order=2),
