@@ -9,7 +9,9 @@ from typing import NamedTuple
 
 import torch
 
+from boltzflow.core.precision import nets_in
 from boltzflow.training.methods import Memory, Method, Moment
+from boltzflow.training.options import TrainingOptions
 from boltzflow.training.trainable import Trainable
 
 _TIMED = 3
@@ -28,7 +30,7 @@ class Cost(NamedTuple):
         return f"about {self.evaluations:.2g} energy evaluations, {time_text} and {self.memory_gib:.1f} GiB"
 
 
-def estimate_cost(model: Trainable, method: Method, steps: int, batch_size: int) -> Cost:
+def estimate_cost(model: Trainable, method: Method, options: TrainingOptions) -> Cost:
     """Time a few steps without learning from them; the model stays as it is. Code is compiled on the way.
 
     A step that draws new samples takes longer than one that does not: the first step and those after it tell both
@@ -36,15 +38,17 @@ def estimate_cost(model: Trainable, method: Method, steps: int, batch_size: int)
     """
     random = torch.Generator(next(model.flow.parameters()).device).manual_seed(0)
     optimizer = torch.optim.Adam(model.flow.parameters(), lr=0.0, fused=True)
-    _timed(model, method, Moment(0, steps, batch_size, random), optimizer, {})  # compiles
+    moments = [Moment(step, options.steps, options.batch_size, random) for step in range(_TIMED)]
     memory: Memory = {}
-    first, drawn_first = _timed(model, method, Moment(0, steps, batch_size, random), optimizer, memory)
-    later = [_timed(model, method, Moment(i, steps, batch_size, random), optimizer, memory) for i in range(1, _TIMED)]
-    step, drawn = min(later)
-    evaluations = method.evaluations(steps, batch_size)
-    seconds = step * steps
+    with nets_in(model.flow, options.net_dtype):
+        _timed(model, method, moments[0], optimizer, {})  # compiles
+        first, *later = [_timed(model, method, moment, optimizer, memory) for moment in moments]
+    (seconds_first, drawn_first), (seconds_later, drawn) = first, min(later)
+    evaluations = method.evaluations(options.steps, options.batch_size)
+    seconds = seconds_later * options.steps
     if drawn_first > drawn:
-        seconds += max(0, evaluations - drawn * steps) * (first - step) / (drawn_first - drawn)
+        of_a_sample = (seconds_first - seconds_later) / (drawn_first - drawn)
+        seconds += max(0, evaluations - drawn * options.steps) * of_a_sample
     return Cost(evaluations, seconds, _peak_memory() / 2**30)
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Literal, get_args
 
+import torch
+
 from boltzflow.errors import OptionError
 
 Precision = Literal["float32", "bfloat16"]
@@ -47,6 +49,11 @@ class TrainingOptions:
     ema: float = 0.0
     precision: Precision = "float32"
     patience: int = 0
+
+    @property
+    def net_dtype(self) -> torch.dtype | None:
+        """Of the nets in a step; None for that of their weights."""
+        return torch.bfloat16 if self.precision == "bfloat16" else None
 
     def __post_init__(self) -> None:
         for name, value in asdict(self).items():

@@ -125,11 +125,6 @@ class _Run:
     def checkpoint(self) -> Path | None:
         return None if self.directory is None else self.directory / "checkpoints" / "last.safetensors"
 
-    @property
-    def net_dtype(self) -> torch.dtype | None:
-        """Of the nets in a step; None for that of their weights."""
-        return torch.bfloat16 if self.options.precision == "bfloat16" else None
-
     def go(self, progress: bool) -> History:
         started = time.monotonic() - self.seconds_before
         bar = Progress(
@@ -141,7 +136,7 @@ class _Run:
             console=Console(stderr=True),
             disable=not progress,
         )
-        with bar, nets_in(self.model.flow, self.net_dtype):
+        with bar, nets_in(self.model.flow, self.options.net_dtype):
             task = bar.add_task("training", total=self.end, completed=self.step, state="first steps …")
             last_step, last_time = self.step, time.monotonic()
             try:
