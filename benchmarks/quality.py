@@ -5,13 +5,14 @@ python benchmarks/quality.py [--targets double_well,alanine_dipeptide] [--method
 Targets: a mixture of 40 Gaussians in the plane and a product of 16 double wells (Midgley et al. 2023, arXiv
 2208.01893), one double well (Noé et al. 2019), and alanine dipeptide in implicit water at 300 K. All methods train the
 same flow with the same number of gradient steps, batch and learning rate, and settings chosen so that each takes about
-the stated number of energy evaluations; defaults otherwise. Temperatures are those of METHOD's schedule, from four times
-the target's own. "forward KL" learns from exact samples (targets without a molecule), so it costs none.
+the stated number of energy evaluations; defaults otherwise. Schedules of temperature begin at four times the target's
+own. "forward KL" learns from fresh exact samples (targets without a molecule), which cost nothing here.
 
 Each training runs in a process of its own with one thread, `--jobs` of them at a time; the time is that of its training
-alone, compilation included. A line of JSON for each goes to `--out`; what is there already is not run again, and the table is
-made from it. ESS and log Z are from 100 000 samples. "forward ESS" is 1/E_p[p/q] by exact samples of the target, and sees
-lost modes, which ESS does not; for alanine dipeptide the Ramachandran plane and the rare basin at 0 < φ < 2.2 rad say it.
+alone, compilation included. A line of JSON for each goes to `--out`; what is there already is not run again, and the
+table is made from it. ESS and log Z are from 100 000 samples. "forward ESS" is 1/E_p[p/q] by exact samples of the
+target, and sees lost modes, which ESS does not; for alanine dipeptide the Ramachandran plane and the rare basin at
+0 < φ < 2.2 rad say it.
 """
 
 import argparse
