@@ -29,10 +29,10 @@ from pathlib import Path
 
 TARGETS = {
     # steps, batch, energy evaluations, layers, hidden
-    "forty_modes": (3000, 256, 750_000, 12, (96, 96)),
-    "many_well_32": (3000, 256, 750_000, 12, (96, 96)),
-    "double_well": (1000, 256, 250_000, 12, (96, 96)),
-    "alanine_dipeptide": (4000, 256, 1_000_000, 16, (128, 128)),
+    "forty_modes": (2000, 256, 500_000, 8, (96, 96)),
+    "many_well_32": (2000, 256, 500_000, 8, (96, 96)),
+    "double_well": (600, 256, 150_000, 8, (96, 96)),
+    "alanine_dipeptide": (2000, 512, 1_000_000, 16, (128, 128)),
 }
 METHODS = (
     "reverse KL, 300 K",

@@ -265,3 +265,14 @@ def test_replicas_are_compared_and_the_finding_kept(run_directory, tmp_path):
     assert kept["verdict"] in output
     assert len(kept["log_z"]) == 2
     assert "at least two ensembles" in fails("replicas", run_directory)
+
+
+def test_maximum_likelihood_learns_from_a_directory(run_directory, tmp_path):
+    result = call(
+        "train", "alanine_dipeptide", *TINY, "--method", "forward_kl", "--data", run_directory, "--out", tmp_path
+    )
+    assert result.exit_code == 0, result.output
+    assert "forward_kl, 3 steps of 16 with 1 couplings of 8" in result.stderr
+    assert "about 16 energy evaluations" in result.stderr  # to watch the flow, none to learn from
+    said = fails("train", "alanine_dipeptide", *TINY, "--method", "forward_kl", "--out", tmp_path / "none")
+    assert "Expected data (a directory of samples) for the method forward_kl" in said
