@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 import boltzflow
-from boltzflow.architecture import build_flow, checked_range
+from boltzflow.architecture import ACCEPTANCE, Kernel, build_flow, checked_range, checked_stochastic
 from boltzflow.coordinates import MolecularCoordinates, coordinates_from_specification
-from boltzflow.core import Flow
+from boltzflow.core import Flow, StochasticFlow
 from boltzflow.core.compilation import compile_method
 from boltzflow.energies import BoltzmannTarget, Potential, PulledBackTarget, pullback
 from boltzflow.ensemble import Ensemble
@@ -27,6 +27,8 @@ VERSION = 3
 
 Start = Literal["sampled", "bonded", "plain"]
 
+_ADAPTED_WITH = 64  # samples
+
 
 class BoltzmannGenerator:
     """Draws molecular structures, each with its exact weight in the Boltzmann distribution.
@@ -35,7 +37,8 @@ class BoltzmannGenerator:
 
     Args:
         system: the molecule.
-        flow: a density over the internal coordinates.
+        flow: a density over the internal coordinates. Stochastic layers are bound to the path from its base to the
+            molecule's Boltzmann density.
         coordinates: internal coordinates ↔ positions.
         architecture: the options that rebuild coordinates and flow (see `for_system`), JSON-able.
         backend: of the potential (see `MolecularSystem.potential`).
@@ -50,11 +53,13 @@ class BoltzmannGenerator:
         backend: Literal["auto", "torch", "openmm"] = "auto",
     ) -> None:
         self.system = system
-        self.flow = flow
         self.coordinates = coordinates
         self.architecture = architecture
         self.potential: Potential = system.potential(backend=backend)
         self.provenance: dict[str, Any] = {}
+        self.flow = flow
+        if flow.transform.stochastic_layers:
+            self.flow = StochasticFlow(flow.base, flow.transform, self.internal_target())
 
     @classmethod
     def for_system(
@@ -70,6 +75,9 @@ class BoltzmannGenerator:
         start: Start = "sampled",
         seed: int = 0,
         temperatures: tuple[object, object] | None = None,
+        stochastic: Kernel | None = None,
+        stochastic_every: int = 4,
+        stochastic_steps: int = 5,
         backend: Literal["auto", "torch", "openmm"] = "auto",
     ) -> BoltzmannGenerator:
         """An untrained generator that starts from what the force field says of each coordinate alone.
@@ -89,6 +97,12 @@ class BoltzmannGenerator:
             temperatures: lowest and highest, K or Quantities, with the system's own between them: one flow for all of
                 them, whose couplings are shown each sample's temperature. It starts from the densities of the highest
                 one, which cover those of all. None makes a generator of the system's temperature alone.
+            stochastic: "metropolis" (random walks) or "langevin" (with forces) puts Markov steps between blocks of
+                couplings: a stochastic normalizing flow (Wu et al. 2020, arXiv 2002.06707). They leave densities on the
+                way from the base to the molecule's invariant. Weights stay exact; there is no `log_prob`. Step sizes
+                are adapted to an acceptance here, and stay.
+            stochastic_every: couplings in a block; an even number moves each coordinate in each block.
+            stochastic_steps: Markov steps between two blocks, each for an energy; their start costs one more.
             backend: of the potential: "torch", "openmm", or "auto" for the first that works.
 
         Raises:
@@ -113,6 +127,8 @@ class BoltzmannGenerator:
             raise OptionError(f"Expected start 'sampled', 'bonded' or 'plain'; got {start!r}.")
         if temperatures is not None:
             architecture["temperatures"] = checked_range(temperatures, system.temperature)
+        if stochastic is not None:
+            architecture["stochastic"] = checked_stochastic(stochastic, stochastic_every, stochastic_steps, layers)
         if coordinates is None:
             coordinates = system.coordinates(lengths=lengths)
         elif lengths != "bounded":
@@ -123,6 +139,8 @@ class BoltzmannGenerator:
         generator = cls._build(system, coordinates, architecture, backend)
         if start != "plain":
             generator._inform(start, seed)
+        if stochastic is not None:
+            generator._adapt(ACCEPTANCE[stochastic], seed)
         return generator
 
     @classmethod
@@ -145,6 +163,15 @@ class BoltzmannGenerator:
             tables = sampled_tables(tables, self.potential, coordinates, kelvin, seed)
         self.flow.base.load_state_dict(tabulated_base(coordinates, tables).state_dict())
 
+    def _adapt(self, acceptance: float, seed: int) -> None:
+        """Give stochastic layers steps that are accepted as often as is wanted, over all temperatures together."""
+        assert isinstance(self.flow, StochasticFlow)
+        low, high = self.temperatures or (self.temperature, self.temperature)
+        kelvins = low * (high / low) ** torch.linspace(0.0, 1.0, _ADAPTED_WITH)
+        random = torch.Generator().manual_seed(seed)
+        context, n = self.context(kelvins), _ADAPTED_WITH
+        self.flow.adapt_step_sizes(n, context, target_acceptance=acceptance, iterations=30, generator=random)
+
     @property
     def temperature(self) -> float:
         """The temperature of the target, in K; of a generator for a range the one that is meant if none is named."""
@@ -162,8 +189,12 @@ class BoltzmannGenerator:
         return pullback(BoltzmannTarget(self.potential, kelvin), self.coordinates)
 
     def context(self, temperatures: Tensor) -> Tensor | None:
-        """What the flow is given for samples at temperatures in K (n,): (n, 1), or None for one temperature alone."""
-        return None if self.temperatures is None else temperatures[:, None]
+        """What the flow is given for samples at temperatures in K (n,): (n, 1), or None if it has no use for them.
+
+        Couplings of a generator for a range are shown them; stochastic layers follow the density at them.
+        """
+        asked_for = self.temperatures is not None or self.flow.transform.stochastic_layers
+        return temperatures[:, None] if asked_for else None
 
     @property
     def evaluations(self) -> int:
@@ -177,9 +208,12 @@ class BoltzmannGenerator:
 
     @property
     def identity(self) -> list[Any]:
-        """What tells this molecule, its coordinates and a range of temperatures from any other, JSON-able."""
-        range_ = [] if self.temperatures is None else [list(self.temperatures)]
-        return [self.system.specification, self.coordinates.specification, *range_]
+        """What tells this molecule and its coordinates from any other, JSON-able.
+
+        A range of temperatures and stochastic layers count too: they change what is learned, and not the parameters.
+        """
+        ours = [self.architecture[name] for name in ("temperatures", "stochastic") if name in self.architecture]
+        return [self.system.specification, self.coordinates.specification, *ours]
 
     def evaluate(self, z: Tensor) -> tuple[Tensor, Tensor]:
         """Volume element log|det ∂x/∂z| (n,) of internal coordinates (n, D), and U/kT (n,)."""
@@ -272,6 +306,7 @@ class BoltzmannGenerator:
 
         Raises:
             OptionError: if the generator is not made for the temperature.
+            IntractableDensityError: if it has stochastic layers.
         """
         kelvin = self._checked(temperature)
         internals, log_ratio = self.coordinates.inverse(positions)

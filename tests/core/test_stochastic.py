@@ -10,7 +10,7 @@ from torch import Tensor
 
 from boltzflow.core import Chain, Domain, Flow, Inverse, StochasticFlow, importance, layers, nets, objectives
 from boltzflow.core.distributions import Independent
-from boltzflow.core.sampling import GeometricPath, HamiltonianMonteCarlo
+from boltzflow.core.sampling import GeometricPath, HamiltonianMonteCarlo, Kernel, Langevin, RandomWalk
 from boltzflow.errors import DomainError, IntractableDensityError, OptionError
 from boltzflow.testing import randomize_parameters
 from tests.core.registry import STOCHASTIC
@@ -157,6 +157,39 @@ def test_a_context_changes_the_step_sizes() -> None:
     z = torch.zeros(20_000, 3, dtype=torch.float64)
     spread = [layer(z, torch.full((len(z), 1), c).double(), generator=generator())[0][:, 0].std() for c in (0.0, 1.0)]
     assert (spread[1] / spread[0]).item() == pytest.approx(math.e, rel=0.01)
+
+
+@pytest.mark.parametrize("kernel", [RandomWalk, Langevin])
+def test_without_a_gradient_through_the_steps_each_block_is_trained_for_its_own_density(kernel: type[Kernel]) -> None:
+    """The gradient of reverse KL on path weights is then the sum of those of two reverse KLs, block by block."""
+
+    def flow(stop_gradient: bool) -> StochasticFlow:
+        middle = layers.KernelLayer(kernel(DOMAIN, 0.3, 4), 0.5, stop_gradient=stop_gradient)
+        chain = Chain([spline([True, False, False]), middle, spline([False, True, True])])
+        return StochasticFlow(base(), chain.double(), Unnormalised())
+
+    through, stopped = flow(False), flow(True)
+    stopped.load_state_dict(through.state_dict())
+    losses = [objectives.reverse_kl(f, Unnormalised(), 200, generator=generator(4)) for f in (through, stopped)]
+    assert torch.equal(losses[0].log_weights, losses[1].log_weights)
+    parameters = [p for p in stopped.parameters() if p.requires_grad]
+    found = torch.autograd.grad(losses[1].value, parameters)
+
+    first, middle, last = stopped.transform
+    random = generator(4)
+    z, log_q = stopped.base.sample(200, generator=random)
+    x, log_ratio = first(z)
+    before = log_q - log_ratio - stopped.path.log_prob(x, fraction=0.5)
+    with torch.no_grad():
+        y, _ = middle(x, generator=random)
+    assert not torch.equal(x, y)
+    end, log_ratio = last(y)
+    after = -log_ratio - Unnormalised().log_prob(end)
+    expected = torch.autograd.grad((before + after).mean(), parameters)
+    for one, two in zip(found, expected, strict=True):
+        torch.testing.assert_close(one, two)
+    passing = torch.autograd.grad(losses[0].value, [p for p in through.parameters() if p.requires_grad])
+    assert any(not torch.allclose(one, two) for one, two in zip(found, passing, strict=True))
 
 
 def test_more_steps_bring_samples_closer_to_the_target() -> None:

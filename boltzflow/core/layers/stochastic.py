@@ -14,6 +14,7 @@ from boltzflow.core.sampling.kernel import Kernel
 from boltzflow.core.sampling.langevin import Langevin, UnderdampedLangevin
 from boltzflow.core.sampling.metropolis import RandomWalk
 from boltzflow.core.sampling.path import GeometricPath, checked_fraction
+from boltzflow.core.sampling.trajectory import safe_log_prob
 from boltzflow.errors import OptionError
 
 
@@ -26,6 +27,10 @@ class KernelLayer(StochasticLayer):
     Args:
         kernel: of `boltzflow.core.sampling`.
         fraction: λ of the density π_λ, 0 for the base and 1 for the target, as functions on the layer's domain.
+        stop_gradient: no gradient passes through the steps. Then reverse KL on path weights trains what comes before
+            the layer for π_λ, and what comes after it on samples that stand still, as if all these were trained one by
+            one (Matthews et al. 2022, arXiv 2201.13117): meant for kernels that leave π_λ invariant, whose
+            decisions have no gradient anyway. It needs no second derivative of the target, and one more evaluation.
 
     Raises:
         OptionError: if `fraction` is not in [0, 1].
@@ -38,9 +43,10 @@ class KernelLayer(StochasticLayer):
     >>> x, log_ratio = layer(torch.zeros(10, 1))
     """
 
-    def __init__(self, kernel: Kernel, fraction: float = 1.0) -> None:
+    def __init__(self, kernel: Kernel, fraction: float = 1.0, *, stop_gradient: bool = False) -> None:
         super().__init__(kernel.domain, kernel.domain)
         self.kernel = kernel
+        self.stop_gradient = stop_gradient
         self.fraction = checked_fraction(fraction, type(self).__name__)
         self.acceptance: Tensor | None = None
         """Mean acceptance () of the last pass; None before the first. Not part of the state dict."""
@@ -59,9 +65,14 @@ class KernelLayer(StochasticLayer):
                 "Put it in a StochasticFlow, or call bind(path)."
             )
         log_prob = partial(self._path.log_prob, context=context, fraction=self.fraction)
-        move = self.kernel(z, log_prob, context, generator=generator)
+        with torch.set_grad_enabled(torch.is_grad_enabled() and not self.stop_gradient):
+            move = self.kernel(z, log_prob, context, generator=generator)
         self.acceptance = move.acceptance.mean()
-        return move.x, move.log_ratio
+        log_ratio = move.log_ratio
+        if self.stop_gradient and torch.is_grad_enabled() and z.requires_grad:
+            before = safe_log_prob(log_prob, self.kernel.domain, z)
+            log_ratio = log_ratio + torch.where(before.isfinite(), before - before.detach(), 0.0)
+        return move.x, log_ratio
 
     def inverse(
         self, x: Tensor, context: Tensor | None = None, *, generator: torch.Generator | None = None
