@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 
 from boltzflow.documents import Document
@@ -32,6 +34,7 @@ class RunConfig(SystemConfig):
         method: of training.
         steps, batch_size, learning_rate, ema, precision, patience: of training, see `TrainingOptions`.
         tensorboard: whether TensorBoard's files are written.
+        accelerator, devices: on what, and on how many of it, one process each.
         layers, hidden, bins: size of the flow.
         samples: number of structures drawn in the end.
         check_picoseconds: of the simulation that looks for lost basins then (`analysis.check_collapse`); 0 for none.
@@ -49,6 +52,8 @@ class RunConfig(SystemConfig):
     precision: Precision = "float32"
     patience: NonNegativeInt = 0
     tensorboard: bool = False
+    accelerator: Literal["cpu", "cuda"] = "cpu"
+    devices: PositiveInt = 1
     layers: PositiveInt = 12
     hidden: tuple[PositiveInt, ...] = Field((256, 256), min_length=1)
     bins: PositiveInt = 8

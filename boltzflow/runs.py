@@ -20,6 +20,7 @@ from boltzflow.errors import BoltzflowError, OptionError, RunDirectoryError, Sys
 from boltzflow.generator import BoltzmannGenerator
 from boltzflow.molecules import MolecularSystem, available_systems, load_system
 from boltzflow.training import train
+from boltzflow.training.team import check_started, started
 
 CONFIG, CHECKPOINT = "config.yaml", Path("checkpoints") / "last.safetensors"
 
@@ -68,8 +69,10 @@ def check_unused(directory: Path) -> None:
             )
 
 
-def train_run(config: RunConfig, directory: Path, resume: bool, drawn: Progress | None = None) -> Summary:
+def train_run(config: RunConfig, directory: Path, resume: bool, drawn: Progress | None = None) -> Summary | None:
     """Train a generator, draw samples and analyze them; everything goes into `directory`.
+
+    On several devices this runs in one process for each; the first alone writes, samples and returns the summary.
 
     Args:
         config: the settings.
@@ -79,15 +82,22 @@ def train_run(config: RunConfig, directory: Path, resume: bool, drawn: Progress 
 
     Raises:
         RunDirectoryError: if the directory already holds a run and `resume` is False.
+        OptionError: if the accelerator is missing, or other than one process for each device was started.
         BoltzflowError: whatever building, training and sampling raise.
     """
-    if not resume:
+    check_started(config.devices)
+    if config.accelerator == "cuda" and not torch.cuda.is_available():
+        raise OptionError("Expected a CUDA device for the accelerator cuda; torch finds none.")
+    is_first = config.devices == 1 or started()[0] == 0
+    if is_first and not resume:
         check_unused(directory)
     generator = BoltzmannGenerator.for_system(
         build_system(config), layers=config.layers, hidden=config.hidden, bins=config.bins, seed=config.seed
     )
-    directory.mkdir(parents=True, exist_ok=True)
-    config.write(directory / CONFIG)
+    generator.to(config.accelerator)
+    if is_first:
+        directory.mkdir(parents=True, exist_ok=True)
+        config.write(directory / CONFIG)
     history = train(
         generator,
         config.method,
@@ -100,8 +110,11 @@ def train_run(config: RunConfig, directory: Path, resume: bool, drawn: Progress 
         precision=config.precision,
         patience=config.patience,
         tensorboard=config.tensorboard,
+        devices=config.devices,
         seed=config.seed,
     )
+    if not is_first:
+        return None
     generator.save(directory / GENERATOR)
     facts = {
         "method": config.method,

@@ -27,15 +27,15 @@ class Board:
             raise MissingDependencyError(
                 "TensorBoard's files need tensorboard: pip install 'boltzflow[tensorboard]'."
             ) from error
-        self._writer = SummaryWriter(str(directory), purge_step=step + 1)  # type: ignore[no-untyped-call]
+        self._writer = SummaryWriter(str(directory), purge_step=step + 1)
 
     def write(self, record: Record) -> None:
         """The numbers of a record, at its step."""
         for name, value in asdict(record).items():
             if name != "step":
-                self._writer.add_scalar(name, value, record.step)  # type: ignore[no-untyped-call]
-        self._writer.flush()  # type: ignore[no-untyped-call]
+                self._writer.add_scalar(name, value, record.step)
+        self._writer.flush()
 
     def close(self) -> None:
         """Write what is left."""
-        self._writer.close()  # type: ignore[no-untyped-call]
+        self._writer.close()
