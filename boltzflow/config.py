@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import fields
+from typing import Literal
 
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 
@@ -37,13 +38,14 @@ class RunConfig(SystemConfig):
         data: directory of an ensemble, for the method "forward_kl".
         steps, batch_size, learning_rate, ema, precision, patience: of training, see `TrainingOptions`.
         tensorboard: whether TensorBoard's files are written.
+        accelerator, devices: on what, and on how many of it, one process each.
         layers, hidden, bins: size of the flow.
         temperatures: lowest and highest in K, for one flow for a range of them; None for the one of `temperature`.
         samples: number of structures drawn in the end.
         check_picoseconds: of the simulation that looks for lost basins then (`analysis.check_collapse`); 0 for none.
         seed: of everything.
 
-    >>> RunConfig.of(system="alanine_dipeptide", steps=100).completed(60, "cpu").hidden
+    >>> RunConfig.of(system="alanine_dipeptide", steps=100).completed(60).hidden
     (128, 128)
     """
 
@@ -57,6 +59,8 @@ class RunConfig(SystemConfig):
     precision: Precision | None = None
     patience: NonNegativeInt | None = None
     tensorboard: bool = False
+    accelerator: Literal["cpu", "cuda"] = "cpu"
+    devices: PositiveInt = 1
     layers: PositiveInt | None = None
     hidden: tuple[PositiveInt, ...] | None = Field(None, min_length=1)
     bins: PositiveInt = 8
@@ -65,16 +69,11 @@ class RunConfig(SystemConfig):
     check_picoseconds: NonNegativeFloat = 20.0
     seed: NonNegativeInt = 0
 
-    def completed(self, coordinates: int, device: str) -> CompleteRunConfig:
-        """With what the preset says wherever nothing was asked for.
-
-        Args:
-            coordinates: number of the flow's.
-            device: type of the device, such as "cpu".
-        """
+    def completed(self, coordinates: int) -> CompleteRunConfig:
+        """With what the preset says wherever nothing was asked for, for a flow of so many coordinates."""
         values = self.model_dump()
         asked = {name: value for name, value in values.items() if value is not None}
-        chosen = settings(self.preset, coordinates, device, self.steps, self.batch_size)
+        chosen = settings(self.preset, coordinates, self.accelerator, self.devices, self.steps, self.batch_size)
         return CompleteRunConfig.of(**(values | chosen | asked))
 
 

@@ -37,17 +37,24 @@ PRESETS: dict[PresetName, Preset] = {
 
 
 def settings(
-    name: PresetName, coordinates: int, device: str, steps: int | None = None, batch_size: int | None = None
+    name: PresetName,
+    coordinates: int,
+    device: str,
+    devices: int = 1,
+    steps: int | None = None,
+    batch_size: int | None = None,
 ) -> dict[str, Any]:
     """Sizes and budget of a training, by the names of `RunConfig`.
 
     Evaluations grow with the number of coordinates, widths with its root: more of them depend on each other. A GPU
-    gets larger batches, with which alone it is fast. Nets are bfloat16 where that is faster.
+    gets larger batches, with which alone it is fast. Nets are bfloat16 where that is faster, found out by trying;
+    several devices, each of which would find out for itself, get float32.
 
     Args:
         name: of the preset.
         coordinates: number of the flow's.
         device: type of the device, such as "cuda".
+        devices: their number.
         steps, batch_size: where they are given already.
 
     >>> chosen = settings("standard", 60, "cpu")
@@ -57,14 +64,14 @@ def settings(
     preset = PRESETS[name]
     size = max(1.0, coordinates / _DIPEPTIDE)
     width = 32 * round(preset.width * math.sqrt(size) / 32)
-    batch_size = batch_size or (2048 if device == "cuda" else 512)
+    batch_size = batch_size or devices * (2048 if device == "cuda" else -(-512 // devices))
     steps = steps or max(1, int(preset.evaluations * size / batch_size))
     return {
         "layers": preset.layers,
         "hidden": (width, width),
         "batch_size": batch_size,
         "steps": steps,
-        "precision": faster_precision(device),
+        "precision": faster_precision(device) if devices == 1 else "float32",
         "patience": steps // _PATIENCE if steps // _PATIENCE >= _LOGGED else 0,
     }
 

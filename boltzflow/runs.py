@@ -22,6 +22,7 @@ from boltzflow.molecules import MolecularSystem, available_systems, load_system
 from boltzflow.training import ForwardKL, Method, train
 from boltzflow.training.cost import estimate_cost
 from boltzflow.training.methods import method_named
+from boltzflow.training.team import check_started, started
 
 CONFIG, CHECKPOINT = "config.yaml", Path("checkpoints") / "last.safetensors"
 
@@ -79,8 +80,10 @@ def train_run(
     resume: bool,
     drawn: Progress | None = None,
     tell: Callable[[str], None] | None = None,
-) -> Summary:
+) -> Summary | None:
     """Train a generator, draw samples and analyze them; everything goes into `directory`.
+
+    On several devices this runs in one process for each; the first alone writes, samples and returns the summary.
 
     Args:
         config: the settings.
@@ -91,13 +94,18 @@ def train_run(
 
     Raises:
         RunDirectoryError: if the directory already holds a run and `resume` is False.
+        OptionError: if the accelerator is missing, or other than one process for each device was started.
         BoltzflowError: whatever building, training and sampling raise.
     """
-    if not resume:
+    check_started(config.devices)
+    if config.accelerator == "cuda" and not torch.cuda.is_available():
+        raise OptionError("Expected a CUDA device for the accelerator cuda; torch finds none.")
+    is_first = config.devices == 1 or started()[0] == 0
+    if is_first and not resume:
         check_unused(directory)
     system = build_system(config)
     coordinates = system.coordinates()
-    config = config.completed(len(coordinates.domain), "cpu")
+    config = config.completed(len(coordinates.domain))
     method = _method(config)
     generator = BoltzmannGenerator.for_system(
         system,
@@ -108,9 +116,11 @@ def train_run(
         seed=config.seed,
         temperatures=config.temperatures,
     )
-    directory.mkdir(parents=True, exist_ok=True)
-    config.write(directory / CONFIG)
-    if tell is not None and not resume:
+    generator.to(config.accelerator)
+    if is_first:
+        directory.mkdir(parents=True, exist_ok=True)
+        config.write(directory / CONFIG)
+    if tell is not None and config.devices == 1 and not resume:
         tell(_cost(generator, method, config))
     history = train(
         generator,
@@ -118,8 +128,11 @@ def train_run(
         directory=directory,
         resume=resume and (directory / CHECKPOINT).exists(),
         tensorboard=config.tensorboard,
+        devices=config.devices,
         **asdict(config.training_options),
     )
+    if not is_first:
+        return None
     generator.save(directory / GENERATOR)
     facts = {
         "method": config.method,

@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ import yaml
 from typer.testing import CliRunner
 
 import boltzflow as bf
-from boltzflow.cli import app
+from boltzflow.cli import app, generators
 from boltzflow.molecules import available_systems
 
 ROOT = str(Path(__file__).parent.parent)
@@ -80,6 +81,24 @@ def test_train_fills_the_run_directory(run_directory):
     assert summary["geometry"] is not None
     assert "of an independent simulation" in summary["run"]["collapse_check"]["verdict"]
     assert len(bf.Ensemble.load(run_directory)) == 64
+
+
+def test_the_options_of_training_reach_it(tmp_path):
+    options = ["--ema", 0.9, "--precision", "bfloat16", "--patience", 100, "--tensorboard"]
+    assert call("train", "butane", *TINY, *options, "--out", tmp_path / "run").exit_code == 0
+    settings = bf.BoltzmannGenerator.load(tmp_path / "run" / "generator.safetensors").provenance
+    assert (settings["ema"], settings["precision"], settings["patience"]) == (0.9, "bfloat16", 100)
+    assert settings["devices"] == 1
+    assert [*(tmp_path / "run" / "tensorboard").iterdir()]
+
+
+def test_a_training_that_stopped_early_is_told(run_directory, capsys):
+    summary = bf.analyze(run_directory)
+    tell = generators._tell
+    tell(summary, run_directory)
+    assert "stopped early" not in capsys.readouterr().out
+    tell(replace(summary, run={**summary.run, "stopped_early": True, "steps": 1234}), run_directory)
+    assert "after 1,234 steps, since the ESS had stopped rising" in capsys.readouterr().out
 
 
 def test_sample_from_a_run_and_from_a_file(run_directory, tmp_path):
@@ -183,6 +202,12 @@ def test_negative_temperature(tmp_path):
         (["--temperatures", "300,400,500"], "temperatures"),
         (["--temperatures", "400,500"], "holds the system's own, 300 K"),
         (["--method", "magic"], "magic"),
+        (["--ema", "1"], "ema"),
+        (["--precision", "float16"], "precision"),
+        (["--patience", "-1"], "patience"),
+        (["--patience", "99"], "at least two records, 100 steps; got 99"),
+        (["--accelerator", "tpu"], "accelerator"),
+        (["--devices", "0"], "devices"),
         (["--forcefield", "amber96.xml"], "of the library has its own"),
     ],
 )

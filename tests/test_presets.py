@@ -20,11 +20,17 @@ def test_budgets_grow_from_quick_to_best_and_with_the_molecule() -> None:
 
 def test_what_is_asked_for_goes_before_the_preset() -> None:
     asked = RunConfig.of(system="x", preset="quick", layers=3, steps=7, patience=0, precision="float32")
-    config = asked.completed(60, "cpu")
+    config = asked.completed(60)
     assert (config.layers, config.steps, config.patience, config.precision) == (3, 7, 0, "float32")
     assert config.hidden == (96, 96)
     assert config.training_options.batch_size == config.batch_size == 512
-    assert config.completed(60, "cpu") == config
+    assert config.completed(60) == config
+
+
+def test_several_devices_can_share_a_batch() -> None:
+    chosen = settings("standard", 60, "cpu", devices=3)
+    assert chosen["batch_size"] % 3 == 0
+    assert chosen["precision"] == "float32"
 
 
 def test_a_short_training_has_no_patience() -> None:

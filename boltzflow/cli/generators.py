@@ -12,6 +12,7 @@ import typer
 from boltzflow import runs
 from boltzflow.analysis import Summary, analyze
 from boltzflow.analysis.report import GENERATOR
+from boltzflow.cli.launch import launch
 from boltzflow.cli.options import ForceFieldFiles, Molecule, molecule_settings, on_command_line, resumed
 from boltzflow.cli.progress import progress
 from boltzflow.cli.root import INTERRUPTED, app
@@ -20,6 +21,7 @@ from boltzflow.errors import OptionError
 from boltzflow.generator import BoltzmannGenerator
 from boltzflow.presets import PRESETS
 from boltzflow.training.methods import METHODS
+from boltzflow.training.team import started
 
 DEFAULTS = RunConfig(system="-")
 _PRESET = "by preset"
@@ -60,6 +62,11 @@ def train(
         ),
     ] = None,
     tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Write TensorBoard's files too.")] = False,
+    accelerator: Annotated[str, typer.Option(help="Where to train and sample: cpu or cuda.")] = DEFAULTS.accelerator,
+    devices: Annotated[
+        int,
+        typer.Option(help="Processes that share each step, one a device; started here unless torchrun or srun did."),
+    ] = DEFAULTS.devices,
     layers: Annotated[int | None, typer.Option(help="Spline couplings of the flow.", show_default=_PRESET)] = None,
     hidden: Annotated[
         str | None, typer.Option(help="Hidden sizes of each coupling's net, with commas.", show_default=_PRESET)
@@ -91,6 +98,7 @@ def train(
         boltzflow train alanine_dipeptide --preset quick --out runs/aldp
         boltzflow train alanine_dipeptide --out runs/aldp --resume
         boltzflow train my.pdb --temperature 310 --forcefield amber14-all.xml
+        boltzflow train chignolin --accelerator cuda --devices 4
     """
     directory = out or Path("runs") / Path(system).stem
     asked: dict[str, Any] = molecule_settings(system, forcefield, temperature) | {
@@ -104,6 +112,8 @@ def train(
         "precision": precision,
         "patience": patience,
         "tensorboard": tensorboard,
+        "accelerator": accelerator,
+        "devices": devices,
         "layers": layers,
         "hidden": None if hidden is None else _numbers("--hidden", hidden, int, "256,256"),
         "bins": bins,
@@ -116,14 +126,22 @@ def train(
     if resume:
         given = {name for name in asked if on_command_line(ctx, name)}
         config = resumed(config, directory, given)
+    rank, processes = started()
+    if config.devices > 1 and processes == 1:
+        if not resume:
+            runs.check_unused(directory)  # told here once, not by each process
+        launch(config.devices)
+        return
     try:
         with progress("sampling", config.samples) as drawn:
             summary = runs.train_run(config, directory, resume, drawn, partial(typer.echo, err=True))
     except KeyboardInterrupt:
-        command = f"boltzflow train {system} --out {directory} --resume"
-        typer.echo(f"Interrupted. The last checkpoint is kept; go on with: {command}", err=True)
+        if rank == 0:
+            command = f"boltzflow train {system} --out {directory} --resume"
+            typer.echo(f"Interrupted. The last checkpoint is kept; go on with: {command}", err=True)
         raise typer.Exit(INTERRUPTED) from None
-    _tell(summary, directory)
+    if summary is not None:
+        _tell(summary, directory)
 
 
 @app.command()

@@ -44,8 +44,10 @@ def estimate_cost(model: Trainable, method: Method, options: TrainingOptions) ->
         _timed(model, method, moments[0], optimizer, {})  # compiles
         first, *later = [_timed(model, method, moment, optimizer, memory) for moment in moments]
     (seconds_first, drawn_first), (seconds_later, drawn) = first, min(later)
-    evaluations = method.evaluations(options.steps, options.batch_size)
     seconds = seconds_later * options.steps
+    evaluations = method.evaluations(options.steps, options.batch_size)
+    if model.flow.transform.stochastic_layers:  # they evaluate energies of their own, the same number in each step
+        evaluations = drawn * options.steps
     if drawn_first > drawn:
         of_a_sample = (seconds_first - seconds_later) / (drawn_first - drawn)
         seconds += max(0, evaluations - drawn * options.steps) * of_a_sample
