@@ -46,12 +46,12 @@ class Struck(ConstrainedTransport):
 
 @dataclass(frozen=True)
 class PartlyBad(ReverseKL):
-    """A loss that is not finite in one process in the third step."""
+    """A loss that is not finite, but whose gradient is, in one process in the third step."""
 
     def loss(self, model, moment, memory) -> Loss:
         loss = super().loss(model, moment, memory)
         bad = moment.step == 2 and started()[0] == 1
-        return Loss(loss.value * float("nan"), loss.log_weights) if bad else loss
+        return Loss(loss.value + float("inf"), loss.log_weights) if bad else loss
 
 
 def gradient(devices: int) -> dict[str, torch.Tensor]:

@@ -32,7 +32,7 @@ def autoregressive() -> Flow:
 
 
 def cosine(one: list[torch.Tensor], two: list[torch.Tensor]) -> float:
-    a, b = (torch.cat([t.flatten() for t in side]) for side in (one, two))
+    a, b = (torch.cat([t.flatten().double() for t in side]) for side in (one, two))
     return float(a @ b / (a.norm() * b.norm()))
 
 
