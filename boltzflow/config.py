@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
+from typing import Literal
+
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 
 from boltzflow.documents import Document
 from boltzflow.molecules.parametrize import Constraints
+from boltzflow.presets import PresetName, settings
+from boltzflow.training.options import Precision, TrainingOptions
 
 
 class SystemConfig(Document):
@@ -28,29 +33,66 @@ class RunConfig(SystemConfig):
     """Everything that `boltzflow train` needs; written into the run directory and read by `--resume`.
 
     Attributes:
+        preset: what is meant where steps, batch_size, precision, patience, layers or hidden is None.
         method: of training.
-        steps, batch_size, learning_rate: of training.
+        data: directory of an ensemble, for the method "forward_kl".
+        steps, batch_size, learning_rate, ema, precision, patience: of training, see `TrainingOptions`.
+        tensorboard: whether TensorBoard's files are written.
+        accelerator, devices: on what, and on how many of it, one process each.
         layers, hidden, bins: size of the flow.
         temperatures: lowest and highest in K, for one flow for a range of them; None for the one of `temperature`.
         samples: number of structures drawn in the end.
         check_picoseconds: of the simulation that looks for lost basins then (`analysis.check_collapse`); 0 for none.
         seed: of everything.
 
-    >>> RunConfig.of(system="alanine_dipeptide", steps=100).hidden
-    (256, 256)
+    >>> RunConfig.of(system="alanine_dipeptide", steps=100).completed(60).hidden
+    (128, 128)
     """
 
+    preset: PresetName = "standard"
     method: str = "reverse_kl"
-    steps: PositiveInt = 20_000
-    batch_size: PositiveInt = 1024
+    data: str | None = None
+    steps: PositiveInt | None = None
+    batch_size: PositiveInt | None = None
     learning_rate: PositiveFloat = 1e-3
-    layers: PositiveInt = 12
-    hidden: tuple[PositiveInt, ...] = Field((256, 256), min_length=1)
+    ema: float = Field(0.0, ge=0.0, lt=1.0)
+    precision: Precision | None = None
+    patience: NonNegativeInt | None = None
+    tensorboard: bool = False
+    accelerator: Literal["cpu", "cuda"] = "cpu"
+    devices: PositiveInt = 1
+    layers: PositiveInt | None = None
+    hidden: tuple[PositiveInt, ...] | None = Field(None, min_length=1)
     bins: PositiveInt = 8
     temperatures: tuple[PositiveFloat, PositiveFloat] | None = None
     samples: PositiveInt = 100_000
     check_picoseconds: NonNegativeFloat = 20.0
     seed: NonNegativeInt = 0
+
+    def completed(self, coordinates: int) -> CompleteRunConfig:
+        """With what the preset says wherever nothing was asked for, for a flow of so many coordinates."""
+        values = self.model_dump()
+        asked = {name: value for name, value in values.items() if value is not None}
+        chosen = settings(self.preset, coordinates, self.accelerator, self.devices, self.steps, self.batch_size)
+        return CompleteRunConfig.of(**(values | chosen | asked))
+
+
+class CompleteRunConfig(RunConfig):
+    """A `RunConfig` that leaves nothing to the preset."""
+
+    steps: PositiveInt
+    batch_size: PositiveInt
+    precision: Precision
+    patience: NonNegativeInt
+    layers: PositiveInt
+    hidden: tuple[PositiveInt, ...] = Field(min_length=1)
+
+    @property
+    def training_options(self) -> TrainingOptions:
+        """What the trainer is given."""
+        return TrainingOptions(
+            **{f.name: getattr(self, f.name) for f in fields(TrainingOptions) if hasattr(self, f.name)}
+        )
 
 
 class ReferenceConfig(SystemConfig):

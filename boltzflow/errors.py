@@ -36,6 +36,10 @@ class EvaluationError(BoltzflowError, RuntimeError):
     """A program that computes energies has stopped working: not a frame has failed, but the means."""
 
 
+class ProcessError(BoltzflowError, RuntimeError):
+    """Another process of a training on several devices has stopped."""
+
+
 class NonFiniteError(BoltzflowError, FloatingPointError):
     """Too many numbers were not finite to go on."""
 

@@ -13,18 +13,24 @@ import torch
 
 from boltzflow.analysis import Summary, analyze, check_collapse
 from boltzflow.analysis.report import GENERATOR, SUMMARY
-from boltzflow.config import RunConfig, SystemConfig
+from boltzflow.config import CompleteRunConfig, RunConfig, SystemConfig
 from boltzflow.energies import TorchPotential
 from boltzflow.ensemble import TOPOLOGY, TRAJECTORY, WEIGHTS, Ensemble
 from boltzflow.errors import BoltzflowError, OptionError, RunDirectoryError, SystemNotFoundError
 from boltzflow.generator import BoltzmannGenerator
 from boltzflow.molecules import MolecularSystem, available_systems, load_system
-from boltzflow.training import train
+from boltzflow.training import ForwardKL, Method, train
+from boltzflow.training.cost import estimate_cost
+from boltzflow.training.methods import method_named
+from boltzflow.training.team import check_started, started
 
 CONFIG, CHECKPOINT = "config.yaml", Path("checkpoints") / "last.safetensors"
 
 PDB_FORCEFIELD = ("amber14-all.xml", "implicit/obc2.xml")
 """The force field of a PDB file, where none is given."""
+
+FORWARD_KL = "forward_kl"
+"""The method that learns from data, and needs them."""
 
 WORTH_COMPILING = 200_000
 """So many samples take longer to draw than their code takes to compile."""
@@ -68,52 +74,99 @@ def check_unused(directory: Path) -> None:
             )
 
 
-def train_run(config: RunConfig, directory: Path, resume: bool, drawn: Progress | None = None) -> Summary:
+def train_run(
+    config: RunConfig,
+    directory: Path,
+    resume: bool,
+    drawn: Progress | None = None,
+    tell: Callable[[str], None] | None = None,
+) -> Summary | None:
     """Train a generator, draw samples and analyze them; everything goes into `directory`.
+
+    On several devices this runs in one process for each; the first alone writes, samples and returns the summary.
 
     Args:
         config: the settings.
         directory: a new one, or with `resume` that of the run to go on with.
         resume: go on from the last checkpoint, or from the start where there is none yet.
         drawn: called with the number of samples drawn so far.
+        tell: called, before the training starts, with a sentence that says what it will cost; not where it goes on.
 
     Raises:
         RunDirectoryError: if the directory already holds a run and `resume` is False.
+        OptionError: if the accelerator is missing, or other than one process for each device was started.
         BoltzflowError: whatever building, training and sampling raise.
     """
-    if not resume:
+    check_started(config.devices)
+    if config.accelerator == "cuda" and not torch.cuda.is_available():
+        raise OptionError("Expected a CUDA device for the accelerator cuda; torch finds none.")
+    is_first = config.devices == 1 or started()[0] == 0
+    if is_first and not resume:
         check_unused(directory)
+    system = build_system(config)
+    coordinates = system.coordinates()
+    config = config.completed(len(coordinates.domain))
+    method = _method(config)
     generator = BoltzmannGenerator.for_system(
-        build_system(config),
+        system,
+        coordinates=coordinates,
         layers=config.layers,
         hidden=config.hidden,
         bins=config.bins,
         seed=config.seed,
         temperatures=config.temperatures,
     )
-    directory.mkdir(parents=True, exist_ok=True)
-    config.write(directory / CONFIG)
+    generator.to(config.accelerator)
+    if is_first:
+        directory.mkdir(parents=True, exist_ok=True)
+        config.write(directory / CONFIG)
+    if tell is not None and config.devices == 1 and not resume:
+        tell(_cost(generator, method, config))
     history = train(
         generator,
-        config.method,
+        method,
         directory=directory,
         resume=resume and (directory / CHECKPOINT).exists(),
-        steps=config.steps,
-        batch_size=config.batch_size,
-        learning_rate=config.learning_rate,
-        seed=config.seed,
+        tensorboard=config.tensorboard,
+        devices=config.devices,
+        **asdict(config.training_options),
     )
+    if not is_first:
+        return None
     generator.save(directory / GENERATOR)
     facts = {
         "method": config.method,
         "seed": config.seed,
         "steps": history.last.step,
+        "stopped_early": history.stopped_early,
         "skipped_steps": history.last.skipped_steps,
         "training_energy_evaluations": history.last.energy_evaluations,
         "training_seconds": round(history.last.seconds, 1),
     }
     # Training has used the stream of `seed` itself.
     return sample_run(generator, config.samples, directory, config.seed + 1, facts, drawn, config.check_picoseconds)
+
+
+def _method(config: RunConfig) -> Method:
+    """The method that was asked for, with its data."""
+    if (config.method == FORWARD_KL) != (config.data is not None):
+        raise OptionError(
+            f"Expected data (a directory of samples) for the method {FORWARD_KL}, and for no other; got "
+            f"{config.method} and {config.data or 'no data'}."
+        )
+    return method_named(config.method) if config.data is None else ForwardKL(config.data)
+
+
+def _cost(generator: BoltzmannGenerator, method: Method, config: CompleteRunConfig) -> str:
+    """What the training will cost, in a sentence."""
+    method.check(generator)
+    generator.compile()
+    cost = estimate_cost(generator, method, config.training_options)
+    fewer = "; fewer, if the ESS stops rising before" if config.patience else ""
+    return (
+        f"{config.method}, {config.steps:,} steps of {config.batch_size} with {config.layers} couplings of "
+        f"{'·'.join(map(str, config.hidden))} ({config.precision} nets): {cost}{fewer}."
+    )
 
 
 def sample_run(

@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ import yaml
 from typer.testing import CliRunner
 
 import boltzflow as bf
-from boltzflow.cli import app
+from boltzflow.cli import app, generators
 from boltzflow.molecules import available_systems
 
 ROOT = str(Path(__file__).parent.parent)
@@ -80,6 +81,24 @@ def test_train_fills_the_run_directory(run_directory):
     assert summary["geometry"] is not None
     assert "of an independent simulation" in summary["run"]["collapse_check"]["verdict"]
     assert len(bf.Ensemble.load(run_directory)) == 64
+
+
+def test_the_options_of_training_reach_it(tmp_path):
+    options = ["--ema", 0.9, "--precision", "bfloat16", "--patience", 100, "--tensorboard"]
+    assert call("train", "butane", *TINY, *options, "--out", tmp_path / "run").exit_code == 0
+    settings = bf.BoltzmannGenerator.load(tmp_path / "run" / "generator.safetensors").provenance
+    assert (settings["ema"], settings["precision"], settings["patience"]) == (0.9, "bfloat16", 100)
+    assert settings["devices"] == 1
+    assert [*(tmp_path / "run" / "tensorboard").iterdir()]
+
+
+def test_a_training_that_stopped_early_is_told(run_directory, capsys):
+    summary = bf.analyze(run_directory)
+    tell = generators._tell
+    tell(summary, run_directory)
+    assert "stopped early" not in capsys.readouterr().out
+    tell(replace(summary, run={**summary.run, "stopped_early": True, "steps": 1234}), run_directory)
+    assert "after 1,234 steps, since the ESS had stopped rising" in capsys.readouterr().out
 
 
 def test_sample_from_a_run_and_from_a_file(run_directory, tmp_path):
@@ -183,6 +202,12 @@ def test_negative_temperature(tmp_path):
         (["--temperatures", "300,400,500"], "temperatures"),
         (["--temperatures", "400,500"], "holds the system's own, 300 K"),
         (["--method", "magic"], "magic"),
+        (["--ema", "1"], "ema"),
+        (["--precision", "float16"], "precision"),
+        (["--patience", "-1"], "patience"),
+        (["--patience", "99"], "at least two records, 100 steps; got 99"),
+        (["--accelerator", "tpu"], "accelerator"),
+        (["--devices", "0"], "devices"),
         (["--forcefield", "amber96.xml"], "of the library has its own"),
     ],
 )
@@ -254,3 +279,25 @@ def test_a_damaged_summary_is_named(run_directory, tmp_path):
     shutil.copytree(run_directory, copy)
     (copy / "summary.json").write_text("{")
     assert "summary.json is damaged" in fails("analyze", copy)
+
+
+def test_replicas_are_compared_and_the_finding_kept(run_directory, tmp_path):
+    other = tmp_path / "other"
+    shutil.copytree(run_directory, other)
+    output = call("replicas", run_directory, other).output
+    assert "Trainings with other seeds agree (p = 1)" in output
+    kept = json.loads((other / "summary.json").read_text())["run"]["replica_check"]
+    assert kept["verdict"] in output
+    assert len(kept["log_z"]) == 2
+    assert "at least two ensembles" in fails("replicas", run_directory)
+
+
+def test_maximum_likelihood_learns_from_a_directory(run_directory, tmp_path):
+    result = call(
+        "train", "alanine_dipeptide", *TINY, "--method", "forward_kl", "--data", run_directory, "--out", tmp_path
+    )
+    assert result.exit_code == 0, result.output
+    assert "forward_kl, 3 steps of 16 with 1 couplings of 8" in result.stderr
+    assert "about 16 energy evaluations" in result.stderr  # to watch the flow, none to learn from
+    said = fails("train", "alanine_dipeptide", *TINY, "--method", "forward_kl", "--out", tmp_path / "none")
+    assert "Expected data (a directory of samples) for the method forward_kl" in said

@@ -1,6 +1,7 @@
 """What weighted samples say: free energies, populations, sanity of the geometry, plots, a summary."""
 
 from boltzflow.analysis.collapse import CollapseCheck, check_collapse
+from boltzflow.analysis.comparison import kl_divergence, total_variation
 from boltzflow.analysis.free_energy import (
     FreeEnergyProfile,
     FreeEnergySurface,
@@ -11,6 +12,7 @@ from boltzflow.analysis.free_energy import (
 )
 from boltzflow.analysis.geometry import GeometryCheck, check_geometry, wrong_handed
 from boltzflow.analysis.observables import backbone_torsions
+from boltzflow.analysis.replicas import ReplicaCheck, compare_replicas
 from boltzflow.analysis.report import Summary, analyze
 from boltzflow.analysis.symmetry import unfold
 from boltzflow.analysis.thermodynamics import heat_capacity
@@ -21,15 +23,19 @@ __all__ = [
     "FreeEnergySurface",
     "GeometryCheck",
     "Population",
+    "ReplicaCheck",
     "Summary",
     "analyze",
     "backbone_torsions",
     "check_collapse",
     "check_geometry",
+    "compare_replicas",
     "free_energy_profile",
     "free_energy_surface",
     "heat_capacity",
+    "kl_divergence",
     "population",
+    "total_variation",
     "unfold",
     "wrong_handed",
 ]

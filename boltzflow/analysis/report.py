@@ -145,6 +145,21 @@ def analyze(
     return summary
 
 
+def add_to_summary(directory: Path, name: str, value: Any) -> None:
+    """Add a fact about the run to the summary in a directory.
+
+    Raises:
+        FileFormatError: if there is no sound summary.
+    """
+    path = directory / SUMMARY
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+        document["run"][name] = _without_infinities(value)
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise FileFormatError(f"Expected a summary in {path}: {error}. Make it with 'boltzflow analyze'.") from None
+    replace_file(path, json.dumps(document, indent=2, allow_nan=False) + "\n")
+
+
 def _earlier_run(path: Path) -> Any:
     try:
         return json.loads(path.read_text(encoding="utf-8")).get("run")

@@ -1,15 +1,15 @@
-"""The command line: boltzflow train | sample | analyze | reference | systems."""
+"""The command line: boltzflow train | sample | analyze | reference | replicas | systems."""
 
 from __future__ import annotations
 
 import warnings
 
 # The order of commands in the help is that of their modules.
-from boltzflow.cli import generators, reference, systems
+from boltzflow.cli import generators, reference, replicas, systems
 from boltzflow.cli.root import app
 from boltzflow.process import keep_freed_memory
 
-__all__ = ["app", "generators", "main", "reference", "systems"]
+__all__ = ["app", "generators", "main", "reference", "replicas", "systems"]
 
 
 def main() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
@@ -11,15 +12,19 @@ import typer
 from boltzflow import runs
 from boltzflow.analysis import Summary, analyze
 from boltzflow.analysis.report import GENERATOR
+from boltzflow.cli.launch import launch
 from boltzflow.cli.options import ForceFieldFiles, Molecule, molecule_settings, on_command_line, resumed
 from boltzflow.cli.progress import progress
 from boltzflow.cli.root import INTERRUPTED, app
 from boltzflow.config import RunConfig
 from boltzflow.errors import OptionError
 from boltzflow.generator import BoltzmannGenerator
+from boltzflow.presets import PRESETS
 from boltzflow.training.methods import METHODS
+from boltzflow.training.team import started
 
 DEFAULTS = RunConfig(system="-")
+_PRESET = "by preset"
 
 Number = TypeVar("Number", int, float)
 
@@ -30,14 +35,42 @@ def train(
     system: Molecule,
     out: Annotated[Path | None, typer.Option(help="Run directory; runs/NAME if not given.", show_default=False)] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the run directory's last checkpoint.")] = False,
-    method: Annotated[str, typer.Option(help=f"Method of training: {', '.join(METHODS)}.")] = DEFAULTS.method,
-    steps: Annotated[int, typer.Option(help="Gradient steps.")] = DEFAULTS.steps,
-    batch_size: Annotated[int, typer.Option(help="Samples in a step.")] = DEFAULTS.batch_size,
-    learning_rate: Annotated[float, typer.Option("--lr", help="Peak learning rate.")] = DEFAULTS.learning_rate,
-    layers: Annotated[int, typer.Option(help="Spline couplings of the flow.")] = DEFAULTS.layers,
-    hidden: Annotated[str, typer.Option(help="Hidden sizes of each coupling's net, with commas.")] = ",".join(
-        map(str, DEFAULTS.hidden)
+    preset: Annotated[
+        str, typer.Option(help=f"What is meant where nothing is asked for: {', '.join(PRESETS)}.")
+    ] = DEFAULTS.preset,
+    method: Annotated[str, typer.Option(help=f"Method of training: {', '.join((*METHODS, runs.FORWARD_KL))}.")] = (
+        DEFAULTS.method
     ),
+    data: Annotated[
+        Path | None, typer.Option(help="Directory of samples for forward_kl, such as a reference.", show_default=False)
+    ] = None,
+    steps: Annotated[int | None, typer.Option(help="Gradient steps.", show_default=_PRESET)] = None,
+    batch_size: Annotated[int | None, typer.Option(help="Samples in a step.", show_default=_PRESET)] = None,
+    learning_rate: Annotated[float, typer.Option("--lr", help="Peak learning rate.")] = DEFAULTS.learning_rate,
+    ema: Annotated[
+        float, typer.Option(help="Decay of the weights' moving average in a step, such as 0.999; 0 for none.")
+    ] = DEFAULTS.ema,
+    precision: Annotated[
+        str | None,
+        typer.Option(help="Of the nets while training: float32 or bfloat16.", show_default="whichever is faster"),
+    ] = None,
+    patience: Annotated[
+        int | None,
+        typer.Option(
+            help="Steps without a rise of the ESS, after which the training is brought to its end; 0: off.",
+            show_default=_PRESET,
+        ),
+    ] = None,
+    tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Write TensorBoard's files too.")] = False,
+    accelerator: Annotated[str, typer.Option(help="Where to train and sample: cpu or cuda.")] = DEFAULTS.accelerator,
+    devices: Annotated[
+        int,
+        typer.Option(help="Processes that share each step, one a device; started here unless torchrun or srun did."),
+    ] = DEFAULTS.devices,
+    layers: Annotated[int | None, typer.Option(help="Spline couplings of the flow.", show_default=_PRESET)] = None,
+    hidden: Annotated[
+        str | None, typer.Option(help="Hidden sizes of each coupling's net, with commas.", show_default=_PRESET)
+    ] = None,
     bins: Annotated[int, typer.Option(help="Bins of each spline.")] = DEFAULTS.bins,
     temperature: Annotated[
         float | None,
@@ -62,18 +95,27 @@ def train(
 
     Examples:
 
-        boltzflow train alanine_dipeptide --out runs/aldp
+        boltzflow train alanine_dipeptide --preset quick --out runs/aldp
         boltzflow train alanine_dipeptide --out runs/aldp --resume
         boltzflow train my.pdb --temperature 310 --forcefield amber14-all.xml
+        boltzflow train chignolin --accelerator cuda --devices 4
     """
     directory = out or Path("runs") / Path(system).stem
     asked: dict[str, Any] = molecule_settings(system, forcefield, temperature) | {
+        "preset": preset,
         "method": method,
+        "data": None if data is None else str(data.resolve()),
         "steps": steps,
         "batch_size": batch_size,
         "learning_rate": learning_rate,
+        "ema": ema,
+        "precision": precision,
+        "patience": patience,
+        "tensorboard": tensorboard,
+        "accelerator": accelerator,
+        "devices": devices,
         "layers": layers,
-        "hidden": _numbers("--hidden", hidden, int, "256,256"),
+        "hidden": None if hidden is None else _numbers("--hidden", hidden, int, "256,256"),
         "bins": bins,
         "temperatures": None if temperatures is None else _numbers("--temperatures", temperatures, float, "300,600"),
         "samples": samples,
@@ -84,14 +126,22 @@ def train(
     if resume:
         given = {name for name in asked if on_command_line(ctx, name)}
         config = resumed(config, directory, given)
+    rank, processes = started()
+    if config.devices > 1 and processes == 1:
+        if not resume:
+            runs.check_unused(directory)  # told here once, not by each process
+        launch(config.devices)
+        return
     try:
         with progress("sampling", config.samples) as drawn:
-            summary = runs.train_run(config, directory, resume, drawn)
+            summary = runs.train_run(config, directory, resume, drawn, partial(typer.echo, err=True))
     except KeyboardInterrupt:
-        command = f"boltzflow train {system} --out {directory} --resume"
-        typer.echo(f"Interrupted. The last checkpoint is kept; go on with: {command}", err=True)
+        if rank == 0:
+            command = f"boltzflow train {system} --out {directory} --resume"
+            typer.echo(f"Interrupted. The last checkpoint is kept; go on with: {command}", err=True)
         raise typer.Exit(INTERRUPTED) from None
-    _tell(summary, directory)
+    if summary is not None:
+        _tell(summary, directory)
 
 
 @app.command()
@@ -172,6 +222,8 @@ def _tell(summary: Summary, directory: Path) -> None:
         )
     if summary.wrong_handed_frames:
         rows["wrong-handed"] = f"{summary.wrong_handed_frames:,} samples"
+    if summary.run.get("stopped_early"):
+        rows["stopped early"] = f"after {summary.run['steps']:,} steps, since the ESS had stopped rising"
     if "collapse_check" in summary.run:
         rows["lost basins"] = summary.run["collapse_check"]["verdict"]
     rows["written to"] = str(directory)

@@ -13,9 +13,10 @@ from boltzflow.training.methods import (
     ReverseKL,
     TemperatureAnnealing,
 )
+from boltzflow.training.options import TrainingOptions
 from boltzflow.training.schedules import Annealing, WarmupCosine
 from boltzflow.training.trainable import DensityModel, Trainable
-from boltzflow.training.trainer import TrainingOptions, train
+from boltzflow.training.trainer import train
 
 __all__ = [
     "FAB",

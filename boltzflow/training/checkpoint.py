@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,18 +20,27 @@ def save_checkpoint(
     path: Path,
     flow: nn.Module,
     optimizer: torch.optim.Optimizer,
-    random: torch.Generator,
     progress: dict[str, Any],
-    memory: dict[str, Tensor],
+    average: Mapping[str, Tensor],
+    own: Sequence[Mapping[str, Tensor]],
 ) -> None:
-    """Write weights, optimiser, random state, `progress` (JSON-able) and a method's memory, atomically."""
+    """Write weights, optimiser, `progress` (JSON-able), averaged weights, and what is each process' own; atomically.
+
+    `own` is of each process what `own_state` gives there.
+    """
     optimizer_state = optimizer.state_dict()
     tensors = {f"flow.{name}": tensor for name, tensor in flow.state_dict().items()}
     for index, state in optimizer_state["state"].items():
         tensors |= {f"optimizer.{index}.{name}": torch.as_tensor(value) for name, value in state.items()}
-    tensors["random"] = random.get_state()
-    tensors |= {f"memory.{name}": tensor for name, tensor in memory.items()}
+    tensors |= {f"average.{name}": tensor for name, tensor in average.items()}
+    for rank, state in enumerate(own):
+        tensors |= {_prefix(rank) + name: tensor for name, tensor in state.items()}
     write_tensors(path, tensors, KIND, VERSION, {"progress": progress, "groups": optimizer_state["param_groups"]})
+
+
+def own_state(random: torch.Generator, memory: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The random state of a process and its method's memory."""
+    return {"random": random.get_state(), **{f"memory.{name}": tensor for name, tensor in memory.items()}}
 
 
 def load_checkpoint(
@@ -39,8 +49,13 @@ def load_checkpoint(
     optimizer: torch.optim.Optimizer,
     random: torch.Generator,
     settings: dict[str, Any],
-) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """Restore what `save_checkpoint` wrote, in place; returns `progress` and the method's memory.
+    defaults: dict[str, Any],
+    rank: int,
+) -> tuple[dict[str, Any], dict[str, Tensor], dict[str, Tensor]]:
+    """Restore what `save_checkpoint` wrote, in place; returns `progress`, averaged weights and the method's memory.
+
+    Random state and memory are those of the process `rank`.
+    Settings that are younger than the checkpoint had their `defaults` in it.
 
     Raises:
         FileFormatError: if the file is missing, damaged, of a flow of another shape, or of a training with other
@@ -48,8 +63,8 @@ def load_checkpoint(
     """
     tensors, header = read_tensors(path, KIND, VERSION)
     try:
-        progress, groups, state_of_random = header["progress"], header["groups"], tensors["random"]
-        stored = progress["settings"]
+        progress, groups, state_of_random = header["progress"], header["groups"], tensors[_prefix(rank) + "random"]
+        stored = defaults | progress["settings"]
     except KeyError as error:
         raise FileFormatError(f"{path} is incomplete: it lacks {error}.") from None
     if changed := sorted(k for k in settings | stored if stored.get(k) != settings.get(k)):
@@ -69,7 +84,13 @@ def load_checkpoint(
     optimizer.load_state_dict({"state": state, "param_groups": groups})
     random.set_state(state_of_random)
     device = next(flow.parameters()).device
-    return dict(progress), {name: tensor.to(device) for name, tensor in _under("memory.", tensors).items()}
+    memory = {name: tensor.to(device) for name, tensor in _under(f"{_prefix(rank)}memory.", tensors).items()}
+    return dict(progress), _under("average.", tensors), memory
+
+
+def _prefix(rank: int) -> str:
+    """Of the names of what is a process' own; none for the first, which is often the only one."""
+    return f"rank{rank}." if rank else ""
 
 
 def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -50,10 +50,12 @@ class History:
     Attributes:
         records: one for each logged step.
         settings: what the training was asked for.
+        stopped_early: whether it ended before all steps were done, since the ESS had stopped rising.
     """
 
     records: list[Record] = field(default_factory=list)
     settings: dict[str, object] = field(default_factory=dict)
+    stopped_early: bool = False
 
     @property
     def last(self) -> Record:

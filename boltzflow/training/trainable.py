@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Protocol
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from boltzflow.core import Flow
 from boltzflow.core.objectives import Target
@@ -62,6 +62,10 @@ class Trainable(Protocol):
 
     def evaluate(self, z: Tensor) -> tuple[Tensor, Tensor]:
         """Volume element log|det ∂x/∂z| (n,) of states (n, D), and U/kT (n,) at the model's own temperature."""
+        ...
+
+    def to(self, device: torch.device) -> Any:
+        """Move everything to a device, in place."""
         ...
 
     def compile(self) -> None:
@@ -125,6 +129,13 @@ class DensityModel:
         """Zero (n,), and −log p (n,) of states (n, D)."""
         energy = -self.internal_target().log_prob(z)
         return torch.zeros_like(energy), energy
+
+    def to(self, device: torch.device) -> DensityModel:
+        """Move the flow to a device, and the target where it is a module; returns itself."""
+        for part in (self.flow, self.target):
+            if isinstance(part, nn.Module):
+                part.to(device)
+        return self
 
     def compile(self) -> None:
         """Compile the flow's layers."""

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-import signal
-import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -17,46 +14,20 @@ import torch
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from boltzflow.core.importance import effective_sample_size
 from boltzflow.core.objectives import Loss
+from boltzflow.core.precision import nets_in
 from boltzflow.errors import NonFiniteError, OptionError, RunDirectoryError
-from boltzflow.training.checkpoint import load_checkpoint, save_checkpoint
+from boltzflow.training.averaging import WeightAverage
+from boltzflow.training.board import Board
+from boltzflow.training.checkpoint import load_checkpoint, own_state, save_checkpoint
 from boltzflow.training.history import History, Record
+from boltzflow.training.interrupts import held, uninterrupted
 from boltzflow.training.methods import Memory, Method, Moment, method_named, settings_of
+from boltzflow.training.options import TrainingOptions
 from boltzflow.training.schedules import WarmupCosine
+from boltzflow.training.stopping import has_stopped_rising
+from boltzflow.training.team import Team, assemble
 from boltzflow.training.trainable import Trainable
-
-
-@dataclass(frozen=True)
-class TrainingOptions:
-    """How to train, whatever the method.
-
-    Attributes:
-        steps: gradient steps in all.
-        batch_size: samples in a step.
-        learning_rate: peak of the warm-up and cosine schedule.
-        warmup: steps of linear warm-up.
-        max_gradient_norm: longer gradients are scaled down to this.
-        seed: of all random numbers of the training.
-        log_every: steps between two records.
-        checkpoint_every: steps between two checkpoints.
-        max_skipped: so many non-finite steps in a row end the training with an error.
-    """
-
-    steps: int = 20_000
-    batch_size: int = 1024
-    learning_rate: float = 1e-3
-    warmup: int = 200
-    max_gradient_norm: float = 100.0
-    seed: int = 0
-    log_every: int = 50
-    checkpoint_every: int = 500
-    max_skipped: int = 50
-
-    def __post_init__(self) -> None:
-        for name, value in asdict(self).items():
-            if name not in ("seed", "warmup") and not value > 0:
-                raise OptionError(f"Expected a positive {name}; got {value:g}.")
 
 
 def train(
@@ -67,6 +38,8 @@ def train(
     resume: bool = False,
     compile: bool = True,
     progress: bool = True,
+    tensorboard: bool = False,
+    devices: int = 1,
     **options: Any,
 ) -> History:
     """Train a model in place.
@@ -78,6 +51,9 @@ def train(
         resume: go on from the directory's checkpoint; the numbers are those of an uninterrupted run.
         compile: whether to compile the flow (takes about a minute, then steps are several times faster).
         progress: whether to show a progress bar.
+        tensorboard: whether to write the records to the directory's ``tensorboard`` too (the extra "tensorboard").
+        devices: number of processes, each on a device of the kind of the flow's, that share the samples of each step
+            (the extra "fabric"); the program must have been started as so many (see ``docs/clusters.md``).
         options: see `TrainingOptions`.
 
     Returns:
@@ -85,6 +61,8 @@ def train(
 
     Raises:
         OptionError: if an option is impossible or unknown, or the method is not made for such a model.
+        MissingDependencyError: if tensorboard or several devices are asked for and their package is not installed.
+        ProcessError: if another process of the training has stopped.
         RunDirectoryError: if the directory already holds a training and `resume` is False.
         NonFiniteError: after too many steps in a row whose loss or gradient was not finite.
 
@@ -100,7 +78,13 @@ def train(
         raise OptionError(f"Expected options of TrainingOptions; got another: {error}.") from None
     chosen = method_named(method) if isinstance(method, str) else method
     chosen.check(model)
-    run = _Run(model, chosen, checked, None if directory is None else Path(directory), resume)
+    team = assemble(devices, next(model.flow.parameters()).device)
+    if checked.batch_size % devices:
+        raise OptionError(
+            f"Expected a batch_size that {devices} devices can share evenly; got {checked.batch_size} samples."
+        )
+    team.place(model)
+    run = _Run(model, chosen, checked, None if directory is None else Path(directory), resume, tensorboard, team)
     if compile:
         model.compile()
     return run.go(progress)
@@ -116,16 +100,25 @@ class _Run:
         options: TrainingOptions,
         directory: Path | None,
         resume: bool,
+        tensorboard: bool,
+        team: Team,
     ) -> None:
-        self.model, self.method, self.options, self.directory = model, method, options, directory
+        self.model, self.method, self.options, self.directory, self.team = model, method, options, directory, team
         flow = model.flow
         device = next(flow.parameters()).device
-        self.random = torch.Generator(device).manual_seed(options.seed)
+        self.random = torch.Generator(device).manual_seed(team.seed(options.seed))
         self.optimizer = torch.optim.Adam(flow.parameters(), lr=options.learning_rate, fused=True)
         self.schedule = WarmupCosine(options.learning_rate, options.warmup)
+        self.average = WeightAverage(flow, options.ema) if options.ema else None
         self.history = History(
-            settings={"method": _settings(method), **asdict(options), "molecule": _fingerprint(model)}
+            settings={
+                "method": _settings(method),
+                **asdict(options),
+                "devices": team.size,
+                "molecule": _fingerprint(model),
+            }
         )
+        self.end = options.steps
         self.step = self.skipped = self.skipped_in_a_row = self.failed = self.evaluations = 0
         self.memory: Memory = {}
         self.seconds_before = 0.0
@@ -134,8 +127,17 @@ class _Run:
             self._restore()
         elif self.checkpoint is not None and self.checkpoint.exists():
             raise RunDirectoryError(f"{directory} already holds a training: resume it, or choose another directory.")
-        if self.directory is not None:
+        # Alone, a checkpoint is possible at any time; several must have agreed that they are all there for one.
+        self.agreed = team.size == 1
+        self.caught: list[int] = []
+        if self.directory is not None and team.rank == 0:
             self.directory.mkdir(parents=True, exist_ok=True)
+        self.board: Board | None = None
+        if tensorboard:
+            if self.directory is None:
+                raise OptionError("Expected a directory for TensorBoard's files; got none.")
+            if team.rank == 0:
+                self.board = Board(self.directory / "tensorboard", self.step)
 
     @property
     def checkpoint(self) -> Path | None:
@@ -150,15 +152,16 @@ class _Run:
             TimeRemainingColumn(),
             TextColumn("{task.fields[state]}"),
             console=Console(stderr=True),
-            disable=not progress,
+            disable=not progress or self.team.rank > 0,
         )
-        with bar:
-            task = bar.add_task("training", total=self.options.steps, completed=self.step, state="first steps …")
+        interrupts: AbstractContextManager[list[int]] = nullcontext([]) if self.team.size == 1 else held()
+        with bar, nets_in(self.model.flow, self.options.net_dtype), interrupts as self.caught:
+            task = bar.add_task("training", total=self.end, completed=self.step, state="first steps …")
             last_step, last_time = self.step, time.monotonic()
             try:
-                while self.step < self.options.steps:
+                while self.step < self.end:
                     record = self._take_step(started)
-                    bar.update(task, completed=self.step)
+                    bar.update(task, completed=self.step, total=self.end)
                     if record is not None:
                         now = time.monotonic()
                         rate = (self.step - last_step) / (now - last_time)
@@ -168,10 +171,17 @@ class _Run:
                         )
                         last_step, last_time = self.step, now
                         bar.update(task, state=state)
+                self.agreed = True
             finally:
                 # Ctrl-C and errors leave a checkpoint too; a step that they cut off will be taken again whole.
                 self.random.set_state(self.random_after)
-                self._save()
+                if self.agreed:
+                    self._save()
+                if self.board is not None:
+                    self.board.close()
+        self.history.stopped_early = self.end < self.options.steps
+        if self.average is not None:
+            self.average.hand_over()
         self.model.provenance = {
             **self.history.settings,
             "energy_evaluations": self.evaluations,
@@ -182,8 +192,8 @@ class _Run:
 
     def _take_step(self, started: float) -> Record | None:
         options = self.options
-        moment = Moment(self.step, options.steps, options.batch_size, self.random)
-        rate = self.schedule(self.step, options.steps)
+        moment = Moment(self.step, options.steps, options.batch_size // self.team.size, self.random)
+        rate = self._learning_rate()
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         before = self.model.evaluations
@@ -191,10 +201,15 @@ class _Run:
         loss = self.method.loss(self.model, moment, memory)
         self.optimizer.zero_grad(set_to_none=True)
         loss.value.backward()  # type: ignore[no-untyped-call]
+        self.team.average([p.grad for p in self.model.flow.parameters() if p.grad is not None])
         norm = torch.nn.utils.clip_grad_norm_(self.model.flow.parameters(), options.max_gradient_norm)
-        with _uninterrupted():
+        with uninterrupted() if self.team.size == 1 else nullcontext():
             evaluations = self.model.evaluations - before
             return self._commit(moment, loss, memory, norm, rate, evaluations, started)
+
+    def _learning_rate(self) -> float:
+        rate = self.schedule(self.step, self.options.steps)
+        return rate if self.end == self.options.steps else rate * (self.end - self.step) / self.options.patience
 
     def _commit(
         self,
@@ -208,20 +223,23 @@ class _Run:
     ) -> Record | None:
         """Everything that a step changes, all or nothing."""
         options = self.options
-        self._apply(loss, norm)
+        # Samples that are not fresh were counted before.
+        failed = int(torch.isinf(loss.log_weights).sum()) if loss.is_fresh else 0
+        bad = not bool(loss.value.isfinite() & norm.isfinite())
+        bad_ones, failed_ones, evaluated, interrupts = self.team.add(bad, failed, evaluations, len(self.caught))
+        self._apply(loss, norm, bad_ones == 0)
         self.memory = memory
         self.step += 1
-        self.evaluations += evaluations
-        if loss.is_fresh:  # else these samples were counted before
-            self.failed += int(torch.isinf(loss.log_weights).sum())
+        self.evaluations += int(evaluated)
+        self.failed += int(failed_ones)
         self.random_after = self.random.get_state()
         record = None
-        if self.step % options.log_every == 0 or self.step == options.steps:
+        if self.step % options.log_every == 0 or self.step == self.end:
             record = Record(
                 step=self.step,
                 temperature_K=self.method.temperature(self.model, moment),
-                loss=loss.value.item(),
-                ess=effective_sample_size(loss.log_weights),
+                loss=self.team.add(loss.value.item())[0] / self.team.size,
+                ess=self.team.ess(loss.log_weights),
                 gradient_norm=norm.item(),
                 learning_rate=rate,
                 skipped_steps=self.skipped,
@@ -230,21 +248,38 @@ class _Run:
                 seconds=time.monotonic() - started,
             )
             self.history.records.append(record)
-            if self.directory is not None:
+            if self.directory is not None and self.team.rank == 0:
                 self.history.write_csv(self.directory / "metrics.csv")
+            if self.board is not None:
+                self.board.write(record)
+            if self._has_stopped_rising():
+                self.end = min(self.step + options.patience, options.steps)
         self.seconds_before = time.monotonic() - started
         if self.step % options.checkpoint_every == 0:
             self._save()
+        if interrupts:
+            self.agreed = True
+            raise KeyboardInterrupt
         return record
 
-    def _apply(self, loss: Loss, norm: torch.Tensor) -> None:
-        if bool(loss.value.isfinite() & norm.isfinite()):
+    def _has_stopped_rising(self) -> bool:
+        options, records = self.options, self.history.records
+        if not options.patience or self.end < options.steps:
+            return False
+        window = options.patience // options.log_every
+        return has_stopped_rising(records, window, self.model.temperature, after=options.warmup)
+
+    def _apply(self, loss: Loss, norm: torch.Tensor, finite: bool) -> None:
+        if finite:
             self.optimizer.step()
+            if self.average is not None:
+                self.average.update(self.step)
             self.skipped_in_a_row = 0
             return
         self.skipped += 1
         self.skipped_in_a_row += 1
         if self.skipped_in_a_row >= self.options.max_skipped:
+            self.agreed = True
             raise NonFiniteError(
                 f"Step {self.step}: {self.skipped_in_a_row} steps in a row had a loss or gradient that was not finite "
                 f"(loss {loss.value.item():g}, gradient norm {norm.item():g}). A smaller learning rate may help."
@@ -255,6 +290,7 @@ class _Run:
             return
         state = {
             "step": self.step,
+            "end": self.end,
             "skipped": self.skipped,
             "skipped_in_a_row": self.skipped_in_a_row,
             "failed": self.failed,
@@ -263,16 +299,28 @@ class _Run:
             "settings": self.history.settings,
             "records": [asdict(record) for record in self.history.records],
         }
-        save_checkpoint(self.checkpoint, self.model.flow, self.optimizer, self.random, state, self.memory)
+        average = {} if self.average is None else self.average.tensors
+        own = self.team.gather(own_state(self.random, self.memory))
+        if self.team.rank == 0:
+            save_checkpoint(self.checkpoint, self.model.flow, self.optimizer, state, average, own)
 
     def _restore(self) -> None:
         if self.checkpoint is None:
             raise OptionError("Expected a directory to resume from; got none.")
-        state, self.memory = load_checkpoint(
-            self.checkpoint, self.model.flow, self.optimizer, self.random, self.history.settings
+        state, average, self.memory = load_checkpoint(
+            self.checkpoint,
+            self.model.flow,
+            self.optimizer,
+            self.random,
+            self.history.settings,
+            {**asdict(TrainingOptions()), "devices": 1},
+            self.team.rank,
         )
+        if self.average is not None:
+            self.average.load(average)
         self.history.records = [Record(**record) for record in state["records"]]
         self.step, self.failed = state["step"], state["failed"]
+        self.end = state.get("end", self.options.steps)  # older checkpoints know of no other end
         self.skipped, self.skipped_in_a_row = state["skipped"], state["skipped_in_a_row"]
         self.random_after = self.random.get_state()
         self.evaluations, self.seconds_before = state["evaluations"], state["seconds"]
@@ -289,19 +337,3 @@ def _settings(method: Method) -> dict[str, Any]:
 def _fingerprint(model: Trainable) -> str:
     """What tells a density from any other, in few characters."""
     return hashlib.sha256(json.dumps(model.identity).encode()).hexdigest()
-
-
-@contextmanager
-def _uninterrupted() -> Iterator[None]:
-    """Holds Ctrl-C back until the block is done. Only the main thread receives it, so others need not care."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    caught: list[int] = []
-    handler = signal.signal(signal.SIGINT, lambda number, _: caught.append(number))
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, handler)
-    if caught:
-        raise KeyboardInterrupt

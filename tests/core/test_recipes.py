@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from boltzflow.core import Domain, recipes
+from boltzflow.core import Domain, layers, recipes
 from boltzflow.errors import DomainError, OptionError
 from boltzflow.testing import check_density, randomize_parameters
 
@@ -62,3 +62,31 @@ def test_impossible_domains_are_refused() -> None:
     for make in (recipes.maf, recipes.realnvp):
         with pytest.raises(DomainError, match=f"{make.__name__}: expected real coordinates; got circle"):
             make(Domain.real(1) + Domain.circle(1))
+
+
+def test_each_group_depends_on_itself_and_those_before_it() -> None:
+    """The Jacobian of z → x has zeros exactly where a coordinate belongs to a later group."""
+    domain = Domain.circle(3) + Domain.real(2) + Domain.interval(-1.0, 1.0, 2)
+    groups = [[0, 2, 4], [5, 1], [3, 6]]
+    flow = recipes.spline_flow(domain, layers=(4, 2, 2), hidden=(16,), groups=groups).double()
+    randomize_parameters(flow, scale=0.5)
+    z, _ = flow.base.sample(1, generator=torch.Generator().manual_seed(0))
+    jacobian = torch.autograd.functional.jacobian(lambda z: flow.transform(z[None])[0][0], z[0].double())
+    group_of = {i: g for g, group in enumerate(groups) for i in group}
+    allowed = torch.tensor([[group_of[j] <= group_of[i] for j in range(7)] for i in range(7)])
+    assert torch.equal(jacobian != 0, allowed)
+    x, log_q = flow.sample(40, generator=torch.Generator().manual_seed(1))
+    torch.testing.assert_close(flow.log_prob(x), log_q, rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("groups", "numbers"), [([[0, 1], [1, 2]], 2), ([[0, 1, 2]], (2, 2)), ([[0], [1, 2]], 2), ([[0, 1]], 2)]
+)
+def test_groups_that_are_no_partition_are_refused(groups, numbers) -> None:
+    with pytest.raises(OptionError, match=r"spline_flow: expected (each of 3|a domain of at least 2)"):
+        recipes.spline_flow(MIXED, layers=numbers, groups=groups)
+
+
+def test_a_coupling_is_shown_no_coordinate_that_it_moves() -> None:
+    with pytest.raises(OptionError, match="expected only coordinates as given that stay"):
+        layers.SplineCoupling(MIXED, [True, False, False], given=[True, True, False])

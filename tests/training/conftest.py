@@ -7,6 +7,9 @@ import pytest
 from openmm import app
 
 import boltzflow as bf
+from boltzflow.core import recipes
+from boltzflow.core.distributions import targets
+from boltzflow.training import DensityModel
 
 
 def chain() -> bf.MolecularSystem:
@@ -28,6 +31,12 @@ def chain() -> bf.MolecularSystem:
         system.addForce(force)
     positions = [[0.13 * i, 0.08 * (i % 2), 0.05 * (i == 3)] for i in range(4)]
     return bf.MolecularSystem(topology, system, positions, name="chain")
+
+
+def double_well() -> DensityModel:
+    """A small flow for a density of two coordinates: steps of it take milliseconds."""
+    target = targets.DoubleWell()
+    return DensityModel(recipes.spline_flow(target.domain, layers=2, hidden=(16,), bound=8.0), target)
 
 
 @pytest.fixture

@@ -50,7 +50,7 @@ def test_interrupted_and_resumed_is_as_uninterrupted(generator, tmp_path, monkey
     target = {
         "loss": "boltzflow.training.methods.reverse_kl.reverse_kl",
         "optimizer": "torch.optim.Adam.step",
-        "record": "boltzflow.training.trainer.effective_sample_size",
+        "record": "boltzflow.training.team.effective_sample_size",
         "checkpoint": "boltzflow.training.trainer.History.write_csv",
     }[where]
     original, calls = pkgutil.resolve_name(target), []

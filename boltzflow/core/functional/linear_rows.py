@@ -14,6 +14,9 @@ def linear_rows(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     The gradient keeps x itself. Automatic differentiation would keep a transposed view of it, and a compiler
     then stores the activation's mask beside it, which takes longer than the activation.
 
+    Under `torch.autocast` the product of float32 numbers is that of the lower precision, and comes back as float32:
+    it is the last layer of a net, and what is made of it is not to lose digits.
+
     Args:
         x: (batch, n).
         weight: (m, n).
@@ -22,6 +25,10 @@ def linear_rows(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     Returns:
         (m, batch).
     """
+    if weight.dtype == torch.float32 and torch.is_autocast_enabled(weight.device.type):
+        dtype = torch.get_autocast_dtype(weight.device.type)
+        low: Tensor = _LinearRows.apply(x.to(dtype), weight.to(dtype), bias.to(dtype))  # type: ignore[no-untyped-call]
+        return low.to(torch.float32)
     out: Tensor = _LinearRows.apply(x, weight, bias)  # type: ignore[no-untyped-call]
     return out
 

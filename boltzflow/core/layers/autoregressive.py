@@ -11,11 +11,12 @@ from torch import Tensor, nn
 from boltzflow.core.functional import permute_rows
 from boltzflow.core.layer import Bijection
 from boltzflow.core.nets import MADE, DomainFeatures
+from boltzflow.core.precision import HasNet
 from boltzflow.core.transformers import Transformer
 from boltzflow.errors import OptionError, ShapeError
 
 
-class Autoregressive(Bijection):
+class Autoregressive(HasNet, Bijection):
     """z_i = T(x_i; θ(x_<i)): data to latent in one pass, latent to data coordinate by coordinate.
 
     Papamakarios et al. 2017, arXiv 1705.07057 (MAF, with `transformers.Affine`); Durkan et al. 2019,
@@ -74,6 +75,7 @@ class Autoregressive(Bijection):
         degrees = places * passes // size
         straight = [i for i, c in enumerate(domain) if c.kind != "circle"]
         circles = list(domain.indices("circle"))
+        self.net_dtype = None
         self.transformer = transformer
         self.features = DomainFeatures(domain, location, width)
         self.net = MADE(
@@ -107,7 +109,8 @@ class Autoregressive(Bijection):
         found, log_slopes = [], []
         waiting = permute_rows(z.T, self.split_order, self.join_order).split(self.sizes)  # type: ignore[no-untyped-call]
         for here, part, view in zip(waiting, self.parts, self.views, strict=True):
-            raw = steps.outputs().view(self.transformer.parameter_count, *here.shape)
+            with self.net_precision(z):
+                raw = steps.outputs().to(z.dtype).view(self.transformer.parameter_count, *here.shape)
             x, log_slope = cast(Transformer, part).inverse(here, raw)
             found.append(x)
             log_slopes.append(log_slope)
@@ -117,7 +120,9 @@ class Autoregressive(Bijection):
     def inverse(
         self, x: Tensor, context: Tensor | None = None, *, generator: torch.Generator | None = None
     ) -> tuple[Tensor, Tensor]:
-        raw = self.net.rows(self.features(x), context)
+        features = self.features(x)
+        with self.net_precision(x):
+            raw = self.net.rows(features, context)
         z, log_slope = self.transformer(x.T, raw.view(self.transformer.parameter_count, *x.T.shape))
         return z.T, log_slope.sum(0)
 

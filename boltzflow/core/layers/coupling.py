@@ -11,6 +11,7 @@ from boltzflow.core.domain import Domain
 from boltzflow.core.functional import linear_rows, permute_rows
 from boltzflow.core.layer import Bijection
 from boltzflow.core.nets import MLP, DomainFeatures, join_context
+from boltzflow.core.precision import HasNet
 from boltzflow.core.transformers import Affine, RationalQuadratic, Scale, Transformer
 from boltzflow.errors import DomainError, OptionError
 
@@ -18,7 +19,7 @@ Trunk = Callable[[int], nn.Module]
 """From the number of inputs to a net that ends in an activation and knows its `out_features`."""
 
 
-class Coupling(Bijection):
+class Coupling(HasNet, Bijection):
     """Some coordinates pass through a transformer whose parameters a net computes from the others.
 
     Dinh et al. 2014, arXiv 1410.8516. Each direction costs one pass through the net. Starts as the identity
@@ -71,6 +72,7 @@ class Coupling(Bijection):
         if (mask & shown).any():
             raise OptionError(f"{name}: expected only coordinates as given that stay; some are transformed.")
         self.context_size = context_size
+        self.net_dtype = None
         chosen, kept = mask.nonzero().squeeze(1), (~mask).nonzero().squeeze(1)
         self.transformer = transformer.select(chosen)
         self.register_buffer("split_order", torch.cat([kept, chosen]), persistent=False)
@@ -100,7 +102,8 @@ class Coupling(Bijection):
     ) -> tuple[Tensor, Tensor]:
         inputs = join_context(self.features(x), context, self.context_size, type(self).__name__)
         # Batch comes last here: the kernel then runs over contiguous memory for each of its parameters.
-        raw = linear_rows(self.trunk(inputs), self.head.weight, self.head.bias)
+        with self.net_precision(inputs):
+            raw = linear_rows(self.trunk(inputs), self.head.weight, self.head.bias)
         kept, moving = permute_rows(x.T, self.split_order, self.join_order).tensor_split([-self.moved])
         moved, log_slope = run(moving, raw.view(self.transformer.parameter_count, *moving.shape))
         out = permute_rows(torch.cat([kept, moved]), self.join_order, self.split_order).T

@@ -9,7 +9,7 @@ import torch
 from boltzflow.core import importance
 from boltzflow.core.objectives import Loss
 from boltzflow.errors import OptionError
-from boltzflow.training.methods.drawing import draw, fit_to_memory
+from boltzflow.training.methods.drawing import draw, fit_to_memory, in_whole_batches
 from boltzflow.training.methods.method import Memory, Method, Moment
 from boltzflow.training.methods.reverse_kl import ReverseKL
 from boltzflow.training.trainable import Trainable
@@ -73,6 +73,11 @@ class TemperatureAnnealing(Method):
             )
         value = fit_to_memory(model, moment, memory, self.dispersion, self.dispersion_order)
         return Loss(value, memory["log_weights"], is_fresh)
+
+    def evaluations(self, steps: int, batch_size: int) -> int:
+        rungs = [self._rung(Moment(step, steps, batch_size, torch.Generator())) for step in range(steps)]
+        hot = self.hot.evaluations(rungs.count(-1), batch_size)
+        return hot + len(set(rungs) - {-1}) * in_whole_batches(self.samples, batch_size)
 
     def _rung(self, moment: Moment) -> int:
         """−1 while it is hot, then 0 … rungs."""

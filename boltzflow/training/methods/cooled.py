@@ -27,7 +27,7 @@ class CooledMethod(Method, ABC):
     """
 
     hot_temperature: float = 1200.0
-    hot_share: float = 0.3
+    hot_share: float = 0.2
     cooling_share: float = 0.4
 
     learns_ranges: ClassVar[bool] = True
@@ -53,3 +53,6 @@ class CooledMethod(Method, ABC):
         place = (torch.arange(runs, dtype=like.dtype, device=like.device) + noise) / runs
         kelvins = lowest * (model.temperatures[1] / lowest) ** place
         return model.context(kelvins.repeat_interleave(moment.batch_size // runs))
+
+    def evaluations(self, steps: int, batch_size: int) -> int:
+        return steps * batch_size

@@ -67,6 +67,9 @@ class ForwardKL(Method):
         value = fit_to_memory(model, moment, memory, self.dispersion, self.dispersion_order)
         return Loss(value, memory["log_weights"], is_fresh)
 
+    def evaluations(self, steps: int, batch_size: int) -> int:
+        return -(-steps // self.watch) * batch_size
+
 
 @torch.no_grad()
 def _latent(generator: BoltzmannGenerator, ensemble: Ensemble) -> dict[str, Tensor]:

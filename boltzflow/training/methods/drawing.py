@@ -35,11 +35,16 @@ class Drawn(NamedTuple):
 def draw(model: Trainable, n: int, batch_size: int, random: torch.Generator) -> Drawn:
     """n samples, one energy evaluation each, in batches of one size, for which code may have been compiled."""
     parts: list[tuple[Tensor, ...]] = []
-    for _ in range(-(-n // batch_size)):
+    for _ in range(0, n, batch_size):
         z, log_q = model.flow.sample(batch_size, generator=random)
         parts.append((z, log_q, *model.evaluate(z)))
     z, log_q, log_volume, energy = (torch.cat(column)[:n] for column in zip(*parts, strict=True))
     return Drawn(z, log_q, log_volume, energy, model.temperature)
+
+
+def in_whole_batches(n: int, batch_size: int) -> int:
+    """How many samples `draw` evaluates for n."""
+    return -(-n // batch_size) * batch_size
 
 
 def fit(model: Trainable, z: Tensor, log_target: Tensor, weight: float = 0.0, order: int = 1) -> Tensor:

@@ -74,6 +74,10 @@ class FAB(Method):
         memory.update({name: memory[name].index_copy(0, chosen, values) for name, values in new.items()})
         return Loss(value, memory["of_flow"], rounds > 0)
 
+    def evaluations(self, steps: int, batch_size: int) -> int:
+        rounds = self.first_batches + (steps - 1) // self.every
+        return rounds * batch_size * (self.levels * (self.leapfrog_steps + 2) + 2)
+
     def _anneal(self, model: Trainable, moment: Moment, memory: Memory) -> None:
         """One batch from p²/q into the buffer; the kernel's steps follow its acceptance."""
         target, flow = model.internal_target(), model.flow

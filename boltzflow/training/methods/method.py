@@ -87,6 +87,10 @@ class Method(ABC):
         batch, or of the last ones that were drawn.
         """
 
+    @abstractmethod
+    def evaluations(self, steps: int, batch_size: int) -> int:
+        """The number of energy evaluations that a training of so many steps takes."""
+
 
 def settings_of(method: Method) -> dict[str, Any]:
     """A method's name and settings, methods within it likewise."""

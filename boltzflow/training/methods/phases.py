@@ -50,9 +50,17 @@ class Phases(Method):
         memory.update({f"of.{name}": value for name, value in own.items()}, phase=torch.tensor(phase))
         return loss
 
+    def evaluations(self, steps: int, batch_size: int) -> int:
+        parts = zip(self.methods, self._ends(steps), (0, *self._ends(steps)), strict=False)
+        return sum(method.evaluations(end - start, batch_size) for method, end, start in parts if end > start)
+
+    def _ends(self, steps: int) -> list[int]:
+        """The first step after each method's."""
+        return [round(steps * sum(self.shares[: i + 1])) for i in range(len(self.shares) - 1)] + [steps]
+
     def _part(self, moment: Moment) -> tuple[int, Moment]:
         """Which method's turn it is, and where it stands in its own course."""
-        ends = [round(moment.steps * sum(self.shares[: i + 1])) for i in range(len(self.shares) - 1)] + [moment.steps]
+        ends = self._ends(moment.steps)
         phase = next((i for i, end in enumerate(ends) if moment.step < end), len(ends) - 1)
         start = ends[phase - 1] if phase else 0
         return phase, Moment(moment.step - start, ends[phase] - start, moment.batch_size, moment.random)
@@ -103,3 +111,6 @@ class Mixture(Method):
             first = first or loss
         assert first is not None  # there is at least one method
         return Loss(torch.stack(values).sum(), first.log_weights, first.is_fresh)
+
+    def evaluations(self, steps: int, batch_size: int) -> int:
+        return sum(method.evaluations(steps, batch_size) for method in self.methods)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from boltzflow.core import importance
 from boltzflow.core.objectives import Loss
 from boltzflow.errors import OptionError
-from boltzflow.training.methods.drawing import draw, fit_to_memory
+from boltzflow.training.methods.drawing import draw, fit_to_memory, in_whole_batches
 from boltzflow.training.methods.method import Memory, Method, Moment
 from boltzflow.training.trainable import Trainable
 from boltzflow.training.transport import constrained_transport
@@ -64,3 +64,6 @@ class ConstrainedTransport(Method):
             )
         value = fit_to_memory(model, moment, memory, self.dispersion, self.dispersion_order)
         return Loss(value, memory["log_weights"], is_fresh)
+
+    def evaluations(self, steps: int, batch_size: int) -> int:
+        return -(-steps // self.every) * in_whole_batches(self.samples, batch_size)

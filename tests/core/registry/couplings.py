@@ -41,6 +41,7 @@ BIJECTIONS: dict[str, Case] = {
     "spline coupling, complement": Case(lambda: _coupling(mask=[not m for m in HALF], bins=3)),
     "spline coupling, informed": Case(lambda: _coupling(location=LOCATION, width=WIDTH)),
     "spline coupling, seams moved": Case(lambda: _coupling(seam=torch.tensor([1.0, -2.0, 0.3]))),
+    "spline coupling, shown a part": Case(lambda: _coupling(given=[False, True, False, False, False, False, True])),
     "spline coupling, context": Case(lambda: _coupling(context_size=3), context_size=3),
     "spline coupling, residual net": Case(
         lambda: layers.SplineCoupling(MIXED, HALF, trunk=lambda n: nets.ResidualNet(n, 16, blocks=1))

@@ -1,0 +1,95 @@
+"""Whether trainings that differ in their seeds alone have found the same equilibrium."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.stats import chi2
+
+from boltzflow.analysis.free_energy import population
+from boltzflow.analysis.observables import backbone_torsions
+from boltzflow.ensemble import Ensemble, Estimate
+from boltzflow.errors import OptionError
+
+_ALARM, _CARE = 1e-4, 1e-2  # of chance, that errors alone make such differences
+
+
+@dataclass(frozen=True)
+class ReplicaCheck:
+    """How well the replicas of a training agree.
+
+    Attributes:
+        log_z: of each replica.
+        shares: of 0 < φ < 2.2 rad of each residue, by its name, of each replica.
+        p_value: chance that the errors alone make the replicas' values differ as they do: that of the observable that
+            agrees worst, times the number of observables.
+        detectable: a part of the equilibrium that one replica has lost and another has not would show by log Z if it
+            held more than this share.
+        verdict: one sentence.
+    """
+
+    log_z: list[Estimate]
+    shares: dict[str, list[Estimate]]
+    p_value: float
+    detectable: float
+    verdict: str
+
+
+def compare_replicas(ensembles: Sequence[Ensemble], low: float = 0.0, high: float = 2.2) -> ReplicaCheck:
+    """Compare log Z and the shares of low < φ < high (rad) between generators trained with other seeds.
+
+    A generator that has lost a basin of share s finds log Z + log(1 − s). What all replicas have lost does not show;
+    `check_collapse` looks for that.
+
+    Args:
+        ensembles: one for each replica, of the same molecule at the same temperature.
+        low, high: bounds of the rare basin of each φ, rad.
+
+    Raises:
+        OptionError: if there are fewer than two, or they differ in temperature or number of atoms.
+        NonFiniteError: if no weight of one is positive.
+    """
+    kinds = {(round(e.temperature, 6), e.positions.shape[1]) for e in ensembles}
+    if len(ensembles) < 2 or len(kinds) > 1:
+        raise OptionError(
+            f"Expected at least two ensembles of one molecule at one temperature; got {len(ensembles)} of "
+            f"{', '.join(f'{atoms} atoms at {kelvin:g} K' for kelvin, atoms in sorted(kinds))}."
+        )
+    log_z = [ensemble.log_z for ensemble in ensembles]
+    shares: dict[str, list[Estimate]] = {}
+    for ensemble in ensembles:
+        used = ensemble[ensemble.weights > 0]
+        for torsion in backbone_torsions(used.to_mdtraj()) if used.topology is not None else []:
+            if torsion.kind == "phi":
+                found = population(torsion.values, low, high, used.log_weights, used.temperature)
+                shares.setdefault(torsion.residue, []).append(Estimate(found.value, found.error))
+    chances = [_chance(values) for values in (log_z, *shares.values())]
+    p_value = min(1.0, min(chances) * len(chances))
+    errors = sorted(estimate.error for estimate in log_z)
+    detectable = 1.0 - math.exp(-2.0 * math.hypot(errors[-1], errors[-2]))
+    values = [estimate.value for estimate in log_z]
+    span = (
+        f"log Z of {len(log_z)} trainings lies within {max(values) - min(values):.4f} (errors up to {errors[-1]:.4f})"
+    )
+    if p_value < _ALARM:
+        worst = "log Z" if chances[0] == min(chances) else "shares of the rare basin"
+        verdict = f"Do not use: trainings with other seeds disagree in their {worst} (p = {p_value:.1g}). {span}."
+    elif p_value < _CARE:
+        verdict = f"With care: trainings with other seeds hardly agree (p = {p_value:.1g}). {span}."
+    else:
+        verdict = (
+            f"Trainings with other seeds agree (p = {p_value:.2g}). {span}; a basin that one has lost would have "
+            f"to hold less than {detectable:.2%} of the weight."
+        )
+    return ReplicaCheck(log_z, shares, p_value, detectable, verdict)
+
+
+def _chance(estimates: Sequence[Estimate]) -> float:
+    """p-value of χ² about the weighted mean."""
+    values, errors = np.array([(e.value, e.error) for e in estimates]).T
+    weights = 1.0 / np.maximum(errors, 1e-12) ** 2
+    mean = (weights * values).sum() / weights.sum()
+    return float(chi2.sf((weights * (values - mean) ** 2).sum(), len(values) - 1))

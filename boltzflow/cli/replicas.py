@@ -1,0 +1,37 @@
+"""boltzflow replicas."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from boltzflow.analysis import compare_replicas
+from boltzflow.analysis.report import add_to_summary
+from boltzflow.cli.root import app
+from boltzflow.ensemble import Ensemble
+
+
+@app.command()
+def replicas(
+    directories: Annotated[
+        list[Path], typer.Argument(metavar="DIR DIR…", help="Run directories that differ in --seed alone.")
+    ],
+) -> None:
+    """Whether trainings with other seeds have found the same equilibrium.
+
+    Compares log Z and the share of the rare basin; what a training has lost
+    and another has not shows there. The finding goes into each summary.json.
+
+    Example:
+
+        boltzflow replicas runs/seed0 runs/seed1 runs/seed2
+    """
+    check = compare_replicas([Ensemble.load(directory) for directory in directories])
+    for directory in directories:
+        add_to_summary(directory, "replica_check", asdict(check))
+    for directory, log_z in zip(directories, check.log_z, strict=True):
+        typer.echo(f"{directory!s:24} log Z {log_z.value:.4f} ± {log_z.error:.4f}")
+    typer.echo(check.verdict)

@@ -1,0 +1,76 @@
+"""What a training will cost, from a few of its steps."""
+
+from __future__ import annotations
+
+import resource
+import sys
+import time
+from typing import NamedTuple
+
+import torch
+
+from boltzflow.core.precision import nets_in
+from boltzflow.training.methods import Memory, Method, Moment
+from boltzflow.training.options import TrainingOptions
+from boltzflow.training.trainable import Trainable
+
+_TIMED = 3
+
+
+class Cost(NamedTuple):
+    """An estimate: number of energy evaluations (exact), wall time in s, and peak memory of the process in GiB."""
+
+    evaluations: int
+    seconds: float
+    memory_gib: float
+
+    def __str__(self) -> str:
+        minutes = self.seconds / 60
+        time_text = f"{minutes / 60:.1f} hours" if minutes > 120 else f"{minutes:.1f} minutes"
+        return f"about {self.evaluations:.2g} energy evaluations, {time_text} and {self.memory_gib:.1f} GiB"
+
+
+def estimate_cost(model: Trainable, method: Method, options: TrainingOptions) -> Cost:
+    """Time a few steps without learning from them; the model stays as it is. Code is compiled on the way.
+
+    A step that draws new samples takes longer than one that does not: the first step and those after it tell both
+    times, and the method says how many samples it draws in all.
+    """
+    random = torch.Generator(next(model.flow.parameters()).device).manual_seed(0)
+    optimizer = torch.optim.Adam(model.flow.parameters(), lr=0.0, fused=True)
+    moments = [Moment(step, options.steps, options.batch_size, random) for step in range(_TIMED)]
+    memory: Memory = {}
+    with nets_in(model.flow, options.net_dtype):
+        _timed(model, method, moments[0], optimizer, {})  # compiles
+        first, *later = [_timed(model, method, moment, optimizer, memory) for moment in moments]
+    (seconds_first, drawn_first), (seconds_later, drawn) = first, min(later)
+    seconds = seconds_later * options.steps
+    evaluations = method.evaluations(options.steps, options.batch_size)
+    if model.flow.transform.stochastic_layers:  # they evaluate energies of their own, the same number in each step
+        evaluations = drawn * options.steps
+    if drawn_first > drawn:
+        of_a_sample = (seconds_first - seconds_later) / (drawn_first - drawn)
+        seconds += max(0, evaluations - drawn * options.steps) * of_a_sample
+    return Cost(evaluations, seconds, _peak_memory() / 2**30)
+
+
+def _timed(
+    model: Trainable, method: Method, moment: Moment, optimizer: torch.optim.Optimizer, memory: Memory
+) -> tuple[float, int]:
+    """Seconds and energy evaluations of a step at learning rate 0."""
+    started, before = time.perf_counter(), model.evaluations
+    optimizer.zero_grad(set_to_none=True)
+    loss = method.loss(model, moment, memory).value
+    loss.backward()  # type: ignore[no-untyped-call]
+    if bool(loss.isfinite()):
+        optimizer.step()
+    optimizer.zero_grad(set_to_none=True)
+    return time.perf_counter() - started, model.evaluations - before
+
+
+def _peak_memory() -> int:
+    """Of this process, in bytes; of the GPU where there is one."""
+    if torch.cuda.is_available():
+        return torch.cuda.max_memory_allocated()
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024

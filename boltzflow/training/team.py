@@ -1,0 +1,201 @@
+"""The processes that train one flow together, and what they tell each other."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, distributed
+
+from boltzflow.core.importance import effective_sample_size
+from boltzflow.errors import MissingDependencyError, OptionError, ProcessError
+from boltzflow.training.trainable import Trainable
+
+
+class Team(ABC):
+    """Processes that train one flow together, each on its share of the samples.
+
+    All of them call the same methods in the same order. What one learns of the others is the same for all, bit for
+    bit, so that all take the same decisions and their weights stay the same.
+
+    Attributes:
+        rank: of this process, from 0; 0 writes files and shows progress.
+        size: number of processes.
+    """
+
+    rank: int
+    size: int
+
+    def seed(self, seed: int) -> int:
+        """Of this process' random numbers; that of rank 0 is the training's own."""
+        if self.rank == 0:
+            return seed
+        # Not by adding: a CPU's generator looks at 32 bits only, and the next seed may be that of another training.
+        return int.from_bytes(hashlib.sha256(f"{seed}, {self.rank}".encode()).digest()[:4], "big")
+
+    @abstractmethod
+    def place(self, model: Trainable) -> None:
+        """Move a model to this process' device, and give its flow the weights of rank 0."""
+
+    @abstractmethod
+    def average(self, tensors: list[Tensor]) -> None:
+        """Replace tensors by their means over the processes, in place."""
+
+    @abstractmethod
+    def add(self, *numbers: float) -> tuple[float, ...]:
+        """The sum of each number over the processes."""
+
+    @abstractmethod
+    def ess(self, log_weights: Tensor) -> float:
+        """Effective sample size of all samples together, as a fraction."""
+
+    @abstractmethod
+    def gather(self, tensors: Mapping[str, Tensor]) -> list[dict[str, Tensor]]:
+        """The tensors of each process, on rank 0; elsewhere nothing."""
+
+
+class Alone(Team):
+    """This process."""
+
+    rank, size = 0, 1
+
+    def place(self, model: Trainable) -> None:
+        pass
+
+    def average(self, tensors: list[Tensor]) -> None:
+        pass
+
+    def add(self, *numbers: float) -> tuple[float, ...]:
+        return numbers
+
+    def ess(self, log_weights: Tensor) -> float:
+        return effective_sample_size(log_weights)
+
+    def gather(self, tensors: Mapping[str, Tensor]) -> list[dict[str, Tensor]]:
+        return [dict(tensors)]
+
+
+class Several(Team):
+    """Processes that were started together, on one machine or several; Lightning Fabric finds and connects them.
+
+    Args:
+        size: how many there shall be.
+        device: the kind of device that each shall use.
+
+    Raises:
+        OptionError: if another number of processes was started.
+        MissingDependencyError: if lightning-fabric is not installed.
+    """
+
+    def __init__(self, size: int, device: torch.device) -> None:
+        check_started(size)
+        self.rank, self.size = started()
+        try:
+            from lightning_fabric import Fabric
+        except ImportError as error:
+            raise MissingDependencyError(
+                "Several devices need lightning-fabric: pip install 'boltzflow[fabric]'."
+            ) from error
+        nodes = _nodes(size)
+        fabric = Fabric(accelerator=device.type, devices=size // nodes, num_nodes=nodes, strategy="ddp")
+        fabric.launch()
+        self.device: torch.device = fabric.device
+
+    def place(self, model: Trainable) -> None:
+        if self.device != next(model.flow.parameters()).device:
+            model.to(self.device)
+        with _others_alive(), torch.no_grad():
+            for tensor in model.flow.state_dict().values():
+                # A tensor of a state dict may be a view, which cannot be received into.
+                received = tensor.contiguous()
+                distributed.broadcast(received, src=0)
+                tensor.copy_(received)
+
+    def average(self, tensors: list[Tensor]) -> None:
+        # One message instead of one for each tensor.
+        flat = torch.cat([tensor.flatten() for tensor in tensors])
+        with _others_alive():
+            distributed.all_reduce(flat)
+        parts = (flat / self.size).split([tensor.numel() for tensor in tensors])  # type: ignore[no-untyped-call]
+        for tensor, part in zip(tensors, parts, strict=True):
+            tensor.copy_(part.view_as(tensor))
+
+    def add(self, *numbers: float) -> tuple[float, ...]:
+        together = torch.tensor(numbers, dtype=torch.float64, device=self.device)
+        with _others_alive():
+            distributed.all_reduce(together)
+        return tuple(together.tolist())
+
+    def ess(self, log_weights: Tensor) -> float:
+        log_weights = log_weights.double()
+        n = log_weights.new_tensor(len(log_weights))
+        sums = torch.stack([log_weights.logsumexp(0), (2 * log_weights).logsumexp(0), n.log()]).to(self.device)
+        everyones = [torch.empty_like(sums) for _ in range(self.size)]
+        with _others_alive():
+            distributed.all_gather(everyones, sums)
+        first, second, samples = torch.stack(everyones).logsumexp(0)
+        return min(1.0, (2 * first - second - samples).exp().item()) if first.isfinite() else 0.0
+
+    def gather(self, tensors: Mapping[str, Tensor]) -> list[dict[str, Tensor]]:
+        found: list[dict[str, Tensor]] | None = [{} for _ in range(self.size)] if self.rank == 0 else None
+        with _others_alive():
+            distributed.gather_object({name: tensor.cpu() for name, tensor in tensors.items()}, found, dst=0)
+        return found or []
+
+
+def assemble(devices: int, device: torch.device) -> Team:
+    """The team of a training on `devices` devices of the kind of `device`.
+
+    Raises:
+        OptionError: if the number is not positive, or the program was started as another number of processes.
+        MissingDependencyError: if more than one are asked for and lightning-fabric is not installed.
+    """
+    if devices < 1:
+        raise OptionError(f"Expected a positive number of devices; got {devices}.")
+    return Alone() if devices == 1 else Several(devices, device)
+
+
+def started() -> tuple[int, int]:
+    """Rank of this process, and the number of processes that were started with it by torchrun or srun."""
+    for rank, size, needed in (("RANK", "WORLD_SIZE", "LOCAL_RANK"), ("SLURM_PROCID", "SLURM_NTASKS", "SLURM_STEP_ID")):
+        if {rank, size, needed} <= os.environ.keys():
+            return int(os.environ[rank]), int(os.environ[size])
+    return 0, 1
+
+
+def check_started(devices: int) -> None:
+    """Raise unless the program was started as one process for each device.
+
+    One process of several that srun has started may train on its own; of those of torchrun, none does.
+
+    Raises:
+        OptionError: says how to start it.
+    """
+    _, found = started()
+    if found != devices and (devices > 1 or "LOCAL_WORLD_SIZE" in os.environ):
+        raise OptionError(
+            f"Expected a program started as one process for each of {devices} devices, as by 'torchrun "
+            f"--nproc-per-node {devices} …', srun, or 'boltzflow train --devices {devices}'; got {found}."
+        )
+
+
+def _nodes(size: int) -> int:
+    """Number of machines, each with as many of the processes."""
+    if "LOCAL_WORLD_SIZE" in os.environ:
+        return size // int(os.environ["LOCAL_WORLD_SIZE"])
+    return int(os.environ.get("SLURM_NNODES", 1))
+
+
+@contextmanager
+def _others_alive() -> Iterator[None]:
+    """Tells what it means when a message does not arrive."""
+    try:
+        yield
+    except RuntimeError as error:
+        raise ProcessError(
+            "Another process of this training has stopped, so it cannot go on. Its last checkpoint is kept: resume it."
+        ) from error

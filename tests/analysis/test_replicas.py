@@ -1,0 +1,43 @@
+"""Agreement of trainings that differ in their seeds: honest errors agree, a lost basin does not."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from boltzflow.analysis import compare_replicas
+from boltzflow.ensemble import Ensemble
+from boltzflow.errors import OptionError
+
+
+def replica(seed: int, n: int = 20_000, lost: float = 0.0, spread: float = 0.5) -> Ensemble:
+    """Log-normal weights of mean 1 − lost."""
+    noise = np.random.default_rng(seed).normal(size=n)
+    log_weights = spread * noise - spread**2 / 2 + np.log1p(-lost)
+    return Ensemble(np.zeros((n, 2, 3)), np.zeros(n), 300.0, log_weights=log_weights)
+
+
+def test_p_values_of_replicas_that_agree_are_uniform() -> None:
+    """Of 200 threesomes; Kolmogorov's distance from the uniform distribution at a level of 0.1 %."""
+    found = [compare_replicas([replica(3 * k + i, n=2000) for i in range(3)]).p_value for k in range(200)]
+    steps = np.arange(1, 201) / 200
+    assert np.abs(np.sort(found) - steps).max() < 1.95 / np.sqrt(200)
+
+
+def test_a_lost_basin_shows_where_it_can() -> None:
+    kept, lost = [replica(0), replica(1)], replica(2, lost=0.05)
+    check = compare_replicas([*kept, lost])
+    assert check.p_value < 1e-4
+    assert check.verdict.startswith("Do not use")
+    agreed = compare_replicas([*kept, replica(3)])
+    assert "agree" in agreed.verdict
+    # 0.005 of error each by the spread of the weights: two errors of a difference.
+    assert agreed.detectable == pytest.approx(2 * np.sqrt(2) * np.sqrt((np.exp(0.25) - 1) / 20_000), rel=0.05)
+
+
+def test_what_cannot_be_compared_is_refused() -> None:
+    with pytest.raises(OptionError, match="at least two ensembles"):
+        compare_replicas([replica(0)])
+    other = Ensemble(np.zeros((3, 5, 3)), np.zeros(3), 300.0)
+    with pytest.raises(OptionError, match="5 atoms at 300 K"):
+        compare_replicas([replica(0), other])

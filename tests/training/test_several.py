@@ -1,0 +1,184 @@
+"""Training by two processes on a CPU (gloo)."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+import boltzflow as bf
+from boltzflow.core.importance import effective_sample_size
+from boltzflow.errors import MissingDependencyError, OptionError
+from boltzflow.tensorfile import read_tensors
+from boltzflow.training.checkpoint import KIND, VERSION
+from boltzflow.training.team import Alone, Several
+
+from .conftest import double_well
+from .several import LOG_WEIGHTS, OPTIONS, gradient
+
+ROOT = Path(__file__).parents[2]
+ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "BOLTZFLOW_COMPILE": "0"}
+
+pytest.importorskip("lightning_fabric")
+
+
+def together(folder: Path, *tasks: str) -> subprocess.CompletedProcess[str]:
+    """Two processes that torchrun starts."""
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    script = str(ROOT / "tests" / "training" / "several.py")
+    return subprocess.run(
+        [*launcher, script, str(folder), *tasks], cwd=ROOT, env=ENVIRONMENT, capture_output=True, text=True, timeout=120
+    )
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    """With the results of each task on each rank."""
+    folder = tmp_path_factory.mktemp("several")
+    began = time.monotonic()
+    killed = together(folder, "killed")
+    assert killed.returncode != 0
+    assert time.monotonic() - began < 60.0
+    tasks = ["gradient", "ess", "bad", "uninterrupted", "interrupted", "resumed_interrupted", "resumed_killed"]
+    done = together(folder, *tasks)
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+def result(folder: Path, task: str, rank: int = 0) -> dict[str, torch.Tensor]:
+    found: dict[str, torch.Tensor] = torch.load(folder / f"{task}{rank}.pt")
+    return found
+
+
+def test_the_gradient_is_that_of_one_process_with_all_samples(folder) -> None:
+    alone, shared = gradient(1), result(folder, "gradient")
+    assert alone.keys() == shared.keys()
+    for name, expected in alone.items():
+        torch.testing.assert_close(shared[name], expected, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("task", ["gradient", "bad", "uninterrupted", "resumed_interrupted", "resumed_killed"])
+def test_both_processes_have_the_same_weights_and_records(folder, task) -> None:
+    one, two = result(folder, task, 0), result(folder, task, 1)
+    assert one.keys() == two.keys()
+    for name, tensor in one.items():
+        assert torch.equal(tensor, two[name]), name
+
+
+def test_what_is_not_finite_in_one_process_is_left_out_by_both(folder) -> None:
+    step, _, _, evaluations, skipped = result(folder, "bad")["record"].tolist()
+    assert (step, evaluations, skipped) == (12, 12 * 64, 1)
+
+
+def test_the_effective_sample_size_is_that_of_all_samples(folder) -> None:
+    both, nothing = result(folder, "ess")["ess"].tolist()
+    assert both == pytest.approx(effective_sample_size(LOG_WEIGHTS), rel=1e-6)
+    assert nothing == 0.0
+
+
+@pytest.mark.parametrize("task", ["interrupted", "killed"])
+def test_resumed_is_as_uninterrupted(folder, task) -> None:
+    """After Ctrl-C and after SIGKILL of one process, each with random numbers and a buffer of its own."""
+    for rank in (0, 1):
+        expected, found = result(folder, "uninterrupted", rank), result(folder, f"resumed_{task}", rank)
+        for name, tensor in expected.items():
+            assert torch.equal(tensor, found[name]), name
+    tensors, _ = read_tensors(folder / task / "checkpoints" / "last.safetensors", KIND, VERSION)
+    assert not torch.equal(tensors["random"], tensors["rank1.random"])
+    buffers = [name for name in tensors if name.startswith("memory.")]
+    assert buffers
+    assert any(not torch.equal(tensors[name], tensors[f"rank1.{name}"]) for name in buffers)
+
+
+def command(directory: Path, *options: str) -> subprocess.Popen[str]:
+    settings = ["--layers", "1", "--hidden", "8", "--bins", "4", "--batch-size", "16", "--steps", "100000"]
+    arguments = ["train", "butane", *(options or settings), "--devices", "2", "--out", str(directory)]
+    return subprocess.Popen(
+        [sys.executable, "-m", "boltzflow", *arguments],
+        cwd=ROOT,
+        env=ENVIRONMENT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def wait_for_records(directory: Path, more_than: int = 0) -> int:
+    """Waits for a new record, and gives the number of lines."""
+    path = directory / "metrics.csv"
+    for _ in range(600):
+        if path.exists() and (lines := len(path.read_text().splitlines())) > more_than:
+            return lines
+        time.sleep(0.1)
+    raise TimeoutError("There was no new record within a minute.")
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="looks for processes in /proc")
+def test_the_command_starts_its_processes_and_tells_what_has_become_of_them(tmp_path) -> None:
+    """Ctrl-C keeps a checkpoint; a process that is killed ends the command with a sentence, and soon."""
+    directory = tmp_path / "run"
+    first = command(directory)
+    lines = wait_for_records(directory)
+    first.send_signal(signal.SIGINT)
+    _, told = first.communicate(timeout=30)
+    assert first.returncode == 130, told
+    assert told.count("The last checkpoint is kept; go on with: boltzflow train butane") == 1
+    _, header = read_tensors(directory / "checkpoints" / "last.safetensors", KIND, VERSION)
+    assert header["progress"]["step"] >= 50
+
+    second = command(directory, "--resume")
+    wait_for_records(directory, more_than=lines)
+    children = Path(f"/proc/{second.pid}/task/{second.pid}/children").read_text().split()
+    os.kill(int(children[-1]), signal.SIGKILL)
+    _, told = second.communicate(timeout=30)
+    assert second.returncode == 1, told
+    assert "was killed (SIGKILL). The last checkpoint is kept: go on with the same command and --resume." in told
+    assert read_tensors(directory / "checkpoints" / "last.safetensors", KIND, VERSION)[1]["progress"]["step"] >= 50
+
+
+def test_what_cannot_be_is_refused(monkeypatch) -> None:
+    options = {**OPTIONS, "steps": 1}
+    with pytest.raises(OptionError, match="Expected a positive number of devices; got 0"):
+        bf.train(double_well(), devices=0, **options)
+    with pytest.raises(OptionError, match=r"torchrun --nproc-per-node 2 …', srun, .*; got 1"):
+        bf.train(double_well(), devices=2, **options)
+    for name, value in {"RANK": "1", "WORLD_SIZE": "3", "LOCAL_RANK": "1", "LOCAL_WORLD_SIZE": "3"}.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(OptionError, match="got 3"):
+        bf.train(double_well(), devices=2, **options)
+    monkeypatch.setitem(sys.modules, "lightning_fabric", None)
+    with pytest.raises(MissingDependencyError, match=r"pip install 'boltzflow\[fabric\]'"):
+        bf.train(double_well(), devices=3, **options)
+    monkeypatch.setattr("boltzflow.training.trainer.assemble", lambda *_: Alone())
+    with pytest.raises(OptionError, match="Expected a batch_size that 3 devices can share evenly; got 64"):
+        bf.train(double_well(), devices=3, **options)
+
+
+def test_each_process_has_random_numbers_of_its_own() -> None:
+    teams = []
+    for rank in range(64):
+        team = Several.__new__(Several)
+        team.rank, team.size = rank, 64
+        teams.append(team)
+    assert teams[0].seed(7) == Alone().seed(7) == 7
+    seeds = {team.seed(seed) for team in teams for seed in range(20)}
+    assert len(seeds) == 64 * 20
+    assert max(seeds) < 2**32
+
+
+def test_one_device_needs_no_further_package() -> None:
+    code = (
+        "import sys, boltzflow as bf; from tests.training.conftest import double_well; "
+        "bf.train(double_well(), steps=1, batch_size=8, compile=False, progress=False); "
+        "print({'lightning_fabric', 'tensorboard'} & set(sys.modules))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, env=ENVIRONMENT, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == "set()"
