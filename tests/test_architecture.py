@@ -24,6 +24,7 @@ LAYERS = [
     "generator",
     "training",
     "analysis",
+    "presets",
     "config",
     "runs",
     "reference",
