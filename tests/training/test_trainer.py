@@ -38,6 +38,9 @@ class Broken(Method):
         loss = ReverseKL().loss(generator, moment, memory)
         return Loss(loss.value * float("nan"), loss.log_weights) if moment.step in self.bad else loss
 
+    def evaluations(self, steps, batch_size):
+        return steps * batch_size
+
 
 @pytest.mark.parametrize("where", ["loss", "optimizer", "record", "checkpoint"])
 def test_interrupted_and_resumed_is_as_uninterrupted(generator, tmp_path, monkeypatch, where) -> None:
