@@ -50,7 +50,7 @@ class RunConfig(SystemConfig):
     """
 
     preset: PresetName = "standard"
-    method: str = "reverse_kl"
+    method: str = "reverse_then_forward"
     data: str | None = None
     steps: PositiveInt | None = None
     batch_size: PositiveInt | None = None

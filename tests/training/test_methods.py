@@ -31,6 +31,7 @@ from boltzflow.units import thermal_energy
 OPTIONS = {"batch_size": 128, "log_every": 1, "compile": False, "progress": False, "warmup": 5, "learning_rate": 5e-3}
 
 CASES: dict[str, Method] = {
+    "reverse_then_forward": method_named("reverse_then_forward"),
     "reverse_kl": ReverseKL(),
     "alpha_divergence": AlphaDivergence(hot_temperature=600.0),
     "log_dispersion": LogDispersion(hot_temperature=600.0),
