@@ -5,7 +5,7 @@ python systems/alanine_dipeptide/recipe.py --out aldp.safetensors
 1. Reverse KL with its score term, 1200 K for 30 % of 14 000 steps of 512, then down to 300 K over 40 %, seed 0.
 2. Forward KL by the flow's own weights (α-divergence with α = 1) at 300 K, 5500 steps of 512, seed 3, bfloat16 nets.
 
-`--runs DIR` keeps checkpoints there, from which the same command goes on. `--share 0.001` takes that share of the steps.
+Checkpoints are kept in `--runs DIR`, from which the same command goes on. `--share` takes a part of the steps.
 """
 
 from __future__ import annotations
