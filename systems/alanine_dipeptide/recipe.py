@@ -37,7 +37,7 @@ def main() -> None:
             {"steps": 5_500, "seed": 3, "learning_rate": 8e-4, "precision": "bfloat16"},
         ),
     }
-    evaluations = 0
+    evaluations, seconds = 0, 0.0
     for name, (method, options) in parts.items():
         options["steps"] = max(1, round(float(str(options["steps"])) * args.share))
         directory = args.runs / name
@@ -47,7 +47,11 @@ def main() -> None:
         print(
             f"{name}: {history.last.energy_evaluations:,} energy evaluations, {history.last.seconds / 60:.1f} minutes"
         )
-    generator.provenance |= {"energy_evaluations": evaluations, "recipe": "systems/alanine_dipeptide/recipe.py"}
+    generator.provenance |= {
+        "energy_evaluations": evaluations,
+        "seconds": round(seconds, 1),
+        "recipe": "systems/alanine_dipeptide/recipe.py",
+    }
     generator.save(args.out)
     ensemble = generator.sample(max(1000, round(200_000 * args.share)), seed=11)
     print(f"ESS {ensemble.ess:.1%} of {len(ensemble):,} samples; {evaluations:,} energy evaluations in all")
