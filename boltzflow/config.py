@@ -74,6 +74,8 @@ class RunConfig(SystemConfig):
         values = self.model_dump()
         asked = {name: value for name, value in values.items() if value is not None}
         chosen = settings(self.preset, coordinates, self.accelerator, self.devices, self.steps, self.batch_size)
+        if self.temperatures is not None:  # the ESS of steps at several temperatures says too little for an end
+            chosen["patience"] = 0
         return CompleteRunConfig.of(**(values | chosen | asked))
 
 

@@ -22,7 +22,7 @@ from boltzflow.molecules import MolecularSystem, available_systems, load_system
 from boltzflow.training import ForwardKL, Method, train
 from boltzflow.training.cost import estimate_cost
 from boltzflow.training.methods import method_named
-from boltzflow.training.team import check_started, started
+from boltzflow.training.team import check_shares, check_started, started
 
 CONFIG, CHECKPOINT = "config.yaml", Path("checkpoints") / "last.safetensors"
 
@@ -90,7 +90,8 @@ def train_run(
         directory: a new one, or with `resume` that of the run to go on with.
         resume: go on from the last checkpoint, or from the start where there is none yet.
         drawn: called with the number of samples drawn so far.
-        tell: called, before the training starts, with a sentence that says what it will cost; not where it goes on.
+        tell: called, before the training starts, with a sentence that says what it will cost; not
+            where it goes on, nor on several devices.
 
     Raises:
         RunDirectoryError: if the directory already holds a run and `resume` is False.
@@ -117,6 +118,10 @@ def train_run(
         temperatures=config.temperatures,
     )
     generator.to(config.accelerator)
+    # Whatever is impossible is said before anything is written.
+    method.check(generator)
+    options = config.training_options
+    check_shares(options.batch_size, config.devices)
     if is_first:
         directory.mkdir(parents=True, exist_ok=True)
         config.write(directory / CONFIG)
@@ -129,7 +134,7 @@ def train_run(
         resume=resume and (directory / CHECKPOINT).exists(),
         tensorboard=config.tensorboard,
         devices=config.devices,
-        **asdict(config.training_options),
+        **asdict(options),
     )
     if not is_first:
         return None
@@ -159,7 +164,6 @@ def _method(config: RunConfig) -> Method:
 
 def _cost(generator: BoltzmannGenerator, method: Method, config: CompleteRunConfig) -> str:
     """What the training will cost, in a sentence."""
-    method.check(generator)
     generator.compile()
     cost = estimate_cost(generator, method, config.training_options)
     fewer = "; fewer, if the ESS stops rising before" if config.patience else ""

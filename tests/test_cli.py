@@ -301,3 +301,15 @@ def test_maximum_likelihood_learns_from_a_directory(run_directory, tmp_path):
     assert "about 16 energy evaluations" in result.stderr  # to watch the flow, none to learn from
     said = fails("train", "alanine_dipeptide", *TINY, "--method", "forward_kl", "--out", tmp_path / "none")
     assert "Expected data (a directory of samples) for the method forward_kl" in said
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--patience", "50"], "Expected a patience of 0 or of at least two records"),
+        (["--method", "fab", "--temperatures", "300,600"], "FAB"),
+    ],
+)
+def test_what_is_refused_leaves_no_run_behind(tmp_path, options, said):
+    assert said in fails("train", "alanine_dipeptide", *TINY, *options, "--out", tmp_path / "run")
+    assert not (tmp_path / "run").exists()

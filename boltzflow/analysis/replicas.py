@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.stats import chi2
+from scipy.stats import chi2, norm
 
 from boltzflow.analysis.free_energy import population
 from boltzflow.analysis.observables import backbone_torsions
@@ -26,8 +26,8 @@ class ReplicaCheck:
         shares: of 0 < φ < 2.2 rad of each residue, by its name, of each replica.
         p_value: chance that the errors alone make the replicas' values differ as they do: that of the observable that
             agrees worst, times the number of observables.
-        detectable: a part of the equilibrium that one replica has lost and another has not would show by log Z if it
-            held more than this share.
+        detectable: a part of the equilibrium that one replica has lost and another has not would show by log Z,
+            nineteen times in twenty, if it held more than this share.
         verdict: one sentence.
     """
 
@@ -68,8 +68,10 @@ def compare_replicas(ensembles: Sequence[Ensemble], low: float = 0.0, high: floa
                 shares.setdefault(torsion.residue, []).append(Estimate(found.value, found.error))
     chances = [_chance(values) for values in (log_z, *shares.values())]
     p_value = min(1.0, min(chances) * len(chances))
+    # So many errors of a difference raise an alarm; so many more, and it is raised 19 times in 20.
+    sigmas = norm.isf(_CARE / (2 * len(chances))) + norm.isf(0.05)
     errors = sorted(estimate.error for estimate in log_z)
-    detectable = 1.0 - math.exp(-2.0 * math.hypot(errors[-1], errors[-2]))
+    detectable = 1.0 - math.exp(-sigmas * math.hypot(errors[-1], errors[-2]))
     values = [estimate.value for estimate in log_z]
     span = (
         f"log Z of {len(log_z)} trainings lies within {max(values) - min(values):.4f} (errors up to {errors[-1]:.4f})"

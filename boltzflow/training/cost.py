@@ -15,10 +15,15 @@ from boltzflow.training.options import TrainingOptions
 from boltzflow.training.trainable import Trainable
 
 _TIMED = 3
+_LONGEST = 100.0  # gradient norm; its value is of no account here, its time is
 
 
 class Cost(NamedTuple):
-    """An estimate: number of energy evaluations (exact), wall time in s, and peak memory of the process in GiB."""
+    """An estimate: number of energy evaluations, wall time in s, and peak memory of the process in GiB.
+
+    The number of evaluations is exact for a training that takes all of its steps. Those of the estimate itself, a few
+    steps' worth, are not in it.
+    """
 
     evaluations: int
     seconds: float
@@ -51,7 +56,7 @@ def estimate_cost(model: Trainable, method: Method, options: TrainingOptions) ->
     if drawn_first > drawn:
         of_a_sample = (seconds_first - seconds_later) / (drawn_first - drawn)
         seconds += max(0, evaluations - drawn * options.steps) * of_a_sample
-    return Cost(evaluations, seconds, _peak_memory() / 2**30)
+    return Cost(evaluations, seconds, _peak_memory(next(model.flow.parameters()).device) / 2**30)
 
 
 def _timed(
@@ -62,15 +67,16 @@ def _timed(
     optimizer.zero_grad(set_to_none=True)
     loss = method.loss(model, moment, memory).value
     loss.backward()  # type: ignore[no-untyped-call]
-    if bool(loss.isfinite()):
+    norm = torch.nn.utils.clip_grad_norm_(model.flow.parameters(), _LONGEST)
+    if bool(loss.isfinite() & norm.isfinite()):  # else 0 times infinity would be written into the weights
         optimizer.step()
     optimizer.zero_grad(set_to_none=True)
     return time.perf_counter() - started, model.evaluations - before
 
 
-def _peak_memory() -> int:
-    """Of this process, in bytes; of the GPU where there is one."""
-    if torch.cuda.is_available():
-        return torch.cuda.max_memory_allocated()
+def _peak_memory(device: torch.device) -> int:
+    """Of this process, in bytes; of the GPU where the training is on one."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024

@@ -35,6 +35,7 @@ class TrainingOptions:
             error, the training goes on for so many steps more and ends. A learning rate that is still high hides
             what has been learnt in noise, so it falls to zero over these last steps, in proportion to the cosine of
             `steps`. Warm-up does not count; phases of a method that have not begun are left out.
+            Not for a range of temperatures, where the ESS of a step is over several or of any one of them.
     """
 
     steps: int = 20_000

@@ -167,6 +167,16 @@ def started() -> tuple[int, int]:
     return 0, 1
 
 
+def check_shares(batch_size: int, devices: int) -> None:
+    """Raise unless each device can have as many samples as any other.
+
+    Raises:
+        OptionError: saying so.
+    """
+    if batch_size % devices:
+        raise OptionError(f"Expected a batch_size that {devices} devices can share evenly; got {batch_size} samples.")
+
+
 def check_started(devices: int) -> None:
     """Raise unless the program was started as one process for each device.
 

@@ -26,7 +26,7 @@ from boltzflow.training.methods import Memory, Method, Moment, method_named, set
 from boltzflow.training.options import TrainingOptions
 from boltzflow.training.schedules import WarmupCosine
 from boltzflow.training.stopping import has_stopped_rising
-from boltzflow.training.team import Team, assemble
+from boltzflow.training.team import Team, assemble, check_shares
 from boltzflow.training.trainable import Trainable
 
 
@@ -79,10 +79,7 @@ def train(
     chosen = method_named(method) if isinstance(method, str) else method
     chosen.check(model)
     team = assemble(devices, next(model.flow.parameters()).device)
-    if checked.batch_size % devices:
-        raise OptionError(
-            f"Expected a batch_size that {devices} devices can share evenly; got {checked.batch_size} samples."
-        )
+    check_shares(checked.batch_size, devices)
     team.place(model)
     run = _Run(model, chosen, checked, None if directory is None else Path(directory), resume, tensorboard, team)
     if compile:

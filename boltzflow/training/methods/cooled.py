@@ -27,7 +27,7 @@ class CooledMethod(Method, ABC):
     """
 
     hot_temperature: float = 1200.0
-    hot_share: float = 0.2
+    hot_share: float = 0.3
     cooling_share: float = 0.4
 
     learns_ranges: ClassVar[bool] = True
