@@ -71,12 +71,13 @@ class RunConfig(SystemConfig):
 
     def completed(self, coordinates: int) -> CompleteRunConfig:
         """With what the preset says wherever nothing was asked for, for a flow of so many coordinates."""
-        values = self.model_dump()
-        asked = {name: value for name, value in values.items() if value is not None}
-        chosen = settings(self.preset, coordinates, self.accelerator, self.devices, self.steps, self.batch_size)
+        asked = self.model_dump(exclude_none=True)
+        chosen = settings(
+            self.preset, coordinates, self.accelerator, self.devices, self.steps, self.batch_size, self.precision
+        )
         if self.temperatures is not None:  # the ESS of steps at several temperatures says too little for an end
             chosen["patience"] = 0
-        return CompleteRunConfig.of(**(values | chosen | asked))
+        return CompleteRunConfig.of(**(chosen | asked))
 
 
 class CompleteRunConfig(RunConfig):

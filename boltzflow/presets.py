@@ -43,6 +43,7 @@ def settings(
     devices: int = 1,
     steps: int | None = None,
     batch_size: int | None = None,
+    precision: Precision | None = None,
 ) -> dict[str, Any]:
     """Sizes and budget of a training, by the names of `RunConfig`.
 
@@ -55,7 +56,7 @@ def settings(
         coordinates: number of the flow's.
         device: type of the device, such as "cuda".
         devices: their number.
-        steps, batch_size: where they are given already.
+        steps, batch_size, precision: where they are given already.
 
     >>> chosen = settings("standard", 60, "cpu")
     >>> chosen["layers"], chosen["hidden"], chosen["steps"] * chosen["batch_size"]
@@ -71,7 +72,7 @@ def settings(
         "hidden": (width, width),
         "batch_size": batch_size,
         "steps": steps,
-        "precision": faster_precision(device) if devices == 1 else "float32",
+        "precision": precision or (faster_precision(device) if devices == 1 else "float32"),
         "patience": steps // _PATIENCE if steps // _PATIENCE >= _LOGGED else 0,
     }
 

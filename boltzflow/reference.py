@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 import boltzflow
-from boltzflow.analysis.report import POSITIVE_PHI
+from boltzflow.analysis.basins import POSITIVE_PHI
 from boltzflow.config import ReferenceConfig
 from boltzflow.energies import Potential
 from boltzflow.errors import OptionError

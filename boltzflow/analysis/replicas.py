@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.stats import chi2, norm
 
-from boltzflow.analysis.free_energy import population
+from boltzflow.analysis.basins import POSITIVE_PHI, positive_phi
 from boltzflow.analysis.observables import backbone_torsions
 from boltzflow.ensemble import Ensemble, Estimate
 from boltzflow.errors import OptionError
@@ -38,7 +38,9 @@ class ReplicaCheck:
     verdict: str
 
 
-def compare_replicas(ensembles: Sequence[Ensemble], low: float = 0.0, high: float = 2.2) -> ReplicaCheck:
+def compare_replicas(
+    ensembles: Sequence[Ensemble], low: float = POSITIVE_PHI[0], high: float = POSITIVE_PHI[1]
+) -> ReplicaCheck:
     """Compare log Z and the shares of low < φ < high (rad) between generators trained with other seeds.
 
     A generator that has lost a basin of share s finds log Z + log(1 − s). What all replicas have lost does not show;
@@ -62,10 +64,9 @@ def compare_replicas(ensembles: Sequence[Ensemble], low: float = 0.0, high: floa
     shares: dict[str, list[Estimate]] = {}
     for ensemble in ensembles:
         used = ensemble[ensemble.weights > 0]
-        for torsion in backbone_torsions(used.to_mdtraj()) if used.topology is not None else []:
-            if torsion.kind == "phi":
-                found = population(torsion.values, low, high, used.log_weights, used.temperature)
-                shares.setdefault(torsion.residue, []).append(Estimate(found.value, found.error))
+        torsions = backbone_torsions(used.to_mdtraj()) if used.topology is not None else []
+        for residue, found in positive_phi(torsions, used.log_weights, used.temperature, low, high).items():
+            shares.setdefault(residue, []).append(Estimate(found.value, found.error))
     chances = [_chance(values) for values in (log_z, *shares.values())]
     p_value = min(1.0, min(chances) * len(chances))
     # So many errors of a difference raise an alarm; so many more, and it is raised 19 times in 20.

@@ -17,7 +17,8 @@ import torch
 
 import boltzflow
 from boltzflow.analysis import plots
-from boltzflow.analysis.free_energy import Population, free_energy_profile, free_energy_surface, population
+from boltzflow.analysis.basins import POSITIVE_PHI, positive_phi
+from boltzflow.analysis.free_energy import Population, free_energy_profile, free_energy_surface
 from boltzflow.analysis.geometry import GeometryCheck, check_geometry, wrong_handed
 from boltzflow.analysis.observables import backbone_torsions
 from boltzflow.ensemble import Ensemble, Estimate
@@ -27,9 +28,6 @@ from boltzflow.molecules import MolecularSystem
 from boltzflow.storage import replace_file
 
 SUMMARY, GENERATOR = "summary.json", "generator.safetensors"
-
-POSITIVE_PHI = (0.0, 2.2)
-"""rad: the left-handed basin of an amino acid, rare and the first that a collapsed model loses."""
 
 
 @dataclass(frozen=True)
@@ -117,9 +115,8 @@ def analyze(
         pareto_k=ensemble.pareto_k,
         log_z=ensemble.log_z,
         populations={
-            f"{low:g} < {t.name} < {high:g} rad": population(t.values, low, high, used.log_weights, used.temperature)
-            for t in torsions
-            if t.kind == "phi"
+            f"{low:g} < phi {residue} < {high:g} rad": found
+            for residue, found in positive_phi(torsions, used.log_weights, used.temperature, low, high).items()
         },
         geometry=check_geometry(used, system) if system else None,
         wrong_handed_frames=int(wrong_handed(trajectory).sum()),

@@ -15,7 +15,6 @@ from boltzflow.training.options import TrainingOptions
 from boltzflow.training.trainable import Trainable
 
 _TIMED = 3
-_LONGEST = 100.0  # gradient norm; its value is of no account here, its time is
 
 
 class Cost(NamedTuple):
@@ -46,8 +45,8 @@ def estimate_cost(model: Trainable, method: Method, options: TrainingOptions) ->
     moments = [Moment(step, options.steps, options.batch_size, random) for step in range(_TIMED)]
     memory: Memory = {}
     with nets_in(model.flow, options.net_dtype):
-        _timed(model, method, moments[0], optimizer, {})  # compiles
-        first, *later = [_timed(model, method, moment, optimizer, memory) for moment in moments]
+        _timed(model, method, moments[0], optimizer, options, {})  # compiles
+        first, *later = [_timed(model, method, moment, optimizer, options, memory) for moment in moments]
     (seconds_first, drawn_first), (seconds_later, drawn) = first, min(later)
     seconds = seconds_later * options.steps
     evaluations = method.evaluations(options.steps, options.batch_size)
@@ -60,14 +59,19 @@ def estimate_cost(model: Trainable, method: Method, options: TrainingOptions) ->
 
 
 def _timed(
-    model: Trainable, method: Method, moment: Moment, optimizer: torch.optim.Optimizer, memory: Memory
+    model: Trainable,
+    method: Method,
+    moment: Moment,
+    optimizer: torch.optim.Optimizer,
+    options: TrainingOptions,
+    memory: Memory,
 ) -> tuple[float, int]:
     """Seconds and energy evaluations of a step at learning rate 0."""
     started, before = time.perf_counter(), model.evaluations
     optimizer.zero_grad(set_to_none=True)
     loss = method.loss(model, moment, memory).value
     loss.backward()  # type: ignore[no-untyped-call]
-    norm = torch.nn.utils.clip_grad_norm_(model.flow.parameters(), _LONGEST)
+    norm = torch.nn.utils.clip_grad_norm_(model.flow.parameters(), options.max_gradient_norm)
     if bool(loss.isfinite() & norm.isfinite()):  # else 0 times infinity would be written into the weights
         optimizer.step()
     optimizer.zero_grad(set_to_none=True)

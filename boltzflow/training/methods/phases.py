@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC
 from dataclasses import dataclass
 
 import torch
@@ -13,7 +14,18 @@ from boltzflow.training.trainable import Trainable
 
 
 @dataclass(frozen=True)
-class Phases(Method):
+class _Composed(Method, ABC):
+    """A method made of others, which trains what all of them can train."""
+
+    methods: tuple[Method, ...]
+
+    def check(self, model: Trainable) -> None:
+        for method in self.methods:
+            method.check(model)
+
+
+@dataclass(frozen=True)
+class Phases(_Composed):
     """Methods one after the other, each with a share of the steps, to which its own course is fitted.
 
     Attributes:
@@ -21,7 +33,6 @@ class Phases(Method):
         shares: of the steps, one for each method; they add up to 1.
     """
 
-    methods: tuple[Method, ...]
     shares: tuple[float, ...]
 
     def __post_init__(self) -> None:
@@ -31,10 +42,6 @@ class Phases(Method):
             )
         if abs(sum(self.shares) - 1.0) > 1e-6:
             raise OptionError(f"Expected shares that add up to 1; got {self.shares}.")
-
-    def check(self, model: Trainable) -> None:
-        for method in self.methods:
-            method.check(model)
 
     def temperature(self, model: Trainable, moment: Moment) -> float:
         phase, part = self._part(moment)
@@ -51,8 +58,9 @@ class Phases(Method):
         return loss
 
     def evaluations(self, steps: int, batch_size: int) -> int:
-        parts = zip(self.methods, self._ends(steps), (0, *self._ends(steps)), strict=False)
-        return sum(method.evaluations(end - start, batch_size) for method, end, start in parts if end > start)
+        ends = self._ends(steps)
+        parts = zip(self.methods, (0, *ends[:-1]), ends, strict=True)
+        return sum(method.evaluations(end - start, batch_size) for method, start, end in parts if end > start)
 
     def _ends(self, steps: int) -> list[int]:
         """The first step after each method's."""
@@ -67,7 +75,7 @@ class Phases(Method):
 
 
 @dataclass(frozen=True)
-class Mixture(Method):
+class Mixture(_Composed):
     """The weighted sum of the losses of several methods, whose weights go linearly from start to end.
 
     Each method draws samples of its own. The temperature and the log-weights are those of the first.
@@ -78,7 +86,6 @@ class Mixture(Method):
         end: in the last step; as in the first one if empty.
     """
 
-    methods: tuple[Method, ...]
     start: tuple[float, ...]
     end: tuple[float, ...] = ()
 
@@ -87,10 +94,6 @@ class Mixture(Method):
             raise OptionError(f"Expected one weight for each of {len(self.methods)} methods; got {self.start}.")
         if any(not any(weights) for weights in (self.start, self.end or self.start)):
             raise OptionError(f"Expected a weight that is not zero at either end; got {self.start} and {self.end}.")
-
-    def check(self, model: Trainable) -> None:
-        for method in self.methods:
-            method.check(model)
 
     def temperature(self, model: Trainable, moment: Moment) -> float:
         return self.methods[0].temperature(model, moment)

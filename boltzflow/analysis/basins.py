@@ -1,0 +1,29 @@
+"""The left-handed basin of amino acids: rare, and the first that a collapsed model loses."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from boltzflow.analysis.free_energy import Array, Population, population
+from boltzflow.analysis.observables import Torsion
+
+POSITIVE_PHI = (0.0, 2.2)
+"""rad: where the basin lies along φ."""
+
+
+def positive_phi(
+    torsions: Sequence[Torsion], log_weights: Array, temperature: float, low: float, high: float
+) -> dict[str, Population]:
+    """The weighted share of low < φ < high (rad) of each residue, by its name.
+
+    Args:
+        torsions: of n frames, see `backbone_torsions`.
+        log_weights: (n,).
+        temperature: K.
+        low, high: rad.
+    """
+    return {
+        torsion.residue: population(torsion.values, low, high, log_weights, temperature)
+        for torsion in torsions
+        if torsion.kind == "phi"
+    }
