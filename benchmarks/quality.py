@@ -8,11 +8,11 @@ same flow with the same number of gradient steps, batch and learning rate, and s
 the stated number of energy evaluations; defaults otherwise. Schedules of temperature begin at four times the target's
 own. "forward KL" learns from fresh exact samples (targets without a molecule), which cost nothing here.
 
-Each training runs in a process of its own with one thread, `--jobs` of them at a time; the time is that of its training
-alone, compilation included. A line of JSON for each goes to `--out`; what is there already is not run again, and the
-table is made from it. ESS and log Z are from 100 000 samples. "forward ESS" is 1/E_p[p/q] by exact samples of the
-target, and sees lost modes, which ESS does not; for alanine dipeptide the Ramachandran plane and the rare basin at
-0 < φ < 2.2 rad say it.
+Each training runs in a process of its own with one thread, `--jobs` of them at a time; the time is that of its
+training alone, compilation included. A line of JSON for each goes to `--out`; what is there already is not run again,
+and the tables are made from it; `--page docs/methods-compared.md` puts them there too. ESS and log Z are from 100 000
+samples. "forward ESS" is 1/E_p[p/q] by exact samples of the target, and sees lost modes, which ESS does not; for
+alanine dipeptide the Ramachandran plane and the rare basin at 0 < φ < 2.2 rad say it.
 """
 
 import argparse
@@ -50,6 +50,13 @@ METHODS = (
     "forward KL",
 )
 SAMPLES = 100_000
+TITLES = {
+    "forty_modes": "40 Gaussians in the plane",
+    "many_well_32": "16 double wells, 32 coordinates",
+    "double_well": "A double well in the plane",
+    "alanine_dipeptide": "Alanine dipeptide, implicit water, 300 K",
+}
+BEGIN, END = "<!-- quality: begin -->", "<!-- quality: end -->"
 
 
 def method_of(name: str, steps: int, batch: int, evaluations: int):
@@ -220,38 +227,63 @@ def run(target: str, method: str, seed: int, out: Path) -> None:
     print(line, file=sys.stderr, flush=True)
 
 
-def table(results: list[dict]) -> str:
-    """Markdown, one line for each training."""
-    columns = (
-        "target | method | seed | energy evaluations | gradient steps | wall time / s | ESS | top 1e-4 clipped | k̂ "
-        "| forward ESS | Ramachandran KL | TV (reference's noise) | share of 0 < φ < 2.2 | log Z (exact)"
-    )
-    lines = [f"| {columns} |", "| --- " * (columns.count("|") + 1) + "|"]
-    for r in sorted(results, key=lambda r: (list(TARGETS).index(r["target"]), METHODS.index(r["method"]), r["seed"])):
-        exact = f" ({r['exact_log_z']:.3f})" if "exact_log_z" in r else ""
-        plane = ("", "", "")
-        if "share" in r:
-            plane = (
-                f"{r['ramachandran_kl']:.4f}",
-                f"{r['ramachandran_tv']:.4f} ({r['reference_tv_noise']:.4f})",
-                f"{r['share']:.5f} ± {r['share_error']:.5f}",
-            )
-        cells = (
-            r["target"],
-            r["method"],
-            r["seed"],
-            f"{r['evaluations']:,}",
-            f"{r['steps']:,}",
-            r["seconds"],
-            f"{r['ess']:.1%}",
-            f"{r['ess_clipped']:.1%}",
-            f"{r['pareto_k']:.2f}",
-            f"{r['forward_ess']:.1%}" if "forward_ess" in r else "",
-            *plane,
-            f"{r['log_z']:.3f} ± {r['log_z_error']:.3f}{exact}",
-        )
-        lines.append("| " + " | ".join(map(str, cells)) + " |")
-    return "\n".join(lines)
+def tables(results: list[dict]) -> str:
+    """Markdown: a heading and a table for each target, a line for each training."""
+    parts = []
+    for target, (steps, batch, _, layers, hidden) in TARGETS.items():
+        rows = [r for r in results if r["target"] == target]
+        rows.sort(key=lambda r: (METHODS.index(r["method"]), r["seed"]))
+        part = [f"### {TITLES[target]}"]
+        about = f"{layers} couplings of {'·'.join(map(str, hidden))}, {steps} steps of {batch}."
+        if rows and "share" in rows[0]:
+            about += f" The reference's own noise in the total variation is {rows[0]['reference_tv_noise']:.4f}."
+        elif rows:
+            about += f" Exact log Z {rows[0]['exact_log_z']:.4f}."
+        part.append(about + "\n")
+        if rows:
+            lines = [cells_of(r) for r in rows]
+            part += [f"| {' | '.join(line)} |" for line in ([*lines[0]], ["---"] * len(lines[0]))]
+            part += [f"| {' | '.join(line.values())} |" for line in lines]
+        missing = [m for m in methods_for(target) if m not in {r["method"] for r in rows}]
+        if missing:
+            part.append(f"\nNot run: {'; '.join(missing)}.")
+        parts.append("\n".join(part))
+    return "\n\n".join(parts)
+
+
+def cells_of(r: dict) -> dict[str, str]:
+    """What a table says of a training, by its columns."""
+    quality = {"forward ESS": f"{r['forward_ess']:.1%}"} if "forward_ess" in r else {}
+    if "share" in r:
+        quality = {
+            "Ramachandran KL": f"{r['ramachandran_kl']:.4f}",
+            "TV": f"{r['ramachandran_tv']:.4f}",
+            "share of 0 < φ < 2.2 rad": f"{r['share']:.5f} ± {r['share_error']:.5f}",
+        }
+    digits = 3 if "share" in r else 4
+    return {
+        "method": r["method"],
+        "seed": str(r["seed"]),
+        "energy evaluations": f"{r['evaluations']:,}" if r["evaluations"] else "none",
+        "wall time / s": str(r["seconds"]),
+        "ESS": f"{r['ess']:.1%}",
+        "top 1e-4 clipped": f"{r['ess_clipped']:.1%}",
+        "k̂": f"{r['pareto_k']:.2f}",
+        **quality,
+        "log Z": f"{r['log_z']:.{digits}f} ± {r['log_z_error']:.{digits}f}",
+    }
+
+
+def methods_for(target: str) -> list[str]:
+    """A molecule has no exact samples to learn from."""
+    return [m for m in METHODS if not (m == "forward KL" and target == "alanine_dipeptide")]
+
+
+def fill(page: Path, text: str) -> None:
+    """Put the tables between the page's marks."""
+    before, rest = page.read_text().split(BEGIN)
+    _, after = rest.split(END)
+    page.write_text(f"{before}{BEGIN}\n{text}\n\n{END}{after}")
 
 
 def main() -> None:
@@ -261,6 +293,7 @@ def main() -> None:
     parser.add_argument("--seeds", default="0")
     parser.add_argument("--jobs", type=int, default=2, help="trainings at a time, one thread each")
     parser.add_argument("--out", type=Path, default=Path(__file__).with_name("quality.jsonl"))
+    parser.add_argument("--page", type=Path, help="a page of Markdown whose marked part becomes all results of --out")
     parser.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--seed", type=int, default=0, help=argparse.SUPPRESS)
     args = parser.parse_args()
@@ -275,14 +308,15 @@ def main() -> None:
     wanted = [
         (target, method, int(seed))
         for target in args.targets.split(",")
-        for method in (args.methods.split(";") if args.methods else METHODS)
+        for method in (args.methods.split(";") if args.methods else methods_for(target))
         for seed in args.seeds.split(",")
-        if not (method == "forward KL" and target == "alanine_dipeptide")
     ]
     with ThreadPoolExecutor(args.jobs) as pool:
         list(pool.map(lambda key: run(*key, args.out), [key for key in wanted if key not in done]))
     results = [json.loads(line) for line in args.out.read_text().splitlines()]
-    print(table([r for r in results if (r["target"], r["method"], r["seed"]) in set(wanted)]))
+    print(tables([r for r in results if (r["target"], r["method"], r["seed"]) in set(wanted)]))
+    if args.page:
+        fill(args.page, tables(results))
 
 
 if __name__ == "__main__":
