@@ -59,12 +59,17 @@ def check_geometry(ensemble: Ensemble, system: MolecularSystem, sigmas: float = 
 
 
 def wrong_handed(trajectory: mdtraj.Trajectory) -> NDArray[np.bool_]:
-    """Which frames (n,) hold an amino acid that is not left-handed; glycine has no hand."""
+    """Which frames (n,) hold an amino acid that is not left-handed; glycine has no hand.
+
+    The hand is that of the tetrahedron of the four neighbours of the alpha carbon, which a strained carbon in the plane
+    of three of them does not change; without an alpha hydrogen the carbon stands in for it.
+    """
     wrong = np.zeros(trajectory.n_frames, dtype=bool)
     for residue in trajectory.topology.residues:
         atoms = {atom.name: atom.index for atom in residue.atoms}
         if {"N", "CA", "C", "CB"} <= atoms.keys():
-            n, c, cb = (trajectory.xyz[:, atoms[name]] - trajectory.xyz[:, atoms["CA"]] for name in ("N", "C", "CB"))
+            last = trajectory.xyz[:, atoms.get("HA", atoms["CA"])]
+            n, c, cb = (trajectory.xyz[:, atoms[name]] - last for name in ("N", "C", "CB"))
             # Seen from the hydrogen, CO, R, N go clockwise in an L amino acid ("CORN").
             wrong |= (np.cross(n, c) * cb).sum(-1) < 0
     return wrong

@@ -47,3 +47,11 @@ def test_a_stretched_bond_is_found(dipeptide):
 def test_a_mirror_image_is_wrong_handed(dipeptide):
     positions = np.stack([dipeptide.positions, dipeptide.positions * [1, 1, -1]])
     assert wrong_handed(ensemble_of(dipeptide, positions).to_mdtraj()).tolist() == [False, True]
+
+
+def test_a_strained_alpha_carbon_keeps_its_hand(dipeptide):
+    atoms = {atom.name: atom.index for atom in dipeptide.mdtraj_topology.residue(1).atoms}
+    positions = dipeptide.positions.copy()
+    middle = positions[[atoms[name] for name in ("N", "C", "CB")]].mean(0)
+    positions[atoms["CA"]] = middle + 0.1 * (middle - positions[atoms["CA"]])  # just beyond their plane
+    assert wrong_handed(ensemble_of(dipeptide, positions[None]).to_mdtraj()).tolist() == [False]
