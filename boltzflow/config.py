@@ -10,7 +10,7 @@ from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, Pos
 from boltzflow.documents import Document
 from boltzflow.molecules.parametrize import Constraints
 from boltzflow.presets import PresetName, settings
-from boltzflow.training.options import Precision, TrainingOptions
+from boltzflow.training.options import Optimizer, Precision, TrainingOptions
 
 
 class SystemConfig(Document):
@@ -36,7 +36,7 @@ class RunConfig(SystemConfig):
         preset: what is meant where steps, batch_size, precision, patience, layers or hidden is None.
         method: of training.
         data: directory of an ensemble, for the method "forward_kl".
-        steps, batch_size, learning_rate, ema, precision, patience: of training, see `TrainingOptions`.
+        steps, batch_size, optimizer, learning_rate, ema, precision, patience: of training, see `TrainingOptions`.
         tensorboard: whether TensorBoard's files are written.
         accelerator, devices: on what, and on how many of it, one process each.
         layers, hidden, bins: size of the flow.
@@ -54,6 +54,7 @@ class RunConfig(SystemConfig):
     data: str | None = None
     steps: PositiveInt | None = None
     batch_size: PositiveInt | None = None
+    optimizer: Optimizer = "adam"
     learning_rate: PositiveFloat = 1e-3
     ema: float = Field(0.0, ge=0.0, lt=1.0)
     precision: Precision | None = None

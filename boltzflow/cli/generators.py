@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, TypeVar, get_args
 
 import typer
 
@@ -21,6 +21,7 @@ from boltzflow.errors import OptionError
 from boltzflow.generator import BoltzmannGenerator
 from boltzflow.presets import PRESETS
 from boltzflow.training.methods import METHODS
+from boltzflow.training.options import Optimizer
 from boltzflow.training.team import started
 
 DEFAULTS = RunConfig(system="-")
@@ -46,6 +47,7 @@ def train(
     ] = None,
     steps: Annotated[int | None, typer.Option(help="Gradient steps.", show_default=_PRESET)] = None,
     batch_size: Annotated[int | None, typer.Option(help="Samples in a step.", show_default=_PRESET)] = None,
+    optimizer: Annotated[str, typer.Option(help=f"{' or '.join(get_args(Optimizer))}.")] = DEFAULTS.optimizer,
     learning_rate: Annotated[float, typer.Option("--lr", help="Peak learning rate.")] = DEFAULTS.learning_rate,
     ema: Annotated[
         float, typer.Option(help="Decay of the weights' moving average in a step, such as 0.999; 0 for none.")
@@ -107,6 +109,7 @@ def train(
         "data": None if data is None else str(data.resolve()),
         "steps": steps,
         "batch_size": batch_size,
+        "optimizer": optimizer,
         "learning_rate": learning_rate,
         "ema": ema,
         "precision": precision,

@@ -15,6 +15,7 @@ from boltzflow.training.methods import (
 )
 from boltzflow.training.options import TrainingOptions
 from boltzflow.training.schedules import Annealing, WarmupCosine
+from boltzflow.training.soap import SOAP
 from boltzflow.training.trainable import DensityModel, Trainable
 from boltzflow.training.trainer import train
 
@@ -32,6 +33,7 @@ __all__ = [
     "Phases",
     "Record",
     "ReverseKL",
+    "SOAP",
     "TemperatureAnnealing",
     "Trainable",
     "TrainingOptions",

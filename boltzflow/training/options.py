@@ -10,6 +10,7 @@ import torch
 from boltzflow.errors import OptionError
 
 Precision = Literal["float32", "bfloat16"]
+Optimizer = Literal["adam", "soap"]
 
 
 @dataclass(frozen=True)
@@ -19,6 +20,7 @@ class TrainingOptions:
     Attributes:
         steps: gradient steps in all.
         batch_size: samples in a step.
+        optimizer: "adam", or "soap" (see `SOAP`), which takes fewer steps, each a little longer.
         learning_rate: peak of the warm-up and cosine schedule.
         warmup: steps of linear warm-up.
         max_gradient_norm: longer gradients are scaled down to this.
@@ -40,6 +42,7 @@ class TrainingOptions:
 
     steps: int = 20_000
     batch_size: int = 1024
+    optimizer: Optimizer = "adam"
     learning_rate: float = 1e-3
     warmup: int = 200
     max_gradient_norm: float = 100.0
@@ -58,12 +61,13 @@ class TrainingOptions:
 
     def __post_init__(self) -> None:
         for name, value in asdict(self).items():
-            if name not in ("seed", "warmup", "ema", "precision", "patience") and not value > 0:
+            if name not in ("optimizer", "seed", "warmup", "ema", "precision", "patience") and not value > 0:
                 raise OptionError(f"Expected a positive {name}; got {value:g}.")
         if not 0.0 <= self.ema < 1.0:
             raise OptionError(f"Expected ema, a decay in a step, from 0 to below 1; got {self.ema:g}.")
-        if self.precision not in get_args(Precision):
-            raise OptionError(f"Expected precision {' or '.join(get_args(Precision))}; got {self.precision!r}.")
+        for name, known in (("optimizer", get_args(Optimizer)), ("precision", get_args(Precision))):
+            if getattr(self, name) not in known:
+                raise OptionError(f"Expected {name} {' or '.join(known)}; got {getattr(self, name)!r}.")
         if self.patience and self.patience < 2 * self.log_every:
             raise OptionError(
                 f"Expected a patience of 0 or of at least two records, {2 * self.log_every} steps; got {self.patience}."
