@@ -56,7 +56,7 @@ def test_surface_is_the_sum_of_independent_profiles():
     rng = np.random.default_rng(0)
     x, y = rng.uniform(-np.pi, np.pi, (2, 400_000))
     surface = free_energy_surface(x, y, KAPPA * (np.cos(x) + np.cos(y)), 300.0, bins=12)
-    shares = np.diff(stats.vonmises(KAPPA).cdf(surface.edges))
+    shares = np.diff(stats.vonmises(KAPPA).cdf(surface.x.edges))
     truth = -np.log(np.outer(shares, shares))
     found = surface.values + np.log(np.exp(-surface.values).sum())  # −log p, as errors are those of p
     z = (found - truth) / surface.errors
