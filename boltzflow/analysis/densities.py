@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -54,8 +55,8 @@ def histogram(values: ArrayLike, log_weights: Array, axis: Axis) -> Density:
     array([1. , 0.5])
     """
     bin_of = torch.from_numpy(axis.index(checked_values(values, log_weights)))
-    means = _means((bin_of == b for b in range(axis.bins)), log_weights)
-    return Density(axis, *(means / axis.width), axis.width)
+    shares, errors = _means((bin_of == b for b in range(axis.bins)), log_weights)
+    return Density(axis, shares / axis.width, errors / axis.width, axis.width)
 
 
 def kernel_density(values: ArrayLike, log_weights: Array, axis: Axis, bandwidth: float | None = None) -> Density:
@@ -67,9 +68,9 @@ def kernel_density(values: ArrayLike, log_weights: Array, axis: Axis, bandwidth:
     Unlike rules that take the density for one Gaussian it does not smear several narrow basins into each other.
 
     Smoothing flattens peaks and fills valleys. This bias is of the size of the scatter at the best h, so errors are the
-    root of the sum of both squared, the bias as a second smoothing shows it; where hardly a sample is near, one effective
-    sample spread over the kernel. A bound such as r ≥ 0 that samples crowd is smeared over beyond that: use a histogram
-    there.
+    root of the sum of both squared, the bias as a second smoothing shows it; where hardly a sample is near, one
+    effective sample spread over the kernel. A bound such as r ≥ 0 that samples crowd is smeared over beyond that: use a
+    histogram there.
 
     Args:
         values: (n,), in the axis' unit.
@@ -98,21 +99,21 @@ def kernel_density(values: ArrayLike, log_weights: Array, axis: Axis, bandwidth:
         raise OptionError(f"Expected a positive bandwidth; got {width / scale:g}.")
     kernel = _von_mises if axis.periodic else _gaussian
 
-    def smooth(width: float) -> Array:
-        return (
-            _means((torch.from_numpy(kernel((x - places) * scale, width)) for x in axis.centers), log_weights) * scale
-        )
+    def smooth(width: float) -> tuple[Array, Array]:
+        return _means((torch.from_numpy(kernel((x - places) * scale, width)) for x in axis.centers), log_weights)
 
     values, errors = smooth(width)
-    twice, _ = smooth(np.sqrt(2) * width)
-    one_sample = np.sum(weights**2) / (np.sqrt(2 * np.pi) * width / scale)
-    return Density(axis, values, np.maximum(np.hypot(errors, twice - values), one_sample), width / scale)
+    twice, _ = smooth(math.sqrt(2) * width)
+    one_sample = np.sum(weights**2) / (math.sqrt(2 * math.pi) * width)
+    errors = np.maximum(np.hypot(errors, twice - values), one_sample)
+    return Density(axis, values * scale, errors * scale, width / scale)
 
 
-def _means(columns: Iterable[torch.Tensor], log_weights: Array) -> Array:
-    """Weighted means of columns (n,) and their errors, one at a time, for a matrix of all would be large: (2, k)."""
+def _means(columns: Iterable[torch.Tensor], log_weights: Array) -> tuple[Array, Array]:
+    """Weighted means of k columns (n,) and their errors, one by one, for a matrix of all would be large: (k,) each."""
     logs = torch.from_numpy(log_weights)
-    return np.array([[number.item() for number in importance.weighted_mean(column, logs)] for column in columns]).T
+    means, errors = zip(*(importance.weighted_mean(column, logs) for column in columns), strict=True)
+    return torch.stack(means).numpy(), torch.stack(errors).numpy()
 
 
 def _gaussian(difference: Array, width: float) -> Array:

@@ -68,7 +68,7 @@ def principal_components(features: ArrayLike, log_weights: Array, dimensions: in
         NonFiniteError: if no weight is positive, or a feature is not finite where one is.
 
     >>> x = np.random.default_rng(0).normal(size=(1000, 2)) * [3.0, 1.0]
-    >>> principal_components(x, np.zeros(1000), dimensions=1).components.round(1)
+    >>> principal_components(x, np.zeros(1000), dimensions=1).components.round(1) + 0.0
     array([[1., 0.]])
     """
     used = importance.normalized_weights(torch.from_numpy(log_weights)).numpy()

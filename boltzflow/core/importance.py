@@ -157,7 +157,8 @@ def weighted_covariance(values: Tensor, log_weights: Tensor) -> Tensor:
     weights, values = _used(values, log_weights)
     deviations = weights * (values.double() - (weights * values).sum(0))
     n = len(log_weights)
-    return deviations.T @ deviations * (n / (n - 1) if n > 1 else math.inf)
+    products: Tensor = deviations.T @ deviations
+    return products * (n / (n - 1)) if n > 1 else torch.full_like(products, math.inf)
 
 
 def weighted_quantile(values: Tensor, log_weights: Tensor, share: float) -> tuple[Tensor, Tensor]:
