@@ -130,10 +130,10 @@ def _von_mises(difference: Array, width: float) -> Array:
 
 def _line_bandwidth(values: Array, weights: Array) -> float:
     """On a circle that is far longer than the density is wide a line is no different."""
+    if np.ptp(values[weights > 0]) == 0.0:
+        raise OptionError("Expected samples at more than one place; give a bandwidth.")
     mean = weights @ values
     scale = 2 * np.pi / (_SPAN * np.sqrt(weights @ (values - mean) ** 2))
-    if not np.isfinite(scale):
-        raise OptionError("Expected samples at more than one place; give a bandwidth.")
     return float(_circle_bandwidth((values - mean) * scale, weights) / scale)
 
 

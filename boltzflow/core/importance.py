@@ -134,7 +134,8 @@ def bootstrap_mean(
     used, numbers = normalized_weights(log_weights) > 0, values.double()
 
     def mean_of(drawn: Tensor) -> Tensor:
-        return torch.tensordot(drawn[used], numbers, 1) / drawn.sum()
+        total: Tensor = torch.tensordot(drawn[used], numbers, 1)
+        return total / drawn.sum()
 
     error = bootstrap(mean_of, log_weights, replicates, generator).std(0).nan_to_num(nan=math.inf)
     mean = (weights * values).sum(0)
