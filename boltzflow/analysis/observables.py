@@ -19,7 +19,7 @@ _COUPLINGS = {
     "HN CB": mdtraj.compute_J3_HN_CB,
     "HN C": mdtraj.compute_J3_HN_C,
 }
-_HYDROGEN_BOND = 0.25, 2 * np.pi / 3  # nm from the hydrogen to the acceptor at most, rad of the angle there at least
+_REACH, _STRAIGHT = 0.25, 2 * np.pi / 3  # of Baker and Hubbard's hydrogen bonds: nm, rad
 
 
 class Labelled(NamedTuple):
@@ -112,19 +112,30 @@ def circular_mean(angle: ArrayLike, log_weights: Array) -> Estimate:
     return Estimate(direction.item(), (across / torch.hypot(c, s)).item())
 
 
-def hydrogen_bonds(trajectory: mdtraj.Trajectory) -> Labelled:
-    """Whether each hydrogen bond is there, as Baker & Hubbard (1984) tell: of all that any frame has.
+def hydrogen_bonds(
+    trajectory: mdtraj.Trajectory, criterion: Literal["Baker-Hubbard", "Wernet-Nilsson"] = "Baker-Hubbard"
+) -> Labelled:
+    """Whether each hydrogen bond is there: of all that any frame has.
 
-    The hydrogen is less than 0.25 nm from the acceptor, and sees donor and acceptor more than 120° apart. Names are
-    such as "ALA4-N-H → ACE1-O"; values (n, bonds) booleans.
+    Args:
+        trajectory: of n frames.
+        criterion: by Baker & Hubbard (1984) the hydrogen is less than 0.25 nm from the acceptor, and sees donor and
+            acceptor more than 120° apart; by Wernet et al. (2004) a cone about the donor's bond holds the acceptor.
+
+    Returns:
+        Names such as "ALA4-N-H → ACE1-O", values (n, bonds) booleans.
     """
-    # mdtraj keeps those in more than a share of the frames, whatever their weight.
-    bonds = mdtraj.baker_hubbard(trajectory, freq=0.0, periodic=False)
-    distances = mdtraj.compute_distances(trajectory, bonds[:, 1:], periodic=False)
-    angles = mdtraj.compute_angles(trajectory, bonds, periodic=False)
+    if criterion == "Baker-Hubbard":
+        # mdtraj keeps those in more than a share of the frames, whatever their weight.
+        bonds = mdtraj.baker_hubbard(trajectory, freq=0.0, periodic=False)
+        near = mdtraj.compute_distances(trajectory, bonds[:, 1:], periodic=False) < _REACH
+        there = near & (mdtraj.compute_angles(trajectory, bonds, periodic=False) > _STRAIGHT)
+    else:
+        found = mdtraj.wernet_nilsson(trajectory, periodic=False)
+        bonds = np.unique(np.concatenate(found), axis=0)
+        there = np.stack([(bonds[:, None] == frame).all(2).any(1) for frame in found])
     atoms = list(trajectory.topology.atoms)
-    names = [f"{atoms[d]}-{atoms[h].name} → {atoms[a]}" for d, h, a in bonds]
-    return Labelled(names, (distances < _HYDROGEN_BOND[0]) & (angles > _HYDROGEN_BOND[1]))
+    return Labelled([f"{atoms[d]}-{atoms[h].name} → {atoms[a]}" for d, h, a in bonds], there)
 
 
 def secondary_structure(trajectory: mdtraj.Trajectory, simplified: bool = True) -> Labelled:
