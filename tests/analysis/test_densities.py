@@ -58,6 +58,19 @@ def test_intervals_of_smooth_densities_hold(name):
     assert 0.88 < np.mean(covered) < 1.0
 
 
+def test_errors_hold_the_bias_of_a_wide_kernel():
+    """20 000 samples and a bandwidth of 0.15 rad: peaks come out 7 % too low and more, with a scatter of 1 to 4 %."""
+    parts = MIXTURES["phi"]
+    rng = np.random.default_rng(0)
+    which = rng.choice(2, 20_000, p=[0.95, 0.05])
+    angle = rng.vonmises(np.array([-1.8, 1.0])[which], np.array([6.0, 30.0])[which])
+    found = kernel_density(angle, np.zeros(20_000), CIRCLE, bandwidth=0.15)
+    peaks = (np.abs(CIRCLE.centers + 1.8) < 0.25) | (np.abs(CIRCLE.centers - 1.0) < 0.1)
+    z = ((found.values - exact(parts, CIRCLE)) / found.errors)[peaks]
+    assert np.abs(z).max() < 3.0
+    assert (z < 0).all()
+
+
 def test_a_line_is_as_good_as_a_circle():
     """A density is the same on a line and on a circle that is long enough; two narrow wells are not smeared."""
     rng = np.random.default_rng(0)
