@@ -128,7 +128,7 @@ def population_of(inside: Mask, log_weights: Array, temperature: float) -> Popul
     used = importance.normalized_weights(logs).numpy() > 0
     frames = int(inside[used].sum())
     kt = thermal_energy(temperature)
-    split = 0 < frames < used.sum()
+    split = 0.0 < share < 1.0
     return Population(
         value=share,
         error=error,

@@ -50,6 +50,11 @@ def test_the_whole_is_the_whole_in_spite_of_rounding():
     assert "no frame lies outside" in found.verdict.reason
 
 
+def test_a_rest_too_light_to_count_leaves_no_free_energy():
+    found = population_of(np.array([True, True, False]), np.array([0.0, 0.0, -60.0]), 300.0)
+    assert (found.value, found.free_energy, found.verdict.trust) == (1.0, None, Trust.DO_NOT_USE)
+
+
 def test_frames_of_no_weight_are_not_there():
     weights = np.array([0.0, 0.0, -np.inf])
     found = population_of(np.array([False, False, True]), weights, 300.0)
