@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple, Self
+from typing import Any, Literal, NamedTuple, Self
 
 import mdtraj
 import numpy as np
@@ -13,11 +13,14 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 
 from boltzflow.core import importance
-from boltzflow.errors import FileFormatError, NonFiniteError, ShapeError, SystemNotFoundError
+from boltzflow.errors import FileFormatError, NonFiniteError, OptionError, ShapeError, SystemNotFoundError
 from boltzflow.units import checked_temperature
 
 TRAJECTORY, TOPOLOGY, WEIGHTS = "samples.dcd", "topology.pdb", "weights.npz"
 _FORMAT_VERSION = 1
+
+Observable = Callable[[mdtraj.Trajectory], ArrayLike] | ArrayLike
+"""A function of an mdtraj trajectory of n frames that gives values (n, …), or these values themselves."""
 
 
 class Estimate(NamedTuple):
@@ -135,27 +138,75 @@ class Ensemble:
         """
         return Estimate(*importance.log_mean_weight(self._log_weights))
 
-    def mean(self, f: Callable[[mdtraj.Trajectory], ArrayLike] | ArrayLike) -> Estimate:
+    def mean(
+        self, f: Observable, error: Literal["delta", "bootstrap"] = "delta", replicates: int = 200, seed: int = 0
+    ) -> Estimate:
         """The Boltzmann average of an observable, with its standard error.
 
+        Booleans give shares; where none or all of them are true, the error is the share of one effective sample.
+        Angles have no mean like this one: see `boltzflow.analysis.circular_mean`.
+
         Args:
-            f: a function of the mdtraj trajectory that gives values (n, …), or these values themselves.
+            f: a function of the mdtraj trajectory of the frames of positive weight that gives a value or an array for
+                each, (n, …), or such values for all frames.
+            error: by the delta method, or the scatter of `replicates` bootstrap draws with this `seed`.
 
         Raises:
             ShapeError: if there is not one value for each frame.
-            NonFiniteError: if no weight is positive.
+            OptionError: if the values are no numbers, there is no such error, or too few replicates for it.
+            NonFiniteError: if no weight is positive, or a frame of positive weight has a value that is not finite.
 
         >>> ensemble = Ensemble(np.zeros((2, 1, 3)), [0.0, 0.0], 300.0, log_weights=[0.0, np.log(3.0)])
         >>> ensemble.mean([0.0, 1.0]).value
         0.75
         """
-        values = np.asarray(f(self.to_mdtraj()) if callable(f) else f)
+        values = self._values(f)
+        if error == "bootstrap":
+            random = torch.Generator().manual_seed(seed)
+            found = importance.bootstrap_mean(values, self._log_weights, replicates, random)
+        elif error == "delta":
+            found = importance.weighted_mean(values, self._log_weights)
+        else:
+            raise OptionError(f"Expected an error by 'delta' or 'bootstrap'; got {error!r}.")
+        return _estimate(*found)
+
+    def quantile(self, f: Observable, share: float = 0.5) -> Estimate:
+        """The value of an observable that `share` of the weight does not exceed (the median), with its standard error.
+
+        The error comes from that of the share (Woodruff 1952, DOI 10.1080/01621459.1952.10483443); it is infinite where
+        the samples do not reach far enough.
+
+        Args:
+            f: as in `mean`.
+            share: between 0 and 1.
+
+        Raises:
+            ShapeError: if there is not one value for each frame.
+            OptionError: if the values are no numbers, or the share is not between 0 and 1.
+            NonFiniteError: if no weight is positive, or a frame of positive weight has a value that is not finite.
+
+        >>> Ensemble(np.zeros((5, 1, 3)), np.zeros(5), 300.0).quantile([3.0, 1.0, 2.0, 9.0, 0.0]).value
+        2.0
+        """
+        return _estimate(*importance.weighted_quantile(self._values(f), self._log_weights, share))
+
+    def _values(self, f: Observable) -> torch.Tensor:
+        """(n, …): of frames of weight zero, which a function never sees, zeros where it is one."""
+        used = self.weights > 0
+        values = np.asarray(f(self[used].to_mdtraj()) if callable(f) else f)
         if values.ndim == 0:
             raise ShapeError(f"Expected a value for each of the {len(self)} frames; got the single number {values}.")
-        mean, error = importance.weighted_mean(torch.from_numpy(values), self._log_weights)
-        if values.ndim == 1:
-            return Estimate(mean.item(), error.item())
-        return Estimate(mean.numpy(), error.numpy())
+        expected = int(used.sum()) if callable(f) else len(self)
+        if len(values) != expected:
+            raise ShapeError(f"Expected one value for each of {expected} frames; got {len(values)}.")
+        if callable(f):
+            seen, values = values, np.zeros((len(self), *values.shape[1:]), values.dtype)
+            values[used] = seen
+        if values.dtype.kind not in "biuf":
+            raise OptionError(f"Expected numbers or booleans, such as values == 'H'; got {values.dtype}.")
+        if not np.isfinite(values[used]).all():
+            raise NonFiniteError("Expected finite values of all frames of positive weight; got NaN or infinity.")
+        return torch.from_numpy(values)
 
     @property
     def _log_weights(self) -> torch.Tensor:
@@ -222,6 +273,11 @@ class Ensemble:
             )
         temperature = float(arrays.pop("temperature"))
         return cls(positions=positions, temperature=temperature, topology=topology, **arrays)
+
+
+def _estimate(value: torch.Tensor, error: torch.Tensor) -> Estimate:
+    """Plain numbers of a single observable, arrays of several."""
+    return Estimate(value.item(), error.item()) if value.ndim == 0 else Estimate(value.numpy(), error.numpy())
 
 
 def _array(values: ArrayLike | torch.Tensor) -> NDArray[Any]:

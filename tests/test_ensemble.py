@@ -48,6 +48,67 @@ def test_mean_of_an_observable_agrees_with_the_truth_within_its_error(seed):
     assert (np.abs(squares.value - [0.12, 0.12**2 + 0.01**2]) / squares.error < 3.5).all()
 
 
+def test_quantiles_agree_with_the_truth_within_their_errors():
+    """Of the bond length, N(0.12, 0.01) under the target; −1.2816 σ is its lowest decile."""
+    ensemble = make_ensemble(n=20_000)
+    for share, truth in ((0.1, 0.12 - 0.012816), (0.5, 0.12), (0.9, 0.12 + 0.012816)):
+        value, error = ensemble.quantile(bond_lengths, share)
+        assert isinstance(value, float)
+        assert abs(value - truth) < 3.5 * error < 0.002
+    assert ensemble.quantile(np.zeros((20_000, 3, 2))).value.shape == (3, 2)
+
+
+def test_a_bootstrap_is_its_seeds():
+    ensemble = make_ensemble(n=500)
+    first, second, third = (
+        ensemble.mean(bond_lengths, error="bootstrap", replicates=50, seed=seed) for seed in (1, 1, 2)
+    )
+    assert first == second != third
+    assert first.error == pytest.approx(ensemble.mean(bond_lengths).error, rel=0.4)  # 50 replicates: to 10 %
+
+
+def test_a_share_of_none_or_all_has_the_error_of_one_effective_sample():
+    ensemble = make_ensemble(n=1001)
+    bound = 1 / (ensemble.ess * 1001)
+    for error in ("delta", "bootstrap"):
+        assert ensemble.mean(np.ones(1001, bool), error=error) == (1.0, pytest.approx(bound))
+        assert ensemble.mean(np.zeros(1001, bool), error=error) == (0.0, pytest.approx(bound))
+    assert ensemble.mean(np.ones(1001)).error == pytest.approx(0.0)  # a number that does not vary is known
+
+
+def test_functions_see_frames_of_positive_weight_only():
+    whole = make_ensemble(n=10)
+    energies, positions = whole.energies.copy(), whole.positions.copy()
+    energies[4], positions[4] = np.inf, np.nan
+    ensemble = make_ensemble(n=10, energies=energies, positions=positions)
+
+    def lengths(trajectory):
+        assert trajectory.n_frames == 9
+        assert np.isfinite(trajectory.xyz).all()
+        return bond_lengths(trajectory)
+
+    values = np.insert(lengths(ensemble[ensemble.weights > 0].to_mdtraj()), 4, np.nan)
+    assert ensemble.mean(lengths) == ensemble.mean(values)
+    assert ensemble.quantile(lengths) == ensemble.quantile(values)
+
+
+@pytest.mark.parametrize(
+    ("values", "options", "error", "message"),
+    [
+        (lambda t: t.n_frames, {}, ShapeError, "single number"),
+        (lambda t: np.zeros(t.n_frames + 1), {}, ShapeError, "each of 10 frames; got 11"),
+        (np.zeros(9), {}, ShapeError, "each of 10 frames; got 9"),
+        (np.array(["H"] * 10), {}, OptionError, "numbers or booleans"),
+        (np.full(10, np.nan), {}, NonFiniteError, "positive weight"),
+        (np.zeros(10), {"error": "guess"}, OptionError, "'delta' or 'bootstrap'"),
+        (np.zeros(10), {"error": "bootstrap", "replicates": 1}, OptionError, "at least 2"),
+    ],
+)
+def test_impossible_observables_are_refused(values, options, error, message):
+    with pytest.raises(error, match=message):
+        make_ensemble(n=10).mean(values, **options)
+
+
 def test_log_z_and_ess_agree_with_the_truth():
     ensemble = make_ensemble(n=100_000)
     log_z = ensemble.log_z

@@ -1,40 +1,70 @@
-"""What weighted samples say: free energies, populations, sanity of the geometry, plots, a summary."""
+"""What weighted samples say: averages, densities, free energies, populations, sanity, plots, a summary."""
 
+from boltzflow.analysis.axes import Axis
+from boltzflow.analysis.clusters import Clusters, representatives
 from boltzflow.analysis.collapse import CollapseCheck, check_collapse
 from boltzflow.analysis.comparison import kl_divergence, total_variation
+from boltzflow.analysis.densities import Density, histogram, kernel_density
 from boltzflow.analysis.free_energy import (
     FreeEnergyProfile,
     FreeEnergySurface,
-    Population,
     free_energy_profile,
     free_energy_surface,
-    population,
 )
 from boltzflow.analysis.geometry import GeometryCheck, check_geometry, wrong_handed
-from boltzflow.analysis.observables import backbone_torsions
+from boltzflow.analysis.observables import (
+    Labelled,
+    backbone_torsions,
+    circular_mean,
+    hydrogen_bonds,
+    j_couplings,
+    means,
+    secondary_structure,
+)
+from boltzflow.analysis.populations import Population, States, arc, population, population_of, state_populations
+from boltzflow.analysis.projections import Projection, principal_components, torsion_features
 from boltzflow.analysis.replicas import ReplicaCheck, compare_replicas
 from boltzflow.analysis.report import Summary, analyze
 from boltzflow.analysis.symmetry import unfold
 from boltzflow.analysis.thermodynamics import heat_capacity
 
 __all__ = [
+    "Axis",
+    "Clusters",
     "CollapseCheck",
+    "Density",
     "FreeEnergyProfile",
     "FreeEnergySurface",
     "GeometryCheck",
+    "Labelled",
     "Population",
+    "Projection",
     "ReplicaCheck",
+    "States",
     "Summary",
     "analyze",
+    "arc",
     "backbone_torsions",
     "check_collapse",
     "check_geometry",
+    "circular_mean",
     "compare_replicas",
     "free_energy_profile",
     "free_energy_surface",
     "heat_capacity",
+    "histogram",
+    "hydrogen_bonds",
+    "j_couplings",
+    "kernel_density",
     "kl_divergence",
+    "means",
     "population",
+    "population_of",
+    "principal_components",
+    "representatives",
+    "secondary_structure",
+    "state_populations",
+    "torsion_features",
     "total_variation",
     "unfold",
     "wrong_handed",

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from boltzflow.analysis.free_energy import Array, Population, population
+from boltzflow.analysis.axes import Array
 from boltzflow.analysis.observables import Torsion
+from boltzflow.analysis.populations import Population, population
 
 POSITIVE_PHI = (0.0, 2.2)
 """rad: where the basin lies along φ."""

@@ -1,18 +1,17 @@
-"""Free energies and populations along torsions, from weighted samples, with their errors."""
+"""Free energies along collective variables, from weighted samples, with their errors."""
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
+from boltzflow.analysis.axes import Array, Axis, checked_values
 from boltzflow.core import importance
+from boltzflow.errors import OptionError
 from boltzflow.units import thermal_energy
-
-Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -38,120 +37,109 @@ class FreeEnergy:
 
 @dataclass(frozen=True)
 class FreeEnergyProfile(FreeEnergy):
-    """The free energy along a torsion.
+    """The free energy along a collective variable.
 
     Attributes:
-        centers: of the bins, rad.
+        axis: its bins.
     """
 
-    centers: Array
+    axis: Axis
+
+    @property
+    def centers(self) -> Array:
+        """Of the bins, in the axis' unit (rad for a torsion)."""
+        return self.axis.centers
 
 
 @dataclass(frozen=True)
 class FreeEnergySurface(FreeEnergy):
-    """The free energy over two torsions; values and errors are (bins along x, bins along y).
+    """The free energy over two collective variables; values and errors are (bins along x, bins along y).
 
     Attributes:
-        edges: of the bins along both axes, rad.
+        x, y: their bins.
     """
 
-    edges: Array
-
-
-@dataclass(frozen=True)
-class Population:
-    """The weighted share of a region, and what it rests on.
-
-    Attributes:
-        value: share between 0 and 1.
-        error: its standard error (delta method); where no sample or every sample is inside, the share of one
-            effective sample.
-        free_energy: of the region against the rest, −kT log(p / (1 − p)), kJ/mol; None if one of them is empty.
-        free_energy_error: its standard error, kJ/mol.
-        frames: the number of samples inside.
-        effective_frames: (Σw)² / Σw² of the samples inside: with fewer than about 20 the error is not to be trusted.
-    """
-
-    value: float
-    error: float
-    free_energy: float | None
-    free_energy_error: float | None
-    frames: int
-    effective_frames: float
+    x: Axis
+    y: Axis
 
 
 def free_energy_profile(
-    angle: Array, log_weights: Array, temperature: float, bins: int = 72, replicates: int = 200, seed: int = 0
+    values: ArrayLike,
+    log_weights: Array,
+    temperature: float,
+    bins: int | Axis = 72,
+    replicates: int = 200,
+    seed: int = 0,
 ) -> FreeEnergyProfile:
-    """The free-energy profile of a torsion. angle: (n,) in rad; log_weights: (n,); temperature in K."""
-    values, errors = _binned_free_energy(_bin_index(angle, bins), bins, log_weights, replicates, seed)
-    return FreeEnergyProfile(values, errors, temperature, _centers(bins))
+    """The free-energy profile along a collective variable.
+
+    It is −kT log of the share of each bin: that of the density of the variable itself, so another function of it has
+    another profile (its Jacobian is not taken out).
+
+    Args:
+        values: (n,); a torsion in rad if `bins` is a number.
+        log_weights: (n,).
+        temperature: in K.
+        bins: so many on the circle from −π to π, or an axis: `Axis(0.1, 0.8, 40, unit="nm")`. Values outside it are
+            left out.
+        replicates, seed: of the bootstrap.
+
+    Raises:
+        ShapeError: if there is not one value for each weight.
+        NonFiniteError: if no weight is positive, or a value is not finite where one is.
+        OptionError: if there is no bin, or no sample lies within the axis.
+
+    >>> profile = free_energy_profile([0.1, 0.1, 0.3], np.zeros(3), 300.0, Axis(0.0, 0.4, bins=2, unit="nm"))
+    >>> profile.values.round(3), profile.centers
+    (array([0.   , 0.693]), array([0.1, 0.3]))
+    """
+    axis = _axis(bins)
+    index = axis.index(checked_values(values, log_weights))
+    found, errors = _binned_free_energy(index, axis.bins, log_weights, replicates, seed)
+    return FreeEnergyProfile(found, errors, temperature, axis)
 
 
 def free_energy_surface(
-    x: Array,
-    y: Array,
+    x: ArrayLike,
+    y: ArrayLike,
     log_weights: Array,
     temperature: float,
-    bins: int = 72,
+    bins: int | Axis | tuple[Axis, Axis] = 72,
     replicates: int = 200,
     seed: int = 0,
 ) -> FreeEnergySurface:
-    """The free-energy surface of two torsions. x, y: (n,) in rad; log_weights: (n,); temperature in K."""
-    index = _bin_index(x, bins) * bins + _bin_index(y, bins)
-    values, errors = _binned_free_energy(index, bins**2, log_weights, replicates, seed)
-    edges = np.linspace(-np.pi, np.pi, bins + 1)
-    return FreeEnergySurface(values.reshape(bins, bins), errors.reshape(bins, bins), temperature, edges)
+    """The free-energy surface over two collective variables.
 
-
-def population(angle: Array, low: float, high: float, log_weights: Array, temperature: float) -> Population:
-    """The weighted share of low < angle < high on the circle (low > high goes through ±π).
-
-    angle: (n,) in rad; low, high in rad; log_weights: (n,); temperature in K.
-
-    >>> population(np.array([-1.0, 0.5, 1.0, 3.0]), 0.0, 2.2, np.zeros(4), 300.0).value
-    0.5
+    x, y: (n,); bins: as in `free_energy_profile`, for both, or an axis for each; the rest as there.
     """
-    whole = high - low >= 2 * np.pi
-    inside = np.full(angle.shape, True) if whole else np.mod(angle - low, 2 * np.pi) < np.mod(high - low, 2 * np.pi)
-    mean, error = importance.weighted_mean(torch.from_numpy(inside), torch.from_numpy(log_weights))
-    share, share_error = mean.item(), error.item()
-    kt = thermal_energy(temperature)
-    split = 0.0 < share < 1.0
-    if not split:
-        share_error = 1 / (importance.effective_sample_size(torch.from_numpy(log_weights)) * len(log_weights))
-    inside_weights = torch.from_numpy(log_weights[inside])
-    frames = int((inside_weights > -torch.inf).sum())
-    return Population(
-        value=share,
-        error=share_error,
-        free_energy=-kt * math.log(share / (1 - share)) if split else None,
-        free_energy_error=kt * share_error / (share * (1 - share)) if split else None,
-        frames=frames,
-        effective_frames=importance.effective_sample_size(inside_weights) * len(inside_weights) if frames else 0.0,
-    )
+    first, second = bins if isinstance(bins, tuple) else (_axis(bins), _axis(bins))
+    rows, columns = first.index(checked_values(x, log_weights)), second.index(checked_values(y, log_weights))
+    index = np.where((rows >= 0) & (columns >= 0), rows * second.bins + columns, -1)
+    shape = first.bins, second.bins
+    values, errors = _binned_free_energy(index, first.bins * second.bins, log_weights, replicates, seed)
+    return FreeEnergySurface(values.reshape(shape), errors.reshape(shape), temperature, first, second)
 
 
-def _bin_index(angle: Array, bins: int) -> NDArray[np.int64]:
-    place = np.floor((angle + np.pi) * (bins / (2 * np.pi))).astype(np.int64)
-    return np.mod(place, bins)
-
-
-def _centers(bins: int) -> Array:
-    return (np.arange(bins, dtype=np.float64) + 0.5) * (2 * np.pi / bins) - np.pi
+def _axis(bins: int | Axis) -> Axis:
+    return bins if isinstance(bins, Axis) else Axis.torsion(bins)
 
 
 def _binned_free_energy(
     index: NDArray[np.int64], bins: int, log_weights: Array, replicates: int, seed: int
 ) -> tuple[Array, Array]:
-    """−log of the weighted share of each bin, from its minimum, and bootstrap errors; both (bins,) in kT."""
-    bin_of = torch.from_numpy(index)
+    """−log of the weighted share of each bin, from its minimum, and bootstrap errors; both (bins,) in kT.
+
+    index: (n,), −1 outside all bins.
+    """
+    bin_of = torch.from_numpy(index) + 1  # the first is what lies outside
 
     def histogram(weights: torch.Tensor) -> torch.Tensor:
-        return torch.bincount(bin_of, weights, minlength=bins) / weights.sum()
+        return torch.bincount(bin_of, weights, minlength=bins + 1)[1:] / weights.sum()
 
     logs = torch.from_numpy(log_weights)
     share = histogram(importance.normalized_weights(logs)).numpy()
+    if not share.any():
+        raise OptionError("Expected samples of positive weight within the axis; all lie outside.")
     spread = importance.bootstrap(histogram, logs, replicates, torch.Generator().manual_seed(seed)).std(0).numpy()
     values: Array = -np.log(share, out=np.full(bins, -np.inf), where=share > 0)
     errors: Array = np.divide(spread, share, out=np.full(bins, np.nan), where=share > 0)

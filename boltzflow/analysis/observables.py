@@ -1,12 +1,37 @@
-"""Observables of a trajectory."""
+"""Observables of a trajectory, and those of mdtraj that need a form for weights."""
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, Literal, NamedTuple
 
 import mdtraj
 import numpy as np
-from numpy.typing import NDArray
+import torch
+from numpy.typing import ArrayLike, NDArray
+
+from boltzflow.analysis.axes import Array, checked_values
+from boltzflow.core import importance
+from boltzflow.ensemble import Ensemble, Estimate
+
+_COUPLINGS = {
+    "HN HA": mdtraj.compute_J3_HN_HA,
+    "HN CB": mdtraj.compute_J3_HN_CB,
+    "HN C": mdtraj.compute_J3_HN_C,
+}
+_REACH, _STRAIGHT = 0.25, 2 * np.pi / 3  # of Baker and Hubbard's hydrogen bonds: nm, rad
+
+
+class Labelled(NamedTuple):
+    """Several observables in every frame.
+
+    Attributes:
+        names: of the k observables.
+        values: (n, k), numbers, or booleans whose means are shares.
+    """
+
+    names: list[str]
+    values: NDArray[Any]
 
 
 class Torsion(NamedTuple):
@@ -39,6 +64,103 @@ def backbone_torsions(trajectory: mdtraj.Trajectory) -> list[Torsion]:
         if residue in psi:
             found += [Torsion("phi", residue, phi[residue]), Torsion("psi", residue, psi[residue])]
     return found
+
+
+def means(ensemble: Ensemble, observable: Callable[[mdtraj.Trajectory], Labelled]) -> dict[str, Estimate]:
+    """The Boltzmann averages of observables by their names, with standard errors.
+
+    Args:
+        ensemble: with a topology.
+        observable: such as `hydrogen_bonds`, `secondary_structure` or `j_couplings`.
+
+    Raises:
+        NonFiniteError: if no weight is positive.
+
+    >>> import boltzflow as bf
+    >>> system = bf.load_system("ala3")
+    >>> one = Ensemble(system.positions[None], [0.0], 300.0, topology=system.mdtraj_topology)
+    >>> sorted(means(one, j_couplings))
+    ['J(HN HA) ALA2', 'J(HN HA) ALA3', 'J(HN HA) ALA4']
+    """
+    used = ensemble[ensemble.weights > 0]  # once, for the names come with the values
+    names, values = observable(used.to_mdtraj())
+    found = used.mean(values)
+    return {name: Estimate(float(found.value[k]), float(found.error[k])) for k, name in enumerate(names)}
+
+
+def circular_mean(angle: ArrayLike, log_weights: Array) -> Estimate:
+    """The direction of the mean of exp(iθ), in (−π, π] rad, with its standard error (delta method).
+
+    Of angles all around the circle there is no mean direction, and the error says so: it grows as one over the length
+    of that mean.
+
+    Args:
+        angle: (n,) in rad.
+        log_weights: (n,).
+
+    Raises:
+        ShapeError: if there is not one angle for each weight.
+        NonFiniteError: if no weight is positive, or an angle is not finite where one is.
+
+    >>> round(circular_mean([3.1, -3.1], np.zeros(2)).value, 3)
+    3.142
+    """
+    theta, logs = torch.from_numpy(checked_values(angle, log_weights)), torch.from_numpy(log_weights)
+    (c, s), _ = importance.weighted_mean(torch.stack([theta.cos(), theta.sin()], 1), logs)
+    direction = torch.atan2(s, c)
+    _, across = importance.weighted_mean(torch.sin(theta - direction), logs)
+    return Estimate(direction.item(), (across / torch.hypot(c, s)).item())
+
+
+def hydrogen_bonds(
+    trajectory: mdtraj.Trajectory, criterion: Literal["Baker-Hubbard", "Wernet-Nilsson"] = "Baker-Hubbard"
+) -> Labelled:
+    """Whether each hydrogen bond is there: of all that any frame has.
+
+    Args:
+        trajectory: of n frames.
+        criterion: by Baker & Hubbard (1984) the hydrogen is less than 0.25 nm from the acceptor, and sees donor and
+            acceptor more than 120° apart; by Wernet et al. (2004) a cone about the donor's bond holds the acceptor.
+
+    Returns:
+        Names such as "ALA4-N-H → ACE1-O", values (n, bonds) booleans.
+    """
+    if criterion == "Baker-Hubbard":
+        # mdtraj keeps those in more than a share of the frames, whatever their weight.
+        bonds = mdtraj.baker_hubbard(trajectory, freq=0.0, periodic=False)
+        near = mdtraj.compute_distances(trajectory, bonds[:, 1:], periodic=False) < _REACH
+        there = near & (mdtraj.compute_angles(trajectory, bonds, periodic=False) > _STRAIGHT)
+    else:
+        found = mdtraj.wernet_nilsson(trajectory, periodic=False)
+        bonds = np.unique(np.concatenate(found), axis=0)
+        there = np.stack([(bonds[:, None] == frame).all(2).any(1) for frame in found])
+    atoms = list(trajectory.topology.atoms)
+    return Labelled([f"{atoms[d]}-{atoms[h].name} → {atoms[a]}" for d, h, a in bonds], there)
+
+
+def secondary_structure(trajectory: mdtraj.Trajectory, simplified: bool = True) -> Labelled:
+    """Whether each amino acid is in each secondary structure, by DSSP (Kabsch & Sander 1983).
+
+    Args:
+        trajectory: of a peptide.
+        simplified: helix H, strand E and coil C, or all eight codes, the loop's a blank.
+
+    Returns:
+        Names such as "H ALA2", values (n, residues · codes) booleans.
+    """
+    codes = mdtraj.compute_dssp(trajectory, simplified=simplified)
+    letters = "HEC" if simplified else "HBEGITS "
+    residues = [r for r in trajectory.topology.residues if (codes[:, r.index] != "NA").all()]
+    names = [f"{letter} {residue}" for residue in residues for letter in letters]
+    found = [codes[:, residue.index] == letter for residue in residues for letter in letters]
+    return Labelled(names, np.stack(found, 1) if found else np.zeros((trajectory.n_frames, 0), bool))
+
+
+def j_couplings(trajectory: mdtraj.Trajectory, kind: Literal["HN HA", "HN CB", "HN C"] = "HN HA") -> Labelled:
+    """³J couplings about φ in Hz by the Karplus relation of mdtraj: names such as "J(HN HA) ALA2", values (n, k)."""
+    indices, values = _COUPLINGS[kind](trajectory)
+    atoms = list(trajectory.topology.atoms)
+    return Labelled([f"J({kind}) {atoms[four[2]].residue}" for four in indices], values)
 
 
 def _columns(indices: NDArray[np.int64], values: NDArray[np.float32]) -> list[tuple[list[int], NDArray[np.float64]]]:

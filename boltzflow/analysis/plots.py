@@ -57,8 +57,8 @@ def ramachandran(surfaces: Sequence[FreeEnergySurface], residues: Sequence[str],
             panel.set_visible(False)
         for panel, surface, residue in zip(panels, surfaces, residues, strict=False):
             values = np.ma.masked_invalid(surface.values.T)
-            edges = np.degrees(surface.edges)
-            mesh = panel.pcolormesh(edges, edges, values, cmap="viridis", vmin=0, vmax=HIGHEST, rasterized=True)
+            edges = np.degrees(surface.x.edges), np.degrees(surface.y.edges)
+            mesh = panel.pcolormesh(*edges, values, cmap="viridis", vmin=0, vmax=HIGHEST, rasterized=True)
             panel.spines[["top", "right"]].set_visible(True)
             _degrees(panel, "x")
             _degrees(panel, "y")

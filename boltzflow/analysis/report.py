@@ -18,9 +18,10 @@ import torch
 import boltzflow
 from boltzflow.analysis import plots
 from boltzflow.analysis.basins import POSITIVE_PHI, positive_phi
-from boltzflow.analysis.free_energy import Population, free_energy_profile, free_energy_surface
+from boltzflow.analysis.free_energy import free_energy_profile, free_energy_surface
 from boltzflow.analysis.geometry import GeometryCheck, check_geometry, wrong_handed
 from boltzflow.analysis.observables import backbone_torsions
+from boltzflow.analysis.populations import Population
 from boltzflow.ensemble import Ensemble, Estimate
 from boltzflow.errors import FileFormatError
 from boltzflow.generator import BoltzmannGenerator

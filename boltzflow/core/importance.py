@@ -1,4 +1,4 @@
-"""Importance weights: effective sample size, normalising constant, weighted means, bootstrap, resampling.
+"""Importance weights: effective sample size, normalising constant, means, quantiles, bootstrap, resampling.
 
 Everything takes log-weights (n,), −inf for a sample of weight zero, and works in log space and float64.
 """
@@ -100,22 +100,99 @@ def weighted_mean(values: Tensor, log_weights: Tensor) -> tuple[Tensor, Tensor]:
     """Self-normalised mean and its standard error by the delta method. values: (n, …) → (…), (…).
 
     Values of weight zero are not looked at, so they may be NaN. The error is infinite where a single
-    sample carries the mean.
+    sample carries the mean. Means of booleans are shares: where none or all of them are true, which leaves no scatter
+    to see, the error is the share of one effective sample.
 
     Raises:
         ShapeError: if there is not one value for each weight.
         NonFiniteError: if no weight is positive.
     """
-    if len(values) != len(log_weights):
-        raise ShapeError(f"Expected one value for each of {len(log_weights)} weights; got {len(values)}.")
-    used = torch.isfinite(_some_positive(log_weights))
-    weights = normalized_weights(log_weights[used]).reshape(-1, *[1] * (values.dim() - 1))
-    values = values[used].double()
+    weights, values = _used(values, log_weights)
     mean = (weights * values).sum(0)
     if len(values) == 1:
         return mean, torch.full_like(mean, math.inf)
     n = len(log_weights)
-    return mean, ((weights * (values - mean)).square().sum(0) * n / (n - 1)).sqrt()
+    error = ((weights * (values.double() - mean)).square().sum(0) * n / (n - 1)).sqrt()
+    return (mean, error) if values.dtype != torch.bool else _shares(values, mean, error, log_weights)
+
+
+def bootstrap_mean(
+    values: Tensor, log_weights: Tensor, replicates: int, generator: torch.Generator
+) -> tuple[Tensor, Tensor]:
+    """Like `weighted_mean`, with the scatter of bootstrap replicates as error.
+
+    The error is infinite where a replicate draws no sample of positive weight: there are too few.
+
+    Raises:
+        ShapeError: if there is not one value for each weight.
+        OptionError: if there are fewer than two replicates.
+        NonFiniteError: if no weight is positive.
+    """
+    if replicates < 2:
+        raise OptionError(f"Expected at least 2 bootstrap replicates; got {replicates}.")
+    weights, values = _used(values, log_weights)
+    used, numbers = normalized_weights(log_weights) > 0, values.double()
+
+    def mean_of(drawn: Tensor) -> Tensor:
+        total: Tensor = torch.tensordot(drawn[used], numbers, 1)
+        return total / drawn.sum()
+
+    error = bootstrap(mean_of, log_weights, replicates, generator).std(0).nan_to_num(nan=math.inf)
+    mean = (weights * values).sum(0)
+    return (mean, error) if values.dtype != torch.bool else _shares(values, mean, error, log_weights)
+
+
+def weighted_covariance(values: Tensor, log_weights: Tensor) -> Tensor:
+    """Covariance (k, k) of the errors of k self-normalised means, by the delta method. values: (n, k).
+
+    Its diagonal is what `weighted_mean` gives squared, except for booleans that are all alike, where it is zero.
+
+    Raises:
+        ShapeError: if there is not one row of values for each weight.
+        NonFiniteError: if no weight is positive.
+
+    >>> weighted_covariance(torch.eye(2), torch.zeros(2))
+    tensor([[ 0.2500, -0.2500],
+            [-0.2500,  0.2500]], dtype=torch.float64)
+    """
+    weights, values = _used(values, log_weights)
+    deviations = weights * (values.double() - (weights * values).sum(0))
+    n = len(log_weights)
+    products: Tensor = deviations.T @ deviations
+    return products * (n / (n - 1)) if n > 1 else torch.full_like(products, math.inf)
+
+
+def weighted_quantile(values: Tensor, log_weights: Tensor, share: float) -> tuple[Tensor, Tensor]:
+    """The least of the values that `share` of the weight does not exceed, and its standard error: (n, …) → (…), (…).
+
+    The error is half the distance between the quantiles one standard error of the share below and above (Woodruff
+    1952, DOI 10.1080/01621459.1952.10483443), infinite where the samples do not reach so far. Values of weight zero
+    are not looked at.
+
+    Raises:
+        ShapeError: if there is not one value for each weight.
+        OptionError: if the share is not between 0 and 1.
+        NonFiniteError: if no weight is positive.
+
+    >>> weighted_quantile(torch.arange(5.0), torch.zeros(5), 0.5)[0]
+    tensor(2., dtype=torch.float64)
+    """
+    if not 0.0 < share < 1.0:
+        raise OptionError(f"Expected a share between 0 and 1; got {share:g}.")
+    weights, values = _used(values, log_weights)
+    ordered, order = values.double().sort(0)
+    below = weights.expand_as(ordered).gather(0, order).cumsum(0)
+
+    def quantile(shares: Tensor) -> Tensor:
+        # The last sum may fall short of 1 by rounding.
+        place = (below < shares).sum(0, keepdim=True).clamp(max=len(ordered) - 1)
+        return ordered.gather(0, place)[0]
+
+    found = quantile(torch.full_like(ordered[0], share))
+    _, error = weighted_mean(values <= found, weights.flatten().log())
+    low, high = share - error, share + error
+    half = (quantile(high) - quantile(low)) / 2
+    return found, torch.where((low > 0) & (high < 1), half, math.inf)
 
 
 def bootstrap_counts(n: int, replicates: int, generator: torch.Generator) -> Iterator[Tensor]:
@@ -151,6 +228,22 @@ def resample(log_weights: Tensor, n: int, generator: torch.Generator | None = No
     places = (torch.arange(n, dtype=torch.float64, device=edges.device) + offset) / n * edges[-1]
     # right=True: a place on an edge belongs to the next sample, so one of weight zero is never drawn.
     return torch.searchsorted(edges, places, right=True).clamp(max=len(edges) - 1)
+
+
+def _used(values: Tensor, log_weights: Tensor) -> tuple[Tensor, Tensor]:
+    """Normalised weights (m, 1, …) and values (m, …) of the samples of positive weight."""
+    if len(values) != len(log_weights):
+        raise ShapeError(f"Expected one value for each of {len(log_weights)} weights; got {len(values)}.")
+    weights = normalized_weights(log_weights)
+    used = weights > 0
+    return weights[used].reshape(-1, *[1] * (values.dim() - 1)), values[used]
+
+
+def _shares(found: Tensor, mean: Tensor, error: Tensor, log_weights: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and error of booleans (m, …), where they are all alike exactly 0 or 1 with a bound."""
+    alike = (found == found[0]).all(0)
+    bound = 1 / (effective_sample_size(log_weights) * len(log_weights))
+    return torch.where(alike, found[0].double(), mean), torch.where(alike, bound, error)
 
 
 def _checked(log_weights: Tensor) -> Tensor:

@@ -1,10 +1,11 @@
-"""Free energies of torsions whose distribution is known: von Mises, weighted back from a uniform draw."""
+"""Free energies whose distribution is known: von Mises, weighted back from a uniform draw, and a harmonic well."""
 
 import numpy as np
 import pytest
 from scipy import stats
 
-from boltzflow.analysis import free_energy_profile, free_energy_surface, population
+from boltzflow.analysis import Axis, free_energy_profile, free_energy_surface
+from boltzflow.errors import NonFiniteError, OptionError, ShapeError
 from boltzflow.units import thermal_energy
 
 KAPPA, BINS, N = 2.0, 36, 40_000
@@ -56,7 +57,7 @@ def test_surface_is_the_sum_of_independent_profiles():
     rng = np.random.default_rng(0)
     x, y = rng.uniform(-np.pi, np.pi, (2, 400_000))
     surface = free_energy_surface(x, y, KAPPA * (np.cos(x) + np.cos(y)), 300.0, bins=12)
-    shares = np.diff(stats.vonmises(KAPPA).cdf(surface.edges))
+    shares = np.diff(stats.vonmises(KAPPA).cdf(surface.x.edges))
     truth = -np.log(np.outer(shares, shares))
     found = surface.values + np.log(np.exp(-surface.values).sum())  # −log p, as errors are those of p
     z = (found - truth) / surface.errors
@@ -69,25 +70,38 @@ def test_axes_of_the_surface_are_not_mixed_up():
     assert np.argwhere(np.isfinite(surface.values)).tolist() == [[0, 3]]
 
 
-@pytest.mark.parametrize("seed", range(5))
-def test_population_agrees_with_the_truth_within_its_error(seed):
-    found = population(*_region(seed))
-    truth = stats.vonmises(KAPPA).cdf(2.2) - stats.vonmises(KAPPA).cdf(0.0)
-    assert abs(found.value - truth) / found.error < 3.5
-    free_energy = -thermal_energy(300.0) * np.log(truth / (1 - truth))
-    assert abs(found.free_energy - free_energy) / found.free_energy_error < 3.5
-    assert found.effective_frames < found.frames
+def test_a_profile_along_a_line_is_that_of_the_samples_within_it():
+    """A harmonic oscillator, σ = 0.01 nm, from a wider draw: F = x²/2σ² + const, integrated over each bin."""
+    rng, sigma = np.random.default_rng(0), 0.01
+    x = rng.normal(0.15, 1.5 * sigma, N)
+    log_weights = stats.norm.logpdf(x, 0.15, sigma) - stats.norm.logpdf(x, 0.15, 1.5 * sigma)
+    axis = Axis(0.13, 0.18, bins=20, unit="nm")
+    profile = free_energy_profile(x, log_weights, 300.0, axis)
+    truth = -np.log(np.diff(stats.norm(0.15, sigma).cdf(axis.edges)))
+    seen = np.isfinite(profile.values)
+    np.testing.assert_allclose(profile.centers, axis.centers)
+    difference = (profile.values - (truth - truth.min()))[seen]
+    errors = profile.errors[seen]
+    scores = (difference - np.average(difference, weights=errors**-2)) / errors
+    assert abs(scores).max() < 3.8
+    assert 0.6 < scores.std() < 1.5
+    parabola = (axis.centers - 0.15) ** 2 / (2 * sigma**2)
+    middle = np.abs(axis.centers - 0.15) < 1.5 * sigma
+    assert np.ptp((profile.values - parabola)[middle]) < 0.1  # but for the curvature within a bin
 
 
-def _region(seed):
-    angle, log_weights = weighted_von_mises(seed)
-    return angle, 0.0, 2.2, log_weights, 300.0
+def test_a_surface_of_a_line_and_a_circle():
+    x, y = np.array([0.1, 0.1, 0.9, 5.0]), np.array([-3.0, 3.2, 0.0, 0.0])
+    axes = Axis(0.0, 1.0, bins=2, unit="nm"), Axis.torsion(bins=2)
+    surface = free_energy_surface(x, y, np.zeros(4), 300.0, axes, replicates=2)
+    assert (surface.x, surface.y) == axes
+    np.testing.assert_array_equal(surface.values, [[0.0, np.inf], [np.inf, np.log(2.0)]])
 
 
-def test_population_of_the_whole_of_nothing_and_through_the_seam():
-    angle = np.array([-3.0, 3.0, 0.5])
-    empty = population(angle, -1.0, -0.5, np.zeros(3), 300.0)
-    assert (empty.value, empty.frames, empty.free_energy) == (0.0, 0, None)
-    assert empty.error == pytest.approx(1 / 3)
-    assert population(angle, 2.5, -2.5, np.zeros(3), 300.0).frames == 2
-    assert population(angle, -np.pi, np.pi, np.zeros(3), 300.0).value == 1.0
+def test_a_value_that_is_lost_is_not_taken_for_a_bin():
+    with pytest.raises(NonFiniteError, match="1 are not"):
+        free_energy_profile([0.0, np.nan], np.zeros(2), 300.0)
+    with pytest.raises(OptionError, match="all lie outside"):
+        free_energy_profile([0.0, np.nan], np.array([0.0, -np.inf]), 300.0, Axis(1.0, 2.0, bins=3))
+    with pytest.raises(ShapeError, match="one value for each"):
+        free_energy_profile(np.zeros((2, 1)), np.zeros(2), 300.0)

@@ -128,3 +128,35 @@ def test_impossible_weights_are_refused(log_weights, error):
 def test_values_must_match_the_weights():
     with pytest.raises(ShapeError, match="one value for each of 3"):
         im.weighted_mean(torch.zeros(2), torch.zeros(3))
+
+
+def test_a_quantile_is_the_first_value_that_reaches_its_share():
+    values = torch.tensor([5.0, 1.0, 3.0, 9.0])
+    log_weights = torch.tensor([0.25, 0.25, 0.5, 0.0]).log()
+    found = [im.weighted_quantile(values, log_weights, share)[0].item() for share in (0.2, 0.3, 0.74, 0.8, 0.999999)]
+    assert found == [1.0, 3.0, 3.0, 5.0, 5.0]
+
+
+def test_a_quantile_beyond_the_samples_has_no_error():
+    value, error = im.weighted_quantile(torch.arange(10.0), torch.zeros(10), 0.99)
+    assert (value, error) == (9.0, math.inf)
+    with pytest.raises(OptionError, match="between 0 and 1"):
+        im.weighted_quantile(torch.arange(10.0), torch.zeros(10), 1.0)
+
+
+def test_the_covariance_of_means_has_their_errors():
+    generator = torch.Generator().manual_seed(0)
+    values = torch.randn(500, 3, generator=generator, dtype=torch.float64)
+    log_weights = torch.randn(500, generator=generator, dtype=torch.float64)
+    covariance = im.weighted_covariance(values, log_weights)
+    _, errors = im.weighted_mean(values, log_weights)
+    torch.testing.assert_close(covariance.diagonal().sqrt(), errors)
+    _, of_difference = im.weighted_mean(values[:, 0] - values[:, 1], log_weights)
+    torch.testing.assert_close((covariance[0, 0] + covariance[1, 1] - 2 * covariance[0, 1]).sqrt(), of_difference)
+
+
+def test_a_bootstrap_of_too_few_samples_knows_no_error():
+    log_weights = torch.full((50,), -torch.inf)
+    log_weights[0] = 0.0
+    _, error = im.bootstrap_mean(torch.ones(50), log_weights, 50, torch.Generator().manual_seed(0))
+    assert error == math.inf

@@ -1,0 +1,97 @@
+"""Collective variables: the stretch of a line or the circle that they live on, and its bins."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from boltzflow.errors import NonFiniteError, OptionError, ShapeError
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Axis:
+    """A stretch of a line, or a whole circle, cut into bins of one width.
+
+    Attributes:
+        low, high: its ends, in `unit`; of a circle the same point.
+        bins: how many.
+        periodic: whether it is a circle; values are wrapped then.
+        unit: such as "nm"; only written, never converted.
+
+    Raises:
+        OptionError: if the ends are not finite and in order, or there is no bin.
+
+    >>> Axis(0.2, 0.6, bins=2, unit="nm").centers
+    array([0.3, 0.5])
+    """
+
+    low: float
+    high: float
+    bins: int
+    periodic: bool = False
+    unit: str = ""
+
+    def __post_init__(self) -> None:
+        if not -math.inf < self.low < self.high < math.inf or self.bins < 1:
+            raise OptionError(
+                f"Expected an axis from a lower to a higher value with at least one bin; got {self.low:g} to "
+                f"{self.high:g} with {self.bins}."
+            )
+
+    @classmethod
+    def torsion(cls, bins: int = 72) -> Axis:
+        """The circle from −π to π, in rad."""
+        return cls(-math.pi, math.pi, bins, periodic=True, unit="rad")
+
+    def with_bins(self, bins: int) -> Axis:
+        """The same stretch or circle in other bins."""
+        return replace(self, bins=bins)
+
+    @property
+    def width(self) -> float:
+        """Of a bin."""
+        return (self.high - self.low) / self.bins
+
+    @property
+    def edges(self) -> Array:
+        """Of the bins: (bins + 1,)."""
+        return np.linspace(self.low, self.high, self.bins + 1)
+
+    @property
+    def centers(self) -> Array:
+        """Of the bins: (bins,)."""
+        return self.low + (np.arange(self.bins, dtype=np.float64) + 0.5) * self.width
+
+    def index(self, values: Array) -> NDArray[np.int64]:
+        """The bin of each value (n,); −1 outside the stretch, and where it is not finite.
+
+        >>> Axis(0.0, 1.0, bins=4).index(np.array([0.1, 0.3, 1.0, 1.1, np.nan]))
+        array([ 0,  1,  3, -1, -1])
+        """
+        finite = np.isfinite(values)
+        place = np.floor((np.where(finite, values, self.low) - self.low) / self.width).astype(np.int64)
+        if self.periodic:
+            return np.where(finite, np.mod(place, self.bins), -1)
+        inside = finite & (values >= self.low) & (values <= self.high)
+        return np.where(inside, np.clip(place, 0, self.bins - 1), -1)
+
+
+def checked_values(values: ArrayLike, log_weights: Array) -> Array:
+    """A collective variable (n,) as float64.
+
+    Raises:
+        ShapeError: if there is not one value for each log-weight.
+        NonFiniteError: if one is not finite where its weight is positive.
+    """
+    found = np.asarray(values, np.float64)
+    if found.shape != np.shape(log_weights):
+        raise ShapeError(f"Expected one value for each of the log-weights {np.shape(log_weights)}; got {found.shape}.")
+    bad = ~np.isfinite(found) & (np.asarray(log_weights) > -np.inf)
+    if bad.any():
+        raise NonFiniteError(f"Expected finite values of all frames of positive weight; {int(bad.sum())} are not.")
+    return found

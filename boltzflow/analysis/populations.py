@@ -1,0 +1,199 @@
+"""Populations of regions and sets of states, from weighted samples, with their errors."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from boltzflow.analysis.axes import Array
+from boltzflow.analysis.verdict import Trust, Verdict, worst
+from boltzflow.core import importance
+from boltzflow.errors import OptionError, ShapeError
+from boltzflow.units import thermal_energy
+
+Mask = NDArray[np.bool_]
+
+_ENOUGH, _TOO_FEW = 20.0, 5.0  # effective frames on either side: intervals of two errors hold 9 times in 10 and more
+
+
+@dataclass(frozen=True)
+class Population:
+    """The weighted share of a region, and what it rests on.
+
+    Attributes:
+        value: share between 0 and 1.
+        error: its standard error (delta method); where no sample or every sample is inside, the share of one
+            effective sample.
+        free_energy: of the region against the rest, −kT log(p / (1 − p)), kJ/mol; None if one of them is empty.
+        free_energy_error: its standard error, kJ/mol.
+        frames: the number of samples inside.
+        effective_frames: (Σw)² / Σw² of the samples inside: with fewer than about 20 the error is not to be trusted.
+        effective_rest: the same of the samples outside.
+    """
+
+    value: float
+    error: float
+    free_energy: float | None
+    free_energy_error: float | None
+    frames: int
+    effective_frames: float
+    effective_rest: float
+
+    @property
+    def verdict(self) -> Verdict:
+        """Whether there are enough effective frames on both sides."""
+        least, where = min((self.effective_frames, "inside"), (self.effective_rest, "outside"))
+        if least == 0.0:
+            bound = f"a share of less than about {3 * self.error:.2g} would not show"
+            return Verdict(Trust.DO_NOT_USE, f"no frame lies {where}: {bound}")
+        trust = Trust.TRUST if least >= _ENOUGH else Trust.WITH_CARE if least >= _TOO_FEW else Trust.DO_NOT_USE
+        return Verdict(trust, f"{least:.3g} effective frames lie {where}")
+
+
+@dataclass(frozen=True)
+class States:
+    """Populations of named states and the free energies between them.
+
+    Attributes:
+        populations: by the states' names.
+        covariance: of the errors of the K shares, (K, K).
+        differences: [a, b] is F_b − F_a = −kT log(p_b / p_a) in kJ/mol, (K, K); NaN where one of them is empty.
+        errors: their standard errors in kJ/mol (delta method, with the covariance), NaN likewise.
+        unassigned: weighted share of frames in none of the states.
+        overlap: weighted share of frames in more than one.
+    """
+
+    populations: dict[str, Population]
+    covariance: Array
+    differences: Array
+    errors: Array
+    unassigned: float
+    overlap: float
+
+    @property
+    def verdict(self) -> Verdict:
+        """That of the state which is known worst."""
+        found = {name: population.verdict for name, population in self.populations.items()}
+        return worst(Verdict(verdict.trust, f"{name}: {verdict.reason}") for name, verdict in found.items())
+
+
+def arc(angle: Array, low: float, high: float) -> Mask:
+    """Which angles (n,) lie in low ≤ angle < high on the circle, in rad; low > high goes through ±π.
+
+    Regions of several angles are arcs joined by `&` and `|`.
+
+    >>> arc(np.array([-3.0, 0.0, 3.0]), 2.5, -2.5)
+    array([ True, False,  True])
+    """
+    if high - low >= 2 * np.pi:
+        return np.full(np.shape(angle), True)
+    inside: Mask = np.mod(angle - low, 2 * np.pi) < np.mod(high - low, 2 * np.pi)
+    return inside
+
+
+def population(angle: Array, low: float, high: float, log_weights: Array, temperature: float) -> Population:
+    """The weighted share of low ≤ angle < high on the circle (low > high goes through ±π).
+
+    angle: (n,) in rad; low, high in rad; log_weights: (n,); temperature in K.
+
+    >>> population(np.array([-1.0, 0.5, 1.0, 3.0]), 0.0, 2.2, np.zeros(4), 300.0).value
+    0.5
+    """
+    return population_of(arc(angle, low, high), log_weights, temperature)
+
+
+def population_of(inside: Mask, log_weights: Array, temperature: float) -> Population:
+    """The weighted share of any region.
+
+    Args:
+        inside: (n,), whether each sample lies in it.
+        log_weights: (n,).
+        temperature: in K.
+
+    Raises:
+        ShapeError: if there is not one truth value for each weight.
+        NonFiniteError: if no weight is positive.
+
+    >>> found = population_of(np.arange(100) < 25, np.zeros(100), 300.0)
+    >>> print(f"{found.value:.2f} ± {found.error:.2f}; {found.verdict}")
+    0.25 ± 0.04; Trust: 25 effective frames lie inside.
+    """
+    inside, logs = _mask(inside, log_weights), torch.from_numpy(log_weights)
+    share, error = (number.item() for number in importance.weighted_mean(torch.from_numpy(inside), logs))
+    used = importance.normalized_weights(logs).numpy() > 0
+    frames = int(inside[used].sum())
+    kt = thermal_energy(temperature)
+    split = 0.0 < share < 1.0
+    return Population(
+        value=share,
+        error=error,
+        free_energy=-kt * math.log(share / (1 - share)) if split else None,
+        free_energy_error=kt * error / (share * (1 - share)) if split else None,
+        frames=frames,
+        effective_frames=_effective_frames(log_weights[inside & used]),
+        effective_rest=_effective_frames(log_weights[~inside & used]),
+    )
+
+
+def state_populations(states: Mapping[str, Mask], log_weights: Array, temperature: float) -> States:
+    """The shares of named states and the free energies between them, with all correlations of their errors.
+
+    States may leave frames out, and overlap.
+
+    Args:
+        states: (n,) of each, whether samples lie in it.
+        log_weights: (n,).
+        temperature: in K.
+
+    Raises:
+        OptionError: if there is no state.
+        ShapeError: if there is not one truth value for each weight.
+        NonFiniteError: if no weight is positive.
+
+    >>> x = np.arange(90)
+    >>> found = state_populations({"left": x < 60, "right": x >= 60}, np.zeros(90), 300.0)
+    >>> print(f"{found.differences[0, 1]:.2f} ± {found.errors[0, 1]:.2f} kJ/mol")  # kT log 2
+    1.73 ± 0.56 kJ/mol
+    """
+    if not states:
+        raise OptionError("Expected at least one state; got none.")
+    masks = np.stack([_mask(inside, log_weights) for inside in states.values()], 1)
+    logs, kt = torch.from_numpy(log_weights), thermal_energy(temperature)
+    populations = {name: population_of(inside, log_weights, temperature) for name, inside in states.items()}
+    covariance: Array = importance.weighted_covariance(torch.from_numpy(masks), logs).numpy()
+    known = np.array([p.frames > 0 for p in populations.values()])
+    shares = np.where(known, [p.value for p in populations.values()], np.nan)
+    relative = covariance / np.outer(shares, shares)  # of log p
+    variance = relative.diagonal()[:, None] + relative.diagonal() - 2 * relative
+    counts = masks.sum(1)
+    weights = importance.normalized_weights(logs).numpy()
+    return States(
+        populations=populations,
+        covariance=covariance,
+        differences=-kt * (np.log(shares) - np.log(shares)[:, None]),
+        errors=kt * np.sqrt(variance.clip(min=0.0)),
+        unassigned=float(weights[counts == 0].sum()),
+        overlap=float(weights[counts > 1].sum()),
+    )
+
+
+def _mask(inside: Mask, log_weights: Array) -> Mask:
+    found = np.asarray(inside)
+    if found.dtype != np.bool_ or found.shape != np.shape(log_weights):
+        raise ShapeError(
+            f"Expected a truth value for each of the log-weights {np.shape(log_weights)}; got {found.dtype} of shape "
+            f"{found.shape}."
+        )
+    return found
+
+
+def _effective_frames(log_weights: Array) -> float:
+    """(Σw)² / Σw²."""
+    return (
+        importance.effective_sample_size(torch.from_numpy(log_weights)) * len(log_weights) if len(log_weights) else 0.0
+    )

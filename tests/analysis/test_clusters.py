@@ -1,0 +1,106 @@
+"""Projections and clusters of weighted samples whose answer is known."""
+
+from __future__ import annotations
+
+import sys
+
+import mdtraj
+import numpy as np
+import pytest
+
+from boltzflow.analysis import principal_components, representatives, torsion_features
+from boltzflow.ensemble import Ensemble
+from boltzflow.errors import MissingDependencyError, NonFiniteError, OptionError, ShapeError, TopologyError
+
+
+def wells(n: int = 3000, seed: int = 0) -> tuple[Ensemble, np.ndarray]:
+    """A particle in three wells, drawn equally often, that hold 70, 20 and 10 % by their weights."""
+    rng = np.random.default_rng(seed)
+    which = rng.integers(3, size=n)
+    positions = np.zeros((n, 1, 3))
+    positions[:, 0, :2] = np.array([[0.0, 0.0], [1.0, 0.0], [0.0, 2.0]])[which] + 0.05 * rng.normal(size=(n, 2))
+    topology = mdtraj.Topology()
+    topology.add_atom("X", mdtraj.element.argon, topology.add_residue("X", topology.add_chain()))
+    log_weights = np.log([0.2, 0.7, 0.1])[which] + 0.3 * rng.normal(size=n)
+    return Ensemble(positions, np.zeros(n), 300.0, log_weights, topology=topology), which
+
+
+def places(trajectory: mdtraj.Trajectory) -> np.ndarray:
+    return trajectory.xyz[:, 0]
+
+
+def test_clusters_are_wells_and_their_shares_those_of_the_weights():
+    ensemble, which = wells()
+    ensemble.positions[5], ensemble.log_weights[5] = np.nan, -np.inf
+    found = representatives(ensemble, 3, places)
+    np.testing.assert_allclose(places(found.representatives.to_mdtraj()), [[1, 0, 0], [0, 0, 0], [0, 2, 0]], atol=0.02)
+    assert found.labels[5] == -1
+    for cluster, well in enumerate([1, 0, 2]):
+        inside = (which == well) & (ensemble.weights > 0)
+        np.testing.assert_array_equal(found.labels == cluster, inside)
+        population = found.states.populations[f"cluster {cluster + 1}"]
+        assert population.value == pytest.approx(ensemble.weights[inside].sum())
+        assert abs(population.value - [0.7, 0.2, 0.1][cluster]) < 4 * population.error
+    np.testing.assert_array_equal(ensemble.positions[found.frames], found.representatives.positions)
+
+
+def test_centres_go_where_the_weight_is():
+    """One cluster: its centre is the weighted mean, and the frame nearest to that stands for all."""
+    ensemble, _ = wells()
+    found = representatives(ensemble, 1, places)
+    mean = ensemble.weights @ places(ensemble.to_mdtraj())
+    nearest = np.square(places(ensemble.to_mdtraj()) - mean).sum(1).argmin()
+    assert found.frames.tolist() == [nearest]
+
+
+def test_principal_components_are_those_of_the_target():
+    """A Gaussian of known axes, weighted back from one that is round; 20 ensembles of 4000."""
+    rotation = np.array([[0.8, 0.6], [-0.6, 0.8]])
+    angles, variances = [], []
+    for seed in range(20):
+        x = np.random.default_rng(seed).normal(size=(4000, 2)) * 2.0
+        along = x @ rotation.T
+        log_weights = -0.5 * (along**2 / [4.0, 1.0] - along**2 / 4.0).sum(1)
+        found = principal_components(x, log_weights)
+        angles.append(np.cross(np.append(found.components[0], 0), np.append(rotation[0], 0))[2])
+        variances.append(found.variances)
+        assert found.total_variance == pytest.approx(found.variances.sum())
+        np.testing.assert_allclose(found.components @ found.components.T, np.eye(2), atol=1e-12)
+    for values, truth in ((angles, 0.0), (np.array(variances)[:, 0], 4.0), (np.array(variances)[:, 1], 1.0)):
+        assert abs(np.mean(values) - truth) < 4 * np.std(values) / np.sqrt(19)
+
+
+def test_a_projection_of_weighted_samples_has_their_variances():
+    ensemble, _ = wells(400)
+    features = places(ensemble.to_mdtraj())
+    found = principal_components(features, ensemble.log_weights, dimensions=2)
+    coordinates = found(features)
+    covariance = np.cov(coordinates.T, aweights=ensemble.weights, ddof=0)
+    np.testing.assert_allclose(covariance, np.diag(found.variances), atol=1e-9)
+    np.testing.assert_allclose(ensemble.weights @ coordinates, 0.0, atol=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "message"),
+    [
+        (lambda e: representatives(e, 0, places), OptionError, "1 to 40 clusters"),
+        (lambda e: representatives(e, 41, places), OptionError, "1 to 40 clusters"),
+        (lambda e: representatives(e, 2, lambda _: np.zeros((40, 1))), OptionError, "differ in their features"),
+        (lambda e: representatives(e, 2, lambda _: np.zeros(40)), ShapeError, "features"),
+        (lambda e: representatives(e, 2, lambda _: np.full((40, 1), np.nan)), NonFiniteError, "finite features"),
+        (lambda e: representatives(e, 2), TopologyError, "Give features"),
+        (lambda e: principal_components(np.zeros((40, 1)), e.log_weights), OptionError, "1 to 1 dimensions"),
+        (lambda e: principal_components(np.zeros((4, 3)), e.log_weights), ShapeError, "one row for each of 40"),
+        (lambda e: principal_components(np.full((40, 3), np.nan), e.log_weights), NonFiniteError, "finite features"),
+        (lambda e: torsion_features(e.to_mdtraj()), TopologyError, "φ and ψ"),
+    ],
+)
+def test_impossible_input_is_refused(call, error, message):
+    with pytest.raises(error, match=message):
+        call(wells(40)[0])
+
+
+def test_without_scikit_learn_the_extra_is_named(monkeypatch):
+    monkeypatch.setitem(sys.modules, "sklearn.cluster", None)
+    with pytest.raises(MissingDependencyError, match=r"boltzflow\[clusters\]"):
+        representatives(wells(40)[0], 2, places)
