@@ -1,17 +1,23 @@
 """Importance weights: effective sample size, normalising constant, weighted means, bootstrap, resampling.
 
-Everything takes log-weights (n,), −inf for a sample of weight zero, and works in log space and float64.
+Everything takes log-weights (n,), −inf for a sample of weight zero, and works in log space and float64. Samples may
+come in groups (n,) that are not independent inside, such as a Markov chain or the descendants of one sample: errors
+are then those of the groups' sums.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
 
 from boltzflow.errors import NonFiniteError, OptionError, ShapeError
+
+Scheme = Literal["systematic", "residual", "multinomial"]
+"""How `resample` draws, in ascending order of the noise that it adds."""
 
 
 def normalized_weights(log_weights: Tensor) -> Tensor:
@@ -39,6 +45,33 @@ def effective_sample_size(log_weights: Tensor) -> float:
     return min(1.0, log_fraction.exp().item())
 
 
+def forward_effective_sample_size(log_weights: Tensor, log_z: float) -> float:
+    """The effective sample size, a fraction, by samples of p instead of q: Z / E_p[w], for w = p̃/q and Z = ∫p̃.
+
+    E_q[w]² / E_q[w²] is the same number, but samples of q do not see the weights of what they miss: these are large
+    here, and infinite (log-weight +inf) where q is zero.
+
+    log_weights: (n,) of equally weighted samples of p; log_z: log Z, as samples of q estimate it.
+
+    >>> round(forward_effective_sample_size(torch.tensor([0.0, 0.0, math.log(4.0)]), log_z=0.0), 6)
+    0.5
+    """
+    return math.exp(log_z - (log_weights.double().logsumexp(0) - math.log(len(log_weights))).item())
+
+
+def perplexity(log_weights: Tensor) -> float:
+    """exp of the entropy of the normalised weights, as a fraction of n: between 0 and 1, at least the effective size.
+
+    Raises:
+        NonFiniteError: if no weight is positive.
+
+    >>> round(perplexity(torch.tensor([0.0, 0.0, -torch.inf, -torch.inf])), 12)
+    0.5
+    """
+    weights = normalized_weights(log_weights)
+    return math.exp(torch.special.entr(weights).sum().item()) / len(weights)
+
+
 def clipped(log_weights: Tensor, fraction: float = 1e-4) -> Tensor:
     """Log-weights (n,) with the top `fraction` of them lowered to the smallest among these.
 
@@ -54,19 +87,23 @@ def clipped(log_weights: Tensor, fraction: float = 1e-4) -> Tensor:
     return log_weights.clamp(max=log_weights.topk(count).values[-1]) if count else log_weights
 
 
-def log_mean_weight(log_weights: Tensor) -> tuple[float, float]:
+def log_mean_weight(log_weights: Tensor, groups: Tensor | None = None) -> tuple[float, float]:
     """log of the mean weight, and its standard error by the delta method.
 
-    With w = p̃(x)/q(x) and x ~ q this estimates log Z = log ∫p̃. The error is infinite for a single sample.
+    With w = p̃(x)/q(x) and x ~ q this estimates log Z = log ∫p̃. The error is infinite for a single sample. That of
+    groups is meant for the descendants of n samples (Chan & Lai 2013, DOI 10.1214/13-AOS1143), of which some have
+    none; for groups of a size that was fixed before it is an upper bound.
 
     Raises:
+        ShapeError: if there is not one group for each weight.
         NonFiniteError: if no weight is positive.
     """
     log_weights = _some_positive(log_weights)
     n = len(log_weights)
     value = (log_weights.logsumexp(0) - math.log(n)).item()
-    relative_variance = 1.0 / effective_sample_size(log_weights) - 1.0  # of one weight: var(w) / mean(w)²
-    return value, math.sqrt(relative_variance / (n - 1)) if n > 1 else math.inf
+    shares = _group_sums(normalized_weights(log_weights), groups)
+    variance = (shares.square().sum().item() - 1.0 / n) * n / (n - 1) if n > 1 else math.inf
+    return value, math.sqrt(max(0.0, variance))
 
 
 def pareto_shape(log_weights: Tensor) -> float:
@@ -96,26 +133,27 @@ def pareto_shape(log_weights: Tensor) -> float:
     return (tail * shape + 10 * 0.5) / (tail + 10)
 
 
-def weighted_mean(values: Tensor, log_weights: Tensor) -> tuple[Tensor, Tensor]:
+def weighted_mean(values: Tensor, log_weights: Tensor, groups: Tensor | None = None) -> tuple[Tensor, Tensor]:
     """Self-normalised mean and its standard error by the delta method. values: (n, …) → (…), (…).
 
     Values of weight zero are not looked at, so they may be NaN. The error is infinite where a single
-    sample carries the mean.
+    sample, or a single group, carries the mean.
 
     Raises:
-        ShapeError: if there is not one value for each weight.
+        ShapeError: if there is not one value, and one group, for each weight.
         NonFiniteError: if no weight is positive.
     """
     if len(values) != len(log_weights):
         raise ShapeError(f"Expected one value for each of {len(log_weights)} weights; got {len(values)}.")
-    used = torch.isfinite(_some_positive(log_weights))
-    weights = normalized_weights(log_weights[used]).reshape(-1, *[1] * (values.dim() - 1))
-    values = values[used].double()
+    weights = normalized_weights(log_weights)
+    is_carried_by_one = (_group_sums(weights, groups) > 0).sum() == 1
+    weights = weights.reshape(-1, *[1] * (values.dim() - 1))
+    values = torch.where(weights > 0, values.double(), 0.0)
     mean = (weights * values).sum(0)
-    if len(values) == 1:
+    if is_carried_by_one:
         return mean, torch.full_like(mean, math.inf)
-    n = len(log_weights)
-    return mean, ((weights * (values - mean)).square().sum(0) * n / (n - 1)).sqrt()
+    sums = _group_sums(weights * (values - mean), groups)
+    return mean, (sums.square().sum(0) * len(sums) / (len(sums) - 1)).sqrt()
 
 
 def bootstrap_counts(n: int, replicates: int, generator: torch.Generator) -> Iterator[Tensor]:
@@ -140,17 +178,62 @@ def bootstrap(
     return torch.stack([statistic(weights * c) for c in bootstrap_counts(len(weights), replicates, generator)])
 
 
-def resample(log_weights: Tensor, n: int, generator: torch.Generator | None = None) -> Tensor:
-    """Indices (n,) drawn in proportion to the weights, by systematic resampling (least variance of the counts).
+def resample(
+    log_weights: Tensor, n: int, generator: torch.Generator | None = None, scheme: Scheme = "systematic"
+) -> Tensor:
+    """Indices (n,) drawn in proportion to the weights; in ascending order, but for those of "residual".
+
+    Counts have the expectation n·w with each scheme (Douc & Cappé 2005, arXiv cs/0507025): "multinomial" draws
+    independently; "residual" gives each sample the whole part of n·w and draws the rest independently; "systematic"
+    goes through the cumulated weights in equal steps, so that no count is further than 1 from its expectation.
 
     Raises:
+        OptionError: if there is no such scheme, or nothing to draw.
         NonFiniteError: if no weight is positive.
     """
-    edges = normalized_weights(log_weights).cumsum(0)
-    offset = torch.rand((), generator=generator, dtype=torch.float64, device=edges.device)
-    places = (torch.arange(n, dtype=torch.float64, device=edges.device) + offset) / n * edges[-1]
+    if scheme not in get_args(Scheme) or n < 1:
+        raise OptionError(f"Expected n ≥ 1 and the scheme {', '.join(get_args(Scheme))}; got {n} and {scheme!r}.")
+    weights = normalized_weights(log_weights)
+    if scheme == "residual":
+        whole = (n * weights).floor()
+        indices = torch.arange(len(weights), device=weights.device).repeat_interleave(whole.long())
+        if len(indices) == n:
+            return indices
+        rest = (n * weights - whole).log()
+        return torch.cat([indices, resample(rest, n - len(indices), generator, "multinomial")])
+    edges = weights.cumsum(0)
+    shape = (n,) if scheme == "multinomial" else ()
+    uniform = torch.rand(shape, generator=generator, dtype=torch.float64, device=edges.device)
+    if scheme == "systematic":
+        uniform = (torch.arange(n, dtype=torch.float64, device=edges.device) + uniform) / n
     # right=True: a place on an edge belongs to the next sample, so one of weight zero is never drawn.
-    return torch.searchsorted(edges, places, right=True).clamp(max=len(edges) - 1)
+    return torch.searchsorted(edges, uniform.sort().values * edges[-1], right=True).clamp(max=len(edges) - 1)
+
+
+def accept(log_weights: Tensor, log_bound: float, generator: torch.Generator | None = None) -> Tensor:
+    """Indices (m,) of samples accepted with probability w / bound: independent samples of p (von Neumann 1951).
+
+    Exact if no weight of q's can exceed the bound. `sampling.rejection_sampling` draws until it has enough.
+
+    Raises:
+        OptionError: if a weight exceeds the bound.
+        NonFiniteError: if no weight is positive.
+    """
+    log_weights = _some_positive(log_weights)
+    if not log_weights.max() <= log_bound:
+        raise OptionError(f"Expected log-weights up to the bound {log_bound:g}; got one of {log_weights.max():g}.")
+    uniform = torch.rand(log_weights.shape, generator=generator, dtype=torch.float64, device=log_weights.device)
+    return (uniform.log() < log_weights - log_bound).nonzero().squeeze(1)
+
+
+def _group_sums(parts: Tensor, groups: Tensor | None) -> Tensor:
+    """parts (n, …) summed over each group: (number of groups, …); as they are without groups."""
+    if groups is None:
+        return parts
+    if groups.shape != parts.shape[:1]:
+        raise ShapeError(f"Expected one group for each of {len(parts)} weights; got {tuple(groups.shape)}.")
+    names, index = groups.unique(return_inverse=True)  # type: ignore[no-untyped-call]
+    return parts.new_zeros(len(names), *parts.shape[1:]).index_add_(0, index, parts)
 
 
 def _checked(log_weights: Tensor) -> Tensor:
