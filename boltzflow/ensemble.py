@@ -180,6 +180,16 @@ class Ensemble:
             return Estimate(mean.item(), error.item())
         return Estimate(mean.numpy(), error.numpy())
 
+    def with_log_weights(self, log_weights: ArrayLike | torch.Tensor) -> Self:
+        """The same frames with other log-weights (n,).
+
+        Raises:
+            ShapeError: if there is not one for each frame.
+            NonFiniteError: if one is NaN or +inf.
+        """
+        parts = (self.positions, self.energies, self.temperature, log_weights, self.log_q)
+        return type(self)(*parts, self.topology, self.groups)
+
     @property
     def _log_weights(self) -> torch.Tensor:
         return torch.from_numpy(self.log_weights)

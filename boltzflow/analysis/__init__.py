@@ -14,8 +14,11 @@ from boltzflow.analysis.geometry import GeometryCheck, check_geometry, wrong_han
 from boltzflow.analysis.observables import backbone_torsions
 from boltzflow.analysis.replicas import ReplicaCheck, compare_replicas
 from boltzflow.analysis.report import Summary, analyze
+from boltzflow.analysis.smoothing import smooth
 from boltzflow.analysis.symmetry import unfold
 from boltzflow.analysis.thermodynamics import heat_capacity
+from boltzflow.analysis.verdict import Trust, Verdict
+from boltzflow.analysis.weights import WeightDiagnostics, diagnose
 
 __all__ = [
     "CollapseCheck",
@@ -25,16 +28,21 @@ __all__ = [
     "Population",
     "ReplicaCheck",
     "Summary",
+    "Trust",
+    "Verdict",
+    "WeightDiagnostics",
     "analyze",
     "backbone_torsions",
     "check_collapse",
     "check_geometry",
     "compare_replicas",
+    "diagnose",
     "free_energy_profile",
     "free_energy_surface",
     "heat_capacity",
     "kl_divergence",
     "population",
+    "smooth",
     "total_variation",
     "unfold",
     "wrong_handed",
