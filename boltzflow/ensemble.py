@@ -250,14 +250,15 @@ class Ensemble:
             )
         return self.unweighted(chosen.numpy())
 
-    def unweighted(self, frames: NDArray[Any]) -> Self:
+    def unweighted(self, frames: NDArray[np.int64], groups: NDArray[np.int64] | None = None) -> Self:
         """The frames with these indices (m,), each as often as its index comes up, with equal weights.
 
-        Copies of a frame are a group. log q is left out, since the frames are not samples of q any more.
+        Copies of a frame are a group, if no `groups` (m,) are given. log q is left out, since the frames are not
+        samples of q any more.
         """
-        groups = frames if self.groups is None else self.groups[frames]
-        if len(np.unique(groups)) == len(groups):
-            groups = None
+        if groups is None:
+            groups = frames if self.groups is None else self.groups[frames]
+            groups = None if len(np.unique(groups)) == len(groups) else groups
         parts = (self.positions[frames], self.energies[frames], self.temperature)
         return type(self)(*parts, topology=self.topology, groups=groups)
 

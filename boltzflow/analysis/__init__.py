@@ -12,6 +12,7 @@ from boltzflow.analysis.free_energy import (
 )
 from boltzflow.analysis.geometry import GeometryCheck, check_geometry, wrong_handed
 from boltzflow.analysis.observables import backbone_torsions
+from boltzflow.analysis.refinement import anneal, hamiltonian_moves, independence_metropolis
 from boltzflow.analysis.replicas import ReplicaCheck, compare_replicas
 from boltzflow.analysis.report import Summary, analyze
 from boltzflow.analysis.smoothing import smooth
@@ -32,6 +33,7 @@ __all__ = [
     "Verdict",
     "WeightDiagnostics",
     "analyze",
+    "anneal",
     "backbone_torsions",
     "check_collapse",
     "check_geometry",
@@ -39,7 +41,9 @@ __all__ = [
     "diagnose",
     "free_energy_profile",
     "free_energy_surface",
+    "hamiltonian_moves",
     "heat_capacity",
+    "independence_metropolis",
     "kl_divergence",
     "population",
     "smooth",
