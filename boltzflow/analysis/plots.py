@@ -110,7 +110,7 @@ def profiles(
 
 
 def weights(ensemble: Ensemble, title: str, path: Path) -> None:
-    """How the weights are spread and depend on the energy, whether the ESS falls with n, and what carries the weight."""
+    """How the weights are spread and depend on the energy, whether the ESS falls with n, how few carry the weight."""
     used = ensemble.log_weights > -np.inf
     relative = (ensemble.log_weights[used] - ensemble.log_z.value) / math.log(10)
     with _figure(path, (8.6, 7.0), title) as figure:
@@ -140,8 +140,7 @@ def weights(ensemble: Ensemble, title: str, path: Path) -> None:
         share = np.arange(1, len(heaviest) + 1) / len(heaviest)
         cumulated.plot(100 * share, 100 * heaviest.cumsum(), color=BLUE, linewidth=1.6, label="these samples")
         cumulated.plot(100 * share, 100 * share, color=GREY, linewidth=0.8, linestyle=":", label="equal weights")
-        cumulated.text(0.97, 0.05, f"largest: {heaviest[0]:.2%}", transform=cumulated.transAxes, ha="right", fontsize=9)
-        cumulated.legend(loc="upper left", fontsize=9)
+        cumulated.legend(loc="upper left", fontsize=9, title=f"heaviest sample: {heaviest[0]:.2%}", title_fontsize=9)
         cumulated.set(
             xlabel="heaviest samples (%)", ylabel="share of the weight (%)", xscale="log", xlim=(100 * share[0], 100)
         )
