@@ -132,6 +132,19 @@ def test_chains_that_cannot_be_are_refused() -> None:
 # -- Hamiltonian moves -------------------------------------------------------------------------------
 
 
+def test_latent_density_over_that_of_the_base_is_the_weight() -> None:
+    """The splines' determinants count; positions in single precision lead back to z."""
+    latent, start = _Latent(poor(), None), drawn()[:200]
+    with torch.no_grad():
+        z = latent.inverse(torch.from_numpy(start.positions))
+        log_weights = latent.log_prob(z) - latent.base.log_prob(z)
+        assert np.ptp((latent.log_prob(z) - latent.target.log_prob(poor().flow.transform(z)[0])).numpy()) > 0.1
+    np.testing.assert_allclose(log_weights.numpy(), start.log_weights, atol=0.01)
+    positions, energies = latent.structures(z)
+    np.testing.assert_allclose(energies, start.energies, atol=0.02)
+    np.testing.assert_allclose(positions, start.positions, atol=1e-5)
+
+
 def test_moves_leave_the_equilibrium_and_the_weights() -> None:
     """25 parts of 400 weighted frames."""
     start = drawn()
