@@ -48,6 +48,12 @@ def independence_metropolis(ensemble: Ensemble, *, chains: int = 64, burn_in: fl
         OptionError: if there are fewer than two chains or two frames for each, the frames are in groups, or the burn-in
             is not in [0, 1).
         NonFiniteError: if a chain meets no frame of positive weight in its burn-in.
+
+    >>> x = np.random.default_rng(0).normal(size=6400)
+    >>> chains = independence_metropolis(Ensemble(np.zeros((6400, 1, 3)), x, 300.0, log_weights=x))  # p = N(1, 1)
+    >>> found = chains.mean(chains.energies)
+    >>> bool(abs(found.value - 1.0) < 4 * found.error)
+    True
     """
     length = len(ensemble) // chains if chains > 0 else 0
     if chains < 2 or length < 2 or not 0.0 <= burn_in < 1.0:
