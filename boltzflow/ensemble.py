@@ -43,6 +43,9 @@ class Ensemble:
         log_weights: (n,), −inf for weight zero; all equal if not given (samples of an unbiased simulation).
         log_q: (n,), log-density of the sampler in the Cartesian measure with rigid motion integrated out, if known.
         topology: for `to_mdtraj` and files.
+        groups: (n,) whole numbers, the same for frames that are not independent of one another: those of one Markov
+            chain, copies of one frame. `mean` and `log_z` take their errors from the sums over groups then. None for
+            frames that are all independent.
 
     Raises:
         ShapeError: if the arrays do not have the same number of frames, or none.
@@ -62,6 +65,7 @@ class Ensemble:
         log_weights: ArrayLike | torch.Tensor | None = None,
         log_q: ArrayLike | torch.Tensor | None = None,
         topology: mdtraj.Topology | None = None,
+        groups: ArrayLike | torch.Tensor | None = None,
     ) -> None:
         self.positions: NDArray[np.float32] = _array(positions).astype(np.float32, copy=False)
         self.energies: NDArray[np.float64] = _array(energies).astype(np.float64, copy=False)
@@ -70,10 +74,11 @@ class Ensemble:
         n = len(self.energies)
         weights = np.zeros(n) if log_weights is None else _array(log_weights).astype(np.float64)
         self.log_q: NDArray[np.float64] | None = None if log_q is None else _array(log_q).astype(np.float64, copy=False)
-        shapes = [self.energies.shape, weights.shape] + ([] if self.log_q is None else [self.log_q.shape])
+        self.groups: NDArray[np.int64] | None = None if groups is None else _array(groups).astype(np.int64)
+        shapes = [self.energies.shape, weights.shape] + [a.shape for a in (self.log_q, self.groups) if a is not None]
         if self.positions.ndim != 3 or self.positions.shape[::2] != (n, 3) or set(shapes) != {(n,)} or n == 0:
             raise ShapeError(
-                "Expected positions (n, N, 3) with n energies, log-weights and log-densities, n ≥ 1; "
+                "Expected positions (n, N, 3) with n energies, log-weights, log-densities and groups, n ≥ 1; "
                 f"got positions {self.positions.shape} and {', '.join(map(str, shapes))}."
             )
         if topology is not None and topology.n_atoms != self.positions.shape[1]:
@@ -90,9 +95,9 @@ class Ensemble:
 
     def __getitem__(self, frames: slice | NDArray[Any]) -> Self:
         """The ensemble of some frames: a slice, indices, or a mask (n,)."""
-        log_q = None if self.log_q is None else self.log_q[frames]
+        log_q, groups = (None if array is None else array[frames] for array in (self.log_q, self.groups))
         parts = (self.positions[frames], self.energies[frames], self.temperature, self.log_weights[frames])
-        return type(self)(*parts, log_q, self.topology)
+        return type(self)(*parts, log_q, self.topology, groups)
 
     def __repr__(self) -> str:
         return (
@@ -125,6 +130,24 @@ class Ensemble:
         return importance.effective_sample_size(importance.clipped(self._log_weights, fraction))
 
     @property
+    def perplexity(self) -> float:
+        """exp of the entropy of the weights, as a fraction of n; less hard on single large weights than `ess`.
+
+        Raises:
+            NonFiniteError: if no weight is positive.
+        """
+        return importance.perplexity(self._log_weights)
+
+    @property
+    def largest_weight(self) -> float:
+        """The share of the largest weight in the sum of all.
+
+        Raises:
+            NonFiniteError: if no weight is positive.
+        """
+        return float(self.weights.max())
+
+    @property
     def pareto_k(self) -> float:
         """Shape of the weights' tail: averages are not to be trusted above 0.7 (Vehtari et al. 2024)."""
         return importance.pareto_shape(self._log_weights)
@@ -136,7 +159,7 @@ class Ensemble:
         Raises:
             NonFiniteError: if no weight is positive.
         """
-        return Estimate(*importance.log_mean_weight(self._log_weights))
+        return Estimate(*importance.log_mean_weight(self._log_weights, self._groups))
 
     def mean(
         self, f: Observable, error: Literal["delta", "bootstrap"] = "delta", replicates: int = 200, seed: int = 0
@@ -163,9 +186,9 @@ class Ensemble:
         values = self._values(f)
         if error == "bootstrap":
             random = torch.Generator().manual_seed(seed)
-            found = importance.bootstrap_mean(values, self._log_weights, replicates, random)
+            found = importance.bootstrap_mean(values, self._log_weights, replicates, random, self._groups)
         elif error == "delta":
-            found = importance.weighted_mean(values, self._log_weights)
+            found = importance.weighted_mean(values, self._log_weights, self._groups)
         else:
             raise OptionError(f"Expected an error by 'delta' or 'bootstrap'; got {error!r}.")
         return _estimate(*found)
@@ -188,7 +211,7 @@ class Ensemble:
         >>> Ensemble(np.zeros((5, 1, 3)), np.zeros(5), 300.0).quantile([3.0, 1.0, 2.0, 9.0, 0.0]).value
         2.0
         """
-        return _estimate(*importance.weighted_quantile(self._values(f), self._log_weights, share))
+        return _estimate(*importance.weighted_quantile(self._values(f), self._log_weights, share, self._groups))
 
     def _values(self, f: Observable) -> torch.Tensor:
         """(n, …): of frames of weight zero, which a function never sees, zeros where it is one."""
@@ -208,9 +231,87 @@ class Ensemble:
             raise NonFiniteError("Expected finite values of all frames of positive weight; got NaN or infinity.")
         return torch.from_numpy(values)
 
+    def with_log_weights(self, log_weights: ArrayLike | torch.Tensor) -> Self:
+        """The same frames with other log-weights (n,).
+
+        Raises:
+            ShapeError: if there is not one for each frame.
+            NonFiniteError: if one is NaN or +inf.
+        """
+        parts = (self.positions, self.energies, self.temperature, log_weights, self.log_q)
+        return type(self)(*parts, self.topology, self.groups)
+
     @property
     def _log_weights(self) -> torch.Tensor:
         return torch.from_numpy(self.log_weights)
+
+    @property
+    def _groups(self) -> torch.Tensor | None:
+        return None if self.groups is None else torch.from_numpy(self.groups)
+
+    # -- equal weights -----------------------------------------------------------------------------
+
+    def resample(self, n: int, scheme: importance.Scheme = "systematic", seed: int = 0) -> Self:
+        """`n` frames of equal weight, drawn in proportion to the weights: approximate samples of the equilibrium.
+
+        They hold no more than this ensemble does: copies of a frame are a group of `groups`, so that errors of means
+        stay honest. log Z is not theirs any more.
+
+        Args:
+            n: how many frames to draw.
+            scheme: "systematic", "residual" or "multinomial": how, with the least noise first.
+            seed: of the random numbers.
+
+        Raises:
+            OptionError: if there is no such scheme, or nothing to draw.
+            NonFiniteError: if no weight is positive.
+
+        >>> ensemble = Ensemble(np.zeros((3, 1, 3)), [0.0, 1.0, 2.0], 300.0, log_weights=np.log([0.5, 0.25, 0.25]))
+        >>> ensemble.resample(4).energies.tolist()
+        [0.0, 0.0, 1.0, 2.0]
+        """
+        chosen = importance.resample(self._log_weights, n, torch.Generator().manual_seed(seed), scheme)
+        return self.unweighted(chosen.numpy())
+
+    def accept(self, log_bound: float | None = None, seed: int = 0) -> Self:
+        """The frames that survive rejection sampling: kept with probability weight / bound, then all of one weight.
+
+        With a bound that no weight can exceed, whatever the sampler draws, these are exact and independent samples of
+        the equilibrium. Such a bound is hardly ever known. The largest weight seen here is an estimate of it from the
+        samples, and makes them approximate: regions whose weights exceed it come up too rarely.
+
+        Args:
+            log_bound: at least every log-weight; that of the largest one here if not given.
+            seed: of the random numbers.
+
+        Raises:
+            OptionError: if a weight exceeds the bound.
+            NonFiniteError: if no weight is positive, or no frame is accepted.
+
+        >>> ensemble = Ensemble(np.zeros((400, 1, 3)), np.zeros(400), 300.0, log_weights=np.log([1.0, 0.5] * 200))
+        >>> 250 < len(ensemble.accept()) < 350
+        True
+        """
+        log_bound = float(self.log_weights.max()) if log_bound is None else log_bound
+        chosen = importance.accept(self._log_weights, log_bound, torch.Generator().manual_seed(seed))
+        if len(chosen) == 0:
+            raise NonFiniteError(
+                f"Expected to accept a frame; none of {len(self)} with weights up to exp({self.log_weights.max():g}) "
+                f"was, at a bound of exp({log_bound:g})."
+            )
+        return self.unweighted(chosen.numpy())
+
+    def unweighted(self, frames: NDArray[np.int64], groups: NDArray[np.int64] | None = None) -> Self:
+        """The frames with these indices (m,), each as often as its index comes up, with equal weights.
+
+        Copies of a frame are a group, if no `groups` (m,) are given. log q is left out, since the frames are not
+        samples of q any more.
+        """
+        if groups is None:
+            groups = frames if self.groups is None else self.groups[frames]
+            groups = None if len(np.unique(groups)) == len(groups) else groups
+        parts = (self.positions[frames], self.energies[frames], self.temperature)
+        return type(self)(*parts, topology=self.topology, groups=groups)
 
     # -- in and out --------------------------------------------------------------------------------
 
@@ -241,8 +342,8 @@ class Ensemble:
         trajectory[int(np.argmax(self.log_weights))].save_pdb(str(folder / TOPOLOGY))
         arrays: dict[str, Any] = {"version": _FORMAT_VERSION, "temperature": self.temperature}
         arrays |= {"energies": self.energies, "log_weights": self.log_weights}
-        if self.log_q is not None:
-            arrays["log_q"] = self.log_q
+        optional = {"log_q": self.log_q, "groups": self.groups}
+        arrays |= {name: array for name, array in optional.items() if array is not None}
         np.savez(folder / WEIGHTS, **arrays)
 
     @classmethod
@@ -267,7 +368,7 @@ class Ensemble:
         if int(arrays.pop("version", 0)) != _FORMAT_VERSION:
             raise FileFormatError(f"Expected format {_FORMAT_VERSION} of {folder / WEIGHTS}; it is of another one.")
         wanted = {"temperature", "energies", "log_weights"}
-        if not wanted <= set(arrays) <= wanted | {"log_q"}:
+        if not wanted <= set(arrays) <= wanted | {"log_q", "groups"}:
             raise FileFormatError(
                 f"Expected {', '.join(sorted(wanted))} in {folder / WEIGHTS}; got {', '.join(sorted(arrays))}."
             )

@@ -260,7 +260,7 @@ class BoltzmannGenerator:
         """
         if n < 1 or batch_size < 1:
             raise OptionError(f"Expected positive numbers of samples and of samples in a batch; got {n}, {batch_size}.")
-        kelvin = self._checked(temperature)
+        kelvin = self.checked_temperature(temperature)
         parameter = next(self.flow.parameters())
         context = self.context(parameter.new_full((batch_size,), kelvin))
         random = torch.Generator(parameter.device)
@@ -308,13 +308,17 @@ class BoltzmannGenerator:
             OptionError: if the generator is not made for the temperature.
             IntractableDensityError: if it has stochastic layers.
         """
-        kelvin = self._checked(temperature)
+        kelvin = self.checked_temperature(temperature)
         internals, log_ratio = self.coordinates.inverse(positions)
         log_q = self.flow.log_prob(internals, self.context(internals.new_full((len(internals),), kelvin)))
         return torch.where(log_q.isneginf(), log_q, log_q + log_ratio)
 
-    def _checked(self, temperature: object) -> float:
-        """A temperature in K that this generator is made for, by default its own."""
+    def checked_temperature(self, temperature: object = None) -> float:
+        """A temperature in K that this generator is made for, by default its own.
+
+        Raises:
+            OptionError: if it is another one.
+        """
         if temperature is None:
             return self.temperature
         kelvin = checked_temperature(temperature)

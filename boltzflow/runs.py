@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from boltzflow.analysis import Summary, analyze, check_collapse
-from boltzflow.analysis.report import GENERATOR, SUMMARY
+from boltzflow.analysis.report import GENERATOR, SUMMARY, as_document
 from boltzflow.config import CompleteRunConfig, RunConfig, SystemConfig
 from boltzflow.energies import TorchPotential
 from boltzflow.ensemble import TOPOLOGY, TRAJECTORY, WEIGHTS, Ensemble
@@ -212,7 +212,8 @@ def _collapse_check(generator: BoltzmannGenerator, ensemble: Ensemble, picosecon
     if not isinstance(generator.potential, TorchPotential):
         return {"verdict": "Not checked: the energies have no native translation, so a simulation would take long."}
     try:
-        return asdict(check_collapse(generator, ensemble, picoseconds=picoseconds, seed=seed))
+        found: dict[str, Any] = as_document(check_collapse(generator, ensemble, picoseconds=picoseconds, seed=seed))
+        return found
     except BoltzflowError as error:  # the samples are worth more than a check of them
         return {"verdict": f"Not checked: {error}"}
 

@@ -7,6 +7,7 @@ import torch
 
 from boltzflow.ensemble import Ensemble
 from boltzflow.errors import FileFormatError, NonFiniteError, OptionError, ShapeError, SystemNotFoundError
+from tests.scores import check_z_scores
 
 
 def diatomic_topology():
@@ -116,6 +117,57 @@ def test_log_z_and_ess_agree_with_the_truth():
     assert ensemble.ess == pytest.approx(1 / (1.4 / np.sqrt(2 - 1 / 1.4**2)), rel=0.01)
     assert ensemble.ess_clipped(0.5) > ensemble.ess
     assert ensemble.weights.sum() == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize("scheme", ["systematic", "residual", "multinomial"])
+@pytest.mark.parametrize("n", [300, 4000])
+def test_errors_of_resampled_frames_are_honest(n, scheme):
+    """100 ensembles of 1000 frames: fewer frames than these, and more, so that most come up many times."""
+    z = []
+    for seed in range(100):
+        ensemble = make_ensemble(1000, seed).resample(n, scheme, seed + 100)
+        assert len(ensemble) == n
+        value, error = ensemble.mean(bond_lengths)
+        z.append((value - 0.12) / error)
+    check_z_scores(z)
+    assert ensemble.ess == 1.0
+    assert ensemble.log_q is None
+    assert ensemble.log_weights.tolist() == [0.0] * n
+
+
+def test_accepted_frames_are_unweighted_and_right():
+    """100 ensembles of 1000 frames; all weights are at most 1."""
+    z = []
+    for seed in range(100):
+        ensemble = make_ensemble(1000, seed).accept(log_bound=0.0, seed=seed)
+        assert 600 < len(ensemble) < 800
+        value, error = ensemble.mean(bond_lengths)
+        z.append((value - 0.12) / error)
+    check_z_scores(z)
+    assert ensemble.groups is None
+    assert len(make_ensemble(1000).accept()) >= len(make_ensemble(1000).accept(log_bound=0.0))
+    with pytest.raises(OptionError, match="up to the bound -1"):
+        make_ensemble(1000).accept(-1.0)
+    with pytest.raises(NonFiniteError, match="none of 10 with weights up to"):
+        make_ensemble(10).accept(200.0)
+
+
+def test_dead_frames_cannot_be_resampled_or_accepted():
+    dead = make_ensemble(10, energies=np.full(10, np.inf))
+    for call in (lambda: dead.resample(5), dead.accept, lambda: dead.largest_weight, lambda: dead.perplexity):
+        with pytest.raises(NonFiniteError, match="all 10 are zero"):
+            call()
+
+
+def test_groups_stay_with_their_frames(tmp_path):
+    ensemble = make_ensemble(6, groups=[5, 5, 1, 1, 2, 2])
+    assert ensemble[2:].groups.tolist() == [1, 1, 2, 2]
+    assert set(ensemble.resample(20).groups.tolist()) <= {5, 1, 2}
+    ensemble.save(tmp_path)
+    assert Ensemble.load(tmp_path).groups.tolist() == ensemble.groups.tolist()
+    assert ensemble.mean(np.arange(6)).error != make_ensemble(6).mean(np.arange(6)).error
+    with pytest.raises(ShapeError, match=r"\(5,\)"):
+        make_ensemble(6, groups=np.zeros(5))
 
 
 def test_no_weights_mean_equal_weights():

@@ -23,10 +23,14 @@ from boltzflow.analysis.observables import (
 )
 from boltzflow.analysis.populations import Population, States, arc, population, population_of, state_populations
 from boltzflow.analysis.projections import Projection, principal_components, torsion_features
+from boltzflow.analysis.refinement import anneal, hamiltonian_moves, independence_metropolis
 from boltzflow.analysis.replicas import ReplicaCheck, compare_replicas
 from boltzflow.analysis.report import Summary, analyze
+from boltzflow.analysis.smoothing import smooth
 from boltzflow.analysis.symmetry import unfold
 from boltzflow.analysis.thermodynamics import heat_capacity
+from boltzflow.analysis.verdict import Trust, Verdict
+from boltzflow.analysis.weights import WeightDiagnostics, diagnose
 
 __all__ = [
     "Axis",
@@ -42,18 +46,25 @@ __all__ = [
     "ReplicaCheck",
     "States",
     "Summary",
+    "Trust",
+    "Verdict",
+    "WeightDiagnostics",
     "analyze",
+    "anneal",
     "arc",
     "backbone_torsions",
     "check_collapse",
     "check_geometry",
     "circular_mean",
     "compare_replicas",
+    "diagnose",
     "free_energy_profile",
     "free_energy_surface",
+    "hamiltonian_moves",
     "heat_capacity",
     "histogram",
     "hydrogen_bonds",
+    "independence_metropolis",
     "j_couplings",
     "kernel_density",
     "kl_divergence",
@@ -63,6 +74,7 @@ __all__ = [
     "principal_components",
     "representatives",
     "secondary_structure",
+    "smooth",
     "state_populations",
     "torsion_features",
     "total_variation",

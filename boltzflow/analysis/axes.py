@@ -6,11 +6,14 @@ import math
 from dataclasses import dataclass, replace
 
 import numpy as np
+import torch
 from numpy.typing import ArrayLike, NDArray
 
 from boltzflow.errors import NonFiniteError, OptionError, ShapeError
 
 Array = NDArray[np.float64]
+Groups = NDArray[np.int64] | None
+"""(n,) Which frames belong together because they are not independent (see `Ensemble`); None where all are."""
 
 
 @dataclass(frozen=True)
@@ -79,6 +82,11 @@ class Axis:
             return np.where(finite, np.mod(place, self.bins), -1)
         inside = finite & (values >= self.low) & (values <= self.high)
         return np.where(inside, np.clip(place, 0, self.bins - 1), -1)
+
+
+def as_tensor(groups: Groups) -> torch.Tensor | None:
+    """Groups as `boltzflow.core.importance` takes them."""
+    return None if groups is None else torch.from_numpy(groups)
 
 
 def checked_values(values: ArrayLike, log_weights: Array) -> Array:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from boltzflow.analysis.axes import Array
+from boltzflow.analysis.axes import Array, Groups
 from boltzflow.analysis.observables import Torsion
 from boltzflow.analysis.populations import Population, population
 
@@ -13,7 +13,7 @@ POSITIVE_PHI = (0.0, 2.2)
 
 
 def positive_phi(
-    torsions: Sequence[Torsion], log_weights: Array, temperature: float, low: float, high: float
+    torsions: Sequence[Torsion], log_weights: Array, temperature: float, low: float, high: float, groups: Groups
 ) -> dict[str, Population]:
     """The weighted share of low < φ < high (rad) of each residue, by its name.
 
@@ -22,9 +22,10 @@ def positive_phi(
         log_weights: (n,).
         temperature: K.
         low, high: rad.
+        groups: (n,) of the ensemble.
     """
     return {
-        torsion.residue: population(torsion.values, low, high, log_weights, temperature)
+        torsion.residue: population(torsion.values, low, high, log_weights, temperature, groups)
         for torsion in torsions
         if torsion.kind == "phi"
     }

@@ -75,5 +75,5 @@ def representatives(
     members = [np.flatnonzero(fit.labels_ == cluster) for cluster in order]
     frames = used[[m[distances[m].argmin()] for m in members]]
     states = {f"cluster {k + 1}": labels == k for k in range(clusters)}
-    found = state_populations(states, ensemble.log_weights, ensemble.temperature)
+    found = state_populations(states, ensemble.log_weights, ensemble.temperature, ensemble.groups)
     return Clusters(ensemble[frames], frames, labels, found)

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from boltzflow.analysis.verdict import Trust, Verdict
 from boltzflow.core import importance
 from boltzflow.ensemble import Ensemble, Estimate
 from boltzflow.errors import NonFiniteError, OptionError, TopologyError
@@ -42,7 +43,7 @@ class CollapseCheck:
         ladders: independent ones.
         lost_ladders: that exploded, and are left out.
         evaluations: of the energy.
-        verdict: one sentence.
+        verdict: whether a basin is lost.
     """
 
     missed: Estimate
@@ -53,7 +54,7 @@ class CollapseCheck:
     ladders: int
     lost_ladders: int
     evaluations: int
-    verdict: str
+    verdict: Verdict
 
 
 def check_collapse(
@@ -123,7 +124,7 @@ def check_collapse(
     own = torch.from_numpy(ensemble.log_weights) - ensemble.log_z.value
     missed = _share(excess > math.log(TOO_THIN))
     expected = float(own.softmax(0)[own > math.log(TOO_THIN)].sum())
-    forward_ess = float(torch.exp(-(excess.flatten().logsumexp(0) - math.log(excess.numel()))))
+    forward_ess = importance.forward_effective_sample_size(excess.flatten(), log_z=0.0)
     found = f"an independent simulation ({ladders - lost} ladders of {picoseconds:g} ps, {excess.numel():,} frames)"
     return CollapseCheck(
         missed=missed,
@@ -154,7 +155,7 @@ def _share(found: Tensor) -> Estimate:
     return Estimate(float(by_ladder.mean()), float(error))
 
 
-def _verdict(missed: Estimate, expected: float, forward_ess: float, own_ess: float, simulation: str) -> str:
+def _verdict(missed: Estimate, expected: float, forward_ess: float, own_ess: float, simulation: str) -> Verdict:
     thin = f"where the generator has less than 1/{TOO_THIN:g} of the right density"
     what = f"{missed.value:.2%} ± {missed.error:.2%} of {simulation} lies {thin}"
     if expected >= 5e-5:
@@ -162,12 +163,13 @@ def _verdict(missed: Estimate, expected: float, forward_ess: float, own_ess: flo
     beyond = missed.value - expected
     is_significant = beyond > 2 * missed.error
     if beyond > _ALARM and is_significant:
-        return f"Do not use: a basin is lost. {what}."
+        return Verdict(Trust.DO_NOT_USE, f"a basin is lost: {what}")
     if (beyond > _CARE and is_significant) or forward_ess < own_ess / 2:
-        return (
-            f"With care: something is covered too thinly. {what}; the effective sample size is {forward_ess:.0%} by "
-            f"its frames and {own_ess:.0%} by the generator's samples."
+        return Verdict(
+            Trust.WITH_CARE,
+            f"something is covered too thinly: {what}; the effective sample size is {forward_ess:.0%} by its frames "
+            f"and {own_ess:.0%} by the generator's samples",
         )
     if missed.value == 0.0:
         what = f"nothing of {simulation} lies {thin} (a basin of less than {missed.error:.0%} may not have been met)"
-    return f"No sign of a lost basin: {what}."
+    return Verdict(Trust.TRUST, f"no sign of a lost basin: {what}")

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import ArrayLike
 from scipy.special import i0e
 
-from boltzflow.analysis.axes import Array, Axis, checked_values
+from boltzflow.analysis.axes import Array, Axis, Groups, as_tensor, checked_values
 from boltzflow.core import importance
 from boltzflow.errors import OptionError
 
@@ -39,13 +39,14 @@ class Density:
     bandwidth: float
 
 
-def histogram(values: ArrayLike, log_weights: Array, axis: Axis) -> Density:
+def histogram(values: ArrayLike, log_weights: Array, axis: Axis, groups: Groups = None) -> Density:
     """The mean density in each bin.
 
     Args:
         values: (n,), in the axis' unit.
         log_weights: (n,).
         axis: with its bins.
+        groups: (n,) of an ensemble whose frames are not independent.
 
     Raises:
         ShapeError: if there is not one value for each weight.
@@ -55,11 +56,13 @@ def histogram(values: ArrayLike, log_weights: Array, axis: Axis) -> Density:
     array([1. , 0.5])
     """
     bin_of = torch.from_numpy(axis.index(checked_values(values, log_weights)))
-    shares, errors = _means((bin_of == b for b in range(axis.bins)), log_weights)
+    shares, errors = _means((bin_of == b for b in range(axis.bins)), log_weights, groups)
     return Density(axis, shares / axis.width, errors / axis.width, axis.width)
 
 
-def kernel_density(values: ArrayLike, log_weights: Array, axis: Axis, bandwidth: float | None = None) -> Density:
+def kernel_density(
+    values: ArrayLike, log_weights: Array, axis: Axis, bandwidth: float | None = None, groups: Groups = None
+) -> Density:
     """A smooth density: a Gaussian on each sample of a line, a von Mises density on each of a circle.
 
     Unless it is given, the bandwidth h (σ of the Gaussian, 1/√κ of the von Mises) is the one of least expected mean
@@ -77,6 +80,7 @@ def kernel_density(values: ArrayLike, log_weights: Array, axis: Axis, bandwidth:
         log_weights: (n,).
         axis: the centres of its bins are where the density is given.
         bandwidth: in the axis' unit.
+        groups: (n,) of an ensemble whose frames are not independent; the bandwidth is chosen as if they were.
 
     Raises:
         ShapeError: if there is not one value for each weight.
@@ -100,7 +104,9 @@ def kernel_density(values: ArrayLike, log_weights: Array, axis: Axis, bandwidth:
     kernel = _von_mises if axis.periodic else _gaussian
 
     def smooth(width: float) -> tuple[Array, Array]:
-        return _means((torch.from_numpy(kernel((x - places) * scale, width)) for x in axis.centers), log_weights)
+        return _means(
+            (torch.from_numpy(kernel((x - places) * scale, width)) for x in axis.centers), log_weights, groups
+        )
 
     values, errors = smooth(width)
     twice, _ = smooth(math.sqrt(2) * width)
@@ -109,10 +115,10 @@ def kernel_density(values: ArrayLike, log_weights: Array, axis: Axis, bandwidth:
     return Density(axis, values * scale, errors * scale, width / scale)
 
 
-def _means(columns: Iterable[torch.Tensor], log_weights: Array) -> tuple[Array, Array]:
+def _means(columns: Iterable[torch.Tensor], log_weights: Array, groups: Groups) -> tuple[Array, Array]:
     """Weighted means of k columns (n,) and their errors, one by one, for a matrix of all would be large: (k,) each."""
-    logs = torch.from_numpy(log_weights)
-    means, errors = zip(*(importance.weighted_mean(column, logs) for column in columns), strict=True)
+    logs, tensor = torch.from_numpy(log_weights), as_tensor(groups)
+    means, errors = zip(*(importance.weighted_mean(column, logs, tensor) for column in columns), strict=True)
     return torch.stack(means).numpy(), torch.stack(errors).numpy()
 
 

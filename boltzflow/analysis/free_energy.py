@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 
-from boltzflow.analysis.axes import Array, Axis, checked_values
+from boltzflow.analysis.axes import Array, Axis, Groups, as_tensor, checked_values
 from boltzflow.core import importance
 from boltzflow.errors import OptionError
 from boltzflow.units import thermal_energy
@@ -70,6 +70,7 @@ def free_energy_profile(
     bins: int | Axis = 72,
     replicates: int = 200,
     seed: int = 0,
+    groups: Groups = None,
 ) -> FreeEnergyProfile:
     """The free-energy profile along a collective variable.
 
@@ -83,6 +84,7 @@ def free_energy_profile(
         bins: so many on the circle from −π to π, or an axis: `Axis(0.1, 0.8, 40, unit="nm")`. Values outside it are
             left out.
         replicates, seed: of the bootstrap.
+        groups: (n,) of an ensemble whose frames are not independent.
 
     Raises:
         ShapeError: if there is not one value for each weight.
@@ -95,7 +97,7 @@ def free_energy_profile(
     """
     axis = _axis(bins)
     index = axis.index(checked_values(values, log_weights))
-    found, errors = _binned_free_energy(index, axis.bins, log_weights, replicates, seed)
+    found, errors = _binned_free_energy(index, axis.bins, log_weights, replicates, seed, groups)
     return FreeEnergyProfile(found, errors, temperature, axis)
 
 
@@ -107,6 +109,7 @@ def free_energy_surface(
     bins: int | Axis | tuple[Axis, Axis] = 72,
     replicates: int = 200,
     seed: int = 0,
+    groups: Groups = None,
 ) -> FreeEnergySurface:
     """The free-energy surface over two collective variables.
 
@@ -116,7 +119,7 @@ def free_energy_surface(
     rows, columns = first.index(checked_values(x, log_weights)), second.index(checked_values(y, log_weights))
     index = np.where((rows >= 0) & (columns >= 0), rows * second.bins + columns, -1)
     shape = first.bins, second.bins
-    values, errors = _binned_free_energy(index, first.bins * second.bins, log_weights, replicates, seed)
+    values, errors = _binned_free_energy(index, first.bins * second.bins, log_weights, replicates, seed, groups)
     return FreeEnergySurface(values.reshape(shape), errors.reshape(shape), temperature, first, second)
 
 
@@ -125,7 +128,7 @@ def _axis(bins: int | Axis) -> Axis:
 
 
 def _binned_free_energy(
-    index: NDArray[np.int64], bins: int, log_weights: Array, replicates: int, seed: int
+    index: NDArray[np.int64], bins: int, log_weights: Array, replicates: int, seed: int, groups: Groups
 ) -> tuple[Array, Array]:
     """−log of the weighted share of each bin, from its minimum, and bootstrap errors; both (bins,) in kT.
 
@@ -140,7 +143,8 @@ def _binned_free_energy(
     share = histogram(importance.normalized_weights(logs)).numpy()
     if not share.any():
         raise OptionError("Expected samples of positive weight within the axis; all lie outside.")
-    spread = importance.bootstrap(histogram, logs, replicates, torch.Generator().manual_seed(seed)).std(0).numpy()
+    random = torch.Generator().manual_seed(seed)
+    spread = importance.bootstrap(histogram, logs, replicates, random, as_tensor(groups)).std(0).numpy()
     values: Array = -np.log(share, out=np.full(bins, -np.inf), where=share > 0)
     errors: Array = np.divide(spread, share, out=np.full(bins, np.nan), where=share > 0)
     return values - values.min(), errors

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 
-from boltzflow.analysis.axes import Array, checked_values
+from boltzflow.analysis.axes import Array, Groups, as_tensor, checked_values
 from boltzflow.core import importance
 from boltzflow.ensemble import Ensemble, Estimate
 
@@ -88,7 +88,7 @@ def means(ensemble: Ensemble, observable: Callable[[mdtraj.Trajectory], Labelled
     return {name: Estimate(float(found.value[k]), float(found.error[k])) for k, name in enumerate(names)}
 
 
-def circular_mean(angle: ArrayLike, log_weights: Array) -> Estimate:
+def circular_mean(angle: ArrayLike, log_weights: Array, groups: Groups = None) -> Estimate:
     """The direction of the mean of exp(iθ), in (−π, π] rad, with its standard error (delta method).
 
     Of angles all around the circle there is no mean direction, and the error says so: it grows as one over the length
@@ -97,6 +97,7 @@ def circular_mean(angle: ArrayLike, log_weights: Array) -> Estimate:
     Args:
         angle: (n,) in rad.
         log_weights: (n,).
+        groups: (n,) of an ensemble whose frames are not independent.
 
     Raises:
         ShapeError: if there is not one angle for each weight.
@@ -108,7 +109,7 @@ def circular_mean(angle: ArrayLike, log_weights: Array) -> Estimate:
     theta, logs = torch.from_numpy(checked_values(angle, log_weights)), torch.from_numpy(log_weights)
     (c, s), _ = importance.weighted_mean(torch.stack([theta.cos(), theta.sin()], 1), logs)
     direction = torch.atan2(s, c)
-    _, across = importance.weighted_mean(torch.sin(theta - direction), logs)
+    _, across = importance.weighted_mean(torch.sin(theta - direction), logs, as_tensor(groups))
     return Estimate(direction.item(), (across / torch.hypot(c, s)).item())
 
 

@@ -18,6 +18,7 @@ from matplotlib.ticker import MultipleLocator
 
 from boltzflow.analysis.free_energy import FreeEnergyProfile, FreeEnergySurface
 from boltzflow.analysis.observables import Torsion
+from boltzflow.analysis.weights import ess_by_size
 from boltzflow.ensemble import Ensemble
 from boltzflow.units import thermal_energy
 
@@ -109,11 +110,11 @@ def profiles(
 
 
 def weights(ensemble: Ensemble, title: str, path: Path) -> None:
-    """How the weights are spread, and whether they depend on the energy."""
+    """How the weights are spread and depend on the energy, whether the ESS falls with n, how few carry the weight."""
     used = ensemble.log_weights > -np.inf
     relative = (ensemble.log_weights[used] - ensemble.log_z.value) / math.log(10)
-    with _figure(path, (8.6, 3.6), title) as figure:
-        left, right = figure.subplots(1, 2)
+    with _figure(path, (8.6, 7.0), title) as figure:
+        (left, right), (sizes, cumulated) = figure.subplots(2, 2)
         left.hist(relative.clip(min=LIGHTEST), bins=80, color=BLUE, alpha=0.85)
         left.axvline(0, color=ORANGE, linewidth=1.4, label="mean weight")
         left.legend(loc="upper right", fontsize=9)
@@ -131,6 +132,18 @@ def weights(ensemble: Ensemble, title: str, path: Path) -> None:
         right.axhline(0, color=ORANGE, linewidth=1.4)
         right.set(xlabel="potential energy (kJ/mol)", ylabel="log$_{10}$ weight / mean weight")
         figure.colorbar(hexes, ax=right, label="samples")
+        n, ess = zip(*ess_by_size(ensemble.log_weights), strict=True)
+        sizes.plot(n, 100 * np.array(ess), "o-", color=BLUE, markersize=4, linewidth=1.4)
+        sizes.axhline(100 * ensemble.ess, color=GREY, linewidth=0.8, linestyle=":")
+        sizes.set(xlabel="samples n", ylabel="ESS of parts of n samples (%)", xscale="log", ylim=(0, None))
+        heaviest = np.sort(ensemble.weights)[::-1]
+        share = np.arange(1, len(heaviest) + 1) / len(heaviest)
+        cumulated.plot(100 * share, 100 * heaviest.cumsum(), color=BLUE, linewidth=1.6, label="these samples")
+        cumulated.plot(100 * share, 100 * share, color=GREY, linewidth=0.8, linestyle=":", label="equal weights")
+        cumulated.legend(loc="upper left", fontsize=9, title=f"heaviest sample: {heaviest[0]:.2%}", title_fontsize=9)
+        cumulated.set(
+            xlabel="heaviest samples (%)", ylabel="share of the weight (%)", xscale="log", xlim=(100 * share[0], 100)
+        )
 
 
 def energies(ensemble: Ensemble, title: str, path: Path) -> None:

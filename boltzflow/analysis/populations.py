@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from boltzflow.analysis.axes import Array
+from boltzflow.analysis.axes import Array, Groups, as_tensor
 from boltzflow.analysis.verdict import Trust, Verdict, worst
 from boltzflow.core import importance
 from boltzflow.errors import OptionError, ShapeError
@@ -96,24 +96,27 @@ def arc(angle: Array, low: float, high: float) -> Mask:
     return inside
 
 
-def population(angle: Array, low: float, high: float, log_weights: Array, temperature: float) -> Population:
+def population(
+    angle: Array, low: float, high: float, log_weights: Array, temperature: float, groups: Groups = None
+) -> Population:
     """The weighted share of low ≤ angle < high on the circle (low > high goes through ±π).
 
-    angle: (n,) in rad; low, high in rad; log_weights: (n,); temperature in K.
+    angle: (n,) in rad; low, high in rad; log_weights: (n,); temperature in K; groups as in `population_of`.
 
     >>> population(np.array([-1.0, 0.5, 1.0, 3.0]), 0.0, 2.2, np.zeros(4), 300.0).value
     0.5
     """
-    return population_of(arc(angle, low, high), log_weights, temperature)
+    return population_of(arc(angle, low, high), log_weights, temperature, groups)
 
 
-def population_of(inside: Mask, log_weights: Array, temperature: float) -> Population:
+def population_of(inside: Mask, log_weights: Array, temperature: float, groups: Groups = None) -> Population:
     """The weighted share of any region.
 
     Args:
         inside: (n,), whether each sample lies in it.
         log_weights: (n,).
         temperature: in K.
+        groups: (n,) of an ensemble whose frames are not independent.
 
     Raises:
         ShapeError: if there is not one truth value for each weight.
@@ -124,7 +127,9 @@ def population_of(inside: Mask, log_weights: Array, temperature: float) -> Popul
     0.25 ± 0.04; Trust: 25 effective frames lie inside.
     """
     inside, logs = _mask(inside, log_weights), torch.from_numpy(log_weights)
-    share, error = (number.item() for number in importance.weighted_mean(torch.from_numpy(inside), logs))
+    share, error = (
+        number.item() for number in importance.weighted_mean(torch.from_numpy(inside), logs, as_tensor(groups))
+    )
     used = importance.normalized_weights(logs).numpy() > 0
     frames = int(inside[used].sum())
     kt = thermal_energy(temperature)
@@ -140,7 +145,9 @@ def population_of(inside: Mask, log_weights: Array, temperature: float) -> Popul
     )
 
 
-def state_populations(states: Mapping[str, Mask], log_weights: Array, temperature: float) -> States:
+def state_populations(
+    states: Mapping[str, Mask], log_weights: Array, temperature: float, groups: Groups = None
+) -> States:
     """The shares of named states and the free energies between them, with all correlations of their errors.
 
     States may leave frames out, and overlap.
@@ -149,6 +156,7 @@ def state_populations(states: Mapping[str, Mask], log_weights: Array, temperatur
         states: (n,) of each, whether samples lie in it.
         log_weights: (n,).
         temperature: in K.
+        groups: (n,) of an ensemble whose frames are not independent.
 
     Raises:
         OptionError: if there is no state.
@@ -164,8 +172,8 @@ def state_populations(states: Mapping[str, Mask], log_weights: Array, temperatur
         raise OptionError("Expected at least one state; got none.")
     masks = np.stack([_mask(inside, log_weights) for inside in states.values()], 1)
     logs, kt = torch.from_numpy(log_weights), thermal_energy(temperature)
-    populations = {name: population_of(inside, log_weights, temperature) for name, inside in states.items()}
-    covariance: Array = importance.weighted_covariance(torch.from_numpy(masks), logs).numpy()
+    populations = {name: population_of(inside, log_weights, temperature, groups) for name, inside in states.items()}
+    covariance: Array = importance.weighted_covariance(torch.from_numpy(masks), logs, as_tensor(groups)).numpy()
     known = np.array([p.frames > 0 for p in populations.values()])
     shares = np.where(known, [p.value for p in populations.values()], np.nan)
     relative = covariance / np.outer(shares, shares)  # of log p

@@ -11,6 +11,7 @@ from scipy.stats import chi2, norm
 
 from boltzflow.analysis.basins import POSITIVE_PHI, positive_phi
 from boltzflow.analysis.observables import backbone_torsions
+from boltzflow.analysis.verdict import Trust, Verdict
 from boltzflow.ensemble import Ensemble, Estimate
 from boltzflow.errors import OptionError
 
@@ -28,14 +29,14 @@ class ReplicaCheck:
             agrees worst, times the number of observables.
         detectable: a part of the equilibrium that one replica has lost and another has not would show by log Z,
             nineteen times in twenty, if it held more than this share.
-        verdict: one sentence.
+        verdict: whether they have found the same.
     """
 
     log_z: list[Estimate]
     shares: dict[str, list[Estimate]]
     p_value: float
     detectable: float
-    verdict: str
+    verdict: Verdict
 
 
 def compare_replicas(
@@ -65,7 +66,9 @@ def compare_replicas(
     for ensemble in ensembles:
         used = ensemble[ensemble.weights > 0]
         torsions = backbone_torsions(used.to_mdtraj()) if used.topology is not None else []
-        for residue, found in positive_phi(torsions, used.log_weights, used.temperature, low, high).items():
+        for residue, found in positive_phi(
+            torsions, used.log_weights, used.temperature, low, high, used.groups
+        ).items():
             shares.setdefault(residue, []).append(Estimate(found.value, found.error))
     chances = [_chance(values) for values in (log_z, *shares.values())]
     p_value = min(1.0, min(chances) * len(chances))
@@ -79,14 +82,16 @@ def compare_replicas(
     )
     if p_value < _ALARM:
         worst = "log Z" if chances[0] == min(chances) else "shares of the rare basin"
-        verdict = f"Do not use: trainings with other seeds disagree in their {worst} (p = {p_value:.1g}). {span}."
+        reason = f"trainings with other seeds disagree in their {worst} (p = {p_value:.1g}); {span}"
+        verdict = Verdict(Trust.DO_NOT_USE, reason)
     elif p_value < _CARE:
-        verdict = f"With care: trainings with other seeds hardly agree (p = {p_value:.1g}). {span}."
+        verdict = Verdict(Trust.WITH_CARE, f"trainings with other seeds hardly agree (p = {p_value:.1g}); {span}")
     else:
-        verdict = (
-            f"Trainings with other seeds agree (p = {p_value:.2g}). {span}; a basin that one has lost would have "
-            f"to hold less than {detectable:.2%} of the weight."
+        reason = (
+            f"trainings with other seeds agree (p = {p_value:.2g}); {span}; a basin that one has lost would have to "
+            f"hold less than {detectable:.2%} of the weight"
         )
+        verdict = Verdict(Trust.TRUST, reason)
     return ReplicaCheck(log_z, shares, p_value, detectable, verdict)
 
 

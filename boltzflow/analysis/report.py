@@ -6,7 +6,7 @@ import json
 import math
 import platform
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,8 @@ from boltzflow.analysis.free_energy import free_energy_profile, free_energy_surf
 from boltzflow.analysis.geometry import GeometryCheck, check_geometry, wrong_handed
 from boltzflow.analysis.observables import backbone_torsions
 from boltzflow.analysis.populations import Population
+from boltzflow.analysis.verdict import Verdict
+from boltzflow.analysis.weights import diagnose
 from boltzflow.ensemble import Ensemble, Estimate
 from boltzflow.errors import FileFormatError
 from boltzflow.generator import BoltzmannGenerator
@@ -43,6 +45,7 @@ class Summary:
         ess_clipped: the same with the top 1e-4 of weights clipped.
         pareto_k: shape of the weights' tail: averages are not to be trusted above 0.7.
         log_z: log of the mean weight and its error.
+        verdict: whether averages can be trusted, as far as weights can tell (see `diagnose`).
         populations: weighted share of 0 < φ < 2.2 rad of each residue.
         geometry: bonds and angles against the force field; None without a system.
         wrong_handed_frames: samples of positive weight that hold an amino acid which is not left-handed.
@@ -57,6 +60,7 @@ class Summary:
     ess_clipped: float
     pareto_k: float
     log_z: Estimate
+    verdict: Verdict
     populations: dict[str, Population]
     geometry: GeometryCheck | None
     wrong_handed_frames: int
@@ -65,8 +69,8 @@ class Summary:
 
     def write(self, path: Path) -> None:
         """Write the summary as JSON; numbers that are not finite become null."""
-        document = {"version": 1, **asdict(self), "log_z": self.log_z._asdict()}
-        replace_file(path, json.dumps(_without_infinities(document), indent=2, allow_nan=False) + "\n")
+        document = {"version": 1, **as_document(self), "log_z": as_document(self.log_z._asdict())}
+        replace_file(path, json.dumps(document, indent=2, allow_nan=False) + "\n")
 
 
 def analyze(
@@ -115,9 +119,12 @@ def analyze(
         ess_clipped=ensemble.ess_clipped(),
         pareto_k=ensemble.pareto_k,
         log_z=ensemble.log_z,
+        verdict=diagnose(ensemble).verdict,
         populations={
             f"{low:g} < phi {residue} < {high:g} rad": found
-            for residue, found in positive_phi(torsions, used.log_weights, used.temperature, low, high).items()
+            for residue, found in positive_phi(
+                torsions, used.log_weights, used.temperature, low, high, used.groups
+            ).items()
         },
         geometry=check_geometry(used, system) if system else None,
         wrong_handed_frames=int(wrong_handed(trajectory).sum()),
@@ -129,7 +136,7 @@ def analyze(
         folder.mkdir(parents=True, exist_ok=True)
         name = f"{system.name.replace('_', ' ')}, " if system else ""
         title = f"{name}{ensemble.temperature:g} K, {len(ensemble):,} samples"
-        options = {"replicates": replicates, "seed": seed}
+        options: Any = {"replicates": replicates, "seed": seed, "groups": used.groups}
         logs, kelvin = used.log_weights, used.temperature
         if torsions:
             pairs = list(zip(torsions[::2], torsions[1::2], strict=True))
@@ -152,7 +159,7 @@ def add_to_summary(directory: Path, name: str, value: Any) -> None:
     path = directory / SUMMARY
     try:
         document = json.loads(path.read_text(encoding="utf-8"))
-        document["run"][name] = _without_infinities(value)
+        document["run"][name] = as_document(value)
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise FileFormatError(f"Expected a summary in {path}: {error}. Make it with 'boltzflow analyze'.") from None
     replace_file(path, json.dumps(document, indent=2, allow_nan=False) + "\n")
@@ -170,9 +177,19 @@ def _versions() -> dict[str, str]:
     return {"python": platform.python_version()} | {library.__name__: str(library.__version__) for library in libraries}
 
 
-def _without_infinities(value: Any) -> Any:
+def as_document(value: Any) -> Any:
+    """What JSON has room for: a dataclass as a mapping, a verdict as its sentence, numbers that are not finite as null.
+
+    >>> from boltzflow.analysis.verdict import Trust
+    >>> as_document({"verdict": Verdict(Trust.TRUST, "all is well"), "error": math.inf})
+    {'verdict': 'Trust: all is well.', 'error': None}
+    """
+    if isinstance(value, Verdict):
+        return str(value)
+    if is_dataclass(value):
+        return {field.name: as_document(getattr(value, field.name)) for field in fields(value)}
     if isinstance(value, Mapping):
-        return {key: _without_infinities(entry) for key, entry in value.items()}
+        return {key: as_document(entry) for key, entry in value.items()}
     if isinstance(value, list | tuple):
-        return [_without_infinities(entry) for entry in value]
+        return [as_document(entry) for entry in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -31,4 +31,5 @@ def unfold(ensemble: Ensemble, copies: Copies, seed: int = 0) -> Ensemble:
         ensemble.log_weights + copies.log_number,
         None if ensemble.log_q is None else ensemble.log_q - copies.log_number,
         ensemble.topology,
+        ensemble.groups,
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
@@ -31,7 +30,7 @@ def replicas(
     """
     check = compare_replicas([Ensemble.load(directory) for directory in directories])
     for directory in directories:
-        add_to_summary(directory, "replica_check", asdict(check))
+        add_to_summary(directory, "replica_check", check)
     for directory, log_z in zip(directories, check.log_z, strict=True):
         typer.echo(f"{directory!s:24} log Z {log_z.value:.4f} ± {log_z.error:.4f}")
-    typer.echo(check.verdict)
+    typer.echo(str(check.verdict))

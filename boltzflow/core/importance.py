@@ -1,17 +1,23 @@
 """Importance weights: effective sample size, normalising constant, means, quantiles, bootstrap, resampling.
 
-Everything takes log-weights (n,), −inf for a sample of weight zero, and works in log space and float64.
+Everything takes log-weights (n,), −inf for a sample of weight zero, and works in log space and float64. Samples may
+come in groups (n,) that are not independent inside, such as a Markov chain or the descendants of one sample: errors
+are then those of the groups' sums.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
 
 from boltzflow.errors import NonFiniteError, OptionError, ShapeError
+
+Scheme = Literal["systematic", "residual", "multinomial"]
+"""How `resample` draws, in ascending order of the noise that it adds."""
 
 
 def normalized_weights(log_weights: Tensor) -> Tensor:
@@ -39,6 +45,33 @@ def effective_sample_size(log_weights: Tensor) -> float:
     return min(1.0, log_fraction.exp().item())
 
 
+def forward_effective_sample_size(log_weights: Tensor, log_z: float) -> float:
+    """The effective sample size, a fraction, by samples of p instead of q: Z / E_p[w], for w = p̃/q and Z = ∫p̃.
+
+    E_q[w]² / E_q[w²] is the same number, but samples of q do not see the weights of what they miss: these are large
+    here, and infinite (log-weight +inf) where q is zero.
+
+    log_weights: (n,) of equally weighted samples of p; log_z: log Z, as samples of q estimate it.
+
+    >>> round(forward_effective_sample_size(torch.tensor([0.0, 0.0, math.log(4.0)]), log_z=0.0), 6)
+    0.5
+    """
+    return math.exp(log_z - (log_weights.double().logsumexp(0) - math.log(len(log_weights))).item())
+
+
+def perplexity(log_weights: Tensor) -> float:
+    """exp of the entropy of the normalised weights, as a fraction of n: between 0 and 1, at least the effective size.
+
+    Raises:
+        NonFiniteError: if no weight is positive.
+
+    >>> round(perplexity(torch.tensor([0.0, 0.0, -torch.inf, -torch.inf])), 12)
+    0.5
+    """
+    weights = normalized_weights(log_weights)
+    return math.exp(torch.special.entr(weights).sum().item()) / len(weights)
+
+
 def clipped(log_weights: Tensor, fraction: float = 1e-4) -> Tensor:
     """Log-weights (n,) with the top `fraction` of them lowered to the smallest among these.
 
@@ -54,19 +87,23 @@ def clipped(log_weights: Tensor, fraction: float = 1e-4) -> Tensor:
     return log_weights.clamp(max=log_weights.topk(count).values[-1]) if count else log_weights
 
 
-def log_mean_weight(log_weights: Tensor) -> tuple[float, float]:
+def log_mean_weight(log_weights: Tensor, groups: Tensor | None = None) -> tuple[float, float]:
     """log of the mean weight, and its standard error by the delta method.
 
-    With w = p̃(x)/q(x) and x ~ q this estimates log Z = log ∫p̃. The error is infinite for a single sample.
+    With w = p̃(x)/q(x) and x ~ q this estimates log Z = log ∫p̃. The error is infinite for a single sample. That of
+    groups is meant for the descendants of n samples (Chan & Lai 2013, DOI 10.1214/13-AOS1143), of which some have
+    none; for groups of a size that was fixed before it is an upper bound.
 
     Raises:
+        ShapeError: if there is not one group for each weight.
         NonFiniteError: if no weight is positive.
     """
     log_weights = _some_positive(log_weights)
     n = len(log_weights)
     value = (log_weights.logsumexp(0) - math.log(n)).item()
-    relative_variance = 1.0 / effective_sample_size(log_weights) - 1.0  # of one weight: var(w) / mean(w)²
-    return value, math.sqrt(relative_variance / (n - 1)) if n > 1 else math.inf
+    shares = _group_sums(normalized_weights(log_weights), groups)
+    variance = (shares.square().sum().item() - 1.0 / n) * n / (n - 1) if n > 1 else math.inf
+    return value, math.sqrt(max(0.0, variance))
 
 
 def pareto_shape(log_weights: Tensor) -> float:
@@ -96,73 +133,71 @@ def pareto_shape(log_weights: Tensor) -> float:
     return (tail * shape + 10 * 0.5) / (tail + 10)
 
 
-def weighted_mean(values: Tensor, log_weights: Tensor) -> tuple[Tensor, Tensor]:
+def weighted_mean(values: Tensor, log_weights: Tensor, groups: Tensor | None = None) -> tuple[Tensor, Tensor]:
     """Self-normalised mean and its standard error by the delta method. values: (n, …) → (…), (…).
 
-    Values of weight zero are not looked at, so they may be NaN. The error is infinite where a single
-    sample carries the mean. Means of booleans are shares: where none or all of them are true, which leaves no scatter
-    to see, the error is the share of one effective sample.
+    Values of weight zero are not looked at, so they may be NaN. The error is infinite where a single sample, or a
+    single group, carries the mean. Means of booleans are shares: where none or all of them are true, which leaves no
+    scatter to see, the error is the share of one effective sample, or of one effective group.
 
     Raises:
-        ShapeError: if there is not one value for each weight.
+        ShapeError: if there is not one value, and one group, for each weight.
         NonFiniteError: if no weight is positive.
     """
-    weights, values = _used(values, log_weights)
+    weights, values = _aligned(values, log_weights)
     mean = (weights * values).sum(0)
-    if len(values) == 1:
-        return mean, torch.full_like(mean, math.inf)
-    n = len(log_weights)
-    error = ((weights * (values.double() - mean)).square().sum(0) * n / (n - 1)).sqrt()
-    return (mean, error) if values.dtype != torch.bool else _shares(values, mean, error, log_weights)
+    sums = _group_sums(weights * (values.double() - mean), groups)
+    error = (sums.square().sum(0) * len(sums) / max(1, len(sums) - 1)).sqrt()
+    return _checked_estimate(values, weights.flatten(), mean, error, groups)
 
 
 def bootstrap_mean(
-    values: Tensor, log_weights: Tensor, replicates: int, generator: torch.Generator
+    values: Tensor, log_weights: Tensor, replicates: int, generator: torch.Generator, groups: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
     """Like `weighted_mean`, with the scatter of bootstrap replicates as error.
 
     The error is infinite where a replicate draws no sample of positive weight: there are too few.
 
     Raises:
-        ShapeError: if there is not one value for each weight.
+        ShapeError: if there is not one value, and one group, for each weight.
         OptionError: if there are fewer than two replicates.
         NonFiniteError: if no weight is positive.
     """
     if replicates < 2:
         raise OptionError(f"Expected at least 2 bootstrap replicates; got {replicates}.")
-    weights, values = _used(values, log_weights)
-    used, numbers = normalized_weights(log_weights) > 0, values.double()
+    weights, values = _aligned(values, log_weights)
+    numbers = values.double()
 
     def mean_of(drawn: Tensor) -> Tensor:
-        total: Tensor = torch.tensordot(drawn[used], numbers, 1)
+        total: Tensor = torch.tensordot(drawn, numbers, 1)
         return total / drawn.sum()
 
-    error = bootstrap(mean_of, log_weights, replicates, generator).std(0).nan_to_num(nan=math.inf)
-    mean = (weights * values).sum(0)
-    return (mean, error) if values.dtype != torch.bool else _shares(values, mean, error, log_weights)
+    error = bootstrap(mean_of, log_weights, replicates, generator, groups).std(0).nan_to_num(nan=math.inf)
+    return _checked_estimate(values, weights.flatten(), (weights * values).sum(0), error, groups)
 
 
-def weighted_covariance(values: Tensor, log_weights: Tensor) -> Tensor:
+def weighted_covariance(values: Tensor, log_weights: Tensor, groups: Tensor | None = None) -> Tensor:
     """Covariance (k, k) of the errors of k self-normalised means, by the delta method. values: (n, k).
 
     Its diagonal is what `weighted_mean` gives squared, except for booleans that are all alike, where it is zero.
 
     Raises:
-        ShapeError: if there is not one row of values for each weight.
+        ShapeError: if there is not one row of values, and one group, for each weight.
         NonFiniteError: if no weight is positive.
 
     >>> weighted_covariance(torch.eye(2), torch.zeros(2))
     tensor([[ 0.2500, -0.2500],
             [-0.2500,  0.2500]], dtype=torch.float64)
     """
-    weights, values = _used(values, log_weights)
-    deviations = weights * (values.double() - (weights * values).sum(0))
-    n = len(log_weights)
-    products: Tensor = deviations.T @ deviations
+    weights, values = _aligned(values, log_weights)
+    sums = _group_sums(weights * (values.double() - (weights * values).sum(0)), groups)
+    n, products = len(sums), sums.T @ sums
     return products * (n / (n - 1)) if n > 1 else torch.full_like(products, math.inf)
 
 
-def weighted_quantile(values: Tensor, log_weights: Tensor, share: float) -> tuple[Tensor, Tensor]:
+def weighted_quantile(
+    values: Tensor, log_weights: Tensor, share: float, groups: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
     """The least of the values that `share` of the weight does not exceed, and its standard error: (n, …) → (…), (…).
 
     The error is half the distance between the quantiles one standard error of the share below and above (Woodruff
@@ -170,7 +205,7 @@ def weighted_quantile(values: Tensor, log_weights: Tensor, share: float) -> tupl
     are not looked at.
 
     Raises:
-        ShapeError: if there is not one value for each weight.
+        ShapeError: if there is not one value, and one group, for each weight.
         OptionError: if the share is not between 0 and 1.
         NonFiniteError: if no weight is positive.
 
@@ -179,9 +214,10 @@ def weighted_quantile(values: Tensor, log_weights: Tensor, share: float) -> tupl
     """
     if not 0.0 < share < 1.0:
         raise OptionError(f"Expected a share between 0 and 1; got {share:g}.")
-    weights, values = _used(values, log_weights)
-    ordered, order = values.double().sort(0)
-    below = weights.expand_as(ordered).gather(0, order).cumsum(0)
+    weights, values = _aligned(values, log_weights)
+    used = weights.flatten() > 0
+    ordered, order = values[used].double().sort(0)
+    below = weights[used].expand_as(ordered).gather(0, order).cumsum(0)
 
     def quantile(shares: Tensor) -> Tensor:
         # The last sum may fall short of 1 by rounding.
@@ -189,61 +225,121 @@ def weighted_quantile(values: Tensor, log_weights: Tensor, share: float) -> tupl
         return ordered.gather(0, place)[0]
 
     found = quantile(torch.full_like(ordered[0], share))
-    _, error = weighted_mean(values <= found, weights.flatten().log())
+    _, error = weighted_mean(values <= found, log_weights, groups)
     low, high = share - error, share + error
     half = (quantile(high) - quantile(low)) / 2
     return found, torch.where((low > 0) & (high < 1), half, math.inf)
 
 
-def bootstrap_counts(n: int, replicates: int, generator: torch.Generator) -> Iterator[Tensor]:
-    """How often each of `n` samples is drawn in each of `replicates` bootstrap draws: (n,) int64, one by one."""
-    for _ in range(replicates):
-        yield torch.bincount(torch.randint(n, (n,), generator=generator), minlength=n)
-
-
 def bootstrap(
-    statistic: Callable[[Tensor], Tensor], log_weights: Tensor, replicates: int, generator: torch.Generator
+    statistic: Callable[[Tensor], Tensor],
+    log_weights: Tensor,
+    replicates: int,
+    generator: torch.Generator,
+    groups: Tensor | None = None,
 ) -> Tensor:
     """Bootstrap replicates of a statistic of weighted samples: (replicates, …).
 
     `statistic` maps unnormalised weights (n,) float64 to a tensor; its samples stay where they are, and a
-    replicate multiplies each weight by the number of times that the sample was drawn.
+    replicate multiplies each weight by the number of times that the sample, or its group, was drawn.
 
     Raises:
+        ShapeError: if there is not one group for each weight.
         NonFiniteError: if no weight is positive.
     """
     log_weights = _some_positive(log_weights)
     weights = (log_weights - log_weights.max()).exp()
-    return torch.stack([statistic(weights * c) for c in bootstrap_counts(len(weights), replicates, generator)])
+    names, index = _numbered(weights, groups)
+    counts = (
+        torch.bincount(torch.randint(names, (names,), generator=generator), minlength=names) for _ in range(replicates)
+    )
+    return torch.stack([statistic(weights * (c if index is None else c[index])) for c in counts])
 
 
-def resample(log_weights: Tensor, n: int, generator: torch.Generator | None = None) -> Tensor:
-    """Indices (n,) drawn in proportion to the weights, by systematic resampling (least variance of the counts).
+def resample(
+    log_weights: Tensor, n: int, generator: torch.Generator | None = None, scheme: Scheme = "systematic"
+) -> Tensor:
+    """Indices (n,) drawn in proportion to the weights; in ascending order, but for those of "residual".
+
+    Counts have the expectation n·w with each scheme (Douc & Cappé 2005, arXiv cs/0507025): "multinomial" draws
+    independently; "residual" gives each sample the whole part of n·w and draws the rest independently; "systematic"
+    goes through the cumulated weights in equal steps, so that no count is further than 1 from its expectation.
 
     Raises:
+        OptionError: if there is no such scheme, or nothing to draw.
         NonFiniteError: if no weight is positive.
     """
-    edges = normalized_weights(log_weights).cumsum(0)
-    offset = torch.rand((), generator=generator, dtype=torch.float64, device=edges.device)
-    places = (torch.arange(n, dtype=torch.float64, device=edges.device) + offset) / n * edges[-1]
+    if scheme not in get_args(Scheme) or n < 1:
+        raise OptionError(f"Expected n ≥ 1 and the scheme {', '.join(get_args(Scheme))}; got {n} and {scheme!r}.")
+    weights = normalized_weights(log_weights)
+    if scheme == "residual":
+        whole = (n * weights).floor()
+        indices = torch.arange(len(weights), device=weights.device).repeat_interleave(whole.long())
+        if len(indices) == n:
+            return indices
+        rest = (n * weights - whole).log()
+        return torch.cat([indices, resample(rest, n - len(indices), generator, "multinomial")])
+    edges = weights.cumsum(0)
+    shape = (n,) if scheme == "multinomial" else ()
+    uniform = torch.rand(shape, generator=generator, dtype=torch.float64, device=edges.device)
+    if scheme == "systematic":
+        uniform = (torch.arange(n, dtype=torch.float64, device=edges.device) + uniform) / n
     # right=True: a place on an edge belongs to the next sample, so one of weight zero is never drawn.
-    return torch.searchsorted(edges, places, right=True).clamp(max=len(edges) - 1)
+    return torch.searchsorted(edges, uniform.sort().values * edges[-1], right=True).clamp(max=len(edges) - 1)
 
 
-def _used(values: Tensor, log_weights: Tensor) -> tuple[Tensor, Tensor]:
-    """Normalised weights (m, 1, …) and values (m, …) of the samples of positive weight."""
+def accept(log_weights: Tensor, log_bound: float, generator: torch.Generator | None = None) -> Tensor:
+    """Indices (m,) of samples accepted with probability w / bound: independent samples of p (von Neumann 1951).
+
+    Exact if no weight of q's can exceed the bound. `sampling.rejection_sampling` draws until it has enough.
+
+    Raises:
+        OptionError: if a weight exceeds the bound.
+        NonFiniteError: if no weight is positive.
+    """
+    log_weights = _some_positive(log_weights)
+    if not log_weights.max() <= log_bound:
+        raise OptionError(f"Expected log-weights up to the bound {log_bound:g}; got one of {log_weights.max():g}.")
+    uniform = torch.rand(log_weights.shape, generator=generator, dtype=torch.float64, device=log_weights.device)
+    return (uniform.log() < log_weights - log_bound).nonzero().squeeze(1)
+
+
+def _group_sums(parts: Tensor, groups: Tensor | None) -> Tensor:
+    """parts (n, …) summed over each group: (number of groups, …); as they are without groups."""
+    number, index = _numbered(parts, groups)
+    return parts if index is None else parts.new_zeros(number, *parts.shape[1:]).index_add_(0, index, parts)
+
+
+def _numbered(parts: Tensor, groups: Tensor | None) -> tuple[int, Tensor | None]:
+    """The number of groups, and which of them each of n parts belongs to: None where each is one of its own."""
+    if groups is None:
+        return len(parts), None
+    if groups.shape != parts.shape[:1]:
+        raise ShapeError(f"Expected one group for each of {len(parts)} weights; got {tuple(groups.shape)}.")
+    names, index = groups.unique(return_inverse=True)  # type: ignore[no-untyped-call]
+    return len(names), index
+
+
+def _aligned(values: Tensor, log_weights: Tensor) -> tuple[Tensor, Tensor]:
+    """Normalised weights (n, 1, …), and values (n, …), zero where their weight is."""
     if len(values) != len(log_weights):
         raise ShapeError(f"Expected one value for each of {len(log_weights)} weights; got {len(values)}.")
-    weights = normalized_weights(log_weights)
-    used = weights > 0
-    return weights[used].reshape(-1, *[1] * (values.dim() - 1)), values[used]
+    weights = normalized_weights(log_weights).reshape(-1, *[1] * (values.dim() - 1))
+    return weights, torch.where(weights > 0, values, torch.zeros((), dtype=values.dtype, device=values.device))
 
 
-def _shares(found: Tensor, mean: Tensor, error: Tensor, log_weights: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and error of booleans (m, …), where they are all alike exactly 0 or 1 with a bound."""
-    alike = (found == found[0]).all(0)
-    bound = 1 / (effective_sample_size(log_weights) * len(log_weights))
-    return torch.where(alike, found[0].double(), mean), torch.where(alike, bound, error)
+def _checked_estimate(
+    values: Tensor, weights: Tensor, mean: Tensor, error: Tensor, groups: Tensor | None
+) -> tuple[Tensor, Tensor]:
+    """The error is infinite by one group alone; booleans (n, …) that are all alike have a share of exactly 0 or 1."""
+    shares = _group_sums(weights, groups)
+    if (shares > 0).sum() == 1:
+        return mean, torch.full_like(mean, math.inf)
+    if values.dtype != torch.bool:
+        return mean, error
+    inside = values.sum(0)  # False where the weight is zero
+    alike = (inside == 0) | (inside == (weights > 0).sum())
+    return torch.where(alike, (inside > 0).double(), mean), torch.where(alike, shares.square().sum(), error)
 
 
 def _checked(log_weights: Tensor) -> Tensor:

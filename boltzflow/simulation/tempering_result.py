@@ -90,6 +90,8 @@ class TemperingResult:
     def ensemble(self, temperature: float) -> Ensemble:
         """The n·L frames of one temperature of the ladder, frame by frame; the weights take the bias out.
 
+        The frames of one ladder are a group, so that errors of means are those of the scatter between ladders.
+
         Raises:
             OptionError: if it is not one of the ladder, or its positions were not kept.
         """
@@ -101,6 +103,7 @@ class TemperingResult:
             self.temperatures[index],
             log_weights=self.bias[:, index].flatten() / kt,
             topology=self.topology,
+            groups=np.tile(np.arange(positions.shape[1]), len(positions)),
         )
 
     def trajectory(self, temperature: float) -> mdtraj.Trajectory:

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 import boltzflow as bf
-from boltzflow.analysis import check_collapse
+from boltzflow.analysis import Trust, check_collapse
 from boltzflow.analysis.collapse import _log_weights, _verdict
 from boltzflow.coordinates import InternalCoordinates
 from boltzflow.ensemble import Estimate
@@ -37,7 +37,7 @@ def good() -> bf.BoltzmannGenerator:
 def test_both_wells_are_no_alarm(good: bf.BoltzmannGenerator) -> None:
     ensemble = good.sample(4000, seed=1)
     check = check_collapse(good, ensemble, picoseconds=4.0, ladders=8, compile=False)
-    assert check.verdict.startswith("No sign of a lost basin")
+    assert str(check.verdict).startswith("Trust: no sign of a lost basin")
     assert check.missed == (0.0, 3 / 8)
     assert check.expected == 0.0
     assert check.frames == 20 * 8
@@ -57,7 +57,7 @@ def test_a_lost_well_rings() -> None:
     ensemble = lost.sample(4000, seed=1)
     assert ensemble.ess > 0.7
     check = check_collapse(lost, ensemble, picoseconds=4.0, ladders=8, compile=False)
-    assert check.verdict.startswith("Do not use: a basin is lost")
+    assert str(check.verdict).startswith("Do not use: a basin is lost")
     assert 0.04 < check.missed.value < 0.3  # the shallow well holds 12 %
     assert check.outside == check.missed
     assert check.forward_ess == 0.0
@@ -74,18 +74,20 @@ def test_a_well_that_few_samples_reach_shows_in_the_simulation(good: bf.Boltzman
     check = check_collapse(thin, ensemble, picoseconds=4.0, ladders=8, compile=False)
     assert check.outside.value == 0.0
     assert check.forward_ess < 0.5 * ensemble.ess
-    assert not check.verdict.startswith("No sign")
+    assert check.verdict.trust > Trust.TRUST
 
 
 def test_a_low_effective_sample_size_alone_is_no_lost_basin() -> None:
     """Log-normal weights of an effective sample size of 5 %: p has 3.4 % where they are 100 times the mean."""
     missed, by_its_own = Estimate(0.034, 0.003), 0.036
-    assert _verdict(missed, by_its_own, 0.05, 0.05, "a simulation").startswith("No sign of a lost basin: 3.40% ± 0.30%")
-    assert _verdict(missed, 0.0, 0.05, 0.05, "a simulation").startswith("Do not use")
-    assert _verdict(Estimate(0.034, 0.02), 0.0, 0.05, 0.05, "a simulation").startswith("No sign")  # within its error
-    assert _verdict(Estimate(0.003, 0.001), 0.0, 0.6, 0.6, "a simulation").startswith("With care")
+    fine = _verdict(missed, by_its_own, 0.05, 0.05, "a simulation")
+    assert str(fine).startswith("Trust: no sign of a lost basin: 3.40% ± 0.30%")
+    assert _verdict(missed, 0.0, 0.05, 0.05, "a simulation").trust is Trust.DO_NOT_USE
+    within_its_error = Estimate(0.034, 0.02)
+    assert _verdict(within_its_error, 0.0, 0.05, 0.05, "a simulation").trust is Trust.TRUST
+    assert _verdict(Estimate(0.003, 0.001), 0.0, 0.6, 0.6, "a simulation").trust is Trust.WITH_CARE
     nothing = _verdict(Estimate(0.0, 3 / 32), 0.0, 0.6, 0.6, "a simulation")
-    assert "a basin of less than 9% may not have been met" in nothing
+    assert "a basin of less than 9% may not have been met" in nothing.reason
 
 
 def test_two_molecules_are_not_simulated() -> None:

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import boltzflow as bf
+from boltzflow.analysis import Trust
 from boltzflow.ensemble import Ensemble
 from boltzflow.errors import NonFiniteError, SystemNotFoundError
 
@@ -38,6 +39,8 @@ def test_analysis_of_an_ensemble(ensemble, dipeptide, tmp_path):
     assert stored["version"] == 1
     assert stored["ess"] == summary.ess
     assert stored["log_z"] == {"value": summary.log_z.value, "error": summary.log_z.error}
+    assert stored["verdict"] == str(summary.verdict)
+    assert summary.verdict.trust is Trust.WITH_CARE  # some 110 effective samples
     assert stored["run"] == {"seed": 7}
     (basin,) = stored["populations"].values()
     assert basin["value"] == 0.0

@@ -7,6 +7,7 @@ import torch
 
 from boltzflow.core import importance as im
 from boltzflow.errors import NonFiniteError, OptionError, ShapeError
+from tests.scores import check_z_scores
 
 LOG_Z, MEAN, WIDTH = 1.7, 0.4, 0.8
 
@@ -89,13 +90,103 @@ def test_clipping_touches_the_top_fraction_only():
         im.clipped(log_weights, 1.0)
 
 
-def test_resampling_gives_counts_next_to_their_expectation():
-    log_weights = torch.tensor([0.0, 1.0, -torch.inf, 2.0, -torch.inf])
-    indices = im.resample(log_weights, 1000, torch.Generator().manual_seed(0))
-    counts = torch.bincount(indices, minlength=5)
-    expected = 1000 * im.normalized_weights(log_weights)
-    assert ((counts - expected).abs() < 1).all()
-    assert counts[2] == counts[4] == 0
+@pytest.mark.parametrize("scheme", ["systematic", "residual", "multinomial"])
+def test_counts_of_resampling_have_their_expectation(scheme):
+    """400 draws of 50: mean counts as z-scores, their scatter as each scheme has it."""
+    log_weights = torch.tensor([0.0, 1.0, -torch.inf, 2.0, -torch.inf, 2.3])
+    expected = 50 * im.normalized_weights(log_weights)
+    random = torch.Generator().manual_seed(0)
+    draws = torch.stack(
+        [torch.bincount(im.resample(log_weights, 50, random, scheme), minlength=6) for _ in range(400)]
+    ).double()
+    assert (draws.sum(1) == 50).all()
+    assert (draws[:, [2, 4]] == 0).all()
+    some = draws[:, [0, 1, 3, 5]]
+    z = (some.mean(0) - expected[[0, 1, 3, 5]]) / some.std(0) * math.sqrt(400)
+    assert z.abs().max() < 4
+    away = (draws - expected).abs().max()
+    if scheme == "systematic":
+        assert away < 1
+    elif scheme == "residual":
+        assert (draws >= expected.floor()).all()
+        assert away > 1
+    else:  # binomial
+        share = expected / 50
+        variance = 50 * share * (1 - share)
+        assert ((draws.var(0)[share > 0] / variance[share > 0] - 1).abs() < 0.3).all()
+
+
+def test_residual_resampling_of_whole_numbers_is_certain():
+    assert im.resample(torch.tensor([3.0, 1.0]).log(), 4, scheme="residual").tolist() == [0, 0, 0, 1]
+
+
+def test_impossible_resampling_is_refused():
+    with pytest.raises(OptionError, match="systematic, residual, multinomial; got 5 and 'stratified'"):
+        im.resample(torch.zeros(3), 5, scheme="stratified")
+    with pytest.raises(OptionError, match="n ≥ 1"):
+        im.resample(torch.zeros(3), 0)
+
+
+def test_errors_of_groups_are_those_of_their_independent_sums():
+    """Each sample ten times: with the copies as groups errors stay what they were, without they are √10 too small."""
+    x, log_weights = gaussian_sample(1000, seed=1)
+    groups = torch.arange(1000).repeat(10)
+    many, many_x = log_weights.repeat(10), x.repeat(10)
+    once, with_groups = im.weighted_mean(x, log_weights), im.weighted_mean(many_x, many, groups)
+    torch.testing.assert_close(with_groups, once)
+    assert im.weighted_mean(many_x, many)[1] * math.sqrt(10) == pytest.approx(once[1].item(), rel=1e-3)
+    assert im.log_mean_weight(many, groups)[1] >= im.log_mean_weight(log_weights)[1]
+    assert im.log_mean_weight(many, groups)[0] == pytest.approx(im.log_mean_weight(log_weights)[0])
+    assert im.weighted_mean(x, log_weights, torch.zeros(1000))[1] == math.inf
+    with pytest.raises(ShapeError, match="one group for each of 1000 weights"):
+        im.weighted_mean(x, log_weights, torch.zeros(999))
+
+
+def test_errors_of_means_over_correlated_groups():
+    """300 repeats of 40 groups of 25 samples that share half of their variance."""
+    random, z = torch.Generator().manual_seed(0), []
+    for _ in range(300):
+        shared = torch.randn(40, 1, generator=random, dtype=torch.float64)
+        x = (shared + torch.randn(40, 25, generator=random, dtype=torch.float64)).flatten()
+        mean, error = im.weighted_mean(x, torch.zeros(1000), torch.arange(40).repeat_interleave(25))
+        z.append((mean / error).item())
+    check_z_scores(z)
+
+
+def test_accepted_samples_are_those_of_the_target():
+    """q = N(0, 1), p = N(0.3, 0.6²): 40 runs of 2000; the weights have a maximum, at 0.3 / (1 − 0.36)."""
+    z, kept = [], []
+    for seed in range(40):
+        random = torch.Generator().manual_seed(seed)
+        x = torch.randn(2000, generator=random, dtype=torch.float64)
+        log_weights = 0.5 * x**2 - 0.5 * ((x - 0.3) / 0.6) ** 2 - math.log(0.6)
+        log_bound = 0.5 * 0.3**2 / (1 - 0.36) - math.log(0.6)
+        found = x[im.accept(log_weights, log_bound, random)]
+        kept.append(len(found))
+        z += [(found.mean() - 0.3) / found.std() * math.sqrt(len(found))]
+        z += [(found.var() / 0.36 - 1) / math.sqrt(2 / len(found))]
+        assert len(im.accept(log_weights, log_weights.max().item(), random)) > 0
+    check_z_scores(z)
+    share = math.exp(-log_bound)  # of 80 000
+    assert abs(sum(kept) / 80_000 - share) < 4 * math.sqrt(share * (1 - share) / 80_000)
+    with pytest.raises(OptionError, match=r"up to the bound 0\.1; got one of"):
+        im.accept(log_weights, 0.1)
+
+
+def test_forward_and_reverse_effective_sample_sizes_agree_where_nothing_is_missed():
+    """q = N(0, 1), p = N(0.4, 0.8²): by 400 000 samples of each."""
+    x = MEAN + WIDTH * torch.randn(400_000, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
+    log_weights = LOG_Z - 0.5 * ((x - MEAN) / WIDTH) ** 2 - math.log(WIDTH) + 0.5 * x**2
+    assert im.forward_effective_sample_size(log_weights, LOG_Z) == pytest.approx(1 / relative_second_moment(), rel=5e-3)
+    log_weights[0] = math.inf
+    assert im.forward_effective_sample_size(log_weights, LOG_Z) == 0.0
+
+
+def test_perplexity_of_log_normal_weights():
+    """Entropy of log-normal weights of spread s: log n − s²/2, where the effective size is e^−s²."""
+    noise = torch.randn(400_000, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    assert im.perplexity(noise) == pytest.approx(math.exp(-0.5), rel=0.01)
+    assert im.effective_sample_size(noise) == pytest.approx(math.exp(-1), rel=0.05)
 
 
 def test_weight_zero_hides_a_value_that_is_not_a_number():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -48,17 +47,11 @@ class AnnealedSamples:
     def log_z(self) -> tuple[float, float]:
         """log ∫g, and its standard error by the delta method.
 
-        Samples with one ancestor are not independent, so the variance is that of the total weights of the
-        ancestors' descendants (Chan & Lai 2013, DOI 10.1214/13-AOS1143); without resampling it is that of the
-        weights. The estimate of ∫g is unbiased where neither schedule nor kernels were adapted in this run; that of
-        the logarithm is too low by about half the squared error.
+        Samples with one ancestor are not independent; `importance.log_mean_weight` takes them as a group. The estimate
+        of ∫g is unbiased where neither schedule nor kernels were adapted in this run; that of the logarithm is too low
+        by about half the squared error.
         """
-        value, _ = importance.log_mean_weight(self.log_weights)
-        weights = importance.normalized_weights(self.log_weights)
-        n = len(weights)
-        total = torch.zeros_like(weights).index_add_(0, self.ancestors, weights)
-        variance = (total.square().sum().item() - 1.0 / n) * n / (n - 1) if n > 1 else math.inf
-        return value, math.sqrt(max(0.0, variance))
+        return importance.log_mean_weight(self.log_weights, self.ancestors)
 
 
 def annealed_importance_sampling(

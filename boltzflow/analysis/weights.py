@@ -1,0 +1,171 @@
+"""What the weights of an ensemble tell of themselves, and whether averages over them can be trusted."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from boltzflow.analysis.verdict import Trust, Verdict, worst
+from boltzflow.core import importance
+from boltzflow.ensemble import Ensemble, Estimate
+from boltzflow.errors import OptionError
+from boltzflow.units import thermal_energy
+
+_SMALLEST = 32  # samples of a part whose effective sample size is worth a look
+_FOLD = 8  # by how much n grows where the effective sample size is seen to fall
+
+# Beyond the first number averages are taken with care, beyond the second they are not used.
+_PARETO_K = (0.5, 0.7)  # the weights' variance is infinite; so is what it takes to average them
+_LARGEST = (0.05, 0.1)  # share of one sample
+_EFFECTIVE = (200.0, 50.0)  # samples: errors are themselves known to 1/√(2·200) = 5 %, and 10 %
+_FALL = (0.6, 0.25)  # of the effective sample size with n; less befalls one of 20 good ensembles
+_GROUPS = (30.0, 10.0)  # that are independent
+_FORWARD = (0.5, 0.1)  # forward by reverse effective sample size
+
+
+@dataclass(frozen=True)
+class WeightDiagnostics:
+    """What the weights of an ensemble tell of themselves.
+
+    Attributes:
+        frames: the number of samples n.
+        failed: those whose energy could not be evaluated; they have weight zero.
+        ess: Kish's effective sample size as a fraction of n; never clipped.
+        ess_clipped: the same with the top 1e-4 of weights clipped, for comparison with others' numbers.
+        ess_by_size: (m, its mean over parts of m samples each), for m = n, n/2, n/4, … in descending order. One that
+            falls as m grows shows a heavy tail: the largest weights are yet to come.
+        perplexity: exp of the weights' entropy, as a fraction of n.
+        largest_weight: the share of the largest weight in the sum of all.
+        pareto_k: shape of the weights' tail; NaN with fewer than 25 positive weights.
+        log_z: log of the mean weight and its error.
+        forward_ess: the effective sample size by frames of the equilibrium; None without them.
+        verdict: whether averages can be trusted, as far as weights can tell: what the sampler never draws, they do
+            not show.
+    """
+
+    frames: int
+    failed: int
+    ess: float
+    ess_clipped: float
+    ess_by_size: list[tuple[int, float]]
+    perplexity: float
+    largest_weight: float
+    pareto_k: float
+    log_z: Estimate
+    forward_ess: float | None
+    verdict: Verdict
+
+
+def diagnose(ensemble: Ensemble, equilibrium: Ensemble | None = None) -> WeightDiagnostics:
+    """Whether averages over an ensemble can be trusted, by its weights.
+
+    Args:
+        ensemble: whose weights are asked, such as a generator's samples.
+        equilibrium: frames of the same temperature from a simulation, equally weighted, with `log_q` as the sampler
+            has it of them (`generator.log_prob`, −inf outside its domain). They see what the sampler misses.
+
+    Raises:
+        OptionError: if the frames of the equilibrium come without log q, are weighted, or of another temperature.
+
+    >>> weights = -1.5 * np.log(np.random.default_rng(0).uniform(size=1000))  # a tail without a mean
+    >>> diagnose(Ensemble(np.zeros((1000, 1, 3)), np.zeros(1000), 300.0, weights)).verdict.trust.name
+    'DO_NOT_USE'
+    """
+    log_weights = ensemble.log_weights
+    is_dead = bool(np.isneginf(log_weights).all())
+    log_z = Estimate(-math.inf, math.inf) if is_dead else ensemble.log_z
+    forward_ess = None
+    if equilibrium is not None:
+        frames = _equilibrium_log_weights(equilibrium, ensemble.temperature)
+        forward_ess = 0.0 if is_dead else importance.forward_effective_sample_size(frames, log_z.value)
+    by_size = ess_by_size(log_weights)
+    return WeightDiagnostics(
+        frames=len(ensemble),
+        failed=ensemble.failed,
+        ess=ensemble.ess,
+        ess_clipped=ensemble.ess_clipped(),
+        ess_by_size=by_size,
+        perplexity=0.0 if is_dead else ensemble.perplexity,
+        largest_weight=0.0 if is_dead else ensemble.largest_weight,
+        pareto_k=ensemble.pareto_k,
+        log_z=log_z,
+        forward_ess=forward_ess,
+        verdict=worst(_verdicts(ensemble, by_size, forward_ess)),
+    )
+
+
+def ess_by_size(log_weights: NDArray[np.float64]) -> list[tuple[int, float]]:
+    """(m, effective sample size as a fraction, its mean over parts of m samples), for m = n, n/2, n/4, … ≥ 32.
+
+    log_weights: (n,) in the order in which the samples were drawn, or any other that does not depend on them.
+    """
+    n, found = len(log_weights), []
+    for halvings in range(max(1, n.bit_length())):
+        size = n >> halvings
+        if size < _SMALLEST and halvings > 0:
+            break
+        parts = torch.from_numpy(log_weights[: size << halvings].reshape(-1, size))
+        found.append((size, float(np.mean([importance.effective_sample_size(part) for part in parts]))))
+    return found
+
+
+def _verdicts(ensemble: Ensemble, by_size: list[tuple[int, float]], forward_ess: float | None) -> Iterator[Verdict]:
+    n, failed = len(ensemble), ensemble.failed
+    if ensemble.ess == 0.0:
+        yield Verdict(Trust.DO_NOT_USE, f"none of {n:,} samples has a positive weight ({failed:,} have failed)")
+        return
+    effective, k, largest = ensemble.ess * n, ensemble.pareto_k, ensemble.largest_weight
+    summary = f"{effective:,.0f} effective samples of {n:,}"
+    if largest * n < 1.0 + 1e-9 and not failed:
+        yield Verdict(Trust.TRUST, f"{n:,} samples of equal weight, which says nothing of where they come from")
+    else:
+        yield Verdict(Trust.TRUST, f"{summary}, Pareto k {k:.2f}; weights do not show what is never drawn")
+    yield from _above(k, _pareto_limits(n), f"the tail of the weights is heavy (Pareto k {k:.2f})")
+    yield from _above(largest, _LARGEST, f"one sample has {largest:.0%} of the weight")
+    yield from _below(effective, _EFFECTIVE, f"there are only {summary}")
+    sizes = dict(by_size)
+    if (part := n // _FOLD) in sizes:
+        there, here = sizes[part], sizes[n]
+        fall = f"the effective sample size falls with n, from {there:.2%} of {part:,} samples to {here:.2%} of {n:,}"
+        yield from _below(here / there, _FALL, fall)
+    if ensemble.groups is not None:
+        shares = np.bincount(np.unique(ensemble.groups, return_inverse=True)[1], ensemble.weights)
+        independent = 1.0 / np.square(shares).sum()
+        yield from _below(independent, _GROUPS, f"the samples make up only {independent:.0f} independent groups")
+    if forward_ess is not None:
+        ratio = forward_ess / ensemble.ess
+        found = f"frames of the equilibrium see an effective sample size of {forward_ess:.2%}, not {ensemble.ess:.2%}"
+        yield from _below(ratio, _FORWARD, f"something is covered too thinly: {found}")
+
+
+def _pareto_limits(n: int) -> tuple[float, float]:
+    """Vehtari et al. (2024): so many samples are enough for averages up to a shape of min(1 − 1/log₁₀ n, 0.7)."""
+    care, no_use = _PARETO_K
+    enough = 1.0 - 1.0 / math.log10(max(n, 11))
+    return min(care, enough), min(no_use, enough)
+
+
+def _above(value: float, limits: tuple[float, float], reason: str) -> Iterator[Verdict]:
+    care, no_use = limits
+    if value > care:
+        yield Verdict(Trust.DO_NOT_USE if value > no_use else Trust.WITH_CARE, reason)
+
+
+def _below(value: float, limits: tuple[float, float], reason: str) -> Iterator[Verdict]:
+    care, no_use = limits
+    yield from _above(-value, (-care, -no_use), reason)
+
+
+def _equilibrium_log_weights(frames: Ensemble, temperature: float) -> torch.Tensor:
+    """log p̃ − log q (m,) of frames of p: +inf where the sampler never goes."""
+    if frames.log_q is None or frames.failed or np.ptp(frames.log_weights) > 0:
+        what = "without log q" if frames.log_q is None else "that have failed, or are weighted"
+        raise OptionError(f"Expected equally weighted frames of the equilibrium with log q; got some {what}.")
+    if not math.isclose(frames.temperature, temperature, rel_tol=1e-6):
+        raise OptionError(f"Expected frames of the equilibrium at {temperature:g} K; got {frames.temperature:g} K.")
+    return torch.from_numpy(-frames.energies / thermal_energy(temperature) - frames.log_q)

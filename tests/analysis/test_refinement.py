@@ -1,0 +1,218 @@
+"""Markov chains and annealing from a poor generator to the equilibrium of four atoms, which is known by quadrature."""
+
+from __future__ import annotations
+
+import math
+from functools import cache
+
+import mdtraj
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+
+import boltzflow as bf
+from boltzflow.analysis import anneal, hamiltonian_moves, independence_metropolis
+from boltzflow.analysis.refinement import _adapted, _Latent, _weighted
+from boltzflow.core.sampling import linear_schedule, sequential_monte_carlo
+from boltzflow.energies import TorchPotential
+from boltzflow.ensemble import Ensemble, Estimate
+from boltzflow.errors import DomainError, IntractableDensityError, NonFiniteError, OptionError
+from boltzflow.units import thermal_energy
+from tests.scores import check_z_scores
+from tests.training.conftest import chain
+
+KT = thermal_energy(300.0)
+
+
+@cache
+def poor() -> bf.BoltzmannGenerator:
+    """Untrained, its splines bent at random; in double precision."""
+    generator = bf.BoltzmannGenerator.for_system(chain(), layers=2, hidden=(8,), bins=4, start="plain", seed=1)
+    random = torch.Generator().manual_seed(3)
+    with torch.no_grad():
+        for parameter in generator.flow.transform.parameters():
+            parameter.add_(0.02 * torch.randn(parameter.shape, generator=random))
+    generator.potential = TorchPotential(generator.system.openmm_system, compile=False)  # sooner than a compiler
+    return generator.to(dtype=torch.float64)
+
+
+@cache
+def drawn() -> Ensemble:
+    return poor().sample(10_000, seed=5)
+
+
+def phi(ensemble: Ensemble) -> NDArray[np.float64]:
+    return mdtraj.compute_dihedrals(ensemble.to_mdtraj(), [[0, 1, 2, 3]])[:, 0].astype(np.float64)
+
+
+@cache
+def exact() -> dict[str, float]:
+    """By quadrature over a bond, an angle and the torsion, of which the energy and the volume are sums and products."""
+
+    def averages(x: NDArray[np.float64], energy: NDArray[np.float64], volume: NDArray[np.float64]):
+        density = volume * np.exp(-energy / KT)
+        z = np.trapezoid(density, x)
+        return math.log(z), np.trapezoid(density * energy, x) / z, density / z
+
+    b, theta, t = np.linspace(0.11, 0.19, 4001), np.linspace(1.0, 3.0, 4001), np.linspace(-math.pi, math.pi, 4001)
+    bond, angle = averages(b, 5e4 * (b - 0.15) ** 2, b**2), averages(theta, 150 * (theta - 2) ** 2, np.sin(theta))
+    torsion = averages(t, 6 * (1 - np.cos(2 * t)) + 2.5 * (1 - np.cos(t)), np.ones_like(t))
+    return {
+        "log_z": 3 * bond[0] + 2 * angle[0] + torsion[0],
+        "energy": 3 * bond[1] + 2 * angle[1] + torsion[1],
+        "cosine": np.trapezoid(np.cos(t) * torsion[2], t),
+    }
+
+
+def scores(ensemble: Ensemble) -> tuple[float, float]:
+    """z-scores of the mean energy and of the torsion's mean cosine."""
+    found = {"energy": ensemble.mean(ensemble.energies), "cosine": ensemble.mean(np.cos(phi(ensemble)))}
+    return tuple(_score(found[name], exact()[name]) for name in ("energy", "cosine"))  # type: ignore[return-value]
+
+
+def _score(found: Estimate, truth: float) -> float:
+    return float((found.value - truth) / found.error)
+
+
+def check(ensembles: list[Ensemble]) -> None:
+    for z in zip(*(scores(ensemble) for ensemble in ensembles), strict=True):
+        check_z_scores(z)
+
+
+def test_the_generator_is_poor_and_its_weights_are_right() -> None:
+    assert drawn().ess < 0.2
+    parts = [drawn()[i::25] for i in range(25)]
+    check(parts)
+    check_z_scores([_score(part.log_z, exact()["log_z"]) for part in parts])
+
+
+# -- independence Metropolis -----------------------------------------------------------------------
+
+
+def test_averages_over_chains_have_honest_errors() -> None:
+    """40 ensembles of 64 chains of 150 frames: of log-normal weights, and a value that goes with them."""
+    z, kept = [], set()
+    for seed in range(40):
+        x = np.random.default_rng(seed).normal(size=64 * 150)
+        start = Ensemble(np.zeros((len(x), 1, 3)), x, 300.0, log_weights=x)  # p = N(1, 1)
+        found = independence_metropolis(start, seed=seed)
+        z.append(_score(found.mean(found.energies), 1.0))
+        kept.add(len(found))
+        assert found.ess == 1.0
+        naive = found.energies.std() / math.sqrt(len(found))
+        assert found.mean(found.energies).error > 1.2 * naive
+    assert kept == {64 * 120}
+    check_z_scores(z)
+    assert len(set(found.groups)) == 64
+
+
+def test_chains_of_a_molecule_are_right() -> None:
+    found = independence_metropolis(drawn(), chains=40)
+    assert found.groups is not None
+    z = scores(found)
+    assert np.abs(z).max() < 4.0
+    assert found.log_q is None
+
+
+def test_chains_that_cannot_be_are_refused() -> None:
+    with pytest.raises(OptionError, match="got 1 chains of 10000 frames"):
+        independence_metropolis(drawn(), chains=1)
+    with pytest.raises(OptionError, match="of 1 frames"):
+        independence_metropolis(drawn()[:100], chains=64)
+    with pytest.raises(OptionError, match=r"burn-in in \[0, 1\)"):
+        independence_metropolis(drawn(), burn_in=1.0)
+    with pytest.raises(OptionError, match="got some in groups"):
+        independence_metropolis(drawn().resample(20_000))
+    dead = Ensemble(np.zeros((100, 1, 3)), np.full(100, np.inf), 300.0)
+    with pytest.raises(NonFiniteError, match="positive weight in their burn-in"):
+        independence_metropolis(dead, chains=4)
+
+
+# -- Hamiltonian moves -------------------------------------------------------------------------------
+
+
+def test_latent_density_over_that_of_the_base_is_the_weight() -> None:
+    """The splines' determinants count; positions in single precision lead back to z."""
+    latent, start = _Latent(poor(), None), drawn()[:200]
+    with torch.no_grad():
+        z = latent.inverse(torch.from_numpy(start.positions))
+        log_weights = latent.log_prob(z) - latent.base.log_prob(z)
+        assert np.ptp((latent.log_prob(z) - latent.target.log_prob(poor().flow.transform(z)[0])).numpy()) > 0.1
+    np.testing.assert_allclose(log_weights.numpy(), start.log_weights, atol=0.01)
+    positions, energies = latent.structures(z)
+    np.testing.assert_allclose(energies, start.energies, atol=0.02)
+    np.testing.assert_allclose(positions, start.positions, atol=1e-5)
+
+
+def test_moves_leave_the_equilibrium_and_the_weights() -> None:
+    """25 parts of 400 weighted frames."""
+    start = drawn()
+    moved = hamiltonian_moves(start, poor(), moves=2, leapfrog_steps=3)
+    np.testing.assert_array_equal(moved.log_weights, start.log_weights)
+    assert moved.log_z == start.log_z
+    used = start.weights > 1e-9
+    assert (moved.energies[used] != start.energies[used]).mean() > 0.5
+    check([moved[i::25] for i in range(25)])
+    energies = poor().potential.energy(torch.from_numpy(moved.positions[:50]).double()).numpy()
+    np.testing.assert_allclose(moved.energies[:50], energies, atol=0.02)  # positions are in single precision
+
+
+def test_moves_part_the_copies_of_a_frame() -> None:
+    """100 frames drawn 400 times: the mean energy has a smaller error after moves, and is right."""
+    start = drawn()[:100].resample(400)
+    moved = hamiltonian_moves(start, poor(), moves=4, leapfrog_steps=4)
+    before, after = start.mean(start.energies), moved.mean(moved.energies)
+    assert after.error < 0.8 * before.error
+    assert abs(_score(after, exact()["energy"])) < 4.0
+    assert moved.groups is not None
+    np.testing.assert_array_equal(moved.groups, start.groups)
+
+
+def test_what_cannot_be_moved_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bf.BoltzmannGenerator, "_adapt", lambda *_: None)  # of the stochastic layers: takes long
+    outside = Ensemble(drawn().positions[:3] * 2, np.zeros(3), 300.0)
+    with pytest.raises(DomainError, match="3 of 3 lie outside"):
+        hamiltonian_moves(outside, poor())
+    with pytest.raises(OptionError, match="at least one move; got 0"):
+        hamiltonian_moves(drawn()[:3], poor(), moves=0)
+    with pytest.raises(OptionError, match="300 K alone; got 310 K"):
+        hamiltonian_moves(Ensemble(drawn().positions[:3], np.zeros(3), 310.0), poor())
+    stochastic = bf.BoltzmannGenerator.for_system(
+        chain(), layers=3, hidden=(8,), start="plain", stochastic="metropolis", stochastic_every=2
+    )
+    with pytest.raises(IntractableDensityError, match="got stochastic layers"):
+        hamiltonian_moves(drawn()[:3], stochastic)
+
+
+# -- annealing -----------------------------------------------------------------------------------------
+
+
+def test_annealed_samples_are_right() -> None:
+    """Without resampling samples are independent: 25 parts of 100, against quadrature, log Z too."""
+    found = anneal(poor(), 2500, resample_below=0.0, leapfrog_steps=3)
+    assert found.groups is None
+    assert found.ess > 1.5 * drawn().ess
+    parts = [found[i::25] for i in range(25)]
+    check(parts)
+    check_z_scores([_score(part.log_z, exact()["log_z"]) for part in parts])
+
+
+def test_resampled_runs_have_honest_errors() -> None:
+    """20 runs of 100 samples that resample at each of 4 levels, as `anneal` makes them."""
+    latent, random = _Latent(poor(), None), torch.Generator().manual_seed(0)
+    kernel = _adapted(latent, 1, 3, random)
+    runs = []
+    for _ in range(20):
+        samples = sequential_monte_carlo(
+            latent.base, latent, linear_schedule(5), kernel, 100, resample_below=0.99, generator=random
+        )
+        runs.append(_weighted(latent, samples))
+    assert all(run.groups is not None for run in runs)
+    check(runs)
+    check_z_scores([_score(run.log_z, exact()["log_z"]) for run in runs])
+
+
+def test_too_few_samples_are_refused() -> None:
+    with pytest.raises(OptionError, match="at least two samples; got 1"):
+        anneal(poor(), 1)
