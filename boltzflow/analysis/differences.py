@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import combinations
 
 import numpy as np
@@ -53,7 +53,7 @@ class FreeEnergyDifferences:
     overlap: Array
     counts: NDArray[np.int64]
     effective: Array
-    log_weights: Array
+    log_weights: Array = field(repr=False)
     normalised: tuple[int, ...]
     converged: bool
     verdict: Verdict

@@ -37,7 +37,8 @@ def free_energies(reduced: Array, initial: Array | None = None) -> Array:
 
 def solve_mbar(reduced: Array, counts: NDArray[np.int64], initial: Array | None = None) -> Any:
     """pymbar's solved `MBAR` of K states. reduced: (K, N), samples in the order of states; counts: (K,)."""
-    return load_pymbar().MBAR(reduced, counts, initial_f_k=initial, relative_tolerance=1e-9, solver_protocol=_SOLVER)
+    options = {"relative_tolerance": 1e-9, "maximum_iterations": 500, "solver_protocol": _SOLVER}
+    return load_pymbar().MBAR(reduced, counts, initial_f_k=initial, **options)
 
 
 def log_mixture(energies: Tensor, inverse_temperatures: Tensor, free: Tensor) -> Tensor:
