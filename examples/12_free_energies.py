@@ -97,7 +97,7 @@ part = ensemble[: min(len(ensemble), 5000)]
 for state in states[2:]:
     alchemy = free_energy_differences([*states[:2], state], [part, None, None])
     values, errors = alchemy.kj_per_mol
-    print(f"charges of ACE, {state.name}: ΔF = {values[1, 2]:.2f} ± {errors[1, 2]:.2f} kJ/mol ({alchemy.verdict})")
+    print(f"charges of ACE, {state.name}: ΔF = {values[1, 2]:.3f} ± {errors[1, 2]:.3f} kJ/mol ({alchemy.verdict})")
 
 # %% n-Butane, trans and gauche, from a generator trained here and from parallel tempering (systems/butane/README.md)
 butane = bf.load_system("butane")
