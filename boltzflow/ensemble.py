@@ -13,8 +13,9 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 
 from boltzflow.core import importance
+from boltzflow.energies.potential import Potential, energies_of_frames
 from boltzflow.errors import FileFormatError, NonFiniteError, OptionError, ShapeError, SystemNotFoundError
-from boltzflow.units import checked_temperature
+from boltzflow.units import checked_temperature, thermal_energy
 
 TRAJECTORY, TOPOLOGY, WEIGHTS = "samples.dcd", "topology.pdb", "weights.npz"
 _FORMAT_VERSION = 1
@@ -312,6 +313,50 @@ class Ensemble:
             groups = None if len(np.unique(groups)) == len(groups) else groups
         parts = (self.positions[frames], self.energies[frames], self.temperature)
         return type(self)(*parts, topology=self.topology, groups=groups)
+
+    # -- for another distribution ------------------------------------------------------------------
+
+    def at(self, temperature: object) -> Self:
+        """The same frames, weighted for another temperature in K: log-weights rise by U/kT − U/kT'.
+
+        Look at the weights before they are used: `boltzflow.analysis.weights_verdict`.
+
+        Raises:
+            OptionError: if the temperature is not positive.
+
+        >>> ensemble = Ensemble(np.zeros((2, 1, 3)), [0.0, 10.0], 300.0)
+        >>> [round(float(w), 3) for w in ensemble.at(600.0).weights]  # the frame of higher energy gains
+        [0.119, 0.881]
+        """
+        return self._reweighted(self.energies, checked_temperature(temperature))
+
+    def with_potential(self, potential: Potential, temperature: object = None) -> Self:
+        """The same frames, weighted for another Hamiltonian, and another temperature in K if one is given.
+
+        Log-weights rise by the reduced energy that was less the one that is. A frame of infinite new energy has
+        weight zero, and stays.
+
+        Args:
+            potential: of the same atoms in the same order, such as `other_system.potential()`.
+            temperature: by default that of the ensemble.
+
+        Raises:
+            ShapeError: if the potential is of another number of atoms.
+            OptionError: if the temperature is not positive.
+        """
+        kelvin = self.temperature if temperature is None else checked_temperature(temperature)
+        return self._reweighted(energies_of_frames(potential, self.positions), kelvin)
+
+    def _reweighted(self, energies: NDArray[np.float64], temperature: float) -> Self:
+        new = energies / thermal_energy(temperature)
+        known = np.isfinite(self.energies) & np.isfinite(new)
+        old = np.where(known, self.energies, 0.0) / thermal_energy(self.temperature)
+        log_weights = np.where(known, self.log_weights + old - np.where(known, new, 0.0), -np.inf)
+        if self.log_q is not None:
+            # What the old Hamiltonian could not evaluate may be sound in the new one.
+            found = ~known & np.isfinite(new) & np.isfinite(self.log_q)
+            log_weights[found] = -new[found] - self.log_q[found]
+        return type(self)(self.positions, energies, temperature, log_weights, self.log_q, self.topology, self.groups)
 
     # -- in and out --------------------------------------------------------------------------------
 

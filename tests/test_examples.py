@@ -21,6 +21,7 @@ SHORT: dict[str, tuple[list[str], str]] = {
     "09_conditional_flow.py": (["--steps", "5"], "exact entropy"),
     "10_xtb_and_force_field.py": (["--steps", "2"], "GFN2-xTB      C7ax"),
     "11_own_molecule.py": (["--steps", "2", "--samples", "64", "--layers", "1"], "share of hydroxyls"),
+    "12_free_energies.py": (["--samples", "300", "--steps", "1"], "share of gauche"),
 }
 NEEDS = {"10_xtb_and_force_field.py": "tblite"}
 

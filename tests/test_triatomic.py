@@ -12,6 +12,7 @@ import torch
 from openmm import app
 
 import boltzflow as bf
+from boltzflow.analysis import temperature_series
 from boltzflow.coordinates import InternalCoordinates, build_zmatrix
 from boltzflow.core import Domain, Flow, layers
 from boltzflow.core.distributions import Independent
@@ -68,3 +69,17 @@ def test_averages_and_log_z(system: bf.MolecularSystem, lengths: str) -> None:
         assert estimate.error < 0.02 * exact
     energy = ensemble.mean(np.asarray(energies))
     assert abs(energy.value - 3.0 * bf.units.thermal_energy(TEMPERATURE)) / energy.error < 4.0
+    # Functions of temperature by the same weights: six harmonic degrees of freedom.
+    kelvins = np.array([270.0, 330.0])
+    series = temperature_series(ensemble, kelvins)
+    kt = bf.units.GAS_CONSTANT * kelvins
+    log_z = 3.0 * np.log(2.0 * math.pi * kt / SPRING) - math.log(8.0 * math.pi**2)
+    exact = {
+        "free_energy": -kt * log_z,
+        "energy": 3.0 * kt,
+        "entropy": 1e3 * bf.units.GAS_CONSTANT * (3.0 + log_z),
+        "heat_capacity": np.full(2, 3e3 * bf.units.GAS_CONSTANT),
+    }
+    for name, values in exact.items():
+        estimate = getattr(series, name)
+        assert (np.abs(estimate.value - values) < 4.0 * estimate.error).all(), name

@@ -4,7 +4,9 @@ from boltzflow.analysis.axes import Axis
 from boltzflow.analysis.clusters import Clusters, representatives
 from boltzflow.analysis.collapse import CollapseCheck, check_collapse
 from boltzflow.analysis.comparison import kl_divergence, total_variation
+from boltzflow.analysis.correlation import decorrelated, statistical_inefficiency
 from boltzflow.analysis.densities import Density, histogram, kernel_density
+from boltzflow.analysis.differences import FreeEnergyDifferences, free_energy_differences, mbar
 from boltzflow.analysis.free_energy import (
     FreeEnergyProfile,
     FreeEnergySurface,
@@ -26,38 +28,60 @@ from boltzflow.analysis.projections import Projection, principal_components, tor
 from boltzflow.analysis.refinement import anneal, hamiltonian_moves, independence_metropolis
 from boltzflow.analysis.replicas import ReplicaCheck, compare_replicas
 from boltzflow.analysis.report import Summary, analyze
+from boltzflow.analysis.reweighting import FrameCheck, check_frames, log_weights_of, reweight
 from boltzflow.analysis.smoothing import smooth
+from boltzflow.analysis.states import BoltzmannState, GeneratorState, ReducedEnergies, reduced_energies
 from boltzflow.analysis.symmetry import unfold
-from boltzflow.analysis.thermodynamics import heat_capacity
+from boltzflow.analysis.targeted import LatentMap, Mapped, targeted_differences
+from boltzflow.analysis.thermodynamics import (
+    AbsoluteFreeEnergy,
+    TemperatureSeries,
+    absolute_free_energy,
+    heat_capacity,
+    temperature_series,
+)
 from boltzflow.analysis.verdict import Trust, Verdict
-from boltzflow.analysis.weights import WeightDiagnostics, diagnose
+from boltzflow.analysis.weights import WeightDiagnostics, diagnose, weights_verdict
 
 __all__ = [
+    "AbsoluteFreeEnergy",
     "Axis",
+    "BoltzmannState",
     "Clusters",
     "CollapseCheck",
     "Density",
+    "FrameCheck",
+    "FreeEnergyDifferences",
     "FreeEnergyProfile",
     "FreeEnergySurface",
+    "GeneratorState",
     "GeometryCheck",
     "Labelled",
+    "LatentMap",
+    "Mapped",
     "Population",
     "Projection",
+    "ReducedEnergies",
     "ReplicaCheck",
     "States",
     "Summary",
+    "TemperatureSeries",
     "Trust",
     "Verdict",
     "WeightDiagnostics",
+    "absolute_free_energy",
     "analyze",
     "anneal",
     "arc",
     "backbone_torsions",
     "check_collapse",
+    "check_frames",
     "check_geometry",
     "circular_mean",
     "compare_replicas",
+    "decorrelated",
     "diagnose",
+    "free_energy_differences",
     "free_energy_profile",
     "free_energy_surface",
     "hamiltonian_moves",
@@ -68,16 +92,24 @@ __all__ = [
     "j_couplings",
     "kernel_density",
     "kl_divergence",
+    "log_weights_of",
+    "mbar",
     "means",
     "population",
     "population_of",
     "principal_components",
+    "reduced_energies",
     "representatives",
+    "reweight",
     "secondary_structure",
     "smooth",
     "state_populations",
+    "statistical_inefficiency",
+    "targeted_differences",
+    "temperature_series",
     "torsion_features",
     "total_variation",
     "unfold",
+    "weights_verdict",
     "wrong_handed",
 ]

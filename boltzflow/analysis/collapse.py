@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from boltzflow.analysis.reweighting import log_weights_of
 from boltzflow.analysis.verdict import Trust, Verdict
 from boltzflow.core import importance
 from boltzflow.ensemble import Ensemble, Estimate
@@ -24,7 +25,6 @@ _ALARM, _CARE = 0.01, 0.001  # shares of the equilibrium that are missed
 _HOTTEST = 4.0  # times the generator's temperature
 _TEMPERATURES = 6
 _HYDROGEN_MASS = 3.0  # dalton
-_AT_ONCE = 1024  # frames
 
 
 @dataclass(frozen=True)
@@ -119,8 +119,8 @@ def check_collapse(
     if lost > ladders // 4 or ladders - lost < 2:
         raise NonFiniteError(f"Expected a simulation that holds; {lost} of {ladders} ladders have exploded.")
     positions = torch.from_numpy(result.positions(result.temperatures[0]))
-    excess = _log_weights(generator, positions.flatten(0, 1)) - ensemble.log_z.value
-    excess = excess.view(positions.shape[:2])
+    seen = log_weights_of(generator, positions.flatten(0, 1).numpy())
+    excess = torch.from_numpy(seen).view(positions.shape[:2]) - ensemble.log_z.value
     own = torch.from_numpy(ensemble.log_weights) - ensemble.log_z.value
     missed = _share(excess > math.log(TOO_THIN))
     expected = float(own.softmax(0)[own > math.log(TOO_THIN)].sum())
@@ -137,15 +137,6 @@ def check_collapse(
         evaluations=generator.potential.evaluations - before,
         verdict=_verdict(missed, expected, forward_ess, ensemble.ess, found),
     )
-
-
-@torch.no_grad()
-def _log_weights(generator: BoltzmannGenerator, positions: Tensor) -> Tensor:
-    """log p − log q of frames (n, N, 3) that are there: +inf outside the generator's domain."""
-    target, frames = generator.internal_target().target, positions.to(next(generator.flow.parameters()))
-    parts = [target.log_prob(x) - generator.log_prob(x) for x in torch.split(frames, _AT_ONCE)]
-    log_weights = torch.cat(parts).double().cpu()
-    return torch.where(log_weights.isnan(), torch.inf, log_weights)
 
 
 def _share(found: Tensor) -> Estimate:

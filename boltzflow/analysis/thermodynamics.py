@@ -2,10 +2,20 @@
 
 from __future__ import annotations
 
-import numpy as np
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
+import numpy as np
+from numpy.typing import NDArray
+
+from boltzflow.analysis.verdict import Verdict
+from boltzflow.analysis.weights import weights_verdict
 from boltzflow.ensemble import Ensemble, Estimate
-from boltzflow.units import GAS_CONSTANT
+from boltzflow.errors import OptionError
+from boltzflow.units import GAS_CONSTANT, checked_temperature, thermal_energy
+
+Array = NDArray[np.float64]
 
 
 def heat_capacity(ensemble: Ensemble) -> Estimate:
@@ -27,3 +37,166 @@ def heat_capacity(ensemble: Ensemble) -> Estimate:
     variance = ensemble.mean(np.square(ensemble.energies - ensemble.mean(ensemble.energies).value))
     scale = 1e3 / (GAS_CONSTANT * ensemble.temperature**2)
     return Estimate(scale * variance.value, scale * variance.error)
+
+
+@dataclass(frozen=True)
+class AbsoluteFreeEnergy:
+    """The configurational free energy F = −kT log Z of a molecule.
+
+    Z = ∫exp(−U/kT) over positions in nm, rigid motion integrated out: without the factor 8π²V of where the molecule is
+    and how it is turned, and without momenta. `docs/free-energies.md` has the way to the standard state.
+
+    Attributes:
+        value: in kJ/mol.
+        error: its standard error, kJ/mol.
+        temperature: in K.
+        log_z: log Z and its standard error; −F in kT.
+        verdict: whether the weights carry it. They know nothing of a basin that no sample has reached.
+    """
+
+    value: float
+    error: float
+    temperature: float
+    log_z: Estimate
+    verdict: Verdict
+
+
+def absolute_free_energy(ensemble: Ensemble) -> AbsoluteFreeEnergy:
+    """The configurational free energy −kT log Z from a generator's samples.
+
+    Args:
+        ensemble: with log q, as `generator.sample` returns it; also one reweighted from it by `at` or
+            `with_potential`, and one spread over copies by `unfold`.
+
+    Raises:
+        OptionError: if log q is not known: log-weights alone then may have any constant.
+        NonFiniteError: if no weight is positive.
+
+    >>> ensemble = Ensemble(np.zeros((2, 1, 3)), [0.0, 0.0], 300.0, log_weights=[1.0, 1.0], log_q=[-1.0, -1.0])
+    >>> round(absolute_free_energy(ensemble).value, 3)  # −kT
+    -2.494
+    """
+    if ensemble.log_q is None:
+        raise OptionError("Expected an ensemble with log q, such as a generator's samples; this one has none.")
+    kt, log_z = thermal_energy(ensemble.temperature), ensemble.log_z
+    verdict = weights_verdict(ensemble.log_weights, ensemble.groups)
+    return AbsoluteFreeEnergy(-kt * log_z.value, kt * log_z.error, ensemble.temperature, log_z, verdict)
+
+
+@dataclass(frozen=True, eq=False)
+class TemperatureSeries:
+    """Thermodynamic functions of temperature, configurational parts, each with its standard error.
+
+    Attributes:
+        temperatures: (T,) in K.
+        log_z: (T,), absolute or, where log q is not known, relative to the ensemble's temperature.
+        energy: ⟨U⟩ (T,) in kJ/mol.
+        entropy: ⟨U⟩/T + R log Z (T,) in J/(mol K), relative where log Z is.
+        heat_capacity: d⟨U⟩/dT (T,) in J/(mol K).
+        verdicts: of each temperature's weights.
+        absolute: whether log Z and entropies are absolute.
+    """
+
+    temperatures: Array
+    log_z: Estimate
+    energy: Estimate
+    entropy: Estimate
+    heat_capacity: Estimate
+    verdicts: tuple[Verdict, ...]
+    absolute: bool
+
+    @property
+    def free_energy(self) -> Estimate:
+        """F = −kT log Z (T,) in kJ/mol.
+
+        Raises:
+            OptionError: if log Z is relative: F then has an unknown part that grows with T.
+        """
+        if not self.absolute:
+            raise OptionError("Expected an ensemble with log q for F(T); without it log Z(T)/Z(T₀) is all there is.")
+        kt = GAS_CONSTANT * self.temperatures
+        return Estimate(-kt * self.log_z.value, kt * self.log_z.error)
+
+
+def temperature_series(ensemble: Ensemble, temperatures: Sequence[object]) -> TemperatureSeries:
+    """Free energy, mean energy, entropy and heat capacity as functions of T, by weights at each temperature.
+
+    log w = −U/kT − log q is exact at any T; how far from the ensemble's own it is of use, the verdicts say. Energies
+    spread by √(kT² C): weights hold over about ΔT/T = √(R/C).
+
+    Args:
+        ensemble: with its energies and weights; independent samples, as errors take them for.
+        temperatures: in K or Quantities.
+
+    Raises:
+        OptionError: if a temperature is not positive, or there is none.
+        NonFiniteError: if no weight is positive.
+
+    >>> energies = np.random.default_rng(0).gamma(1.5, 2.0, 100_000)  # three soft springs at kT = 2 kJ/mol
+    >>> series = temperature_series(Ensemble(np.zeros((100_000, 1, 3)), energies, 2.0 / GAS_CONSTANT), [250.0, 300.0])
+    >>> [round(float(c) / (1e3 * GAS_CONSTANT), 1) for c in series.heat_capacity.value]  # 3 R/2
+    [1.5, 1.5]
+    """
+    kelvins = [checked_temperature(temperature) for temperature in temperatures]
+    if not kelvins:
+        raise OptionError("Expected at least one temperature.")
+    absolute = ensemble.log_q is not None
+    # What is relative is so to the ensemble's own temperature: whose scatter is shared, and so taken off too.
+    origin = None if absolute else _functions(ensemble)
+    ensembles = [ensemble.at(kelvin) for kelvin in kelvins]
+    functions = [_functions(there) for there in ensembles]
+    if origin is not None:
+        functions = [f.relative_to(origin) for f in functions]
+    heat = [heat_capacity(there) for there in ensembles]
+    return TemperatureSeries(
+        temperatures=np.array(kelvins),
+        log_z=_estimates([(f.log_z, f.of_log_z) for f in functions]),
+        energy=_estimates([(f.energy, f.of_energy) for f in functions]),
+        entropy=_estimates([(f.entropy, f.of_entropy) for f in functions]),
+        heat_capacity=Estimate(np.array([c.value for c in heat]), np.array([c.error for c in heat])),
+        verdicts=tuple(weights_verdict(there.log_weights, there.groups) for there in ensembles),
+        absolute=absolute,
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class _Functions:
+    """log Z, ⟨U⟩ and S at one temperature, and what each sample adds to them to first order (n,)."""
+
+    log_z: float
+    energy: float
+    entropy: float
+    of_log_z: Array
+    of_energy: Array
+    of_entropy: Array
+
+    def relative_to(self, origin: _Functions) -> _Functions:
+        return replace(
+            self,
+            log_z=self.log_z - origin.log_z,
+            entropy=self.entropy - origin.entropy,
+            of_log_z=self.of_log_z - origin.of_log_z,
+            of_entropy=self.of_entropy - origin.of_entropy,
+        )
+
+
+def _functions(ensemble: Ensemble) -> _Functions:
+    weights = len(ensemble) * ensemble.weights
+    energies = np.where(weights > 0.0, ensemble.energies, 0.0)
+    energy, log_z = float(np.mean(weights * energies)), ensemble.log_z.value
+    of_energy, of_log_z = weights * (energies - energy), weights - 1.0
+    kelvin, gas_constant = ensemble.temperature, 1e3 * GAS_CONSTANT
+    return _Functions(
+        log_z=log_z,
+        energy=energy,
+        entropy=1e3 * energy / kelvin + gas_constant * log_z,
+        of_log_z=of_log_z,
+        of_energy=of_energy,
+        of_entropy=1e3 * of_energy / kelvin + gas_constant * of_log_z,
+    )
+
+
+def _estimates(found: Sequence[tuple[float, Array]]) -> Estimate:
+    """Values, and errors by the delta method from what each sample adds."""
+    errors = [math.sqrt(np.mean(np.square(part)) / (len(part) - 1)) if len(part) > 1 else math.inf for _, part in found]
+    return Estimate(np.array([value for value, _ in found]), np.array(errors))

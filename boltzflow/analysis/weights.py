@@ -8,8 +8,9 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike
 
+from boltzflow.analysis.axes import Array, Groups
 from boltzflow.analysis.verdict import Trust, Verdict, worst
 from boltzflow.core import importance
 from boltzflow.ensemble import Ensemble, Estimate
@@ -26,6 +27,7 @@ _EFFECTIVE = (200.0, 50.0)  # samples: errors are themselves known to 1/√(2·2
 _FALL = (0.6, 0.25)  # of the effective sample size with n; less befalls one of 20 good ensembles
 _GROUPS = (30.0, 10.0)  # that are independent
 _FORWARD = (0.5, 0.1)  # forward by reverse effective sample size
+_NEARLY_EQUAL = 0.9  # effective samples of each: a heavy tail is no reason to refuse
 
 
 @dataclass(frozen=True)
@@ -83,23 +85,27 @@ def diagnose(ensemble: Ensemble, equilibrium: Ensemble | None = None) -> WeightD
     if equilibrium is not None:
         frames = _equilibrium_log_weights(equilibrium, ensemble.temperature)
         forward_ess = 0.0 if is_dead else importance.forward_effective_sample_size(frames, log_z.value)
-    by_size = ess_by_size(log_weights)
+    verdicts = [weights_verdict(log_weights, ensemble.groups)]
+    if forward_ess is not None and not is_dead:
+        found = f"frames of the equilibrium see an effective sample size of {forward_ess:.2%}, not {ensemble.ess:.2%}"
+        reason = f"something is covered too thinly: {found}"
+        verdicts += _below(forward_ess / ensemble.ess, _FORWARD, reason)
     return WeightDiagnostics(
         frames=len(ensemble),
         failed=ensemble.failed,
         ess=ensemble.ess,
         ess_clipped=ensemble.ess_clipped(),
-        ess_by_size=by_size,
+        ess_by_size=ess_by_size(log_weights),
         perplexity=0.0 if is_dead else ensemble.perplexity,
         largest_weight=0.0 if is_dead else ensemble.largest_weight,
         pareto_k=ensemble.pareto_k,
         log_z=log_z,
         forward_ess=forward_ess,
-        verdict=worst(_verdicts(ensemble, by_size, forward_ess)),
+        verdict=worst(verdicts),
     )
 
 
-def ess_by_size(log_weights: NDArray[np.float64]) -> list[tuple[int, float]]:
+def ess_by_size(log_weights: Array) -> list[tuple[int, float]]:
     """(m, effective sample size as a fraction, its mean over parts of m samples), for m = n, n/2, n/4, … ≥ 32.
 
     log_weights: (n,) in the order in which the samples were drawn, or any other that does not depend on them.
@@ -114,33 +120,47 @@ def ess_by_size(log_weights: NDArray[np.float64]) -> list[tuple[int, float]]:
     return found
 
 
-def _verdicts(ensemble: Ensemble, by_size: list[tuple[int, float]], forward_ess: float | None) -> Iterator[Verdict]:
-    n, failed = len(ensemble), ensemble.failed
-    if ensemble.ess == 0.0:
-        yield Verdict(Trust.DO_NOT_USE, f"none of {n:,} samples has a positive weight ({failed:,} have failed)")
+def weights_verdict(log_weights: ArrayLike, groups: Groups = None) -> Verdict:
+    """Whether averages with these log-weights (n,) can be trusted, as far as they can tell.
+
+    Asked are the effective number of samples, the shape k̂ of the weights' tail (Vehtari et al. 2024, arXiv 1507.02646),
+    the share of the largest weight, whether the effective sample size falls with n, and how many independent groups
+    there are. Where nine in ten samples are effective, a heavy tail of so little weight is no reason to refuse. Weights
+    know nothing of what no sample has reached.
+
+    >>> print(weights_verdict([0.0, -20.0, -np.inf]).trust.name)
+    DO_NOT_USE
+    """
+    return worst(_verdicts(np.asarray(log_weights, np.float64), groups))
+
+
+def _verdicts(log_weights: Array, groups: Groups) -> Iterator[Verdict]:
+    logs, n, zero = torch.from_numpy(log_weights), len(log_weights), int(np.isneginf(log_weights).sum())
+    if zero == n:
+        yield Verdict(Trust.DO_NOT_USE, f"none of {n:,} samples has a positive weight")
         return
-    effective, k, largest = ensemble.ess * n, ensemble.pareto_k, ensemble.largest_weight
+    share, k = importance.effective_sample_size(logs), importance.pareto_shape(logs)
+    weights = importance.normalized_weights(logs).numpy()
+    largest, effective = weights.max(), share * n
     summary = f"{effective:,.0f} effective samples of {n:,}"
-    if largest * n < 1.0 + 1e-9 and not failed:
+    if largest * n < 1.0 + 1e-9:
         yield Verdict(Trust.TRUST, f"{n:,} samples of equal weight, which says nothing of where they come from")
     else:
-        yield Verdict(Trust.TRUST, f"{summary}, Pareto k {k:.2f}; weights do not show what is never drawn")
-    yield from _above(k, _pareto_limits(n), f"the tail of the weights is heavy (Pareto k {k:.2f})")
+        yield Verdict(Trust.TRUST, f"{summary}, Pareto k̂ {k:.2f}; weights do not show what is never drawn")
+    care, no_use = _pareto_limits(n)
+    limits = (care, math.inf if share >= _NEARLY_EQUAL else no_use)
+    yield from _above(k, limits, f"the weights have a heavy tail (Pareto k̂ {k:.2f})")
     yield from _above(largest, _LARGEST, f"one sample has {largest:.0%} of the weight")
     yield from _below(effective, _EFFECTIVE, f"there are only {summary}")
-    sizes = dict(by_size)
+    sizes = dict(ess_by_size(log_weights))
     if (part := n // _FOLD) in sizes:
         there, here = sizes[part], sizes[n]
         fall = f"the effective sample size falls with n, from {there:.2%} of {part:,} samples to {here:.2%} of {n:,}"
         yield from _below(here / there, _FALL, fall)
-    if ensemble.groups is not None:
-        shares = np.bincount(np.unique(ensemble.groups, return_inverse=True)[1], ensemble.weights)
+    if groups is not None:
+        shares = np.bincount(np.unique(groups, return_inverse=True)[1], weights)
         independent = 1.0 / np.square(shares).sum()
         yield from _below(independent, _GROUPS, f"the samples make up only {independent:.0f} independent groups")
-    if forward_ess is not None:
-        ratio = forward_ess / ensemble.ess
-        found = f"frames of the equilibrium see an effective sample size of {forward_ess:.2%}, not {ensemble.ess:.2%}"
-        yield from _below(ratio, _FORWARD, f"something is covered too thinly: {found}")
 
 
 def _pareto_limits(n: int) -> tuple[float, float]:

@@ -5,10 +5,14 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from boltzflow.errors import IntractableDensityError, ShapeError
+
+_AT_ONCE = 1024  # frames
 
 
 class Potential(nn.Module, ABC):
@@ -88,6 +92,24 @@ class Potential(nn.Module, ABC):
                 f"got {tuple(positions.shape)}."
             )
         self.evaluations += positions.shape[0]
+
+
+def energies_of_frames(
+    potential: Potential, positions: NDArray[Any], like: Tensor | None = None
+) -> NDArray[np.float64]:
+    """Energies (n,) in kJ/mol of frames (n, n_atoms, 3) in nm, some at a time; +inf where one cannot be evaluated.
+
+    Args:
+        potential: of as many atoms.
+        positions: of any floating dtype.
+        like: a tensor of the dtype and the device to evaluate with; those of the positions, on the CPU, if not given.
+
+    Raises:
+        ShapeError: if the frames have another shape.
+    """
+    frames = torch.from_numpy(np.ascontiguousarray(positions))
+    parts = [potential.energy(x if like is None else x.to(like)) for x in torch.split(frames, _AT_ONCE)]
+    return torch.cat(parts).double().cpu().numpy()
 
 
 def finite_or_inf(energy: Tensor) -> Tensor:

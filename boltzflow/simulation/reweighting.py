@@ -31,9 +31,14 @@ def free_energies(reduced: Array, initial: Array | None = None) -> Array:
     1.0
     """
     states, samples = reduced.shape
-    counts = np.full(states, samples // states)
-    found = _mbar()(reduced, counts, initial_f_k=initial, relative_tolerance=1e-9, solver_protocol=_SOLVER)
+    found = solve_mbar(reduced, np.full(states, samples // states), initial)
     return np.asarray(found.f_k - found.f_k[0], dtype=np.float64)
+
+
+def solve_mbar(reduced: Array, counts: NDArray[np.int64], initial: Array | None = None) -> Any:
+    """pymbar's solved `MBAR` of K states. reduced: (K, N), samples in the order of states; counts: (K,)."""
+    options = {"relative_tolerance": 1e-9, "maximum_iterations": 500, "solver_protocol": _SOLVER}
+    return load_pymbar().MBAR(reduced, counts, initial_f_k=initial, **options)
 
 
 def log_mixture(energies: Tensor, inverse_temperatures: Tensor, free: Tensor) -> Tensor:
@@ -46,13 +51,13 @@ def log_mixture(energies: Tensor, inverse_temperatures: Tensor, free: Tensor) ->
 
 
 @cache
-def _mbar() -> Any:
-    """pymbar's class; pymbar logs a warning wherever JAX is not installed, which is not of use here."""
+def load_pymbar() -> Any:
+    """The package; it logs a warning wherever JAX is not installed, which is not of use here."""
     logger = logging.getLogger("pymbar")
     level = logger.level
     logger.setLevel(logging.ERROR)
     try:
-        from pymbar import MBAR
+        import pymbar
     finally:
         logger.setLevel(level)
-    return MBAR
+    return pymbar

@@ -8,11 +8,10 @@ from pathlib import Path
 import mdtraj
 import numpy as np
 import pytest
-import torch
 
 import boltzflow as bf
-from boltzflow.analysis import Trust, check_collapse
-from boltzflow.analysis.collapse import _log_weights, _verdict
+from boltzflow.analysis import Trust, check_collapse, log_weights_of
+from boltzflow.analysis.collapse import _verdict
 from boltzflow.coordinates import InternalCoordinates
 from boltzflow.ensemble import Estimate
 from boltzflow.errors import OptionError, TopologyError
@@ -99,11 +98,10 @@ def test_two_molecules_are_not_simulated() -> None:
 
 def test_log_weights_of_frames_are_those_of_samples(good: bf.BoltzmannGenerator) -> None:
     ensemble = good.sample(500, seed=3)
-    found = _log_weights(good, torch.from_numpy(ensemble.positions))
-    np.testing.assert_allclose(found.numpy(), ensemble.log_weights, atol=5e-3)
-    outside = torch.from_numpy(ensemble.positions).clone()
+    np.testing.assert_allclose(log_weights_of(good, ensemble), ensemble.log_weights, atol=5e-3)
+    outside = ensemble.positions.copy()
     outside[0, 3] += 1.0
-    assert _log_weights(good, outside)[0] == math.inf
+    assert log_weights_of(good, outside)[0] == math.inf
 
 
 def test_impossible_options_are_refused(good: bf.BoltzmannGenerator) -> None:

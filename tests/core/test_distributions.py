@@ -27,6 +27,7 @@ from boltzflow.core.distributions import (
     PCANormal,
     Product,
     Resampled,
+    Tabulated,
     targets,
 )
 from boltzflow.errors import DomainError, OptionError, ShapeError
@@ -548,3 +549,23 @@ def test_messages() -> None:
         ImageDensity(-torch.ones(2, 2))
     with pytest.raises(OptionError, match=r"expected a fraction in \[0, 1\]; got 2"):
         LinearInterpolation(line, line, 2.0)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_quantiles_of_tables_undo_their_cumulative_distribution(dtype: torch.dtype) -> None:
+    domain = Domain.interval(-1.0, 2.0) + Domain.circle(1)
+    knots = torch.stack([torch.linspace(-1.0, 2.0, 9), torch.linspace(-math.pi, math.pi, 9)])
+    base = Tabulated(domain, knots, torch.rand(2, 9, generator=torch.Generator().manual_seed(0)) + 0.1).to(dtype)
+    x, log_q = base.sample(2000, generator=torch.Generator().manual_seed(1))
+    share = base.cumulative(x)
+    torch.testing.assert_close(base.quantile(share), x, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(
+        base.cumulative(x + torch.tensor([0.0, 2 * math.pi], dtype=dtype)), share, atol=1e-5, rtol=0
+    )
+    ends = torch.tensor([[-1.0, -math.pi], [2.0, math.pi - 1e-6]], dtype=dtype)
+    torch.testing.assert_close(base.cumulative(ends).sum(1), torch.tensor([0.0, 2.0], dtype=dtype), atol=1e-5, rtol=0)
+    # The density is the slope of the cumulative distribution.
+    step = 1e-3
+    slope = (base.cumulative(x[:100] + step / 2) - base.cumulative(x[:100] - step / 2)) / step
+    inside = (x[:100, 0] > -0.99) & (x[:100, 0] < 1.99) & (x[:100, 1].abs() < 3.13)
+    torch.testing.assert_close(slope.prod(1).log()[inside], log_q[:100][inside], atol=0.02, rtol=0)

@@ -73,8 +73,29 @@ class Tabulated(Distribution):
     def sample(
         self, n: int, context: Tensor | None = None, *, generator: torch.Generator | None = None
     ) -> tuple[Tensor, Tensor]:
-        knots, values, below = self.knots, self.values, self.below
+        knots = self.knots
         share = torch.rand(len(self.domain), n, dtype=knots.dtype, device=knots.device, generator=generator)
+        x = self._at_share(share)
+        return x, self.log_prob(x)
+
+    def quantile(self, share: Tensor) -> Tensor:
+        """Where each coordinate's cumulative distribution has a value. share: (n, D) in [0, 1] → (n, D)."""
+        return self._at_share(share.T.contiguous())
+
+    def cumulative(self, x: Tensor) -> Tensor:
+        """The cumulative distribution of each coordinate from its lower bound. x: (n, D) → (n, D) in [0, 1]."""
+        points = self.domain.wrap(x).T.contiguous()
+        knots, values, below = (table.to(x) for table in (self.knots, self.values, self.below))
+        cell = self._cell(knots, points)
+        start, end = (torch.gather(values, 1, cell + i) for i in (0, 1))
+        left, right = (torch.gather(knots, 1, cell + i) for i in (0, 1))
+        step = points - left
+        mean = start + 0.5 * (end - start) * step / (right - left)
+        return (torch.gather(below, 1, cell) + mean * step).clamp(0.0, 1.0).T
+
+    def _at_share(self, share: Tensor) -> Tensor:
+        """share: (D, n) → (n, D)."""
+        knots, values, below = (table.to(share) for table in (self.knots, self.values, self.below))
         cell = self._cell(below, share)
         start, end = (torch.gather(values, 1, cell + i) for i in (0, 1))
         left, right = (torch.gather(knots, 1, cell + i) for i in (0, 1))
@@ -82,8 +103,7 @@ class Tabulated(Distribution):
         slope = (end - start) / (right - left)
         # The root of start·t + slope·t²/2 = rest without a difference of like numbers.
         step = 2 * rest / (start + (start.square() + 2 * slope * rest).clamp(min=0).sqrt())
-        x = torch.minimum(torch.maximum(left + step, left), right).T
-        return x, self.log_prob(x)
+        return torch.minimum(torch.maximum(left + step, left), right).T
 
     def log_prob(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         self.domain.check(x, "Tabulated")

@@ -1,0 +1,52 @@
+"""Frames of a simulation remember each other: how many of them are independent."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from boltzflow.ensemble import Ensemble
+from boltzflow.errors import ShapeError
+from boltzflow.simulation.reweighting import load_pymbar
+
+
+def statistical_inefficiency(series: ArrayLike) -> float:
+    """After how many frames of a time series the next independent one comes: 1 + 2τ, at least 1.
+
+    By the autocorrelation function up to its first zero (Chodera et al. 2007, DOI 10.1021/ct0502864), as pymbar has it.
+
+    Args:
+        series: (n,), frames in the order of time, of one trajectory.
+
+    Raises:
+        ShapeError: if it is not one series of at least two values.
+
+    >>> statistical_inefficiency([1.0, 1.0, 1.0])
+    1.0
+    """
+    values = np.asarray(series, dtype=np.float64)
+    if values.ndim != 1 or len(values) < 2:
+        raise ShapeError(f"Expected a time series of at least 2 values; got an array of shape {values.shape}.")
+    if values.std() <= 1e-12 * np.abs(values).max():
+        return 1.0
+    return float(load_pymbar().timeseries.statistical_inefficiency(values))
+
+
+def decorrelated(trajectory: Ensemble, series: ArrayLike | None = None) -> Ensemble:
+    """The frames of a trajectory that are independent of each other, by a slow observable.
+
+    Errors of what is computed from them, by MBAR or by weights, are then honest. Frames of one trajectory in the order
+    of time are meant: several are thinned out one by one.
+
+    Args:
+        trajectory: frames in the order of time.
+        series: the slowest observable, (n,); the energies if not given, which often are faster than a torsion.
+
+    Raises:
+        ShapeError: if there is not one value for each frame.
+    """
+    values = np.asarray(trajectory.energies if series is None else series, dtype=np.float64)
+    if values.shape != (len(trajectory),):
+        raise ShapeError(f"Expected a value for each of the {len(trajectory)} frames; got shape {values.shape}.")
+    g = statistical_inefficiency(values)
+    return trajectory[np.asarray(load_pymbar().timeseries.subsample_correlated_data(values, g=g))]

@@ -1,0 +1,167 @@
+"""Frames that are there already, weighted for another Hamiltonian or temperature, or seen by a generator."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+
+from boltzflow.analysis.states import BoltzmannState, Frames, log_density, positions_of
+from boltzflow.core import importance
+from boltzflow.energies.potential import energies_of_frames
+from boltzflow.ensemble import Ensemble, Estimate
+from boltzflow.errors import NonFiniteError, OptionError, ShapeError
+from boltzflow.generator import BoltzmannGenerator
+from boltzflow.units import checked_temperature, thermal_energy
+
+Array = NDArray[np.float64]
+
+
+def reweight(
+    trajectory: Frames,
+    target: BoltzmannState,
+    *,
+    sampled: BoltzmannState | None = None,
+    energies: ArrayLike | None = None,
+    bias: ArrayLike | None = None,
+    temperature: object = None,
+) -> Ensemble:
+    """Frames of a simulation, weighted for another Hamiltonian or temperature than it had.
+
+    What the simulation sampled is told in one of three ways: by its state, by its energies, or by a bias that it had
+    beside the target's own potential. Weights are exp(u_sampled − u_target) with reduced energies u. A bias must have
+    been fixed while frames were recorded. `weights_verdict` says whether they are worth anything.
+
+    Args:
+        trajectory: frames in nm, each worth the same.
+        target: the distribution that is wanted.
+        sampled: the state that the frames are from, evaluated here.
+        energies: or the energies (n,) in kJ/mol that the simulation moved in, any bias included.
+        bias: or the bias energies (n,) in kJ/mol that the simulation added to the target's potential.
+        temperature: of the simulation in K, for energies or bias; that of the target if not given.
+
+    Returns:
+        An ensemble at the target's temperature with the energies of its potential; its log Z is relative to that of
+        the simulation.
+
+    Raises:
+        OptionError: if not exactly one of sampled, energies and bias is given, or a temperature with a state.
+        ShapeError: if there is not one energy for each frame, or the number of atoms is another.
+        NonFiniteError: if an energy is NaN, or infinite where the simulation has been.
+    """
+    if sum(given is not None for given in (sampled, energies, bias)) != 1:
+        raise OptionError("Expected one of sampled, energies and bias, for what the simulation has sampled.")
+    if sampled is not None and temperature is not None:
+        raise OptionError("Expected a temperature with energies or bias; a state has its own.")
+    if target.bias is not None:
+        raise OptionError(f"Expected a target without bias; {target.name!r} has one.")
+    positions = positions_of(trajectory)
+    new = energies_of_frames(target.potential, positions)
+    kt = thermal_energy(target.temperature if temperature is None else checked_temperature(temperature))
+    if sampled is not None:
+        was = sampled.reduced(positions)
+    elif energies is not None:
+        was = _one_each(energies, len(positions), "energies") / kt
+    else:
+        assert bias is not None
+        was = (new + _one_each(bias, len(positions), "bias energies")) / kt
+    impossible = np.isposinf(was) & np.isfinite(new)
+    if impossible.any():
+        raise NonFiniteError(
+            f"Expected frames that the simulation could reach; {impossible.sum()} have infinite energies in it."
+        )
+    log_weights = np.where(np.isfinite(new), was - new / thermal_energy(target.temperature), -np.inf)
+    topology = None if isinstance(trajectory, np.ndarray) else trajectory.topology
+    return Ensemble(positions, new, target.temperature, log_weights, topology=topology)
+
+
+def log_weights_of(generator: BoltzmannGenerator, frames: Frames, temperature: object = None) -> Array:
+    """log p − log q (n,) of frames that are there, p = exp(−U/kT): +inf outside the generator's domain.
+
+    For frames of the equilibrium, such as a simulation's, these are the weights as p sees them.
+
+    Args:
+        generator: without stochastic layers.
+        frames: n of them, nm.
+        temperature: in K, for a generator of a range of temperatures.
+
+    Raises:
+        OptionError: if the generator is not made for the temperature.
+        IntractableDensityError: if it has stochastic layers.
+    """
+    return _log_weights(generator, positions_of(frames), temperature)[0]
+
+
+@dataclass(frozen=True, eq=False)
+class FrameCheck:
+    """A generator, as frames of the equilibrium see it.
+
+    Attributes:
+        log_q: (n,) of the frames, −inf outside the generator's domain.
+        log_weights: (n,), log p − log q with p unnormalised; +inf outside.
+        negative_log_likelihood: −⟨log q⟩ in nats with its standard error; inf if a frame lies outside.
+        forward_ess: what the effective sample size of the generator's samples should be, 1/(⟨w⟩⟨1/w⟩) over the frames
+            (⟨w⟩/Z where log Z is given); 0 if a frame lies outside.
+        outside: share of the frames outside the generator's domain.
+    """
+
+    log_q: Array
+    log_weights: Array
+    negative_log_likelihood: Estimate
+    forward_ess: float
+    outside: float
+
+
+def check_frames(
+    generator: BoltzmannGenerator, frames: Frames, log_z: float | None = None, temperature: object = None
+) -> FrameCheck:
+    """log q of equilibrium frames, their mean, and the effective sample size that they predict.
+
+    A generator that has lost a basin looks well by its own samples; by frames from that basin its forward effective
+    sample size is far below.
+
+    Args:
+        generator: without stochastic layers.
+        frames: of the equilibrium at the temperature; an ensemble is taken with its weights.
+        log_z: of the target, such as `ensemble.log_z.value` of the generator's samples; else it comes from the frames.
+        temperature: in K, for a generator of a range of temperatures.
+
+    Raises:
+        OptionError: if the generator is not made for the temperature.
+        IntractableDensityError: if it has stochastic layers.
+        NonFiniteError: if no frame has a positive weight.
+    """
+    positions = positions_of(frames)
+    log_weights, log_q = _log_weights(generator, positions, temperature)
+    worth = torch.from_numpy(frames.log_weights if isinstance(frames, Ensemble) else np.zeros(len(positions)))
+    shares = importance.normalized_weights(worth).log()
+    counted = shares > -math.inf
+    logs = torch.from_numpy(log_weights)
+    outside = float(shares[counted & (logs == math.inf)].exp().sum())
+    if outside > 0.0:
+        return FrameCheck(log_q, log_weights, Estimate(math.inf, math.inf), 0.0, outside)
+    mean, error = importance.weighted_mean(torch.from_numpy(-log_q), worth)
+    mean_weight = float((shares + logs)[counted].logsumexp(0))
+    of_inverse = float((shares - logs)[counted].logsumexp(0)) if log_z is None else -log_z
+    nll = Estimate(mean.item(), error.item())
+    return FrameCheck(log_q, log_weights, nll, math.exp(-mean_weight - of_inverse), 0.0)
+
+
+def _log_weights(generator: BoltzmannGenerator, positions: NDArray[Any], temperature: object) -> tuple[Array, Array]:
+    """log p − log q, and log q."""
+    log_q = log_density(generator, positions, temperature)
+    kt = thermal_energy(generator.temperature if temperature is None else temperature)
+    energies = energies_of_frames(generator.potential, positions, like=next(generator.flow.parameters()))
+    inside = log_q > -np.inf
+    return np.where(inside, -energies / kt - np.where(inside, log_q, 0.0), np.inf), log_q
+
+
+def _one_each(values: ArrayLike, n: int, what: str) -> Array:
+    array = np.asarray(values, dtype=np.float64)
+    if array.shape != (n,):
+        raise ShapeError(f"Expected {what} ({n},), one for each frame; got shape {array.shape}.")
+    return array

@@ -1,0 +1,203 @@
+"""Thermodynamic states, and the reduced energies of samples of all of them in all of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple, TypeAlias
+
+import mdtraj
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from boltzflow.energies import Potential
+from boltzflow.energies.potential import energies_of_frames
+from boltzflow.ensemble import Ensemble
+from boltzflow.errors import NonFiniteError, OptionError, ShapeError
+from boltzflow.generator import BoltzmannGenerator
+from boltzflow.units import checked_temperature, thermal_energy
+
+Array = NDArray[np.float64]
+Frames: TypeAlias = Ensemble | mdtraj.Trajectory | NDArray[Any]
+"""Structures: an ensemble, a trajectory, or positions (n, N, 3) in nm."""
+
+_AT_ONCE = 1024  # frames
+
+
+@dataclass(frozen=True, eq=False)
+class BoltzmannState:
+    """The Boltzmann distribution of a Hamiltonian at a temperature: reduced energy (U + bias)/kT.
+
+    Args:
+        potential: U in kJ/mol, such as `system.potential()`; states that differ in temperature alone share one object,
+            and then its energies are evaluated once.
+        temperature: in K.
+        name: which tells it from other states.
+        bias: added to U, such as `boltzflow.simulation.torsion_umbrella`.
+    """
+
+    potential: Potential
+    temperature: float
+    name: str
+    bias: Potential | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "temperature", checked_temperature(self.temperature))
+
+    def reduced(
+        self, positions: NDArray[Any], energy: Callable[[Potential, NDArray[Any]], Array] = energies_of_frames
+    ) -> Array:
+        """(U + bias)/kT of frames (n, N, 3) in nm; `energy` may remember what it has evaluated."""
+        bias = 0.0 if self.bias is None else energy(self.bias, positions)
+        return (energy(self.potential, positions) + bias) / thermal_energy(self.temperature)
+
+
+@dataclass(frozen=True, eq=False)
+class GeneratorState:
+    """The density q of a generator: reduced energy −log q, whose log Z is known to be 0.
+
+    It ties the other states to an absolute scale: their f = −log Z then have no constant left open.
+
+    Args:
+        generator: trained; without stochastic layers.
+        name: which tells it from other states.
+        temperature: in K, for a generator of a range of temperatures; its own if not given.
+    """
+
+    generator: BoltzmannGenerator
+    name: str = "generator"
+    temperature: float | None = None
+
+    def __post_init__(self) -> None:
+        kelvin = self.generator.temperature if self.temperature is None else checked_temperature(self.temperature)
+        object.__setattr__(self, "temperature", kelvin)
+
+
+State = BoltzmannState | GeneratorState
+
+
+class ReducedEnergies(NamedTuple):
+    """What MBAR is made from, in pymbar's layout.
+
+    Attributes:
+        u_kn: (K, N) in kT: each sample in each state, samples in the order of the states that they are from; +inf
+            where a state has density zero.
+        counts: (K,) how many samples each state has.
+    """
+
+    u_kn: Array
+    counts: NDArray[np.int64]
+
+
+def reduced_energies(states: Sequence[State], samples: Sequence[Frames | None]) -> ReducedEnergies:
+    """The reduced energies of samples of several states in all of these states.
+
+    Args:
+        states: K of them, with different names.
+        samples: of each state, K of them; None for a state without samples, to which is extrapolated. Those of a
+            Boltzmann state are frames of a simulation of it, each worth the same; those of a generator's are what it
+            has drawn, without their weights.
+
+    Raises:
+        OptionError: if names are not unique, states and samples do not pair up, none has samples, an ensemble of a
+            Boltzmann state has weights or another temperature.
+        ShapeError: if frames have another number of atoms.
+        NonFiniteError: if a sample has density zero in the state that it is said to be from.
+        IntractableDensityError: if a generator has stochastic layers.
+    """
+    names = [state.name for state in states]
+    if len(set(names)) < len(names) or len(states) != len(samples):
+        raise OptionError(
+            f"Expected states of different names, each with samples or None; got {', '.join(names)} and "
+            f"{len(samples)} sets of samples."
+        )
+    parts = [_positions(state, frames) for state, frames in zip(states, samples, strict=True)]
+    counts = np.array([0 if part is None else len(part) for part in parts])
+    present = [part for part in parts if part is not None]
+    if not present or counts.sum() == 0:
+        raise OptionError("Expected samples of at least one state; got none.")
+    if len({part.shape[1:] for part in present}) > 1:
+        shapes = ", ".join(str(part.shape) for part in present)
+        raise ShapeError(f"Expected frames of one number of atoms; got {shapes}.")
+    positions = np.concatenate(present)
+    known: dict[int, Array] = {}
+
+    def energy(potential: Potential, positions: NDArray[Any]) -> Array:
+        if id(potential) not in known:
+            known[id(potential)] = energies_of_frames(potential, positions)
+        return known[id(potential)]
+
+    ends = np.cumsum(counts)
+    rows = []
+    for state, frames, end, count in zip(states, samples, ends, counts, strict=True):
+        if isinstance(state, BoltzmannState):
+            row = state.reduced(positions, energy)
+        else:
+            row = -log_density(state.generator, positions, state.temperature)
+            if isinstance(frames, Ensemble) and frames.log_q is not None:
+                row[end - count : end] = -frames.log_q  # as drawn: the way back through the flow rounds
+        rows.append(np.where(np.isnan(row), np.inf, row))
+    u_kn = np.stack(rows)
+    for k, (state, frames, end, count) in enumerate(zip(states, samples, ends, counts, strict=True)):
+        impossible = np.flatnonzero(np.isposinf(u_kn[k, end - count : end])) + end - count
+        if len(impossible) == 0:
+            continue
+        if isinstance(state, GeneratorState) and isinstance(frames, Ensemble) and frames.log_q is not None:
+            # Drawn, but nothing can be said of it: it counts among the samples and has no weight in any other state.
+            u_kn[:, impossible] = np.inf
+            u_kn[k, impossible] = 0.0
+            continue
+        raise NonFiniteError(
+            f"Expected samples of {state.name!r} that have a density there; {len(impossible)} of {count} have none "
+            f"(the first is frame {impossible[0] - end + count})."
+        )
+    return ReducedEnergies(u_kn, counts)
+
+
+@torch.no_grad()
+def log_density(generator: BoltzmannGenerator, positions: NDArray[Any], temperature: object = None) -> Array:
+    """log q (n,) of frames (n, N, 3) in nm, some at a time: −inf outside the domain of the generator's coordinates.
+
+    Cartesian measure, rigid motion integrated out.
+
+    Raises:
+        OptionError: if the generator is not made for the temperature.
+        IntractableDensityError: if it has stochastic layers.
+    """
+    like = next(generator.flow.parameters())
+    frames = torch.from_numpy(np.ascontiguousarray(positions))
+    parts = [generator.log_prob(x.to(like), temperature=temperature) for x in torch.split(frames, _AT_ONCE)]
+    log_q = torch.cat(parts).double().cpu()
+    return torch.where(log_q.isnan(), -torch.inf, log_q).numpy()
+
+
+def positions_of(frames: Frames) -> NDArray[Any]:
+    """The positions (n, N, 3) in nm.
+
+    Raises:
+        ShapeError: if it is something else.
+    """
+    if isinstance(frames, Ensemble):
+        return frames.positions
+    array = np.asarray(frames.xyz if isinstance(frames, mdtraj.Trajectory) else frames)
+    if array.ndim != 3 or array.shape[2] != 3 or len(array) == 0:
+        raise ShapeError(f"Expected positions (n, N, 3) in nm, n ≥ 1; got shape {array.shape}.")
+    return array
+
+
+def _positions(state: State, frames: Frames | None) -> NDArray[Any] | None:
+    if frames is None:
+        return None
+    if isinstance(frames, Ensemble) and isinstance(state, BoltzmannState):
+        if np.ptp(frames.log_weights) > 1e-9:
+            raise OptionError(
+                f"Expected samples of {state.name!r} that are each worth the same; these have weights. Give them to "
+                "the state that they were drawn from: a GeneratorState, or a BoltzmannState with its bias."
+            )
+        if abs(frames.temperature - state.temperature) > 1e-6 * state.temperature:
+            raise OptionError(
+                f"Expected samples of {state.name!r} at {state.temperature:g} K; got an ensemble of "
+                f"{frames.temperature:g} K."
+            )
+    return positions_of(frames)

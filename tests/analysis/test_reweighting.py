@@ -1,0 +1,144 @@
+"""Frames weighted for another Hamiltonian or temperature, and generators as frames see them."""
+
+from __future__ import annotations
+
+import math
+
+import mdtraj
+import numpy as np
+import pytest
+
+import boltzflow as bf
+from boltzflow.analysis import BoltzmannState, check_frames, log_weights_of, reweight, weights_verdict
+from boltzflow.analysis.verdict import Trust
+from boltzflow.errors import NonFiniteError, OptionError, ShapeError
+from boltzflow.units import thermal_energy
+from tests.analysis.exact import Spring, assert_standard_normal, chain, chain_moments, equilibrium
+
+SOFT, STIFF, BIAS = Spring(500.0), Spring(700.0, center=0.02), Spring(150.0)
+
+
+@pytest.fixture(scope="module")
+def generator() -> bf.BoltzmannGenerator:
+    return bf.BoltzmannGenerator.for_system(chain(), layers=1, hidden=(8,), bins=4, start="bonded")
+
+
+def one_atom() -> mdtraj.Topology:
+    topology = mdtraj.Topology()
+    topology.add_atom("A", mdtraj.element.carbon, topology.add_residue("A", topology.add_chain()))
+    return topology
+
+
+@pytest.mark.parametrize("told", ["state", "energies", "bias", "biased state"])
+def test_reweighted_averages_are_exact_within_errors(told: str) -> None:
+    """⟨x²⟩ of the stiff spring at 320 K from 800 frames of another at 300 K, however that is told; 24 repeats."""
+    target = BoltzmannState(STIFF, 320.0, "stiff")
+    exact = thermal_energy(320.0) / STIFF.stiffness + STIFF.center**2
+    scores = []
+    for seed in range(24):
+        rng = np.random.default_rng(seed)
+        if told in ("state", "energies"):
+            frames = SOFT.frames(800, 300.0, rng)
+            energies = 0.5 * SOFT.stiffness * np.square(frames).sum((1, 2))
+            options = {"sampled": BoltzmannState(SOFT, 300.0, "soft")}
+            if told == "energies":
+                options = {"energies": energies - 17.0, "temperature": 300.0}  # a constant does not matter
+        elif told == "bias":  # −½·200 x² about the stiff one's centre makes it softer
+            frames = Spring(500.0, center=STIFF.center).frames(800, 320.0, rng)
+            away = frames - [STIFF.center, 0.0, 0.0]
+            options = {"bias": -0.5 * 200.0 * np.square(away).sum((1, 2))}
+        else:
+            frames = Spring(650.0).frames(800, 320.0, rng)
+            options = {"sampled": BoltzmannState(SOFT, 320.0, "held", bias=BIAS)}
+        found = reweight(mdtraj.Trajectory(frames, one_atom()), target, **options)
+        assert found.temperature == 320.0
+        assert found.to_mdtraj().n_frames == 800
+        estimate = found.mean(np.square(frames[:, 0, 0]))
+        scores.append((estimate.value - exact) / estimate.error)
+        assert weights_verdict(found.log_weights).trust is not Trust.DO_NOT_USE
+    assert_standard_normal(scores)
+
+
+def test_ensembles_go_to_other_temperatures_and_hamiltonians(generator: bf.BoltzmannGenerator) -> None:
+    """From a generator's samples, on the absolute scale; frame by frame the same as weights made anew."""
+    drawn = generator.sample(4000, seed=1)
+    hot = drawn.at(340.0)
+    np.testing.assert_allclose(hot.log_weights, -drawn.energies / thermal_energy(340.0) - drawn.log_q, atol=1e-4)
+    assert abs(hot.log_z.value - chain_moments(340.0)[0]) < 4 * hot.log_z.error
+    other = chain(barrier=8.0, tilt=1.5).potential("torch", compile=False)
+    changed = drawn.with_potential(other, 320.0)
+    assert changed.temperature == 320.0
+    exact = chain_moments(320.0, barrier=8.0, tilt=1.5)
+    assert abs(changed.log_z.value - exact[0]) < 4 * changed.log_z.error
+    mean = changed.mean(changed.energies)
+    assert abs(mean.value - exact[1]) < 4 * mean.error
+    again = changed.with_potential(generator.potential, 300.0)
+    np.testing.assert_allclose(again.log_weights, drawn.log_weights, atol=1e-3)
+
+
+def test_infinite_energies_have_weight_zero_and_stay() -> None:
+    ensemble = bf.Ensemble(np.zeros((3, 1, 3)), [0.0, np.inf, 1.0], 300.0, log_q=[-1.0, -2.0, np.nan])
+    hot = ensemble.at(600.0)
+    assert len(hot) == 3
+    assert np.isneginf(hot.log_weights).tolist() == [False, True, False]
+    # The new Hamiltonian is finite everywhere: what has a log q gets its weight.
+    found = ensemble.with_potential(Spring(500.0))
+    np.testing.assert_allclose(found.log_weights, [0.0, 2.0, 1.0 / thermal_energy(300.0)])
+    without = bf.Ensemble(np.zeros((3, 1, 3)), [0.0, np.inf, 1.0], 300.0).with_potential(Spring(500.0))
+    assert np.isneginf(without.log_weights).tolist() == [False, True, False]
+
+
+def test_verdicts_of_weights() -> None:
+    rng = np.random.default_rng(0)
+    assert weights_verdict(rng.normal(size=5000)).trust is Trust.TRUST
+    assert weights_verdict(0.1 * rng.normal(size=60)).trust is Trust.WITH_CARE  # few
+    heavy = weights_verdict(2.5 * rng.normal(size=5000))
+    assert heavy.trust is not Trust.TRUST
+    assert weights_verdict(5.0 * rng.normal(size=5000)).trust is Trust.DO_NOT_USE
+    assert "heavy tail (Pareto k̂" in weights_verdict(rng.pareto(1.2, 5000) * 3.0).reason
+    assert weights_verdict(np.full(10, -np.inf)).trust is Trust.DO_NOT_USE
+
+
+def test_frames_see_what_the_samples_see(generator: bf.BoltzmannGenerator) -> None:
+    """Log q, log-weights, −⟨log q⟩ = ⟨U⟩/kT + log Z − ⟨log w⟩, and the effective sample size of the samples."""
+    frames, drawn = equilibrium(generator, 5000, seed=3), generator.sample(5000, seed=1)
+    found = check_frames(generator, frames, log_z=drawn.log_z.value)
+    np.testing.assert_allclose(found.log_weights, log_weights_of(generator, frames.positions))
+    np.testing.assert_allclose(found.log_q, -frames.energies / thermal_energy(300.0) - found.log_weights, atol=1e-4)
+    assert found.forward_ess == pytest.approx(drawn.ess, abs=0.02)
+    # Cross entropy: that of p by quadrature, and KL(p ‖ q) beyond it, here below 0.02.
+    log_z, mean, _ = chain_moments(300.0)
+    excess = found.negative_log_likelihood.value - (mean / thermal_energy(300.0) + log_z)
+    assert -4 * found.negative_log_likelihood.error < excess < 0.02 + 4 * found.negative_log_likelihood.error
+    # Of the generator's own samples with their weights it says the same.
+    weighted = check_frames(generator, drawn)
+    difference = weighted.negative_log_likelihood.value - found.negative_log_likelihood.value
+    assert abs(difference) < 4 * math.hypot(weighted.negative_log_likelihood.error, found.negative_log_likelihood.error)
+
+
+def test_a_frame_outside_the_domain_shows(generator: bf.BoltzmannGenerator) -> None:
+    frames = equilibrium(generator, 200, seed=3).positions.copy()
+    frames[0, 3] += 1.0
+    found = check_frames(generator, frames)
+    assert found.outside == pytest.approx(1 / len(frames))
+    assert found.negative_log_likelihood.value == math.inf
+    assert found.forward_ess == 0.0
+    assert log_weights_of(generator, frames)[0] == math.inf
+
+
+def test_what_cannot_be_is_refused() -> None:
+    target, frames = BoltzmannState(STIFF, 300.0, "stiff"), np.zeros((2, 1, 3))
+    with pytest.raises(OptionError, match="one of sampled, energies and bias"):
+        reweight(frames, target)
+    with pytest.raises(OptionError, match="one of sampled, energies and bias"):
+        reweight(frames, target, energies=[0.0, 0.0], bias=[0.0, 0.0])
+    with pytest.raises(OptionError, match="a state has its own"):
+        reweight(frames, target, sampled=BoltzmannState(SOFT, 300.0, "soft"), temperature=300.0)
+    with pytest.raises(OptionError, match="a target without bias"):
+        reweight(frames, BoltzmannState(STIFF, 300.0, "held", bias=BIAS), bias=[0.0, 0.0])
+    with pytest.raises(ShapeError, match=r"energies \(2,\), one for each frame; got shape \(3,\)"):
+        reweight(frames, target, energies=[0.0, 0.0, 0.0])
+    with pytest.raises(NonFiniteError, match="1 have infinite energies"):
+        reweight(frames, target, energies=[0.0, np.inf])
+    with pytest.raises(NonFiniteError, match="NaN"):
+        reweight(frames, target, energies=[0.0, np.nan])

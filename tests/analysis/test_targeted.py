@@ -1,0 +1,80 @@
+"""The map between two generators: it conserves probability, and the free energies that it gives are exact."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import boltzflow as bf
+from boltzflow.analysis import LatentMap, targeted_differences
+from boltzflow.analysis.verdict import Trust
+from boltzflow.errors import OptionError
+from tests.analysis.exact import assert_standard_normal, chain, chain_moments, equilibrium
+
+CHANGED = {"length": 0.16, "barrier": 9.0, "tilt": 1.0}
+OPTIONS = {"layers": 1, "hidden": (8,), "bins": 4, "start": "bonded"}
+
+
+@pytest.fixture(scope="module")
+def pair() -> tuple[bf.BoltzmannGenerator, bf.BoltzmannGenerator]:
+    """Of two force fields, at 300 K and 330 K: bonds a hundredth of a nm apart are four standard deviations of each."""
+    first, second = chain(), chain(**CHANGED, kelvin=330.0)
+    return tuple(bf.BoltzmannGenerator.for_system(system, **OPTIONS) for system in (first, second))
+
+
+@pytest.mark.parametrize("given", ["samples", "frames", "both"])
+def test_differences_are_exact_where_nothing_overlaps(
+    pair: tuple[bf.BoltzmannGenerator, bf.BoltzmannGenerator], given: str
+) -> None:
+    """20 repeats of 500 samples of the first flow, of 300 frames of either target, and of all three."""
+    first, second = pair
+    exact = chain_moments(300.0)[0] - chain_moments(330.0, **CHANGED)[0]
+    drawn = first.sample(20 * 500, seed=1)
+    here, there = (equilibrium(generator, 8000, seed=k) for k, generator in enumerate(pair))
+    scores = []
+    for i in range(20):
+        part = slice(300 * i, 300 * (i + 1))
+        samples = drawn[500 * i : 500 * (i + 1)] if given != "frames" else None
+        frames = {"first_frames": here[part], "second_frames": there[part]} if given != "samples" else {}
+        found = targeted_differences(first, second, samples=samples, **frames, names=("old", "new"))
+        value, error = found.between("old", "new")
+        scores.append((value - exact) / error)
+        assert error < 0.05
+        assert found.verdict.trust is not Trust.DO_NOT_USE
+    assert found.temperatures.tolist()[-2:] == [300.0, 330.0]
+    assert (found.names[0] == "latent") == (given != "frames")
+    assert_standard_normal(scores)
+
+
+def test_there_and_back_is_where_it_was(pair: tuple[bf.BoltzmannGenerator, bf.BoltzmannGenerator]) -> None:
+    first, second = pair
+    frames = equilibrium(first, 200, seed=5).positions
+    there = LatentMap(first, second)(frames)
+    back = LatentMap(second, first)(there.positions)
+    np.testing.assert_allclose(back.log_jacobian, -there.log_jacobian, atol=5e-3)
+    distances = [np.linalg.norm(x[:, :, None] - x[:, None], axis=-1) for x in (frames, back.positions)]
+    np.testing.assert_allclose(*distances, atol=1e-4)
+    bonds = [np.linalg.norm(np.diff(x, axis=1), axis=-1).mean() for x in (frames, there.positions)]
+    assert bonds == pytest.approx([0.15, 0.16], abs=2e-3)
+
+
+def test_a_frame_outside_the_domain_has_no_image(pair: tuple[bf.BoltzmannGenerator, bf.BoltzmannGenerator]) -> None:
+    first, second = pair
+    frames = np.array(equilibrium(first, 200, seed=5).positions)
+    frames[0, 3] += 1.0
+    assert np.isneginf(LatentMap(first, second)(frames).log_jacobian).tolist() == [True] + [False] * (len(frames) - 1)
+
+
+def test_generators_that_do_not_correspond_are_refused(
+    pair: tuple[bf.BoltzmannGenerator, bf.BoltzmannGenerator],
+) -> None:
+    first, second = pair
+    with pytest.raises(OptionError, match="one layout of coordinates"):
+        LatentMap(first, bf.BoltzmannGenerator.for_system(bf.load_system("butane"), **OPTIONS))
+    plain = {**OPTIONS, "start": "plain"}
+    one, other = (bf.BoltzmannGenerator.for_system(system, **plain) for system in (chain(), chain(length=0.16)))
+    with pytest.raises(OptionError, match="Expected tabulated bases"):
+        LatentMap(one, other)
+    LatentMap(one, bf.BoltzmannGenerator.for_system(chain(barrier=9.0), **plain))  # one base
+    with pytest.raises(OptionError, match="Expected samples, or frames"):
+        targeted_differences(first, second)
