@@ -1,7 +1,7 @@
 """What weighted samples say: free energies, populations, sanity of the geometry, plots, a summary."""
 
 from boltzflow.analysis.collapse import CollapseCheck, check_collapse
-from boltzflow.analysis.comparison import kl_divergence, total_variation
+from boltzflow.analysis.distances import jensen_shannon, kl_divergence, total_variation, wasserstein
 from boltzflow.analysis.free_energy import (
     FreeEnergyProfile,
     FreeEnergySurface,
