@@ -13,13 +13,13 @@ import mdtraj
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
-from pymbar.timeseries import statistical_inefficiency
 
 from boltzflow.analysis.internals import ENERGY, Observable, values_of
 from boltzflow.analysis.observables import backbone_torsions
 from boltzflow.core import importance
 from boltzflow.ensemble import TRAJECTORY, Ensemble
 from boltzflow.errors import FileFormatError, OptionError, ShapeError, SystemNotFoundError
+from boltzflow.simulation.reweighting import quiet_pymbar
 
 REFERENCE, TORSIONS = "reference.json", "torsions.npz"
 
@@ -139,13 +139,14 @@ def _of_frames(ensemble: Ensemble, pieces: ArrayLike | None, has_energies: bool 
 def _stretches(ensemble: Ensemble, has_energies: bool) -> NDArray[np.int64]:
     """Frames in the order of time, cut into pieces."""
     n, pieces = len(ensemble), _PIECES
+    inefficiency = quiet_pymbar().timeseries.statistical_inefficiency
     if ensemble.log_q is None and n > 3:  # a sampler with a density draws each frame anew
         series = [ensemble.energies] if has_energies else []
         if ensemble.topology is not None:
             angles = [torsion.values for torsion in backbone_torsions(ensemble.to_mdtraj())]
             series += [function(angle) for angle in angles for function in (np.cos, np.sin)]
         sound = [values for values in series if np.isfinite(values).all() and np.ptp(values) > 0]
-        slowest = max((float(statistical_inefficiency(values)) for values in sound), default=1.0)
+        slowest = max((float(inefficiency(values)) for values in sound), default=1.0)
         pieces = int(np.clip(n / (_CORRELATION_TIMES * slowest), _FEWEST, _PIECES))
     return np.arange(n) * min(pieces, n) // n
 

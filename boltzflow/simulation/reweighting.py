@@ -32,7 +32,7 @@ def free_energies(reduced: Array, initial: Array | None = None) -> Array:
     """
     states, samples = reduced.shape
     counts = np.full(states, samples // states)
-    found = _mbar()(reduced, counts, initial_f_k=initial, relative_tolerance=1e-9, solver_protocol=_SOLVER)
+    found = quiet_pymbar().MBAR(reduced, counts, initial_f_k=initial, relative_tolerance=1e-9, solver_protocol=_SOLVER)
     return np.asarray(found.f_k - found.f_k[0], dtype=np.float64)
 
 
@@ -46,13 +46,13 @@ def log_mixture(energies: Tensor, inverse_temperatures: Tensor, free: Tensor) ->
 
 
 @cache
-def _mbar() -> Any:
-    """pymbar's class; pymbar logs a warning wherever JAX is not installed, which is not of use here."""
+def quiet_pymbar() -> Any:
+    """The package; it logs warnings as it is imported, that JAX is not installed, which are not of use here."""
     logger = logging.getLogger("pymbar")
     level = logger.level
     logger.setLevel(logging.ERROR)
     try:
-        from pymbar import MBAR
+        import pymbar
     finally:
         logger.setLevel(level)
-    return MBAR
+    return pymbar
