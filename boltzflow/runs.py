@@ -14,7 +14,7 @@ import torch
 
 from boltzflow.analysis import Summary, analyze, check_collapse, check_forward, compare, plots
 from boltzflow.analysis.forward import energies_of
-from boltzflow.analysis.references import Reference, as_reference
+from boltzflow.analysis.references import Reference, as_reference, check_same_molecule
 from boltzflow.analysis.report import GENERATOR, SUMMARY, plot_title
 from boltzflow.config import CompleteRunConfig, RunConfig, SystemConfig
 from boltzflow.energies import TorchPotential
@@ -240,8 +240,16 @@ def find_reference(source: str | None, generator: BoltzmannGenerator) -> Referen
     Raises:
         SystemNotFoundError: if there is none.
         FileFormatError: if the file is no trajectory of the molecule.
-        OptionError: if the library's system of this name is another one.
+        OptionError: if the library's system of this name is another one, or the temperature is.
+        ShapeError: if it is the reference of another molecule.
     """
+    reference = as_reference(_source(source, generator), generator.temperature)
+    check_same_molecule(generator.system.mdtraj_topology, reference)
+    return reference
+
+
+def _source(source: str | None, generator: BoltzmannGenerator) -> Path | Ensemble:
+    """Where a reference lies, or the frames of a trajectory with their energies."""
     system = generator.system
     if source is None:
         folder = available_systems().get(system.name, Path()) / LIBRARY_REFERENCE
@@ -255,17 +263,17 @@ def find_reference(source: str | None, generator: BoltzmannGenerator) -> Referen
                 f"The generator's {system.name!r} is another system than the library's: name a reference with "
                 "--reference."
             )
-        return as_reference(folder, generator.temperature)
+        return folder
     path = Path(source)
     if not path.is_file():
-        return as_reference(path, generator.temperature)
+        return path
     try:
         trajectory = mdtraj.load(str(path), top=system.mdtraj_topology)
     except Exception as error:  # mdtraj raises many kinds for what is no trajectory
-        raise FileFormatError(f"Cannot read {path} as a trajectory of {system.n_atoms} atoms: {error}.") from None
+        reason = str(error).split(". ")[0].rstrip(".")
+        raise FileFormatError(f"Cannot read {path} as a trajectory of {system.n_atoms} atoms: {reason}.") from None
     energies = energies_of(generator, torch.from_numpy(trajectory.xyz))
-    frames = Ensemble(trajectory.xyz, energies, generator.temperature, topology=trajectory.topology)
-    return as_reference(frames, generator.temperature)
+    return Ensemble(trajectory.xyz, energies, generator.temperature, topology=trajectory.topology)
 
 
 def _collapse_check(generator: BoltzmannGenerator, ensemble: Ensemble, picoseconds: float, seed: int) -> dict[str, Any]:

@@ -27,7 +27,8 @@ class Shares:
     @cached_property
     def errors(self) -> Array:
         """Standard errors (bins,)."""
-        return np.sqrt(np.square(self.noise).mean(0))
+        errors: Array = np.sqrt(np.square(self.noise).mean(0))
+        return errors
 
     def rescaled(self, known: Surface) -> Shares:
         """Shares that are known better, with noise of their errors that hangs together as this one does."""
@@ -39,9 +40,11 @@ class Shares:
 
         expected: shares (bins,) that these bins may have.
         """
-        silent = self.errors == 0
-        effective = (self.values * (1 - self.values)).sum() / max(np.square(self.errors).sum(), 1e-300)
-        counts = random.poisson(np.where(silent, expected, 0.0) * min(effective, 1e12), self.noise.shape)
+        silent, variance = self.errors == 0, np.square(self.errors).sum()
+        if variance == 0:
+            return self
+        effective = (self.values * (1 - self.values)).sum() / variance
+        counts = random.poisson(np.where(silent, expected, 0.0) * effective, self.noise.shape)
         return Shares(self.values, np.where(silent, counts / effective - expected, self.noise))
 
 

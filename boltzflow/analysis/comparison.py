@@ -15,7 +15,7 @@ from boltzflow.analysis.basins import POSITIVE_PHI
 from boltzflow.analysis.binned import Bootstrap, Shares
 from boltzflow.analysis.distances import jensen_shannon, kl_divergence, total_variation, wasserstein
 from boltzflow.analysis.internals import ENERGY, Observable, internal_observables
-from boltzflow.analysis.references import Reference, as_reference
+from boltzflow.analysis.references import Reference, as_reference, check_same_molecule
 from boltzflow.analysis.verdict import Trust, Verdict
 from boltzflow.ensemble import Ensemble, Estimate
 from boltzflow.errors import ShapeError
@@ -100,16 +100,15 @@ class Basin:
     """The weight of a region in both.
 
     Attributes:
-        samples, reference: with their errors; where one has nothing there, that of one effective piece.
+        samples, reference: with their errors.
+        sigmas: the difference in standard errors, those of the samples being no smaller than so many effective frames
+            would have if the reference were right: a rare region that few of them met has an error that is too small.
+            A reference that has not met the region knows it as well as its independent pieces allow.
     """
 
     samples: Estimate
     reference: Estimate
-
-    @property
-    def sigmas(self) -> float:
-        """The difference in standard errors."""
-        return float((self.samples.value - self.reference.value) / np.hypot(self.samples.error, self.reference.error))
+    sigmas: float
 
 
 @dataclass(frozen=True, eq=False)
@@ -152,7 +151,11 @@ class Comparison:
             "reference_frames": self.reference_frames,
             "reference_pieces": self.reference_pieces,
             "basins": {
-                residue: {"samples": basin.samples._asdict(), "reference": basin.reference._asdict()}
+                residue: {
+                    "samples": basin.samples._asdict(),
+                    "reference": basin.reference._asdict(),
+                    "sigmas": basin.sigmas,
+                }
                 for residue, basin in self.basins.items()
             },
             "distances": [asdict(distance) for distance in self.distances],
@@ -197,11 +200,9 @@ def compare(
     used = ensemble[ensemble.weights > 0]
     if used.topology is None:
         raise ShapeError("Expected samples with a topology; these were made without.")
-    _check_same_molecule(used.topology, truth)
+    check_same_molecule(used.topology, truth)
     sampled = as_reference(used, used.temperature)
     known = [observable for observable in (ENERGY, *internal_observables(used.topology)) if truth.holds(observable)]
-    if not known:
-        raise ShapeError("Expected a reference with an observable of this molecule; its torsions are those of another.")
     random = np.random.default_rng(seed)
     ours, theirs = (Bootstrap(source, replicates, random) for source in (sampled, truth))
 
@@ -211,7 +212,7 @@ def compare(
         residue = phi.name.split()[-1]
         x, y = sampled.values([phi, psi]), truth.values([phi, psi])
         surfaces[residue], differences = _surface(phi, residue, x, y, ours, theirs, truth, random)
-        basins[residue] = Basin(_positive(x[:, 0], ours, sampled), _positive(y[:, 0], theirs, truth))
+        basins[residue] = _basin(x[:, 0], y[:, 0], ours, theirs, sampled.effective_frames, truth.n_pieces)
         found += differences
     marginals = []
     for start in range(0, len(known), _AT_ONCE):
@@ -272,7 +273,7 @@ def _surface(
     bins = _SURFACE_BINS if known is None else len(known.shares)
     cells = [np.floor((angles + np.pi) * (bins / (2 * np.pi))).astype(np.int64) % bins for angles in (x, y)]
     samples, reference = (
-        side.shares(cell @ [bins, 1], bins**2) for side, cell in zip((ours, theirs), cells, strict=True)
+        side.shares(cell[:, 0] * bins + cell[:, 1], bins**2) for side, cell in zip((ours, theirs), cells, strict=True)
     )
     reference = reference if known is None else reference.rescaled(known)
     middle = (reference.values + samples.values) / 2
@@ -308,12 +309,24 @@ def _marginal(
     return Histograms(observable, np.linspace(low, high, bins + 1), *parts), difference
 
 
-def _positive(phi: Array, side: Bootstrap, source: Reference) -> Estimate:
-    """The share of 0 < φ < 2.2 rad."""
+def _basin(x: Array, y: Array, ours: Bootstrap, theirs: Bootstrap, frames: float, pieces: int) -> Basin:
+    """The share of 0 < φ < 2.2 rad; x, y: φ of samples and reference."""
     low, high = POSITIVE_PHI
-    inside = side.shares(((phi > low) & (phi < high)).astype(np.int64), 2)
-    share, error = float(inside.values[1]), float(inside.errors[1])
-    return Estimate(share, error if 0 < share < 1 else 1 / source.effective_frames)
+    found = []
+    for phi, side in ((x, ours), (y, theirs)):
+        inside = side.shares(((phi > low) & (phi < high)).astype(np.int64), 2)
+        found.append(Estimate(float(inside.values[1]), float(inside.errors[1])))
+    samples, reference = found
+    if reference.value > 0:
+        errors = max(samples.error, _binomial(reference.value, frames)), reference.error
+    else:
+        errors = samples.error, _binomial(samples.value, pieces)
+    error = float(np.hypot(*errors))
+    return Basin(samples, reference, (samples.value - reference.value) / error if error > 0 else 0.0)
+
+
+def _binomial(share: float, n: float) -> float:
+    return float(np.sqrt(share * (1 - share) / n))
 
 
 def _backbone(observables: list[Observable]) -> list[tuple[Observable, Observable]]:
@@ -321,22 +334,6 @@ def _backbone(observables: list[Observable]) -> list[tuple[Observable, Observabl
     by_name = {observable.name: observable for observable in observables}
     pairs = [(o, by_name.get(o.name.replace("phi ", "psi "))) for o in observables if o.name.startswith("phi ")]
     return [(phi, psi) for phi, psi in pairs if psi is not None]
-
-
-def _check_same_molecule(topology: mdtraj.Topology, truth: Reference) -> None:
-    if truth.ensemble is None:
-        return
-    if truth.ensemble.topology is None:
-        raise ShapeError("Expected a reference with a topology; this one was made without.")
-    ours, theirs = ([atom.element for atom in t.atoms] for t in (topology, truth.ensemble.topology))
-    if len(ours) != len(theirs):
-        raise ShapeError(f"Expected a reference of the same molecule, {len(ours)} atoms; got {len(theirs)}.")
-    for i, (one, other) in enumerate(zip(ours, theirs, strict=True)):
-        if one != other:
-            raise ShapeError(
-                f"Expected a reference whose atoms are in the same order; atom {i} is {one.symbol} in the samples and "
-                f"{other.symbol} in the reference."
-            )
 
 
 def _verdict(distances: tuple[Distance, ...], basins: Mapping[str, Basin], p_value: float) -> Verdict:

@@ -142,8 +142,8 @@ def _verdict(thin: Estimate, ess: float, ensemble: Ensemble) -> Verdict:
     expected = float(ensemble.weights[own > math.log(TOO_THIN)].sum())
     beyond = thin.value - expected
     reason = (
-        f"{thin.value:.2%} of the reference lies where the generator has less than 1/{TOO_THIN:g} of the right density; "
-        f"the effective sample size is {ess:.0%} by the reference's frames and {ensemble.ess:.0%} by the samples"
+        f"{thin.value:.2%} of the reference lies where the generator has less than 1/{TOO_THIN:g} of the right "
+        f"density; the effective sample size is {ess:.0%} by its frames and {ensemble.ess:.0%} by the samples"
     )
     if beyond > max(_ALARM, 2 * thin.error):
         return Verdict(Trust.DO_NOT_USE, reason)

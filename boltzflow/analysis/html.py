@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import jinja2
+import numpy as np
 from markupsafe import Markup
 
 from boltzflow.analysis.observables import backbone_torsions
@@ -108,7 +109,6 @@ def write_page(
     replace_file(directory / PAGE, page)
 
 
-
 def _level(sentence: str) -> Trust | None:
     """What a sentence says of trust; None if nothing, such as of a check that was not made."""
     return next((level for beginning, level in _BEGINNINGS.items() if sentence.startswith(beginning)), None)
@@ -118,7 +118,7 @@ def _structures(ensemble: Ensemble) -> dict[str, Any]:
     """Representative structures for the viewer."""
     found = representatives(ensemble)
     frames = [one.frame for one in found]
-    torsions = backbone_torsions(ensemble[frames].to_mdtraj())
+    torsions = backbone_torsions(ensemble[np.array(frames)].to_mdtraj())
     labels = []
     for i, one in enumerate(found):
         few = torsions[:2] if len(torsions) == 2 else []

@@ -39,18 +39,19 @@ def internal_observables(topology: mdtraj.Topology) -> list[Observable]:
     >>> import boltzflow as bf
     >>> found = internal_observables(bf.load_system("alanine_dipeptide").mdtraj_topology)
     >>> len(found), found[0].name, found[2].name
-    (100, 'phi ALA2', 'bond ACE1-H1 ACE1-CH3')
+    (99, 'phi ALA2', 'bond ACE1-CH3 ACE1-C')
     """
     atoms = list(topology.atoms)
     frame = mdtraj.Trajectory(np.zeros((1, len(atoms), 3)), topology)
     found = [
-        Observable(f"{kind} {atoms[four[carbon]].residue}", "torsion", tuple(map(int, four)))
-        for kind, compute, carbon in (("phi", mdtraj.compute_phi, 2), ("psi", mdtraj.compute_psi, 1))
+        Observable(f"{symbol} {atoms[four[carbon]].residue}", "torsion", tuple(map(int, four)))
+        for symbol, compute, carbon in (("phi", mdtraj.compute_phi, 2), ("psi", mdtraj.compute_psi, 1))
         for four in compute(frame, periodic=False)[0]
     ]
     found.sort(key=lambda torsion: (torsion.atoms[1], torsion.atoms[0]))
     known = {torsion.atoms for torsion in found}
-    for kind, members in zip(("bond", "angle", "torsion"), _bonded(topology), strict=True):
+    kinds: tuple[Kind, ...] = ("bond", "angle", "torsion")
+    for kind, members in zip(kinds, _bonded(topology), strict=True):
         for chain in members:
             if chain not in known and chain[::-1] not in known:
                 named = (f"{atoms[a].residue}-{atoms[a].name}" for a in chain)
@@ -60,7 +61,7 @@ def internal_observables(topology: mdtraj.Topology) -> list[Observable]:
 
 def values_of(observables: list[Observable], trajectory: mdtraj.Trajectory) -> NDArray[np.float32]:
     """Bonds (nm), angles and torsions (rad, −π to π) in every frame, (n, observables)."""
-    values = np.empty((trajectory.n_frames, len(observables)), np.float32)
+    values = np.zeros((trajectory.n_frames, len(observables)), np.float32)
     computed = (
         ("bond", mdtraj.compute_distances),
         ("angle", mdtraj.compute_angles),

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 
-from boltzflow.analysis.internals import ENERGY, Observable, values_of
+from boltzflow.analysis.internals import ENERGY, Observable, internal_observables, values_of
 from boltzflow.analysis.observables import backbone_torsions
 from boltzflow.core import importance
 from boltzflow.ensemble import TRAJECTORY, Ensemble
@@ -123,6 +123,29 @@ def as_reference(
     if abs(found.temperature - temperature) > 1e-3 * temperature:
         raise OptionError(f"Expected a reference at {temperature:g} K; got one at {found.temperature:g} K.")
     return found
+
+
+def check_same_molecule(topology: mdtraj.Topology, reference: Reference) -> None:
+    """Raise unless a reference may be one of this molecule.
+
+    Raises:
+        ShapeError: if its atoms are others or in another order, or its torsions are no torsions of the molecule.
+    """
+    if reference.ensemble is None:
+        if not any(reference.holds(observable) for observable in internal_observables(topology)):
+            raise ShapeError("Expected a reference of the same molecule; its torsions are those of another.")
+        return
+    if reference.ensemble.topology is None:
+        raise ShapeError("Expected a reference with a topology; this one was made without.")
+    ours, theirs = ([atom.element for atom in t.atoms] for t in (topology, reference.ensemble.topology))
+    if len(ours) != len(theirs):
+        raise ShapeError(f"Expected a reference of the same molecule, {len(ours)} atoms; got {len(theirs)}.")
+    for i, (one, other) in enumerate(zip(ours, theirs, strict=True)):
+        if one != other:
+            raise ShapeError(
+                f"Expected a reference whose atoms are in the same order; atom {i} is {one.symbol} in the samples and "
+                f"{other.symbol} in the reference."
+            )
 
 
 def _of_frames(ensemble: Ensemble, pieces: ArrayLike | None, has_energies: bool = True) -> Reference:

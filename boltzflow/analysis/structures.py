@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from scipy.cluster.hierarchy import fcluster, linkage
 
-from boltzflow.analysis.internals import internal_observables, values_of
+from boltzflow.analysis.internals import Observable, internal_observables, values_of
 from boltzflow.core import importance
 from boltzflow.ensemble import Ensemble
 
@@ -79,7 +79,7 @@ def _heavy(topology: mdtraj.Topology) -> list[int]:
 def _features(trajectory: mdtraj.Trajectory) -> NDArray[np.float64]:
     """(n, features), on one scale."""
     heavy = set(_heavy(trajectory.topology))
-    about = {}
+    about: dict[frozenset[int], Observable] = {}
     for observable in internal_observables(trajectory.topology):
         if observable.kind == "torsion" and heavy.issuperset(observable.atoms):
             about.setdefault(frozenset(observable.atoms[1:3]), observable)
@@ -87,4 +87,5 @@ def _features(trajectory: mdtraj.Trajectory) -> NDArray[np.float64]:
         angles = values_of(list(about.values()), trajectory).astype(np.float64)
         return np.hstack([np.cos(angles), np.sin(angles)])
     trajectory.superpose(trajectory, atom_indices=sorted(heavy))
-    return trajectory.xyz.reshape(len(trajectory), -1).astype(np.float64)
+    places: NDArray[np.float64] = trajectory.xyz.reshape(len(trajectory), -1).astype(np.float64)
+    return places

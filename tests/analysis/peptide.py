@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import mdtraj
 import numpy as np
 from numpy.typing import NDArray
@@ -22,7 +24,7 @@ def topology() -> mdtraj.Topology:
         made.add_atom(name, mdtraj.element.nitrogen if name == "N" else mdtraj.element.carbon, residues[place])
         for name, place in (("C", 0), ("N", 1), ("CA", 1), ("C", 1), ("N", 2))
     ]
-    for pair in zip(atoms, atoms[1:], strict=False):
+    for pair in pairwise(atoms):
         made.add_bond(*pair)
     return made
 

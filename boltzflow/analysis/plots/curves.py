@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import groupby
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,8 @@ from matplotlib.axes import Axes
 from boltzflow.analysis.comparison import Comparison, Histograms
 from boltzflow.analysis.free_energy import FreeEnergyProfile
 from boltzflow.analysis.observables import Torsion
-from boltzflow.analysis.plots.style import BLUE, GREY, ORANGE, figure, in_degrees, torsion_label
+from boltzflow.analysis.plots.style import BLUE, GREY, HIGHEST, ORANGE, figure, in_degrees, torsion_label
+from boltzflow.units import thermal_energy
 
 _MARGINALS = 12
 _CLEAR = 4.0  # standard deviations of the noise
@@ -46,7 +48,9 @@ def profiles(
             panel.plot(x, values, color=BLUE, linewidth=1.6)
             panel.set_xlabel(torsion_label(torsion.name))
             in_degrees(panel, "x")
-            panel.set_ylim(bottom=-0.5)
+        highest = max(np.nanmax(np.where(np.isfinite(c.values), c.values, np.nan)) for c in curves)
+        # A single sample of a tiny weight would set the scale.
+        panels[0, 0].set_ylim(-0.5, thermal_energy(curves[0].temperature) * min(1.08 * highest, 1.5 * HIGHEST))
         for panel in panels[:, 0]:
             panel.set_ylabel("free energy (kJ/mol)")
         panels[0, 0].legend(loc="upper left", fontsize=9)
@@ -54,8 +58,7 @@ def profiles(
 
 def marginals(comparison: Comparison, title: str, path: Path) -> None:
     """The energy, φ and ψ, and whatever differs most clearly from the reference, with bands of two standard errors."""
-    named = [m for m in comparison.marginals if m.observable.kind == "energy" or m.observable.name[:3] in ("phi", "psi")]
-    named = named[:_MARGINALS]
+    named = [m for m in comparison.marginals if not m.observable.name.startswith(m.observable.kind)][:_MARGINALS]
     others = [m for m in comparison.marginals if m not in named]
     others.sort(key=lambda m: -comparison.of(m.observable.name).sigmas)
     chosen = [*named, *others[: _MARGINALS - len(named)]]
@@ -75,26 +78,31 @@ def marginals(comparison: Comparison, title: str, path: Path) -> None:
 def distances(comparison: Comparison, title: str, path: Path) -> None:
     """Every marginal's Wasserstein distance as a share of the marginal's width, on the band that noise alone makes."""
     found = [comparison.of(m.observable.name) for m in comparison.marginals]
-    kinds = [m.observable.kind for m in comparison.marginals]
     places = np.arange(len(found))
-    value, floor, noise = (np.array([getattr(d, name) / d.width for d in found]) for name in ("value", "floor", "noise"))
+    value, floor, noise = np.array([(d.value, d.floor, d.noise) for d in found]).T / [d.width for d in found]
     clear = np.array([d.sigmas > _CLEAR for d in found])
     with figure(path, (10.5, 3.6), title) as drawing:
         panel = drawing.subplots()
         panel.bar(
-            places, 4 * noise, 0.9, (floor - 2 * noise), color=GREY, alpha=0.35, linewidth=0, label="noise alone, ± 2 SD"
+            places,
+            4 * noise,
+            0.9,
+            floor - 2 * noise,
+            color=GREY,
+            alpha=0.35,
+            linewidth=0,
+            label="noise alone ± 2 SD",
         )
         for which, colour, label in ((~clear, BLUE, "found"), (clear, ORANGE, f"more than {_CLEAR:g} SD above it")):
             if which.any():
                 panel.plot(places[which], value[which], ".", color=colour, markersize=6, label=label)
-        for i in range(1, len(kinds)):
-            if kinds[i] != kinds[i - 1]:
-                panel.axvline(i - 0.5, color="black", linewidth=0.5)
-        for i, kind in enumerate(kinds):
-            if i == 0 or kinds[i - 1] != kind:
-                run = next((k for k in range(i, len(kinds)) if kinds[k] != kind), len(kinds)) - i
-                if run > 1:
-                    panel.text(i + run / 2 - 0.5, 1.02, f"{kind}s", transform=panel.get_xaxis_transform(), ha="center")
+        start = 0
+        for group, members in groupby(_group(m) for m in comparison.marginals):
+            count = len(list(members))
+            panel.axvline(start - 0.5, color="black", linewidth=0.5)
+            middle = start + (count - 1) / 2
+            panel.text(middle, 1.02, group, transform=panel.get_xaxis_transform(), ha="center", fontsize=10)
+            start += count
         panel.set(xlim=(-0.8, len(found) - 0.2), ylabel="distance / width of the marginal", xlabel="observable")
         panel.set_ylim(0, 1.35 * max((floor + 2 * noise).max(), value.max()))
         panel.legend(loc="upper right", fontsize=9, ncols=3)
@@ -117,6 +125,10 @@ def _marginal(panel: Axes, both: Histograms) -> None:
         in_degrees(panel, "x")
     else:
         panel.set_xlim(edges[0], edges[-1])
+
+
+def _group(both: Histograms) -> str:
+    return f"{both.observable.kind}s" if both.observable.name.startswith(both.observable.kind) else "U, φ, ψ"
 
 
 def _label(both: Histograms) -> str:

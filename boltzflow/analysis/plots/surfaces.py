@@ -41,7 +41,7 @@ def ramachandran(surfaces: Sequence[FreeEnergySurface], residues: Sequence[str],
 def ramachandran_comparison(surfaces: Mapping[str, Histograms], temperature: float, title: str, path: Path) -> None:
     """The surfaces of samples and reference beside each other, one row a residue, and by how much they differ.
 
-    Bins whose difference has an error above 1 kT are left white in the third column.
+    Bins whose difference has an error above 1 kT are left grey in the third column.
     """
     rows = len(surfaces)
     with figure(path, (13.2, 3.9 * rows + 0.4), title) as drawing:
@@ -57,6 +57,7 @@ def ramachandran_comparison(surfaces: Mapping[str, Histograms], temperature: flo
             other = _surface(row[2], both.edges, difference, cmap="PuOr", vmin=-1.5, vmax=1.5)
             for panel, what in zip(row, ("samples", "reference", "samples − reference"), strict=True):
                 panel.set(title=f"{residue}, {what}" if rows > 1 else what)
+            row[2].set_facecolor("#E6E6E6")
             row[0].set_ylabel("ψ (°)")
         for panel in panels[-1]:
             panel.set_xlabel("φ (°)")
@@ -67,7 +68,7 @@ def ramachandran_comparison(surfaces: Mapping[str, Histograms], temperature: flo
 
 def _surface(panel: Axes, edges: NDArray[np.float64], values: NDArray[np.float64], **options: Any) -> QuadMesh:
     """Values (bins along φ, bins along ψ); those that are not finite stay white."""
-    shown = {"cmap": "viridis", "vmin": 0, "vmax": HIGHEST} | options
+    shown: dict[str, Any] = {"cmap": "viridis", "vmin": 0, "vmax": HIGHEST} | options
     degrees = np.degrees(edges)
     mesh = panel.pcolormesh(degrees, degrees, np.ma.masked_invalid(values.T), rasterized=True, **shown)
     panel.spines[["top", "right"]].set_visible(True)
