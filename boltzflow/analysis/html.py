@@ -20,7 +20,7 @@ from boltzflow.storage import replace_file
 
 PAGE = "report.html"
 
-_FILES = Path(__file__).parent / "page"
+FILES = Path(__file__).parent / "page"
 _LARGE = 300  # atoms: larger molecules are shown as ribbons
 
 _BEGINNINGS = {
@@ -86,7 +86,7 @@ def write_page(
         ensemble: samples of positive weight, for structures.
     """
     environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(_FILES), autoescape=True, trim_blocks=True, lstrip_blocks=True
+        loader=jinja2.FileSystemLoader(FILES), autoescape=True, trim_blocks=True, lstrip_blocks=True
     )
     found = [(name, sentence, _level(sentence)) for name, sentence in verdicts.items()]
     pictures = [
@@ -141,4 +141,4 @@ def _facts(run: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 
 def _file(name: str) -> Markup:
     """A file of the package that goes into the page as it is."""
-    return Markup((_FILES / name).read_text(encoding="utf-8"))
+    return Markup((FILES / name).read_text(encoding="utf-8"))

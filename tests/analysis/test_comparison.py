@@ -46,7 +46,7 @@ def test_floors_are_the_mean_distance_of_what_is_the_same(right: list[Comparison
     assert len(names) == 10  # energy, φ, ψ, four bonds and three angles
     for name in names:
         z = np.array([comparison.of(name).sigmas for comparison in right])
-        assert np.abs(z).max() < 5.0  # distances have a long tail upwards
+        assert np.abs(z).max() < 6.0  # a distance of two modes is half a Gaussian: 5 here is 4 of those
         assert abs(z.mean()) < 4 / math.sqrt(SEEDS), name
         low, high = chi2.ppf([1e-4, 1 - 1e-4], SEEDS - 1)
         assert low < (SEEDS - 1) * z.var(ddof=1) < 1.5 * high, name

@@ -52,4 +52,4 @@ def energies(ensemble: Ensemble, title: str, path: Path) -> None:
             values, edges, weights=shares, density=True, histtype="step", color=BLUE, linewidth=1.8, label="reweighted"
         )
         panel.set(xlabel="potential energy (kJ/mol)", ylabel="probability density (mol/kJ)", xlim=(low, high))
-        panel.legend()
+        panel.legend(loc="upper right")
