@@ -39,7 +39,7 @@ def internal_observables(topology: mdtraj.Topology) -> list[Observable]:
     >>> import boltzflow as bf
     >>> found = internal_observables(bf.load_system("alanine_dipeptide").mdtraj_topology)
     >>> len(found), found[0].name, found[2].name
-    (99, 'phi ALA2', 'bond ACE1-CH3 ACE1-C')
+    (98, 'phi ALA2', 'bond ACE1-CH3 ACE1-C')
     """
     atoms = list(topology.atoms)
     frame = mdtraj.Trajectory(np.zeros((1, len(atoms), 3)), topology)

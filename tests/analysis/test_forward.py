@@ -16,7 +16,7 @@ from tests.training.conftest import chain
 @pytest.fixture(scope="module")
 def good() -> bf.BoltzmannGenerator:
     """Untrained: what the force field says of each coordinate alone is nearly all there is to this chain."""
-    return bf.BoltzmannGenerator.for_system(chain(), layers=2, hidden=(8,), bins=6)
+    return bf.BoltzmannGenerator.for_system(chain(), layers=2, hidden=(8,), bins=6, start="bonded")
 
 
 def test_the_density_on_frames_of_the_target(good: bf.BoltzmannGenerator) -> None:
