@@ -15,6 +15,7 @@ from torch import Tensor
 
 import boltzflow
 from boltzflow.analysis.basins import POSITIVE_PHI
+from boltzflow.analysis.references import REFERENCE, TORSIONS
 from boltzflow.config import ReferenceConfig
 from boltzflow.energies import Potential
 from boltzflow.errors import OptionError
@@ -34,8 +35,6 @@ from boltzflow.simulation import (
     torsion_values,
 )
 from boltzflow.units import thermal_energy
-
-REFERENCE, TORSIONS = "reference.json", "torsions.npz"
 
 _TORSION_BYTES = 150_000  # of the frames in torsions.npz
 _BINS = 36

@@ -9,14 +9,17 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import mdtraj
 import torch
 
-from boltzflow.analysis import Summary, analyze, check_collapse
-from boltzflow.analysis.report import GENERATOR, SUMMARY, as_document
+from boltzflow.analysis import Summary, analyze, check_collapse, check_forward, compare, plots
+from boltzflow.analysis.references import Reference, as_reference, check_same_molecule
+from boltzflow.analysis.report import GENERATOR, SUMMARY, as_document, plot_title
 from boltzflow.config import CompleteRunConfig, RunConfig, SystemConfig
 from boltzflow.energies import TorchPotential
+from boltzflow.energies.potential import energies_of_frames
 from boltzflow.ensemble import TOPOLOGY, TRAJECTORY, WEIGHTS, Ensemble
-from boltzflow.errors import BoltzflowError, OptionError, RunDirectoryError, SystemNotFoundError
+from boltzflow.errors import BoltzflowError, FileFormatError, OptionError, RunDirectoryError, SystemNotFoundError
 from boltzflow.generator import BoltzmannGenerator
 from boltzflow.molecules import MolecularSystem, available_systems, load_system
 from boltzflow.training import ForwardKL, Method, train
@@ -31,6 +34,9 @@ PDB_FORCEFIELD = ("amber14-all.xml", "implicit/obc2.xml")
 
 FORWARD_KL = "forward_kl"
 """The method that learns from data, and needs them."""
+
+LIBRARY_REFERENCE = "reference"
+"""The folder of a system's reference in the library."""
 
 WORTH_COMPILING = 200_000
 """So many samples take longer to draw than their code takes to compile."""
@@ -182,10 +188,12 @@ def sample_run(
     drawn: Progress | None = None,
     check_picoseconds: float = 0.0,
     temperature: float | None = None,
+    reference: Reference | None = None,
 ) -> Summary:
     """Draw `n` samples into `directory` and analyze them; `facts` go into the summary, and whether a basin is lost.
 
-    The temperature is the generator's own, or another one in K that it is made for.
+    The temperature is the generator's own, or another one in K that it is made for. With a reference, the samples are
+    compared with it.
     """
     started, evaluations = time.monotonic(), generator.potential.evaluations
     directory.mkdir(parents=True, exist_ok=True)
@@ -204,7 +212,68 @@ def sample_run(
     }
     if check_picoseconds:
         run["collapse_check"] = _collapse_check(generator, ensemble, check_picoseconds, seed or 0)
+    if reference is not None:
+        run["evaluation"] = _evaluation(generator, ensemble, reference, directory)
     return analyze(ensemble, generator.system, directory, run=run)
+
+
+def _evaluation(
+    generator: BoltzmannGenerator, ensemble: Ensemble, reference: Reference, directory: Path
+) -> dict[str, Any]:
+    """The samples against a reference, with plots in the directory."""
+    comparison = compare(ensemble, reference)
+    forward = check_forward(generator, ensemble, reference)
+    title = plot_title(generator.system, ensemble)
+    if comparison.surfaces:
+        surfaces = directory / "ramachandran_comparison.png"
+        plots.ramachandran_comparison(comparison.surfaces, ensemble.temperature, title, surfaces)
+    plots.marginals(comparison, title, directory / "marginals.png")
+    plots.distances(comparison, title, directory / "distances.png")
+    return {"comparison": comparison.document(), "forward": None if forward is None else forward.document()}
+
+
+def find_reference(source: str | None, generator: BoltzmannGenerator) -> Reference:
+    """What to compare a generator with: a directory, a trajectory's file, or the library's reference of its system.
+
+    Energies of a trajectory's frames are evaluated here.
+
+    Raises:
+        SystemNotFoundError: if there is none.
+        FileFormatError: if the file is no trajectory of the molecule.
+        OptionError: if the library's system of this name is another one, or the temperature is.
+        ShapeError: if it is the reference of another molecule.
+    """
+    reference = as_reference(_source(source, generator), generator.temperature)
+    check_same_molecule(generator.system.mdtraj_topology, reference)
+    return reference
+
+
+def _source(source: str | None, generator: BoltzmannGenerator) -> Path | Ensemble:
+    """Where a reference lies, or the frames of a trajectory with their energies."""
+    system = generator.system
+    if source is None:
+        folder = available_systems().get(system.name, Path()) / LIBRARY_REFERENCE
+        if system.name not in available_systems() or not folder.is_dir():
+            raise SystemNotFoundError(
+                f"The library has no reference for {system.name!r}: make one with 'boltzflow reference' and name its "
+                "directory with --reference."
+            )
+        if load_system(system.name).specification != system.specification:
+            raise OptionError(
+                f"The generator's {system.name!r} is another system than the library's: name a reference with "
+                "--reference."
+            )
+        return folder
+    path = Path(source)
+    if not path.is_file():
+        return path
+    try:
+        trajectory = mdtraj.load(str(path), top=system.mdtraj_topology)
+    except Exception as error:  # mdtraj raises many kinds for what is no trajectory
+        reason = str(error).split(". ")[0].rstrip(".")
+        raise FileFormatError(f"Cannot read {path} as a trajectory of {system.n_atoms} atoms: {reason}.") from None
+    energies = energies_of_frames(generator.potential, trajectory.xyz, like=next(generator.flow.parameters()))
+    return Ensemble(trajectory.xyz, energies, generator.temperature, topology=trajectory.topology)
 
 
 def _collapse_check(generator: BoltzmannGenerator, ensemble: Ensemble, picoseconds: float, seed: int) -> dict[str, Any]:

@@ -24,15 +24,22 @@ TINY += ["--check-ps", "0"]
 RUN_FILES = {
     "checkpoints",
     "config.yaml",
+    "energies.pdf",
     "energies.png",
     "generator.safetensors",
     "metrics.csv",
+    "profiles.pdf",
     "profiles.png",
+    "ramachandran.pdf",
     "ramachandran.png",
+    "report.html",
     "samples.dcd",
     "summary.json",
     "topology.pdb",
+    "training.pdf",
+    "training.png",
     "weights.npz",
+    "weights.pdf",
     "weights.png",
 }
 
@@ -110,6 +117,26 @@ def test_sample_from_a_run_and_from_a_file(run_directory, tmp_path):
     assert "ESS" in first.stdout
 
 
+def test_a_generator_is_evaluated(run_directory, tmp_path):
+    result = call("evaluate", run_directory, "-n", 200, "--seed", 1, "--out", tmp_path / "library")
+    assert result.exit_code == 0, result.output
+    assert "reference" in result.stdout
+    found = json.loads((tmp_path / "library" / "summary.json").read_text())["run"]["evaluation"]
+    assert found["comparison"]["verdict"].startswith(("Do not use", "With care"))
+    assert found["forward"] is None  # the library keeps torsions alone
+    assert "Ramachandran surfaces against the reference" in (tmp_path / "library" / "report.html").read_text()
+    trajectory = run_directory / "samples.dcd"
+    arguments = ["evaluate", run_directory, "-n", 100, "--seed", 1, "--reference"]
+    assert call(*arguments, trajectory, "--out", tmp_path / "own").exit_code == 0
+    forward = json.loads((tmp_path / "own" / "summary.json").read_text())["run"]["evaluation"]["forward"]
+    assert (forward["frames"], forward["outside"]["value"]) == (64, 0.0)
+    assert "there are none" in fails(*arguments, tmp_path, "--out", tmp_path / "none")
+    assert "Cannot read" in fails(*arguments, tmp_path / "library" / "summary.json", "--out", tmp_path / "none")
+    other = available_systems()["butane"] / "reference"
+    assert "torsions are those of another" in fails(*arguments, other, "--out", tmp_path / "none")
+    assert not (tmp_path / "none").exists()
+
+
 def test_analyze_again_gives_the_same_numbers(run_directory):
     before = json.loads((run_directory / "summary.json").read_text())
     assert call("analyze", run_directory).exit_code == 0
@@ -160,7 +187,7 @@ def test_systems_are_listed():
     assert "ff96" in result.stdout
 
 
-@pytest.mark.parametrize("command", [[], ["train"], ["sample"], ["analyze"], ["reference"], ["systems"]])
+@pytest.mark.parametrize("command", [[], ["train"], ["sample"], ["analyze"], ["evaluate"], ["reference"], ["systems"]])
 def test_help_teaches(command):
     result = call(*command, "--help")
     assert result.exit_code == 0

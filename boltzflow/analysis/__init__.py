@@ -1,12 +1,14 @@
-"""What weighted samples say: averages, densities, free energies, populations, sanity, plots, a summary."""
+"""What weighted samples say: averages, densities, free energies, populations, sanity, a reference, plots, a summary."""
 
 from boltzflow.analysis.axes import Axis
 from boltzflow.analysis.clusters import Clusters, representatives
 from boltzflow.analysis.collapse import CollapseCheck, check_collapse
-from boltzflow.analysis.comparison import kl_divergence, total_variation
+from boltzflow.analysis.comparison import Comparison, Distance, compare
 from boltzflow.analysis.correlation import decorrelated, statistical_inefficiency
 from boltzflow.analysis.densities import Density, histogram, kernel_density
 from boltzflow.analysis.differences import FreeEnergyDifferences, free_energy_differences, mbar
+from boltzflow.analysis.distances import jensen_shannon, kl_divergence, total_variation, wasserstein
+from boltzflow.analysis.forward import ForwardCheck, check_forward
 from boltzflow.analysis.free_energy import (
     FreeEnergyProfile,
     FreeEnergySurface,
@@ -25,6 +27,7 @@ from boltzflow.analysis.observables import (
 )
 from boltzflow.analysis.populations import Population, States, arc, population, population_of, state_populations
 from boltzflow.analysis.projections import Projection, principal_components, torsion_features
+from boltzflow.analysis.references import Reference, as_reference
 from boltzflow.analysis.refinement import anneal, hamiltonian_moves, independence_metropolis
 from boltzflow.analysis.replicas import ReplicaCheck, compare_replicas
 from boltzflow.analysis.report import Summary, analyze
@@ -49,7 +52,10 @@ __all__ = [
     "BoltzmannState",
     "Clusters",
     "CollapseCheck",
+    "Comparison",
     "Density",
+    "Distance",
+    "ForwardCheck",
     "FrameCheck",
     "FreeEnergyDifferences",
     "FreeEnergyProfile",
@@ -62,6 +68,7 @@ __all__ = [
     "Population",
     "Projection",
     "ReducedEnergies",
+    "Reference",
     "ReplicaCheck",
     "States",
     "Summary",
@@ -73,11 +80,14 @@ __all__ = [
     "analyze",
     "anneal",
     "arc",
+    "as_reference",
     "backbone_torsions",
     "check_collapse",
+    "check_forward",
     "check_frames",
     "check_geometry",
     "circular_mean",
+    "compare",
     "compare_replicas",
     "decorrelated",
     "diagnose",
@@ -90,6 +100,7 @@ __all__ = [
     "hydrogen_bonds",
     "independence_metropolis",
     "j_couplings",
+    "jensen_shannon",
     "kernel_density",
     "kl_divergence",
     "log_weights_of",
@@ -110,6 +121,7 @@ __all__ = [
     "torsion_features",
     "total_variation",
     "unfold",
+    "wasserstein",
     "weights_verdict",
     "wrong_handed",
 ]

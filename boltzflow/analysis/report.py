@@ -1,4 +1,4 @@
-"""From samples to a summary and plots, in one call."""
+"""From samples to a summary, plots and a page, in one call."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from boltzflow.analysis import plots
 from boltzflow.analysis.basins import POSITIVE_PHI, positive_phi
 from boltzflow.analysis.free_energy import free_energy_profile, free_energy_surface
 from boltzflow.analysis.geometry import GeometryCheck, check_geometry, wrong_handed
+from boltzflow.analysis.html import write_page
 from boltzflow.analysis.observables import backbone_torsions
 from boltzflow.analysis.populations import Population
 from boltzflow.analysis.verdict import Verdict
@@ -30,7 +31,9 @@ from boltzflow.generator import BoltzmannGenerator
 from boltzflow.molecules import MolecularSystem
 from boltzflow.storage import replace_file
 
-SUMMARY, GENERATOR = "summary.json", "generator.safetensors"
+SUMMARY, GENERATOR, METRICS = "summary.json", "generator.safetensors", "metrics.csv"
+
+_EVALUATED = {"comparison": "reference", "forward": "density at the reference"}
 
 
 @dataclass(frozen=True)
@@ -67,10 +70,25 @@ class Summary:
     run: dict[str, Any]
     versions: dict[str, str]
 
+    @property
+    def document(self) -> dict[str, Any]:
+        """As JSON has it; numbers that are not finite become null."""
+        return {"version": 1, **as_document(self), "log_z": as_document(self.log_z._asdict())}
+
+    @property
+    def verdicts(self) -> dict[str, str]:
+        """The sentences that say whether to trust the samples, by what they are about."""
+        found = {"weights": str(self.verdict)}
+        checks = {"lost basins": "collapse_check", "other seeds": "replica_check"}
+        found |= {name: self.run[key]["verdict"] for name, key in checks.items() if key in self.run}
+        for name, part in self.run.get("evaluation", {}).items():
+            if part is not None:
+                found[_EVALUATED[name]] = part["verdict"]
+        return found
+
     def write(self, path: Path) -> None:
-        """Write the summary as JSON; numbers that are not finite become null."""
-        document = {"version": 1, **as_document(self), "log_z": as_document(self.log_z._asdict())}
-        replace_file(path, json.dumps(document, indent=2, allow_nan=False) + "\n")
+        """Write the summary as JSON."""
+        replace_file(path, json.dumps(self.document, indent=2, allow_nan=False) + "\n")
 
 
 def analyze(
@@ -81,12 +99,13 @@ def analyze(
     replicates: int = 200,
     seed: int = 0,
 ) -> Summary:
-    """Weights, free energies along φ and ψ, populations, sanity of the geometry; plots and summary.json.
+    """Weights, free energies along φ and ψ, populations, sanity of the geometry; plots, summary.json and report.html.
 
     Args:
         source: an ensemble, or the directory where one was saved.
         system: gives the force field for the check of bonds and angles; that of the directory's generator if not given.
-        directory: where PNG plots and summary.json go; the source, if that is a directory; none, if not given.
+        directory: where plots (PNG and PDF), summary.json and report.html go; the source, if that is a directory; none,
+            if not given.
         run: facts about the run (energy evaluations, wall time, seed, …) for the summary; those of the directory's
             earlier summary if not given.
         replicates: of the bootstrap.
@@ -134,8 +153,8 @@ def analyze(
     if directory is not None:
         folder = Path(directory)
         folder.mkdir(parents=True, exist_ok=True)
-        name = f"{system.name.replace('_', ' ')}, " if system else ""
-        title = f"{name}{ensemble.temperature:g} K, {len(ensemble):,} samples"
+        name = system.name.replace("_", " ") if system else ""
+        title = plot_title(system, ensemble)
         options: Any = {"replicates": replicates, "seed": seed, "groups": used.groups}
         logs, kelvin = used.log_weights, used.temperature
         if torsions:
@@ -146,8 +165,17 @@ def analyze(
             plots.profiles(profiles, torsions, POSITIVE_PHI, title, folder / "profiles.png")
         plots.weights(ensemble, title, folder / "weights.png")
         plots.energies(ensemble, title, folder / "energies.png")
+        if (folder / METRICS).is_file():
+            plots.training(folder / METRICS, title, folder / "training.png")
         summary.write(folder / SUMMARY)
+        write_page(folder, name or "Samples", summary.document, summary.verdicts, used)
     return summary
+
+
+def plot_title(system: MolecularSystem | None, ensemble: Ensemble) -> str:
+    """What stands above the plots of an ensemble."""
+    name = f"{system.name.replace('_', ' ')}, " if system else ""
+    return f"{name}{ensemble.temperature:g} K, {len(ensemble):,} samples"
 
 
 def add_to_summary(directory: Path, name: str, value: Any) -> None:

@@ -1,4 +1,4 @@
-"""The command line: boltzflow train | sample | analyze | reference | replicas | systems."""
+"""The command line: boltzflow train | sample | analyze | evaluate | reference | replicas | systems."""
 
 from __future__ import annotations
 

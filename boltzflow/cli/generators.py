@@ -1,4 +1,4 @@
-"""boltzflow train, sample and analyze."""
+"""boltzflow train, sample, analyze and evaluate."""
 
 from __future__ import annotations
 
@@ -28,6 +28,15 @@ DEFAULTS = RunConfig(system="-")
 _PRESET = "by preset"
 
 Number = TypeVar("Number", int, float)
+
+
+Source = Annotated[
+    str,
+    typer.Argument(metavar="SYSTEM|GENERATOR|DIR", help="A system's name, a generator's file, or a run directory."),
+]
+Seed = Annotated[
+    int | None, typer.Option(help="Seed of the random numbers; fresh ones if not given.", show_default=False)
+]
 
 
 @app.command()
@@ -93,7 +102,8 @@ def train(
 
     The run directory then holds config.yaml, metrics.csv, checkpoints/,
     generator.safetensors, samples.dcd with topology.pdb and weights.npz,
-    plots (PNG), and summary.json, which says whether a basin is lost.
+    plots (PNG and PDF), report.html, and summary.json, which says whether a
+    basin is lost.
 
     Examples:
 
@@ -149,24 +159,19 @@ def train(
 
 @app.command()
 def sample(
-    source: Annotated[
-        str,
-        typer.Argument(metavar="SYSTEM|GENERATOR|DIR", help="A system's name, a generator's file, or a run directory."),
-    ],
+    source: Source,
     n: Annotated[int, typer.Option("-n", "--samples", help="Structures to draw.")] = 10_000,
     out: Annotated[Path, typer.Option(help="Directory for the samples and their analysis.")] = Path("samples"),
     temperature: Annotated[
         float | None,
         typer.Option(help="In K, for a generator of a range; its own if not given.", show_default=False),
     ] = None,
-    seed: Annotated[
-        int | None, typer.Option(help="Seed of the random numbers; fresh ones if not given.", show_default=False)
-    ] = None,
+    seed: Seed = None,
 ) -> None:
     """Draw samples from a trained generator and analyze them.
 
     Writes samples.dcd with topology.pdb (for mdtraj, MDAnalysis, VMD, PyMOL),
-    weights.npz (energies and log-weights), plots and summary.json.
+    weights.npz (energies and log-weights), plots, summary.json and report.html.
     Averages need the weights: exp(log_weights), normalised.
 
     Examples:
@@ -187,7 +192,7 @@ def sample(
 def analyze_directory(
     directory: Annotated[Path, typer.Argument(metavar="DIR", help="A directory that train or sample has written.")],
 ) -> None:
-    """Analyze samples again: plots and summary.json.
+    """Analyze samples again: plots, summary.json and report.html.
 
     Effective sample size, log Z, free energies along the backbone torsions,
     the population of the rare basin at 0 < φ < 2.2 rad with its error, and
@@ -198,6 +203,46 @@ def analyze_directory(
         boltzflow analyze runs/aldp
     """
     _tell(analyze(directory), directory)
+
+
+@app.command()
+def evaluate(
+    source: Source,
+    reference: Annotated[
+        str | None,
+        typer.Option(
+            metavar="DIR|TRAJECTORY",
+            help="What 'boltzflow reference' has written, or an unbiased trajectory of the same atoms; "
+            "the library's reference of the system if not given.",
+            show_default=False,
+        ),
+    ] = None,
+    n: Annotated[int, typer.Option("-n", "--samples", help="Structures to draw.")] = 100_000,
+    out: Annotated[Path, typer.Option(help="Directory for the samples, their analysis and the comparison.")] = Path(
+        "evaluation"
+    ),
+    seed: Seed = None,
+) -> None:
+    """Draw samples and compare them with a reference.
+
+    Ramachandran surfaces, every bond, angle and torsion, and the energy, each
+    beside the noise that so many frames make; the generator's density on the
+    reference's frames; a verdict. Writes what 'sample' writes and the
+    comparison: into summary.json, as plots, and in report.html.
+
+    Examples:
+
+        boltzflow evaluate alanine_dipeptide --out runs/evaluation
+        boltzflow evaluate runs/aldp --reference runs/reference -n 200000
+        boltzflow evaluate aldp.safetensors --reference simulation.xtc
+    """
+    runs.check_unused(out)
+    generator = BoltzmannGenerator.load(runs.find_generator(source))
+    found = runs.find_reference(reference, generator)
+    with progress("sampling", n) as drawn:
+        summary = runs.sample_run(generator, n, out, seed, drawn=drawn, reference=found)
+    generator.save(out / GENERATOR)
+    _tell(summary, out)
 
 
 def _numbers(option: str, text: str, kind: Callable[[str], Number], example: str) -> tuple[Number, ...]:
@@ -228,8 +273,7 @@ def _tell(summary: Summary, directory: Path) -> None:
         rows["wrong-handed"] = f"{summary.wrong_handed_frames:,} samples"
     if summary.run.get("stopped_early"):
         rows["stopped early"] = f"after {summary.run['steps']:,} steps, since the ESS had stopped rising"
-    if "collapse_check" in summary.run:
-        rows["lost basins"] = summary.run["collapse_check"]["verdict"]
+    rows |= summary.verdicts
     rows["written to"] = str(directory)
     for label, text in rows.items():
         typer.echo(f"{label:24} {text}")

@@ -1,27 +1,180 @@
-"""Distances of histograms."""
+"""Samples against a reference: no alarm and honest floors where both are right, an alarm where one is not."""
 
 from __future__ import annotations
 
+import json
+import math
+import shutil
+from pathlib import Path
+
+import mdtraj
 import numpy as np
 import pytest
-from scipy.stats import entropy
+from scipy.stats import chi2
 
-from boltzflow.analysis import kl_divergence, total_variation
-from boltzflow.errors import ShapeError
+import boltzflow as bf
+from boltzflow.analysis import as_reference, compare
+from boltzflow.analysis.comparison import KL, TOTAL_VARIATION, Comparison
+from boltzflow.analysis.plots import distances, marginals, ramachandran_comparison
+from boltzflow.analysis.references import check_same_molecule
+from boltzflow.analysis.verdict import Trust
+from boltzflow.ensemble import Ensemble
+from boltzflow.errors import FileFormatError, OptionError, ShapeError, SystemNotFoundError
+from boltzflow.molecules import available_systems
+from tests.analysis.peptide import simulated, weighted
 
-
-def test_against_scipy_and_the_definition() -> None:
-    rng = np.random.default_rng(0)
-    p, q = rng.random((2, 6, 6))
-    assert kl_divergence(p, q)[0] == pytest.approx(entropy(p.ravel(), q.ravel()))
-    event = (p / p.sum()) > (q / q.sum())  # the event whose probabilities differ most
-    assert total_variation(p, 3 * q) == pytest.approx((p / p.sum())[event].sum() - (q / q.sum())[event].sum())
-
-
-def test_what_the_second_lacks_is_said() -> None:
-    assert kl_divergence([1, 3], [1, 0]) == (pytest.approx(0.25 * np.log(0.25)), 0.75)
+SEEDS = 30
 
 
-def test_other_bins_are_refused() -> None:
-    with pytest.raises(ShapeError, match="same bins"):
-        total_variation([1, 2], [1, 2, 3])
+def library(name: str) -> Path:
+    return available_systems()[name] / "reference"
+
+
+@pytest.fixture(scope="module")
+def right() -> list[Comparison]:
+    """4000 weighted samples against 32 simulations of 100 correlated frames of the same distribution."""
+    found = []
+    for seed in range(SEEDS):
+        frames, ladders = simulated(32, 100, seed)
+        found.append(compare(weighted(4000, seed), frames, pieces=ladders, replicates=100, seed=seed))
+    return found
+
+
+def test_floors_are_the_mean_distance_of_what_is_the_same(right: list[Comparison]) -> None:
+    """z-scores of all marginals: mean near 0, and a scatter that the stated noise explains."""
+    names = [m.observable.name for m in right[0].marginals]
+    assert len(names) == 10  # energy, φ, ψ, four bonds and three angles
+    for name in names:
+        z = np.array([comparison.of(name).sigmas for comparison in right])
+        assert np.abs(z).max() < 6.0  # a distance of two modes is half a Gaussian: 5 here is 4 of those
+        assert abs(z.mean()) < 4 / math.sqrt(SEEDS), name
+        low, high = chi2.ppf([1e-4, 1 - 1e-4], SEEDS - 1)
+        assert low < (SEEDS - 1) * z.var(ddof=1) < 1.5 * high, name
+    for measure in (TOTAL_VARIATION, KL):
+        ratio = np.mean([c.of("ALA2", measure).value for c in right]) / np.mean(
+            [c.of("ALA2", measure).floor for c in right]
+        )
+        assert 0.85 < ratio < 1.15, measure
+
+
+def test_chances_are_uniform_and_basins_honest_where_both_are_right(right: list[Comparison]) -> None:
+    chances = np.array([comparison.p_value for comparison in right])
+    assert (chances < 0.05).mean() < 0.2
+    assert (chances < 0.5).mean() > 0.2
+    z = np.array([comparison.basins["ALA2"].sigmas for comparison in right])
+    assert np.abs(z).max() < 4.0
+    low, high = chi2.ppf([1e-4, 1 - 1e-4], SEEDS)
+    assert low < np.square(z).sum() < high
+
+
+def test_what_is_right_is_trusted() -> None:
+    frames, ladders = simulated(64, 2000, 0)
+    comparison = compare(weighted(60_000, 0), frames, pieces=ladders)
+    assert comparison.verdict.trust == Trust.TRUST, comparison.verdict
+    assert comparison.reference_pieces == 64
+
+
+def test_a_lost_basin_a_thin_one_and_long_bonds_are_found() -> None:
+    reference, ladders = simulated(64, 400, 0)
+    lost = compare(weighted(5000, 1, rare=0.0), reference, pieces=ladders)
+    assert lost.verdict.trust == Trust.DO_NOT_USE
+    assert "0 < φ < 2.2 rad of ALA2 is 0.00000" in lost.verdict.reason
+    thin = compare(weighted(5000, 1, rare=0.15), reference, pieces=ladders)
+    assert thin.verdict.trust > Trust.TRUST
+    long = compare(weighted(5000, 1, stretch=1.005), reference, pieces=ladders)
+    assert long.verdict.trust == Trust.DO_NOT_USE
+    assert "bond" in str(long.verdict)
+    assert long.of("bond ALA2-N ALA2-CA").value == pytest.approx(0.00075, rel=0.3)
+    assert long.of("phi ALA2").sigmas < 4
+
+
+def test_few_samples_of_a_rare_basin_are_no_alarm() -> None:
+    """Ten light frames where seven are expected: their own error is far too small."""
+    reference, ladders = simulated(64, 400, 0)
+    samples = weighted(40, 3)
+    phi = mdtraj.compute_phi(samples.to_mdtraj())[1][:, 0]
+    logs = np.where((phi > 0) & (phi < 2.2), samples.log_weights - 3.0, samples.log_weights)
+    few = Ensemble(samples.positions, samples.energies, 300.0, logs, samples.log_q, samples.topology)
+    basin = compare(few, reference, pieces=ladders).basins["ALA2"]
+    wald = (basin.samples.value - basin.reference.value) / basin.samples.error
+    assert wald < -6
+    assert abs(basin.sigmas) < 4
+
+
+def test_too_few_frames_do_not_tell() -> None:
+    reference, _ = simulated(4, 50, 0)
+    verdict = compare(weighted(500, 0), reference).verdict
+    assert verdict.trust == Trust.WITH_CARE
+    assert "too few frames to tell" in verdict.reason
+
+
+def test_a_trajectory_is_cut_into_pieces_longer_than_its_correlation() -> None:
+    slow, _ = simulated(1, 4000, 0)
+    one = as_reference(slow.to_mdtraj(), 300.0)
+    assert not one.has_energies
+    assert one.n_pieces < 64  # changes of the basin take twenty frames
+    quick = Ensemble(slow.positions, slow.energies, 300.0, log_q=np.zeros(len(slow)), topology=slow.topology)
+    assert as_reference(quick, 300.0).n_pieces == 64  # a sampler's frames are independent
+    names = [m.observable.name for m in compare(weighted(500, 0), slow.to_mdtraj(), replicates=10).marginals]
+    assert "potential energy" not in names
+
+
+def test_the_library_keeps_torsions_by_ladder_and_surfaces_of_all_temperatures() -> None:
+    reference = as_reference(library("alanine_dipeptide"), 300.0)
+    assert (reference.n_pieces, len(reference), reference.ensemble) == (64, 15_360, None)
+    system = bf.load_system("alanine_dipeptide")
+    check_same_molecule(system.mdtraj_topology, reference)
+    with pytest.raises(ShapeError, match="torsions are those of another"):
+        check_same_molecule(bf.load_system("butane").mdtraj_topology, reference)
+    frames = np.repeat(system.positions[None], 10, 0)
+    one = compare(Ensemble(frames, np.zeros(10), 300.0, topology=system.mdtraj_topology), reference)
+    assert one.verdict.trust == Trust.DO_NOT_USE
+    assert one.surfaces["ALA2"].reference.sum() == pytest.approx(1.0)
+    stated = np.load(library("alanine_dipeptide") / "torsions.npz")["histogram_2d_error"][0]
+    met = one.surfaces["ALA2"].reference_errors > 0
+    np.testing.assert_allclose(one.surfaces["ALA2"].reference_errors[met], stated[met], rtol=0.5, atol=1e-4)
+
+
+def test_references_that_are_none(tmp_path: Path) -> None:
+    with pytest.raises(SystemNotFoundError, match=r"Expected a reference in .*there are none"):
+        as_reference(tmp_path, 300.0)
+    with pytest.raises(OptionError, match="reference at 310 K; got one at 300 K"):
+        as_reference(library("butane"), 310.0)
+    shutil.copytree(library("butane"), tmp_path / "r")
+    (tmp_path / "r" / "reference.json").write_text(json.dumps({"ladders": 7}))
+    with pytest.raises(FileFormatError, match="frames of 7 ladders"):
+        as_reference(tmp_path / "r", 300.0)
+    (tmp_path / "r" / "torsions.npz").write_bytes(b"no")
+    with pytest.raises(FileFormatError, match=r"torsions\.npz"):
+        as_reference(tmp_path / "r", 300.0)
+    samples = weighted(100, 0)
+    with pytest.raises(ShapeError, match="5 atoms; got 22"):
+        compare(samples, _dipeptide())
+    with pytest.raises(ShapeError, match="one piece for each of the 100 frames"):
+        compare(samples, samples, pieces=[0, 1])
+
+
+def _dipeptide() -> mdtraj.Trajectory:
+    system = bf.load_system("alanine_dipeptide")
+    return mdtraj.Trajectory(np.repeat(system.positions[None], 5, 0), system.mdtraj_topology)
+
+
+def test_what_constraints_hold_is_no_difference() -> None:
+    reference, _ = simulated(8, 50, 0)
+    still = Ensemble(np.repeat(reference.positions[:1], 50, 0), np.zeros(50), 300.0, topology=reference.topology)
+    moved = Ensemble(still.positions + 1e-9, still.energies, 300.0, topology=reference.topology)
+    comparison = compare(still, moved, replicates=20)
+    assert max(distance.value for distance in comparison.distances) < 1e-6
+    assert comparison.p_value == 1.0
+
+
+def test_pictures_and_the_document(right: list[Comparison], tmp_path: Path) -> None:
+    ramachandran_comparison(right[0].surfaces, 300.0, "a peptide", tmp_path / "surfaces.png")
+    marginals(right[0], "a peptide", tmp_path / "marginals.png")
+    distances(right[0], "a peptide", tmp_path / "distances.png")
+    for name in ("surfaces", "marginals", "distances"):
+        assert (tmp_path / f"{name}.png").read_bytes().startswith(b"\x89PNG")
+        assert (tmp_path / f"{name}.pdf").read_bytes().startswith(b"%PDF")
+    document = json.loads(json.dumps(right[0].document(), allow_nan=False))
+    assert len(document["distances"]) == 3 + 10
+    assert document["basins"]["ALA2"]["reference"]["error"] > 0

@@ -35,6 +35,7 @@ def test_analysis_of_an_ensemble(ensemble, dipeptide, tmp_path):
     assert summary.wrong_handed_frames == 0
     for name in PLOTS:
         assert (tmp_path / name).read_bytes().startswith(b"\x89PNG")
+        assert (tmp_path / name).with_suffix(".pdf").read_bytes().startswith(b"%PDF")
     stored = json.loads((tmp_path / "summary.json").read_text())
     assert stored["version"] == 1
     assert stored["ess"] == summary.ess

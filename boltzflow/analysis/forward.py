@@ -1,0 +1,143 @@
+"""What a reference's frames say of a generator: how dense it is where the molecule is."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from boltzflow.analysis.collapse import TOO_THIN
+from boltzflow.analysis.references import Reference
+from boltzflow.analysis.reweighting import log_weights_of
+from boltzflow.analysis.verdict import Trust, Verdict
+from boltzflow.core import importance
+from boltzflow.energies.potential import energies_of_frames
+from boltzflow.ensemble import Ensemble, Estimate
+from boltzflow.errors import OptionError
+from boltzflow.generator import BoltzmannGenerator
+from boltzflow.units import thermal_energy
+
+Array = NDArray[np.float64]
+
+_AT_MOST = 10_000  # frames
+_SAME = 1.0  # kJ/mol
+_ALARM, _CARE = 0.01, 0.001  # shares of the equilibrium
+
+
+@dataclass(frozen=True)
+class ForwardCheck:
+    """Importance sampling seen from the reference; unlike the generator's own weights it sees what they miss.
+
+    Attributes:
+        nll: −⟨log q⟩ over the frames inside the generator's domain, nats, in the Cartesian measure (nm) with rigid
+            motion integrated out.
+        kl: KL(p ‖ q) = ⟨log p̃ − log q⟩ − log Z over the same frames, nats.
+        ess: the effective sample size that these frames give importance sampling, 1/⟨w⟩ with the mean weight 1; zero
+            if a frame lies outside the domain.
+        thin: share of the reference with more than `TOO_THIN` times the mean weight, or outside the domain.
+        outside: share outside the domain alone.
+        frames: of the reference that were looked at.
+        verdict: what follows.
+    """
+
+    nll: Estimate
+    kl: Estimate
+    ess: float
+    thin: Estimate
+    outside: Estimate
+    frames: int
+    verdict: Verdict
+
+    def document(self) -> dict[str, Any]:
+        """JSON-able."""
+        named = {name: value._asdict() for name, value in vars(self).items() if isinstance(value, Estimate)}
+        return asdict(self) | named | {"verdict": str(self.verdict)}
+
+
+def check_forward(generator: BoltzmannGenerator, ensemble: Ensemble, reference: Reference) -> ForwardCheck | None:
+    """Evaluate the generator's density on the frames of a reference, at the ensemble's temperature.
+
+    Frames whose equivalent atoms are labelled in another way than in the generator's domain are relabelled first.
+
+    Args:
+        generator: with a density, at its own temperature.
+        ensemble: its samples, for log Z and the effective sample size to compare with.
+        reference: at most 10 000 of its frames are taken, evenly; errors come from its pieces. None comes back
+            where it has only torsions.
+
+    Raises:
+        OptionError: if the reference's energies are those of another force field.
+        IntractableDensityError: if the generator has stochastic layers.
+    """
+    if abs(ensemble.temperature - generator.temperature) > 1e-6:
+        raise OptionError(
+            f"Expected samples at the generator's own temperature, {generator.temperature:g} K; got some at "
+            f"{ensemble.temperature:g} K."
+        )
+    frames = reference.ensemble
+    if frames is None:
+        return None
+    chosen = np.unique(np.linspace(0, len(frames) - 1, _AT_MOST).round().astype(np.int64))
+    positions = torch.from_numpy(frames.positions[chosen])
+    energies = energies_of_frames(generator.potential, positions.numpy(), like=next(generator.flow.parameters()))
+    if reference.has_energies:
+        _check_same_energies(frames.energies[chosen], energies)
+    folded, _ = generator.system.symmetry().copies(generator.coordinates).fold(positions)
+    log_ratio = log_weights_of(generator, folded.numpy()) - ensemble.log_z.value  # weights of mean 1 over the samples
+    inside = np.isfinite(log_ratio)
+    log_q = -energies / thermal_energy(ensemble.temperature) - ensemble.log_z.value - log_ratio
+    logs, pieces = frames.log_weights[chosen], reference.pieces[chosen]
+    thin = _share(log_ratio > math.log(TOO_THIN), logs, pieces)
+    within = np.where(inside, logs, -np.inf)
+    weights = importance.normalized_weights(torch.from_numpy(logs)).numpy()
+    ess = 1 / float(weights @ np.exp(log_ratio)) if inside.all() else 0.0
+    return ForwardCheck(
+        nll=_mean(-log_q, within, pieces),
+        kl=_mean(log_ratio, within, pieces),
+        ess=ess,
+        thin=thin,
+        outside=_share(~inside, logs, pieces),
+        frames=len(chosen),
+        verdict=_verdict(thin, ess, ensemble),
+    )
+
+
+def _check_same_energies(stated: Array, found: Array) -> None:
+    """A constant between the two is harmless, and a force field apart is not."""
+    off = float(np.abs(stated - found - np.median(stated - found)).max())
+    if off > _SAME:
+        raise OptionError(
+            f"Expected a reference of the generator's force field; energies differ by up to {off:.3g} kJ/mol from it."
+        )
+
+
+def _share(found: NDArray[np.bool_], log_weights: Array, pieces: NDArray[np.int64]) -> Estimate:
+    """Where nothing is found the error is 3/pieces, a bound at 95 % for frames of a piece that are all alike."""
+    return _mean(found, log_weights, pieces) if found.any() else Estimate(0.0, 3 / (int(pieces.max()) + 1))
+
+
+def _mean(values: NDArray[Any], log_weights: Array, pieces: NDArray[np.int64]) -> Estimate:
+    """With its error from the scatter between independent pieces."""
+    if np.isneginf(log_weights).all():
+        return Estimate(math.nan, math.nan)
+    found = importance.weighted_mean(*(torch.from_numpy(array) for array in (values, log_weights, pieces)))
+    return Estimate(*(number.item() for number in found))
+
+
+def _verdict(thin: Estimate, ess: float, ensemble: Ensemble) -> Verdict:
+    own = ensemble.log_weights - ensemble.log_z.value
+    expected = float(ensemble.weights[own > math.log(TOO_THIN)].sum())
+    beyond = thin.value - expected
+    reason = (
+        f"{thin.value:.2%} of the reference lies where the generator has less than 1/{TOO_THIN:g} of the right "
+        f"density; the effective sample size is {ess:.0%} by its frames and {ensemble.ess:.0%} by the samples"
+    )
+    if beyond > max(_ALARM, 2 * thin.error):
+        return Verdict(Trust.DO_NOT_USE, reason)
+    if beyond > max(_CARE, 2 * thin.error) or ess < ensemble.ess / 2:
+        return Verdict(Trust.WITH_CARE, reason)
+    return Verdict(Trust.TRUST, reason)

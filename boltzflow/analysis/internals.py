@@ -1,0 +1,86 @@
+"""The bonds, angles and torsions of a molecule as observables, named by its own atoms."""
+
+from __future__ import annotations
+
+from typing import Literal, NamedTuple
+
+import mdtraj
+import numpy as np
+from numpy.typing import NDArray
+
+Kind = Literal["bond", "angle", "torsion", "energy"]
+
+
+class Observable(NamedTuple):
+    """A number of each frame.
+
+    Attributes:
+        name: such as "phi ALA2", or "bond ALA2-N ALA2-CA".
+        kind: what it is; a torsion is a point on a circle.
+        atoms: two to four of them; none for the energy.
+    """
+
+    name: str
+    kind: Kind
+    atoms: tuple[int, ...]
+
+    @property
+    def unit(self) -> str:
+        """Of its values."""
+        return {"bond": "nm", "angle": "rad", "torsion": "rad", "energy": "kJ/mol"}[self.kind]
+
+
+ENERGY = Observable("potential energy", "energy", ())
+
+
+def internal_observables(topology: mdtraj.Topology) -> list[Observable]:
+    """φ and ψ of each residue, then all bonds, angles and further proper torsions between bonded atoms.
+
+    >>> import boltzflow as bf
+    >>> found = internal_observables(bf.load_system("alanine_dipeptide").mdtraj_topology)
+    >>> len(found), found[0].name, found[2].name
+    (98, 'phi ALA2', 'bond ACE1-CH3 ACE1-C')
+    """
+    atoms = list(topology.atoms)
+    frame = mdtraj.Trajectory(np.zeros((1, len(atoms), 3)), topology)
+    found = [
+        Observable(f"{symbol} {atoms[four[carbon]].residue}", "torsion", tuple(map(int, four)))
+        for symbol, compute, carbon in (("phi", mdtraj.compute_phi, 2), ("psi", mdtraj.compute_psi, 1))
+        for four in compute(frame, periodic=False)[0]
+    ]
+    found.sort(key=lambda torsion: (torsion.atoms[1], torsion.atoms[0]))
+    known = {torsion.atoms for torsion in found}
+    kinds: tuple[Kind, ...] = ("bond", "angle", "torsion")
+    for kind, members in zip(kinds, _bonded(topology), strict=True):
+        for chain in members:
+            if chain not in known and chain[::-1] not in known:
+                named = (f"{atoms[a].residue}-{atoms[a].name}" for a in chain)
+                found.append(Observable(" ".join([kind, *named]), kind, chain))
+    return found
+
+
+def values_of(observables: list[Observable], trajectory: mdtraj.Trajectory) -> NDArray[np.float32]:
+    """Bonds (nm), angles and torsions (rad, −π to π) in every frame, (n, observables)."""
+    values = np.zeros((trajectory.n_frames, len(observables)), np.float32)
+    computed = (
+        ("bond", mdtraj.compute_distances),
+        ("angle", mdtraj.compute_angles),
+        ("torsion", mdtraj.compute_dihedrals),
+    )
+    for kind, compute in computed:
+        columns = [i for i, observable in enumerate(observables) if observable.kind == kind]
+        if columns:
+            values[:, columns] = compute(trajectory, np.array([observables[i].atoms for i in columns]), periodic=False)
+    return values
+
+
+def _bonded(topology: mdtraj.Topology) -> tuple[list[tuple[int, ...]], list[tuple[int, ...]], list[tuple[int, ...]]]:
+    """Chains of two, three and four bonded atoms, each once."""
+    bonds = [(bond.atom1.index, bond.atom2.index) for bond in topology.bonds]
+    linked: list[list[int]] = [[] for _ in range(topology.n_atoms)]
+    for i, j in bonds:
+        linked[i].append(j)
+        linked[j].append(i)
+    angles = [(i, j, k) for j, around in enumerate(linked) for i in around for k in around if i < k]
+    torsions = [(i, j, k, m) for j, k in bonds for i in linked[j] for m in linked[k] if i != k and m not in (i, j)]
+    return bonds, angles, torsions  # type: ignore[return-value]

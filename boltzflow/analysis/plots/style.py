@@ -1,0 +1,62 @@
+"""What all figures have in common: colours that the colour-blind tell apart, fonts, and the two files of each."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Literal
+
+import matplotlib
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.ticker import MultipleLocator
+
+BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#8C8C8C"  # Okabe & Ito's palette
+HIGHEST = 10.0
+"""kT: higher free energies are drawn in one colour."""
+
+_STYLE: dict[Any, Any] = {
+    "font.size": 11,
+    "axes.titlesize": 12,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.linewidth": 0.8,
+    "legend.frameon": False,
+    "savefig.dpi": 200,
+    "pdf.fonttype": 42,  # letters stay letters in a drawing program
+}
+
+
+@contextmanager
+def figure(path: Path, size: tuple[float, float], title: str) -> Iterator[Figure]:
+    """A figure that is written as PNG and PDF when the block ends; matplotlib's global state stays as it is.
+
+    Args:
+        path: of the PNG.
+        size: in inches.
+        title: above all.
+    """
+    with matplotlib.rc_context(_STYLE):
+        made = Figure(figsize=size, layout="constrained")
+        FigureCanvasAgg(made)
+        yield made
+        made.suptitle(title, fontsize=12)
+        for kind in (".png", ".pdf"):
+            made.savefig(path.with_suffix(kind), bbox_inches="tight")
+
+
+def in_degrees(panel: Axes, name: Literal["x", "y"]) -> None:
+    """An axis from −180° to 180°."""
+    axis = panel.xaxis if name == "x" else panel.yaxis
+    axis.set_major_locator(MultipleLocator(90))
+    axis.set_minor_locator(MultipleLocator(30))
+    panel.set(**{f"{name}lim": (-180, 180)})
+
+
+def torsion_label(name: str) -> str:
+    """Such as "φ of ALA2 (°)" for "phi ALA2"."""
+    kind, _, rest = name.partition(" ")
+    symbol = {"phi": "φ of ", "psi": "ψ of "}.get(kind, "torsion ")
+    return f"{symbol}{rest} (°)"
