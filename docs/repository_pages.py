@@ -16,7 +16,9 @@ def pages() -> dict[Path, Path]:
     """File of each page of the site that is copied from elsewhere, by the file it comes from."""
     systems = {path: DOCS / "systems" / f"{path.parent.name}.md" for path in ROOT.glob("systems/*/README.md")}
     own_molecule = ROOT / "examples" / "own_molecule" / "README.md"
-    project = {ROOT / f"{name}.md": DOCS / "project" / f"{name.lower()}.md" for name in ("CONTRIBUTING", "CHANGELOG")}
+    project = {
+        ROOT / f"{name}.md": DOCS / "project" / f"{name.lower()}.md" for name in ("README", "CONTRIBUTING", "CHANGELOG")
+    }
     return {**systems, own_molecule: DOCS / "systems" / "o_cresol.md", **project}
 
 
@@ -32,8 +34,6 @@ def relinked(text: str, source: Path, page: Path) -> str:
 
     def of_the_site(link: re.Match[str]) -> str:
         target = Path(os.path.normpath(source.parent / link["path"]))
-        if target == ROOT / "README.md":
-            target = DOCS / "index.md"
         if not target.is_file():
             return link[0]
         path = os.path.relpath(copied.get(target, target), page.parent)
