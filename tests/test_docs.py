@@ -8,6 +8,7 @@ import re
 from pathlib import Path
 
 import pytest
+import torch
 
 import boltzflow.core
 import boltzflow.core.distributions.targets
@@ -99,5 +100,6 @@ def test_code_runs(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     """The blocks of a page in order, in one namespace, in an empty directory."""
     monkeypatch.chdir(tmp_path)
     namespace: dict[str, object] = {}
-    for line, code in python_blocks(page):
-        exec(compile("\n" * line + code, str(page), "exec"), namespace)
+    with torch.compiler.set_stance("force_eager"):  # compiled code is tested elsewhere; making it took most of the time
+        for line, code in python_blocks(page):
+            exec(compile("\n" * line + code, str(page), "exec"), namespace)

@@ -25,7 +25,8 @@ def requirements(lines):
 def test_conda_and_pip_require_the_same():
     environment = yaml.safe_load((ROOT / "environment.yml").read_text(encoding="utf-8"))
     conda = requirements(environment["dependencies"])
-    pip = requirements([*PROJECT["dependencies"], *PROJECT["optional-dependencies"]["test"]])
+    extras = PROJECT["optional-dependencies"]
+    pip = requirements([*PROJECT["dependencies"], *extras["test"], *extras["docs"]])
     assert conda["python"] == PROJECT["requires-python"]
     assert environment["channels"] == ["conda-forge"]
     wanted = {CONDA_NAMES.get(name, name): bounds for name, bounds in pip.items()}

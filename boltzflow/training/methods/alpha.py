@@ -20,7 +20,9 @@ class AlphaDivergence(CooledMethod):
     evaluation a sample. Weights of two temperatures differ by the ratio of their Z, which is not known: a flow for a
     range of temperatures is shown one of them in each step.
 
-    Attributes, beside those of the course of temperatures:
+    The course of temperatures is that of `CooledMethod`.
+
+    Attributes:
         alpha: the larger, the more the largest weights count.
     """
 

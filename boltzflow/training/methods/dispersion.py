@@ -19,7 +19,9 @@ class LogDispersion(CooledMethod):
     methods that learn from weighted samples have it built in, as their `dispersion`. One energy evaluation a sample.
     Log-weights of two temperatures differ by log Z: a flow for a range of temperatures is shown one in each step.
 
-    Attributes, beside those of the course of temperatures:
+    The course of temperatures is that of `CooledMethod`.
+
+    Attributes:
         order: 1 or 2.
     """
 

@@ -24,7 +24,9 @@ class ReverseKL(CooledMethod):
     samples. `drop_largest` compares a term with the median of its own temperature, for the terms of two temperatures
     differ by their log Z; the recorded effective sample size is the harmonic mean of those of the temperatures.
 
-    Attributes, beside those of the course of temperatures:
+    The course of temperatures is that of `CooledMethod`.
+
+    Attributes:
         cap: reduced energy above which the objective grows logarithmically.
         drop_largest: share of the largest terms of a batch that is left out: clashes, whose gradients are noise
             and which reverse KL would avoid by giving up rare basins. Weights are exact whatever it is.

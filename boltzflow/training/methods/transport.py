@@ -15,7 +15,7 @@ from boltzflow.training.transport import constrained_transport
 
 @dataclass(frozen=True)
 class ConstrainedTransport(Method):
-    """Constrained mass transport (C. von Klitzing et al. 2026, arXiv 2510.18460).
+    """Constrained mass transport (von Klitzing et al. 2026, arXiv 2510.18460).
 
     Again and again samples are drawn, weighted towards the target as far as a trust region and a bound on the loss
     of entropy let them be (`boltzflow.training.transport`), and the flow is fitted to them by maximum likelihood. Where

@@ -68,7 +68,7 @@ def spirals(*, arms: int = 2, width: float = 0.1, turns: float = 1.5, beads: int
 
 
 def checkerboard(*, fields: int = 4, reach: float = 4.0) -> ImageDensity:
-    """Uniform on the black fields of a board of `fields`² fields on [−reach, reach]²; a density in intervals.
+    """Uniform on the black fields of a board of `fields` × `fields` on [−reach, reach]²; a density in intervals.
 
     Args:
         fields: along each side.
