@@ -18,6 +18,7 @@ PAGES = {
         "boltzflow.training",
         "boltzflow.training.methods",
         "boltzflow.analysis",
+        "boltzflow.analysis.plots",
         "boltzflow.coordinates",
         "boltzflow.energies",
         "boltzflow.energies.forcefield",

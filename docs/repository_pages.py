@@ -9,7 +9,7 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
 
-_LINK = re.compile(r"(?<!!)\[(?P<text>[^\]]*)\]\((?P<path>[^)\s#:]+)(?P<anchor>#[^)]*)?\)")
+_LINK = re.compile(r"(?P<mark>!?)\[(?P<text>[^\]]*)\]\((?P<path>[^)\s#:]+)(?P<anchor>#[^)]*)?\)")
 
 
 def pages() -> dict[Path, Path]:
@@ -23,7 +23,7 @@ def pages() -> dict[Path, Path]:
 
 
 def relinked(text: str, source: Path, page: Path) -> str:
-    """A page's text with each link to a file of the repository as the page of the site needs it.
+    """A page's text with each link to a file or picture of the repository as the page of the site needs it.
 
     Args:
         text: Markdown.
@@ -37,7 +37,7 @@ def relinked(text: str, source: Path, page: Path) -> str:
         if not target.is_file():
             return link[0]
         path = os.path.relpath(copied.get(target, target), page.parent)
-        return f"[{link['text']}]({path}{link['anchor'] or ''})"
+        return f"{link['mark']}[{link['text']}]({path}{link['anchor'] or ''})"
 
     return _LINK.sub(of_the_site, text)
 
