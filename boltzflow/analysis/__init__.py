@@ -31,7 +31,7 @@ from boltzflow.analysis.references import Reference, as_reference
 from boltzflow.analysis.refinement import anneal, hamiltonian_moves, independence_metropolis
 from boltzflow.analysis.replicas import ReplicaCheck, compare_replicas
 from boltzflow.analysis.report import Summary, analyze
-from boltzflow.analysis.reweighting import FrameCheck, check_frames, log_weights_of, reweight
+from boltzflow.analysis.reweighting import log_weights_of, reweight
 from boltzflow.analysis.smoothing import smooth
 from boltzflow.analysis.states import BoltzmannState, GeneratorState, ReducedEnergies, reduced_energies
 from boltzflow.analysis.symmetry import unfold
@@ -56,7 +56,6 @@ __all__ = [
     "Density",
     "Distance",
     "ForwardCheck",
-    "FrameCheck",
     "FreeEnergyDifferences",
     "FreeEnergyProfile",
     "FreeEnergySurface",
@@ -84,7 +83,6 @@ __all__ = [
     "backbone_torsions",
     "check_collapse",
     "check_forward",
-    "check_frames",
     "check_geometry",
     "circular_mean",
     "compare",

@@ -2,18 +2,12 @@
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass
-from typing import Any
-
 import numpy as np
-import torch
 from numpy.typing import ArrayLike, NDArray
 
 from boltzflow.analysis.states import BoltzmannState, Frames, log_density, positions_of
-from boltzflow.core import importance
 from boltzflow.energies.potential import energies_of_frames
-from boltzflow.ensemble import Ensemble, Estimate
+from boltzflow.ensemble import Ensemble
 from boltzflow.errors import NonFiniteError, OptionError, ShapeError
 from boltzflow.generator import BoltzmannGenerator
 from boltzflow.units import checked_temperature, thermal_energy
@@ -93,71 +87,12 @@ def log_weights_of(generator: BoltzmannGenerator, frames: Frames, temperature: o
         OptionError: if the generator is not made for the temperature.
         IntractableDensityError: if it has stochastic layers.
     """
-    return _log_weights(generator, positions_of(frames), temperature)[0]
-
-
-@dataclass(frozen=True, eq=False)
-class FrameCheck:
-    """A generator, as frames of the equilibrium see it.
-
-    Attributes:
-        log_q: (n,) of the frames, −inf outside the generator's domain.
-        log_weights: (n,), log p − log q with p unnormalised; +inf outside.
-        negative_log_likelihood: −⟨log q⟩ in nats with its standard error; inf if a frame lies outside.
-        forward_ess: what the effective sample size of the generator's samples should be, 1/(⟨w⟩⟨1/w⟩) over the frames
-            (⟨w⟩/Z where log Z is given); 0 if a frame lies outside.
-        outside: share of the frames outside the generator's domain.
-    """
-
-    log_q: Array
-    log_weights: Array
-    negative_log_likelihood: Estimate
-    forward_ess: float
-    outside: float
-
-
-def check_frames(
-    generator: BoltzmannGenerator, frames: Frames, log_z: float | None = None, temperature: object = None
-) -> FrameCheck:
-    """log q of equilibrium frames, their mean, and the effective sample size that they predict.
-
-    A generator that has lost a basin looks well by its own samples; by frames from that basin its forward effective
-    sample size is far below.
-
-    Args:
-        generator: without stochastic layers.
-        frames: of the equilibrium at the temperature; an ensemble is taken with its weights.
-        log_z: of the target, such as `ensemble.log_z.value` of the generator's samples; else it comes from the frames.
-        temperature: in K, for a generator of a range of temperatures.
-
-    Raises:
-        OptionError: if the generator is not made for the temperature.
-        IntractableDensityError: if it has stochastic layers.
-        NonFiniteError: if no frame has a positive weight.
-    """
     positions = positions_of(frames)
-    log_weights, log_q = _log_weights(generator, positions, temperature)
-    worth = torch.from_numpy(frames.log_weights if isinstance(frames, Ensemble) else np.zeros(len(positions)))
-    shares = importance.normalized_weights(worth).log()
-    counted = shares > -math.inf
-    logs = torch.from_numpy(log_weights)
-    outside = float(shares[counted & (logs == math.inf)].exp().sum())
-    if outside > 0.0:
-        return FrameCheck(log_q, log_weights, Estimate(math.inf, math.inf), 0.0, outside)
-    mean, error = importance.weighted_mean(torch.from_numpy(-log_q), worth)
-    mean_weight = float((shares + logs)[counted].logsumexp(0))
-    of_inverse = float((shares - logs)[counted].logsumexp(0)) if log_z is None else -log_z
-    nll = Estimate(mean.item(), error.item())
-    return FrameCheck(log_q, log_weights, nll, math.exp(-mean_weight - of_inverse), 0.0)
-
-
-def _log_weights(generator: BoltzmannGenerator, positions: NDArray[Any], temperature: object) -> tuple[Array, Array]:
-    """log p − log q, and log q."""
     log_q = log_density(generator, positions, temperature)
     kt = thermal_energy(generator.temperature if temperature is None else temperature)
     energies = energies_of_frames(generator.potential, positions, like=next(generator.flow.parameters()))
     inside = log_q > -np.inf
-    return np.where(inside, -energies / kt - np.where(inside, log_q, 0.0), np.inf), log_q
+    return np.where(inside, -energies / kt - np.where(inside, log_q, 0.0), np.inf)
 
 
 def _one_each(values: ArrayLike, n: int, what: str) -> Array:
