@@ -27,7 +27,7 @@ from boltzflow.analysis import backbone_torsions, diagnose, free_energy_surface,
 from boltzflow.analysis.plots import BLUE, GREY
 
 parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-parser.add_argument("--steps", type=int, default=150, help="of the training")
+parser.add_argument("--steps", type=int, default=100, help="of the training")
 parser.add_argument("--samples", type=int, default=20_000)
 parser.add_argument("--layers", type=int, default=4, help="of the generator that is trained")
 args = parser.parse_args([] if "ipykernel" in sys.modules else None)  # a notebook has no arguments
@@ -78,7 +78,9 @@ figure.savefig("quick_start_ramachandran.png", dpi=150)
 # %%
 system = bf.load_system("alanine_dipeptide")
 generator = bf.BoltzmannGenerator.for_system(system, layers=args.layers, hidden=(192, 192))
-history = bf.train(generator, "reverse_kl", steps=args.steps, batch_size=512, log_every=2, progress=False)
+options = {"batch_size": 512, "warmup": args.steps // 5, "log_every": 1, "progress": False}
+worthwhile = args.steps > 500  # compilation takes a minute, and makes steps several times faster
+history = bf.train(generator, "reverse_kl", steps=args.steps, compile=worthwhile, **options)
 own = generator.sample(args.samples, seed=1)
 print(f"after {args.steps} steps: effective sample size {own.ess:.1%} of {len(own)}")
 print(diagnose(own).verdict)

@@ -10,7 +10,7 @@ between them remove it, and that the weights of the paths stay exact all the sam
 All are trained by reverse KL and on the paths of samples of the wells; compared are effective sample size, the
 free-energy profile along x₁ and the free-energy difference of the wells.
 
-    python examples/05_stochastic_flow_double_well.py              # about two minutes on two cores
+    python examples/05_stochastic_flow_double_well.py              # one to two minutes on one core
     python examples/05_stochastic_flow_double_well.py --steps 3    # only to see that it runs
 
 The script writes stochastic_flow.png.
@@ -27,7 +27,7 @@ from boltzflow.core import Chain, Domain, StochasticFlow, importance, layers, ne
 from boltzflow.core.distributions import DiagonalNormal, targets
 
 parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-parser.add_argument("--steps", type=int, default=250)
+parser.add_argument("--steps", type=int, default=200)
 args = parser.parse_args([] if "ipykernel" in sys.modules else None)  # a notebook has no arguments
 
 # %% [markdown]
@@ -116,7 +116,7 @@ print(f"free-energy difference of the wells, exact: {exact:.3f} kT")
 for (name, kernel), (above, below) in zip(KERNELS.items(), panels.T, strict=True):
     flow = train(kernel)
     with torch.no_grad():
-        x, log_weights = flow.log_weights(50_000)
+        x, log_weights = flow.log_weights(20_000)
     # Shares of the wells and of the bins; an error of a share is one of its logarithm, divided by the share.
     in_right, in_bin = (x[:, :1] > 0.0).double(), torch.bucketize(x[:, 0].double(), edges)
     share, share_error = importance.weighted_mean(in_right, log_weights)

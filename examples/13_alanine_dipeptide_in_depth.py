@@ -50,7 +50,7 @@ generator = bf.BoltzmannGenerator.load(folder / "generator.safetensors")
 system = generator.system
 print(system)
 domain = generator.flow.domain
-print(f"{len(domain)} coordinates, such as {', '.join(domain.names[:3])}, {', '.join(domain.names[-3:])}")
+print(f"{len(domain)} coordinates, from {domain.names[0]} to {domain.names[-1]}")
 print(f"{sum(p.numel() for p in generator.flow.parameters()):,} parameters")
 
 # %% [markdown]
@@ -90,11 +90,10 @@ phi, psi = (torsion.values for torsion in backbone_torsions(used.to_mdtraj())[:2
 reference = np.load(folder / "reference" / "torsions.npz")
 expected, noise = reference["histogram_2d"][0], reference["histogram_2d_error"][0]
 edges = np.linspace(-np.pi, np.pi, len(expected) + 1)
-drawn, reweighted, squares = (
-    np.histogram2d(phi, psi, bins=(edges, edges), weights=weights)[0]
-    for weights in (np.full(len(used), 1 / len(used)), used.weights, used.weights**2)
+drawn, reweighted = (
+    np.histogram2d(phi, psi, bins=(edges, edges), weights=weights)[0] for weights in (None, used.weights)
 )
-floor = math.sqrt(0.5 / math.pi) * np.sqrt(noise**2 + squares).sum()
+floor = math.sqrt(0.5 / math.pi) * np.sqrt(noise**2 + expected / (used.ess * len(used))).sum()
 print(f"total variation from the reference: as drawn {total_variation(expected, drawn):.4f}, ", end="")
 print(f"reweighted {total_variation(expected, reweighted):.4f}; noise of both alone makes {floor:.4f}")
 
@@ -102,7 +101,7 @@ figure, panels = plt.subplots(1, 3, figsize=(12.0, 3.9), sharey=True, layout="co
 ticks = range(-180, 181, 90)
 titles = ("as drawn", "reweighted", "parallel tempering")
 for panel, title, shares in zip(panels, titles, (drawn, reweighted, expected), strict=True):
-    energy = -np.log(np.ma.masked_equal(shares / shares.max(), 0.0))
+    energy = -np.ma.log(shares / shares.max())  # empty bins are masked
     mesh = panel.pcolormesh(np.degrees(edges), np.degrees(edges), energy.T, cmap="viridis", vmin=0, vmax=10)
     panel.set(title=title, xlabel="φ (°)", aspect="equal", xticks=ticks, yticks=ticks)
 panels[0].set_ylabel("ψ (°)")

@@ -26,7 +26,7 @@ from boltzflow.core.distributions import targets
 from boltzflow.training import AlphaDivergence, DensityModel, Phases, ReverseKL
 
 parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-parser.add_argument("--steps", type=int, default=400, help="of each training")
+parser.add_argument("--steps", type=int, default=300, help="of each training")
 args = parser.parse_args([] if "ipykernel" in sys.modules else None)  # a notebook has no arguments
 
 # %% [markdown]

@@ -6,6 +6,7 @@ python examples/make_notebooks.py          # all of them: some ten minutes on on
 python examples/make_notebooks.py 11 15    # those whose names begin so
 """
 
+import os
 import sys
 import tempfile
 from pathlib import Path
@@ -38,6 +39,7 @@ def executed(script: Path) -> nbformat.NotebookNode:
 
 
 if __name__ == "__main__":
+    os.environ.setdefault("BOLTZFLOW_COMPILE", "0")  # building code takes longer than these short runs gain by it
     for script in scripts():
         if len(sys.argv) == 1 or script.name.startswith(tuple(sys.argv[1:])):
             print(script.name, flush=True)
