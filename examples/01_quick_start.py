@@ -62,7 +62,7 @@ print(f"share of 0 < φ < 2.2 rad: {basin.value:.5f} ± {basin.error:.5f} ({basi
 # ## The free-energy surface
 
 # %%
-surface = free_energy_surface(phi, psi, used.log_weights, used.temperature, bins=60, replicates=2)
+surface = free_energy_surface(phi, psi, used.log_weights, used.temperature, bins=48, replicates=2)
 figure, panel = plt.subplots(figsize=(5.4, 4.4), layout="constrained")
 edges = np.degrees(surface.x.edges), np.degrees(surface.y.edges)
 mesh = panel.pcolormesh(*edges, np.ma.masked_invalid(surface.kj_per_mol[0].T), cmap="viridis", vmin=0, vmax=25)
@@ -95,10 +95,10 @@ figure.savefig("quick_start_training.png", dpi=150)
 
 # %% [markdown]
 # ## What to check
-# - **The verdict of the weights**: averages of the short training above are not to be used, however small their error
-#   bars.
-# - **Effective samples in the region you ask about**, not in all: the rare basin rests on some tens of them here.
-#   More samples help as 1/√n.
+# - **The verdict of the weights**: of the short training it says that the effective sample size falls with n, so the
+#   largest weights are yet to come. That of a single batch is too high for the same reason.
+# - **Effective samples in the region you ask about**, not in all: the rare basin rests on a dozen of them here, too
+#   few for its error bar. More samples help as 1/√n.
 # - **Basins that were lost** do not show in weights. `boltzflow train alanine_dipeptide` ends with a search for them,
 #   and 13_alanine_dipeptide_in_depth shows it.
 # - **Next:** 11_own_molecule takes a molecule of your own, 15_training_methods says how to train.

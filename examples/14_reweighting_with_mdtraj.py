@@ -33,6 +33,7 @@ from boltzflow.analysis import (
     j_couplings,
     kernel_density,
     means,
+    population,
     representatives,
     smooth,
 )
@@ -70,10 +71,10 @@ observables = {
     "surface of ALA, nm²": lambda t: mdtraj.shrake_rupley(t, mode="residue")[:, 1],
     "potential energy, kJ/mol": used.energies,
 }
-print(f"{'':32}{'reweighted':>20}{'as drawn':>20}")
+print(f"{'':32}{'reweighted':>22}{'as drawn':>22}")
 for name, observable in observables.items():
-    columns = (f"{found.value:.4f} ± {found.error:.4f}" for found in (used.mean(observable), plain.mean(observable)))
-    print(f"{name:32}" + "".join(f"{column:>20}" for column in columns))
+    columns = (f"{found.value:.5f} ± {found.error:.5f}" for found in (used.mean(observable), plain.mean(observable)))
+    print(f"{name:32}" + "".join(f"{column:>22}" for column in columns))
 
 # %% [markdown]
 # Angles have no plain mean: −179° and 179° would give 0°. Medians and other quantiles come from the weighted shares.
@@ -152,14 +153,18 @@ figure.savefig("reweighted_structures.png", dpi=150)
 
 # %% [markdown]
 # ## How many samples are enough?
-# Errors fall as 1/√n while weights behave. Estimates of growing parts should wander within their bands, which are
-# nested here: the last point holds all the others' samples.
+# Errors fall as 1/√n while weights behave. Estimates of growing parts should wander within their bars, which are
+# nested here: the last point holds all the others' samples. The rare basin shows what happens below that. Where a few
+# frames carry a share, the heavy ones are yet to come, so it is found too small and its bar is too short: the verdict
+# of a population counts its effective frames.
 
 # %%
 share = (phi > 0.0) & (phi < 2.2)
 sizes = [len(used) >> halvings for halvings in range(5, -1, -1)]
 parts = [used[:size].mean(share[:size]) for size in sizes]
 values, errors = (np.array(column) for column in zip(*parts, strict=True))
+for size in sizes:
+    print(f"{size:6,} samples: {population(phi[:size], 0.0, 2.2, logs[:size], used.temperature).verdict}")
 figure, panel = plt.subplots(figsize=(6.0, 3.6), layout="constrained")
 panel.axhspan(0.00250 - 2 * 0.00011, 0.00250 + 2 * 0.00011, color=GREY, alpha=0.3, label="parallel tempering ± 2 SE")
 panel.errorbar(sizes, values, 2 * errors, fmt="o-", color=BLUE, capsize=3, label="reweighted ± 2 SE")
