@@ -23,7 +23,6 @@ import sys
 import torch
 from matplotlib import pyplot as plt
 
-from boltzflow.analysis.plots import BLUE
 from boltzflow.core import Chain, Domain, StochasticFlow, importance, layers, nets, objectives, sampling
 from boltzflow.core.distributions import DiagonalNormal, targets
 
@@ -128,13 +127,11 @@ for (name, kernel), (above, below) in zip(KERNELS.items(), panels.T, strict=True
     share, share_error = importance.weighted_mean(members, log_weights)
     share[members.sum(0) < 10] = torch.nan  # too few samples for an error bar
     profile, band = -(share / (edges[1] - edges[0])).log(), share_error / share
-    above.plot(*x[:5000].T, ".", color=BLUE, markersize=1.5, alpha=0.5)
+    above.plot(*x[:5000].T, ".", markersize=1.5, alpha=0.5)
     above.set(title=name, ylim=(-4.5, 4.5), ylabel="$x_2$ of samples, no weights")
     below.plot(axis, -log_p, "k", linewidth=1, label="exact")
-    below.plot(middles, profile, color=BLUE, label="reweighted")
-    below.fill_between(
-        middles, profile - 2 * band, profile + 2 * band, color=BLUE, alpha=0.3, label="± 2 standard errors"
-    )
+    below.plot(middles, profile, label="reweighted")
+    below.fill_between(middles, profile - 2 * band, profile + 2 * band, alpha=0.3, label="± 2 standard errors")
     below.set(xlabel="$x_1$", ylabel="free energy (kT)", xlim=(-4.0, 4.0), ylim=(-1.0, 17.0))
 panels[1, 0].legend(frameon=False)
 figure.savefig("stochastic_flow.png", dpi=120)
