@@ -19,7 +19,7 @@ from name_links import link_literals, link_to_public_path  # noqa: E402
 from papers import papers_table  # noqa: E402
 from public_names import is_public  # noqa: E402
 from reference_pages import plain, reference_pages  # noqa: E402
-from repository_pages import index_of_systems, pages, relinked  # noqa: E402
+from repository_pages import contents, index_of_systems, pages, relinked  # noqa: E402
 
 project = "boltzflow"
 author = project_copyright = "The boltzflow developers"
@@ -61,6 +61,7 @@ def write_pages() -> None:
     written[DOCS / "systems" / "index.md"] = index_of_systems()
     for source, page in pages().items():
         written[page] = relinked(source.read_text(encoding="utf-8"), source, page)
+    written[DOCS / "notebooks" / "index.md"] += contents("notebooks", ":hidden:")
     for folder in {path.parent for path in written}:
         folder.mkdir(exist_ok=True)
         for stale in {path for path in folder.iterdir() if path not in written}:

@@ -19,7 +19,9 @@ def pages() -> dict[Path, Path]:
     project = {
         ROOT / f"{name}.md": DOCS / "project" / f"{name.lower()}.md" for name in ("README", "CONTRIBUTING", "CHANGELOG")
     }
-    return {**systems, own_molecule: DOCS / "systems" / "o_cresol.md", **project}
+    examples = {path: DOCS / "notebooks" / path.name for path in ROOT.glob("examples/*.ipynb")}
+    examples[ROOT / "examples" / "README.md"] = DOCS / "notebooks" / "index.md"
+    return {**systems, own_molecule: DOCS / "systems" / "o_cresol.md", **project, **examples}
 
 
 def relinked(text: str, source: Path, page: Path) -> str:
@@ -44,6 +46,11 @@ def relinked(text: str, source: Path, page: Path) -> str:
 
 def index_of_systems() -> str:
     """The page that lists the molecules."""
-    names = sorted(page.stem for page in pages().values() if page.parent.name == "systems")
     lines = ["# Molecules that come with boltzflow", "", "Each with its force field and an independent reference."]
-    return "\n".join([*lines, "", "```{toctree}", ":maxdepth: 1", "", *names, "```", ""])
+    return "\n".join(lines) + contents("systems")
+
+
+def contents(folder: str, *options: str) -> str:
+    """The contents of a folder of copied pages, but for its index."""
+    names = sorted({page.stem for page in pages().values() if page.parent.name == folder} - {"index"})
+    return "\n".join(["", "", "```{toctree}", ":maxdepth: 1", *options, "", *names, "```", ""])

@@ -1,14 +1,24 @@
-"""A stochastic normalizing flow: affine couplings alone, and with Markov kernels between them, on a double well.
+# %% [markdown]
+"""
+# Stochastic layers
+A stochastic normalizing flow: affine couplings alone, and with Markov kernels between them, on a double well.
 
-After Wu, Köhler & Noé 2020 (arXiv 2002.06707): continuous invertible layers leave a bridge between two wells, steps
-of a kernel remove it, and the weights of the paths stay exact. All are trained by reverse KL; compared are effective
-sample size, the free-energy profile along x₁ and the free-energy difference of the wells. Writes stochastic_flow.png.
+**What you will learn:** why continuous invertible layers leave a bridge between two wells, how steps of a kernel
+between them remove it, and that the weights of the paths stay exact all the same (Wu, Köhler & Noé 2020, arXiv
+2002.06707).
 
-python examples/05_stochastic_flow_double_well.py              # about two minutes on two cores
-python examples/05_stochastic_flow_double_well.py --steps 3    # only to see that it runs
+All are trained by reverse KL and on the paths of samples of the wells; compared are effective sample size, the
+free-energy profile along x₁ and the free-energy difference of the wells.
+
+    python examples/05_stochastic_flow_double_well.py              # one to two minutes on one core
+    python examples/05_stochastic_flow_double_well.py --steps 3    # only to see that it runs
+
+The script writes stochastic_flow.png.
 """
 
+# %%
 import argparse
+import sys
 
 import torch
 from matplotlib import pyplot as plt
@@ -17,9 +27,16 @@ from boltzflow.core import Chain, Domain, StochasticFlow, importance, layers, ne
 from boltzflow.core.distributions import DiagonalNormal, targets
 
 parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-parser.add_argument("--steps", type=int, default=250)
-args = parser.parse_args()
+parser.add_argument("--steps", type=int, default=200)
+args = parser.parse_args([] if "ipykernel" in sys.modules else None)  # a notebook has no arguments
 
+# %% [markdown]
+# ## The target and the flows
+# U(x) = x₁ − 3x₁² + x₁⁴/4 + x₂²/2 in kT: two wells in x₁. Three blocks of two affine couplings each are too stiff to
+# tear a normal density in two. A kernel after each block leaves a density between base and target invariant:
+# Metropolis' random walk, or Langevin steps that follow the gradient.
+
+# %%
 PLANE = Domain.real(2)
 TARGET = targets.DoubleWell()
 BLOCKS = 3
@@ -39,7 +56,14 @@ KERNELS = {
     "with Langevin": lambda fraction: layers.LangevinLayer(PLANE, 0.2, steps=10, fraction=fraction, max_score=100.0),
 }
 
+# %% [markdown]
+# ## Training
+# Half reverse KL, half likelihood of samples of both wells. These are equally many in either well, unlike in
+# equilibrium: they need only be there, for the weights set the shares right. A path has no density log q(x) but a
+# ratio of probabilities there and back, which takes its place in both.
 
+
+# %%
 def samples_of_the_wells():
     """Samples (2000, 2) of short chains from the two minima: as many in either well, unlike in equilibrium."""
     start = torch.tensor([[x, 0.0] for x in TARGET.minima]).repeat(1000, 1)
@@ -74,6 +98,10 @@ def train(kernel):
     return flow
 
 
+# %% [markdown]
+# ## Against the exact answer
+
+# %%
 # The exact profile, and the exact difference, by quadrature along x₁; x₂ is normal and independent.
 axis = torch.linspace(-4.0, 4.0, 8001, dtype=torch.float64)
 log_p = TARGET.log_prob(torch.stack([axis, torch.zeros_like(axis)], 1))
@@ -88,7 +116,7 @@ print(f"free-energy difference of the wells, exact: {exact:.3f} kT")
 for (name, kernel), (above, below) in zip(KERNELS.items(), panels.T, strict=True):
     flow = train(kernel)
     with torch.no_grad():
-        x, log_weights = flow.log_weights(50_000)
+        x, log_weights = flow.log_weights(20_000)
     # Shares of the wells and of the bins; an error of a share is one of its logarithm, divided by the share.
     in_right, in_bin = (x[:, :1] > 0.0).double(), torch.bucketize(x[:, 0].double(), edges)
     share, share_error = importance.weighted_mean(in_right, log_weights)
@@ -107,3 +135,24 @@ for (name, kernel), (above, below) in zip(KERNELS.items(), panels.T, strict=True
     below.set(xlabel="$x_1$", ylabel="free energy (kT)", xlim=(-4.0, 4.0), ylim=(-1.0, 17.0))
 panels[1, 0].legend(frameon=False)
 figure.savefig("stochastic_flow.png", dpi=120)
+
+# %% [markdown]
+# Above, samples as they are drawn; below, reweighted. Couplings alone leave a bridge between the wells, whose samples
+# weigh next to nothing; kernels carry them into the wells. That alone makes no larger effective sample size: kernels
+# of so few steps hardly cross the barrier, so the right well stays as full as couplings and training data have made
+# it, many times fuller than in equilibrium, and the weights have to mend that. They do: each flow finds the
+# difference within its error. The profile on the barrier is known only where samples are: the flow with the bridge
+# sees it, Metropolis' does not.
+#
+# Kernels cost energies: 20 Metropolis steps after each block are some 60 energies a sample, 10 Langevin steps some 30
+# with gradients.
+#
+# A molecule's generator takes such layers by
+# `bf.BoltzmannGenerator.for_system(system, stochastic="metropolis")`, and adapts their steps itself.
+#
+# ## What to check
+# - **The free-energy difference against the exact one**: within two standard errors or so, for every flow whose
+#   effective sample size is not tiny. An error bar speaks for what was sampled.
+# - **Both wells hold samples** before weights: a well without any has no error bar at all.
+# - **What a kernel costs**: compare effective samples for equal energies, not equal samples.
+# - Averages of stochastic flows use weights of paths; `flow.log_prob` does not exist for them, and says so.

@@ -1,20 +1,29 @@
-"""Free energies and their differences: absolute, of states, of temperatures, force fields and alchemical changes.
+# %% [markdown]
+"""
+# Free energies and their differences
+Absolute ones, of states, of temperatures, of force fields and of alchemical changes.
 
-Springs with an exact answer come first; then alanine dipeptide, whose trained generator comes with boltzflow; last a
-generator of butane, trained here, against parallel tempering. Each number has its error and a verdict: where weights
-or overlap do not carry it, it says so. docs/free-energies.md explains all of it.
+**What you will learn:** how to get each of them from weighted samples with its error, and how to read the verdict
+that says where weights or overlap do not carry it.
 
-python examples/12_free_energies.py                                # some minutes, most of them to train butane
-python examples/12_free_energies.py --samples 300 --steps 1        # only to see that it runs
+Springs with an exact answer come first; then alanine dipeptide, whose trained generator comes with boltzflow; last
+a generator of butane, trained here, against parallel tempering. docs/free-energies.md explains all of it.
+
+    python examples/12_free_energies.py                                # some minutes, most of them to train butane
+    python examples/12_free_energies.py --samples 300 --steps 1        # only to see that it runs
+
+The script writes free_energies.png.
 """
 
 # %%
 import argparse
 import math
+import sys
 
 import mdtraj
 import numpy as np
 import openmm
+from matplotlib import pyplot as plt
 
 import boltzflow as bf
 from boltzflow.analysis import (
@@ -27,13 +36,17 @@ from boltzflow.analysis import (
     temperature_series,
     weights_verdict,
 )
+from boltzflow.analysis.plots.style import BLUE
 
 parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
 parser.add_argument("--samples", type=int, default=20_000)
 parser.add_argument("--steps", type=int, default=600, help="of butane's training")
-args = parser.parse_args()
+args = parser.parse_args([] if "ipykernel" in sys.modules else None)  # a notebook has no arguments
 
-# %% Thirty springs that become 20 % stiffer: ΔF = 15 log 1.2 kT exactly
+# %% [markdown]
+# ## Thirty springs that become 20 % stiffer: ΔF = 15 log 1.2 kT exactly
+
+# %%
 rng = np.random.default_rng(0)
 soft, stiff = rng.normal(size=(1000, 30)), rng.normal(size=(1000, 30)) / math.sqrt(1.2)
 squares = np.square(np.concatenate([soft, stiff])).sum(1)
@@ -41,7 +54,10 @@ springs = mbar(np.stack([squares / 2, 0.6 * squares]), [1000, 1000], names=["sof
 value, error = springs.between("soft", "stiff")
 print(f"thirty springs: ΔF = {value:.3f} ± {error:.3f} kT, exactly {15 * math.log(1.2):.3f}")
 
-# %% Alanine dipeptide: absolute free energy, and the rare basin against the rest
+# %% [markdown]
+# ## Alanine dipeptide: absolute free energy, and the rare basin against the rest
+
+# %%
 generator = bf.BoltzmannGenerator.load(bf.available_systems()["alanine_dipeptide"] / "generator.safetensors")
 system = generator.system
 ensemble = generator.sample(args.samples, seed=1)
@@ -53,7 +69,10 @@ print(f"0 < φ < 2.2 rad: share {basin.value:.5f} ± {basin.error:.5f}, {basin.e
 if basin.free_energy is not None:
     print(f"  its ΔF against the rest: {basin.free_energy:.2f} ± {basin.free_energy_error:.2f} kJ/mol")
 
-# %% The same samples at other temperatures: weights are exact, and wear out
+# %% [markdown]
+# ## The same samples at other temperatures: weights are exact, and wear out
+
+# %%
 series = temperature_series(ensemble, [270.0, 300.0, 330.0, 400.0, 600.0])
 print("    T / K   F / kJ/mol            S / J/(mol K)       C / J/(mol K)")
 for k, kelvin in enumerate(series.temperatures):
@@ -61,7 +80,20 @@ for k, kelvin in enumerate(series.temperatures):
     numbers = "".join(f"{column.value[k]:11.2f} ± {column.error[k]:<6.2f}" for column in columns)
     print(f"{kelvin:9.0f}{numbers}  {series.verdicts[k]}")
 
-# %% Another model of the solvent, on the same topology
+figure, panels = plt.subplots(1, 3, figsize=(11.0, 3.2), layout="constrained")
+labels = ("free energy (kJ/mol)", "entropy (J/(mol K))", "heat capacity (J/(mol K))")
+for panel, label, column in zip(
+    panels, labels, (series.free_energy, series.entropy, series.heat_capacity), strict=True
+):
+    panel.errorbar(series.temperatures, column.value, 2 * column.error, fmt="o-", color=BLUE, capsize=3, label="± 2 SE")
+    panel.set(xlabel="temperature (K)", ylabel=label)
+panels[0].legend(frameon=False)
+figure.savefig("free_energies.png", dpi=150)
+
+# %% [markdown]
+# ## Another model of the solvent, on the same topology
+
+# %%
 folder = bf.available_systems()["alanine_dipeptide"]
 other = bf.MolecularSystem.from_pdb(folder / "topology.pdb", ["amber96.xml", "implicit/obc2.xml"])
 changed = ensemble.with_potential(other.potential("torch", compile=False))
@@ -69,7 +101,11 @@ difference = changed.log_z.value - ensemble.log_z.value
 print(f"OBC1 → OBC2: ΔF = {-difference:.3f} kT ({weights_verdict(changed.log_weights)})")
 
 
-# %% An alchemical change: the charges of a residue fade
+# %% [markdown]
+# ## An alchemical change: the charges of a residue fade
+
+
+# %%
 def with_charges(molecule: bf.MolecularSystem, residue: str, scale: float) -> bf.MolecularSystem:
     """The molecule with the charges of a residue scaled, in pairs and in the solvent."""
     factors = [scale if name.startswith(residue) else 1.0 for name in molecule.atom_names]
@@ -99,7 +135,10 @@ for state in states[2:]:
     values, errors = alchemy.kj_per_mol
     print(f"charges of ACE, {state.name}: ΔF = {values[1, 2]:.3f} ± {errors[1, 2]:.3f} kJ/mol ({alchemy.verdict})")
 
-# %% n-Butane, trans and gauche, from a generator trained here and from parallel tempering (systems/butane/README.md)
+# %% [markdown]
+# ## n-Butane, trans and gauche, from a generator trained here and from parallel tempering (systems/butane/README.md)
+
+# %%
 butane = bf.load_system("butane")
 small = bf.BoltzmannGenerator.for_system(butane, layers=6, hidden=(64, 64), bins=8, start="bonded")
 bf.train(small, method="reverse_kl", steps=args.steps, batch_size=256)
@@ -111,3 +150,9 @@ print(f"butane: effective sample size {drawn.ess:.1%} ({weights_verdict(drawn.lo
 print(
     f"share of gauche: {gauche.value:.4f} ± {gauche.error:.4f}, by parallel tempering 0.2547 ± 0.0114 ({sigmas:+.1f} σ)"
 )
+
+# %% [markdown]
+# ## What to check
+# - **The verdict beside each number**, before the number.
+# - **An exact answer or another method** wherever there is one, in standard errors.
+# - **Overlap**: a change that is too large for one step is cut into several, and each must overlap with the next.

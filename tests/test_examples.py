@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
+EXAMPLES = ROOT / "examples"
 SHORT: dict[str, tuple[list[str], str]] = {
     # file: (arguments of its short mode, what it must print)
-    "01_alanine_dipeptide.py": (["--steps", "2", "--samples", "64", "--layers", "1"], "effective sample size"),
+    "01_quick_start.py": (["--steps", "2", "--samples", "64", "--layers", "1"], "after 2 steps: effective sample size"),
     "02_flow_on_a_cylinder.py": (["--steps", "5"], "KL(p‖q) ="),
     "03_planar_radial_nice_realnvp.py": (["--steps", "3"], "KL(q‖p) in nats"),
     "04_bases_for_two_moons.py": (["--steps", "5"], "KL(p ‖ q) ="),
@@ -22,12 +23,15 @@ SHORT: dict[str, tuple[list[str], str]] = {
     "10_xtb_and_force_field.py": (["--steps", "2"], "GFN2-xTB      C7ax"),
     "11_own_molecule.py": (["--steps", "2", "--samples", "64", "--layers", "1"], "share of hydroxyls"),
     "12_free_energies.py": (["--samples", "300", "--steps", "1"], "share of gauche"),
+    "13_alanine_dipeptide_in_depth.py": (["--samples", "300", "--picoseconds", "0.4"], "by its frames"),
+    "14_reweighting_with_mdtraj.py": (["--samples", "300"], "frames of equal weight"),
+    "15_training_methods.py": (["--steps", "2"], "likelihood, one well"),
 }
 NEEDS = {"10_xtb_and_force_field.py": "tblite"}
 
 
 def test_every_example_is_run():
-    assert {path.name for path in (ROOT / "examples").glob("*.py")} == set(SHORT)
+    assert {path.name for path in EXAMPLES.glob("[0-9]*.py")} == set(SHORT)
 
 
 @pytest.mark.parametrize("name", SHORT)
@@ -36,7 +40,7 @@ def test_example(name, tmp_path):
         pytest.importorskip(NEEDS[name])
     arguments, printed = SHORT[name]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "BOLTZFLOW_COMPILE": "0", "MPLBACKEND": "Agg"}
-    command = [sys.executable, ROOT / "examples" / name, *arguments]
+    command = [sys.executable, EXAMPLES / name, *arguments]
     result = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=environment, check=False)
     assert result.returncode == 0, result.stderr
     assert printed in result.stdout

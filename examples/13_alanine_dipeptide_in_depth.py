@@ -1,0 +1,174 @@
+# %% [markdown]
+"""
+# Alanine dipeptide in depth
+The benchmark molecule of Boltzmann generators, with the generator that comes with boltzflow, held against parallel
+tempering: weights, the plane of φ and ψ, basins, energies, and a search for what may be missing.
+
+**What you will learn:** what a generator is made of, how to read its weights, how to compare a surface, populations
+and energies with a reference and its errors, and how to look for a basin that was lost.
+
+    python examples/13_alanine_dipeptide_in_depth.py                                        # about a minute on one core
+    python examples/13_alanine_dipeptide_in_depth.py --samples 300 --picoseconds 0.4        # only to see that it runs
+
+The script writes dipeptide_weights.png, dipeptide_ramachandran.png and dipeptide_energies.png.
+"""
+
+# %%
+import argparse
+import json
+import math
+import sys
+
+import numpy as np
+from matplotlib import pyplot as plt
+
+import boltzflow as bf
+from boltzflow.analysis import (
+    arc,
+    backbone_torsions,
+    check_collapse,
+    diagnose,
+    state_populations,
+    total_variation,
+)
+from boltzflow.analysis.plots import BLUE, GREY, ORANGE
+
+parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+parser.add_argument("--samples", type=int, default=50_000)
+parser.add_argument("--picoseconds", type=float, default=4.0, help="of the search for lost basins")
+args = parser.parse_args([] if "ipykernel" in sys.modules else None)  # a notebook has no arguments
+
+# %% [markdown]
+# ## Molecule, coordinates, flow
+# 22 atoms, Amber ff96 in implicit water (OBC1), 300 K, nothing constrained. The flow lives in 60 internal
+# coordinates: bond lengths and angles in intervals, one circle for each rotatable bond. The log-volume of this map is
+# part of every weight.
+
+# %%
+folder = bf.available_systems()["alanine_dipeptide"]
+generator = bf.BoltzmannGenerator.load(folder / "generator.safetensors")
+system = generator.system
+print(system)
+domain = generator.flow.domain
+print(f"{len(domain)} coordinates, from {domain.names[0]} to {domain.names[-1]}")
+print(f"{sum(p.numel() for p in generator.flow.parameters()):,} parameters")
+
+# %% [markdown]
+# ## Samples, and what their weights tell
+# A weight is p/q: Boltzmann's density over the generator's. Narrow is good; a tail to the right is bad, for averages
+# then rest on few samples; a tail to the left costs little. An effective sample size that falls as n grows means that
+# the largest weights are yet to come.
+
+# %%
+ensemble = generator.sample(args.samples, seed=1)
+found = diagnose(ensemble)
+print(f"effective sample size {found.ess:.1%} of {found.frames:,}, Pareto k {found.pareto_k:.2f}")
+print(f"{found.failed} failed")
+print(f"log Z = {found.log_z.value:.4f} ± {found.log_z.error:.4f}")
+print(found.verdict)
+
+figure, (left, right) = plt.subplots(1, 2, figsize=(8.6, 3.4), layout="constrained")
+relative = (ensemble.log_weights - found.log_z.value) / math.log(10)
+left.hist(relative.clip(min=-4.0), bins=80, color=BLUE)
+left.axvline(0.0, color=ORANGE, label="mean weight")
+left.set(xlabel="log$_{10}$ weight / mean weight (lighter ones at −4)", ylabel="samples", yscale="log")
+left.legend(frameon=False)
+sizes, sample_sizes = zip(*found.ess_by_size, strict=True)
+right.plot(sizes, 100 * np.array(sample_sizes), "o-", color=BLUE, markersize=4)
+right.set(xlabel="samples n", ylabel="ESS of parts of n samples (%)", xscale="log", ylim=(0, 100))
+figure.savefig("dipeptide_weights.png", dpi=150)
+
+# %% [markdown]
+# ## The plane of φ and ψ, as drawn, reweighted, and by parallel tempering
+# The reference has 64 independent ladders of 6 temperatures and 1.0e8 energies; `README.md` of the system says how it
+# was made. Two finite samples of one distribution differ too: the expected total variation by the noise of both is
+# the floor.
+
+# %%
+used = ensemble[ensemble.weights > 0]
+phi, psi = (torsion.values for torsion in backbone_torsions(used.to_mdtraj())[:2])
+reference = np.load(folder / "reference" / "torsions.npz")
+expected, noise = reference["histogram_2d"][0], reference["histogram_2d_error"][0]
+edges = np.linspace(-np.pi, np.pi, len(expected) + 1)
+drawn, reweighted = (
+    np.histogram2d(phi, psi, bins=(edges, edges), weights=weights)[0] for weights in (None, used.weights)
+)
+floor = math.sqrt(0.5 / math.pi) * np.sqrt(noise**2 + expected / (used.ess * len(used))).sum()
+print(f"total variation from the reference: as drawn {total_variation(expected, drawn):.4f}, ", end="")
+print(f"reweighted {total_variation(expected, reweighted):.4f}; noise of both alone makes {floor:.4f}")
+
+figure, panels = plt.subplots(1, 3, figsize=(12.0, 3.9), sharey=True, layout="constrained")
+ticks = range(-180, 181, 90)
+titles = ("as drawn", "reweighted", "parallel tempering")
+for panel, title, shares in zip(panels, titles, (drawn, reweighted, expected), strict=True):
+    energy = -np.ma.log(shares / shares.max())  # empty bins are masked
+    mesh = panel.pcolormesh(np.degrees(edges), np.degrees(edges), energy.T, cmap="viridis", vmin=0, vmax=10)
+    panel.set(title=title, xlabel="φ (°)", aspect="equal", xticks=ticks, yticks=ticks)
+panels[0].set_ylabel("ψ (°)")
+figure.colorbar(mesh, ax=list(panels), label="free energy (kT)", extend="max")
+figure.savefig("dipeptide_ramachandran.png", dpi=150)
+
+# %% [markdown]
+# White bins hold no sample; the reference has an umbrella and hot replicas, which visit them all. Here weights change
+# nothing that two torsions show beyond noise; the mean energy, below, is another matter.
+#
+# ## Basins
+# Free energies between basins, with the correlation of their shares in the errors. The reference's share of 0 < φ <
+# 2.2 rad is 0.00250 ± 0.00011.
+
+# %%
+rare = arc(phi, 0.0, 2.2)
+helical = arc(psi, -2.1, 0.9)
+regions = {"αR": helical & ~rare, "β, PII": ~helical & ~rare, "φ > 0": rare}
+states = state_populations(regions, used.log_weights, used.temperature)
+for k, (name, share) in enumerate(states.populations.items()):
+    print(f"{name:6} share {share.value:.5f} ± {share.error:.5f} ({share.verdict})")
+    print(f"       F − F(β, PII) = {states.differences[1, k]:.2f} ± {states.errors[1, k]:.2f} kJ/mol")
+
+document = json.loads((folder / "reference" / "reference.json").read_text(encoding="utf-8"))
+known = document["populations"]["0 < phi ALA2 < 2.2 rad"]
+rare_share = states.populations["φ > 0"]
+sigmas = (rare_share.value - known["population"][0]) / math.hypot(rare_share.error, known["standard_error"][0])
+print(f"φ > 0 and the reference are {sigmas:+.1f} standard errors apart")
+
+# %% [markdown]
+# ## Energies
+# A sharper test than two torsions: the mean energy feels every coordinate. As drawn it is wrong by many standard
+# errors.
+
+# %%
+plain, mean = (part.mean(used.energies) for part in (used.with_log_weights(np.zeros(len(used))), used))
+value, error = (document["potential_energy_kJ_mol"][key][0] for key in ("mean", "standard_error"))
+print(f"mean energy as drawn: {plain.value:.2f} ± {plain.error:.2f} kJ/mol")
+print(f"reweighted: {mean.value:.2f} ± {mean.error:.2f} kJ/mol")
+sigmas = (mean.value - value) / math.hypot(mean.error, error)
+print(f"by parallel tempering: {value:.2f} ± {error:.2f} kJ/mol, the reweighted one {sigmas:+.1f} standard errors off")
+
+figure, panel = plt.subplots(figsize=(6.0, 3.6), layout="constrained")
+bins = np.linspace(-140.0, -40.0, 81)
+panel.hist(used.energies, bins, density=True, color=GREY, alpha=0.5, label="as drawn")
+panel.hist(used.energies, bins, weights=used.weights, density=True, histtype="step", color=BLUE, label="reweighted")
+panel.axvline(value, color=ORANGE, linestyle="--", label="mean by parallel tempering")
+panel.set(xlabel="potential energy (kJ/mol)", ylabel="density (mol/kJ)")
+panel.legend(frameon=False)
+figure.savefig("dipeptide_energies.png", dpi=150)
+
+# %% [markdown]
+# ## Is a basin lost?
+# Weights cannot show what is never drawn. `check_collapse` starts a short parallel tempering from the generator's own
+# samples and asks whether its frames lie where the generator hardly goes. `boltzflow train` ends with one of 20 ps;
+# this one is short.
+
+# %%
+check = check_collapse(generator, ensemble, picoseconds=args.picoseconds, ladders=32, compile=False)
+print(check.verdict)
+print(f"effective sample size by its frames: {check.forward_ess:.0%}, by the generator's own: {ensemble.ess:.0%}")
+
+# %% [markdown]
+# ## What to check
+# - **Weights**: verdict “Trust”, Pareto k below 0.5, an effective sample size that stays level with n.
+# - **Distances from a reference against their floor**: a total variation of a few hundredths means nothing by itself.
+# - **z-scores, not agreement by eye**: populations and energies within two or three standard errors, both errors
+#   counted.
+# - **The rarest region you will report** has 20 effective samples or more, and another method agrees on it.
+# - **The search for lost basins** says that nothing is missing, and how small a basin it could not have seen.
