@@ -29,6 +29,7 @@ import boltzflow as bf
 from boltzflow.analysis import (
     BoltzmannState,
     GeneratorState,
+    Trust,
     absolute_free_energy,
     free_energy_differences,
     mbar,
@@ -36,7 +37,7 @@ from boltzflow.analysis import (
     temperature_series,
     weights_verdict,
 )
-from boltzflow.analysis.plots.style import BLUE
+from boltzflow.analysis.plots.style import BLUE, GREY
 
 parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
 parser.add_argument("--samples", type=int, default=20_000)
@@ -80,12 +81,16 @@ for k, kelvin in enumerate(series.temperatures):
     numbers = "".join(f"{column.value[k]:11.2f} ± {column.error[k]:<6.2f}" for column in columns)
     print(f"{kelvin:9.0f}{numbers}  {series.verdicts[k]}")
 
+used = np.array([verdict.trust < Trust.DO_NOT_USE for verdict in series.verdicts])
+kelvins = np.array(series.temperatures)
 figure, panels = plt.subplots(1, 3, figsize=(11.0, 3.2), layout="constrained")
 labels = ("free energy (kJ/mol)", "entropy (J/(mol K))", "heat capacity (J/(mol K))")
 for panel, label, column in zip(
     panels, labels, (series.free_energy, series.entropy, series.heat_capacity), strict=True
 ):
-    panel.errorbar(series.temperatures, column.value, 2 * column.error, fmt="o-", color=BLUE, capsize=3, label="± 2 SE")
+    value, error = np.array(column.value), 2 * np.array(column.error)
+    panel.errorbar(kelvins[used], value[used], error[used], fmt="o-", color=BLUE, capsize=3, label="± 2 SE")
+    panel.plot(kelvins[~used], value[~used], "x", color=GREY, label="do not use")
     panel.set(xlabel="temperature (K)", ylabel=label)
 panels[0].legend(frameon=False)
 figure.savefig("free_energies.png", dpi=150)
