@@ -251,3 +251,26 @@ def test_a_bootstrap_of_too_few_samples_knows_no_error():
     log_weights[0] = 0.0
     _, error = im.bootstrap_mean(torch.ones(50), log_weights, 50, torch.Generator().manual_seed(0))
     assert error == math.inf
+
+
+@pytest.mark.parametrize("dominance", [30.0, 50.0, 300.0])
+def test_one_sample_that_dominates_is_as_uncertain_as_it_is_far_from_the_rest(dominance):
+    values = torch.randn(1000, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    log_weights = torch.zeros(1000)
+    log_weights[0] = dominance
+    mean, error = im.weighted_mean(values, log_weights)
+    torch.testing.assert_close(mean, values[0])
+    torch.testing.assert_close(error, (values[0] - values[1:].mean(0)).abs() * math.sqrt(0.999))
+    torch.testing.assert_close(im.weighted_covariance(values, log_weights).diagonal().sqrt(), error)
+
+
+def test_the_covariance_is_infinite_where_one_group_has_all_the_weight():
+    log_weights = torch.tensor([0.0, 0.0, -torch.inf])
+    for groups in (torch.tensor([0, 0, 1]), torch.tensor([0, 0, 0])):
+        assert torch.isinf(im.weighted_covariance(torch.eye(3), log_weights, groups)).all()
+
+
+def test_groups_of_unequal_weight_are_fewer_than_they_seem():
+    log_weights = torch.tensor([0.0, 0.0, 0.0, 3.0]).log1p()  # weights 1, 1, 1, 4
+    assert im.effective_groups(log_weights) == pytest.approx(49 / 19)
+    assert im.effective_groups(log_weights, torch.tensor([0, 0, 0, 1])) == pytest.approx(49 / 25)
