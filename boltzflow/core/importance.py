@@ -150,9 +150,10 @@ def weighted_mean(values: Tensor, log_weights: Tensor, groups: Tensor | None = N
     """Self-normalised mean and its standard error. values: (n, …) → (…), (…).
 
     The error is the jackknife's, the scatter of the means that leave one sample or group out: that of the delta method
-    where no weight is large, and the distance from the mean of the rest where one sample has nearly all of it. Values of weight zero are not looked at, so they may be NaN. The error is infinite where a single sample, or a
-    single group, carries the mean. Means of booleans are shares: where none or all of them are true, which leaves no
-    scatter to see, the error is the share of one effective sample, or of one effective group.
+    where no weight is large, and the distance from the mean of the rest where one sample has nearly all of it. Values of
+    weight zero are not looked at, so they may be NaN. The error is infinite where a single sample, or a single group,
+    carries the mean. Means of booleans are shares: where none or all of them are true, which leaves no scatter to see,
+    the error is the share of one effective sample, or of one effective group.
 
     Raises:
         ShapeError: if there is not one value, and one group, for each weight.
@@ -185,7 +186,7 @@ def bootstrap_mean(
         total: Tensor = torch.tensordot(drawn, numbers, 1)
         return total / drawn.sum()
 
-    error = bootstrap(mean_of, log_weights, replicates, generator, groups).std(0).nan_to_num(nan=math.inf)
+    error = bootstrap_error(mean_of, log_weights, replicates, generator, groups)
     return _checked_estimate(values, weights.flatten(), (weights * values).sum(0), error, groups)
 
 
@@ -268,6 +269,29 @@ def bootstrap(
         torch.bincount(torch.randint(names, (names,), generator=generator), minlength=names) for _ in range(replicates)
     )
     return torch.stack([statistic(weights * (c if index is None else c[index])) for c in counts])
+
+
+def bootstrap_error(
+    statistic: Callable[[Tensor], Tensor],
+    log_weights: Tensor,
+    replicates: int,
+    generator: torch.Generator,
+    groups: Tensor | None = None,
+) -> Tensor:
+    """The standard error (…) of a statistic as in `bootstrap`: the scatter of replicates times √(G / (G − 1)).
+
+    Draws of G samples or groups scatter less than these by that factor. The error is infinite where one of them has
+    all the weight, and where a replicate is NaN, as that of a ratio is which draws no sample of positive weight.
+
+    Raises:
+        ShapeError: if there is not one group for each weight.
+        NonFiniteError: if no weight is positive.
+    """
+    spread = bootstrap(statistic, log_weights, replicates, generator, groups).std(0)
+    shares = _group_sums(normalized_weights(log_weights), groups)
+    if (shares > 0).sum() == 1:
+        return torch.full_like(spread, math.inf)
+    return spread.nan_to_num(nan=math.inf) * math.sqrt(len(shares) / (len(shares) - 1))
 
 
 def resample(
