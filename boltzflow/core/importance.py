@@ -150,9 +150,9 @@ def weighted_mean(values: Tensor, log_weights: Tensor, groups: Tensor | None = N
     """Self-normalised mean and its standard error. values: (n, …) → (…), (…).
 
     The error is the jackknife's, the scatter of the means that leave one sample or group out: that of the delta method
-    where no weight is large, and the distance from the mean of the rest where one sample has nearly all of it. Values of
-    weight zero are not looked at, so they may be NaN. The error is infinite where a single sample, or a single group,
-    carries the mean. Means of booleans are shares: where none or all of them are true, which leaves no scatter to see,
+    where no weight is large, and the distance from the mean of the rest where one sample has nearly all of it. It is
+    infinite where a single sample, or a single group, carries the mean. Values of weight zero are not looked at, so
+    they may be NaN. Means of booleans are shares: where none or all of them are true, which leaves no scatter to see,
     the error is the share of one effective sample, or of one effective group.
 
     Raises:
