@@ -51,7 +51,7 @@ class Ensemble:
     Raises:
         ShapeError: if the arrays do not have the same number of frames, or none.
         NonFiniteError: if an energy is NaN or −inf, or a log-weight NaN or +inf.
-        OptionError: if the temperature is not positive.
+        OptionError: if the temperature is not positive, or groups are not of an integer dtype.
 
     >>> ensemble = Ensemble(np.zeros((4, 1, 3)), [0.0, 1.0, 2.0, np.inf], 300.0, log_weights=[0.0, 0.0, -1.0, 0.0])
     >>> round(ensemble.ess, 3), ensemble.failed
@@ -75,7 +75,7 @@ class Ensemble:
         n = len(self.energies)
         weights = np.zeros(n) if log_weights is None else _array(log_weights).astype(np.float64)
         self.log_q: NDArray[np.float64] | None = None if log_q is None else _array(log_q).astype(np.float64, copy=False)
-        self.groups: NDArray[np.int64] | None = None if groups is None else _array(groups).astype(np.int64)
+        self.groups: NDArray[np.int64] | None = None if groups is None else whole_numbers(_array(groups))
         shapes = [self.energies.shape, weights.shape] + [a.shape for a in (self.log_q, self.groups) if a is not None]
         if self.positions.ndim != 3 or self.positions.shape[::2] != (n, 3) or set(shapes) != {(n,)} or n == 0:
             raise ShapeError(
@@ -235,12 +235,14 @@ class Ensemble:
     def with_log_weights(self, log_weights: ArrayLike | torch.Tensor) -> Self:
         """The same frames with other log-weights (n,).
 
+        log q is left out, for it says nothing of these: their constant may be any.
+
         Raises:
             ShapeError: if there is not one for each frame.
             NonFiniteError: if one is NaN or +inf.
         """
-        parts = (self.positions, self.energies, self.temperature, log_weights, self.log_q)
-        return type(self)(*parts, self.topology, self.groups)
+        parts = (self.positions, self.energies, self.temperature, log_weights)
+        return type(self)(*parts, topology=self.topology, groups=self.groups)
 
     @property
     def _log_weights(self) -> torch.Tensor:
@@ -305,12 +307,12 @@ class Ensemble:
     def unweighted(self, frames: NDArray[np.int64], groups: NDArray[np.int64] | None = None) -> Self:
         """The frames with these indices (m,), each as often as its index comes up, with equal weights.
 
-        Copies of a frame are a group, if no `groups` (m,) are given. log q is left out, since the frames are not
-        samples of q any more.
+        Copies of a frame are a group, if no `groups` (m,) are given. There are groups even where no frame comes up
+        twice: equal weights in groups tell `boltzflow.analysis.weights_verdict` that they hide those of another
+        ensemble. log q is left out, since the frames are not samples of q any more.
         """
         if groups is None:
             groups = frames if self.groups is None else self.groups[frames]
-            groups = None if len(np.unique(groups)) == len(groups) else groups
         parts = (self.positions[frames], self.energies[frames], self.temperature)
         return type(self)(*parts, topology=self.topology, groups=groups)
 
@@ -419,6 +421,21 @@ class Ensemble:
             )
         temperature = float(arrays.pop("temperature"))
         return cls(positions=positions, temperature=temperature, topology=topology, **arrays)
+
+
+def whole_numbers(groups: ArrayLike) -> NDArray[np.int64]:
+    """Groups (n,) as int64.
+
+    Raises:
+        OptionError: if they are of another kind: floats would lose what tells them apart.
+
+    >>> whole_numbers([3, 3, 7])
+    array([3, 3, 7])
+    """
+    found = np.asarray(groups)
+    if found.dtype.kind not in "iu":
+        raise OptionError(f"Expected groups as whole numbers, of an integer dtype; got {found.dtype}.")
+    return found.astype(np.int64)
 
 
 def _estimate(value: torch.Tensor, error: torch.Tensor) -> Estimate:

@@ -144,7 +144,7 @@ def test_accepted_frames_are_unweighted_and_right():
         value, error = ensemble.mean(bond_lengths)
         z.append((value - 0.12) / error)
     check_z_scores(z)
-    assert ensemble.groups is None
+    assert len(set(ensemble.groups)) == len(ensemble)  # no copies; groups tell that frames were drawn from others
     assert len(make_ensemble(1000).accept()) >= len(make_ensemble(1000).accept(log_bound=0.0))
     with pytest.raises(OptionError, match="up to the bound -1"):
         make_ensemble(1000).accept(-1.0)
@@ -167,7 +167,22 @@ def test_groups_stay_with_their_frames(tmp_path):
     assert Ensemble.load(tmp_path).groups.tolist() == ensemble.groups.tolist()
     assert ensemble.mean(np.arange(6)).error != make_ensemble(6).mean(np.arange(6)).error
     with pytest.raises(ShapeError, match=r"\(5,\)"):
-        make_ensemble(6, groups=np.zeros(5))
+        make_ensemble(6, groups=np.zeros(5, int))
+
+
+@pytest.mark.parametrize("groups", [[0.2, 0.7, np.nan], [True, False, True], ["a", "b", "c"]])
+def test_groups_that_are_not_whole_numbers_are_refused(groups):
+    with pytest.raises(OptionError, match="groups as whole numbers, of an integer dtype; got"):
+        make_ensemble(3, groups=groups)
+
+
+def test_other_log_weights_have_no_log_q():
+    """It would vouch for their constant."""
+    ensemble = make_ensemble(6, groups=[5, 5, 1, 1, 2, 2])
+    other = ensemble.with_log_weights(np.log(ensemble.weights))
+    assert other.log_q is None
+    assert other.topology is ensemble.topology
+    assert other.groups.tolist() == ensemble.groups.tolist()
 
 
 def test_no_weights_mean_equal_weights():

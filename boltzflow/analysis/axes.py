@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 
+from boltzflow.ensemble import whole_numbers
 from boltzflow.errors import NonFiniteError, OptionError, ShapeError
 
 Array = NDArray[np.float64]
@@ -85,8 +86,12 @@ class Axis:
 
 
 def as_tensor(groups: Groups) -> torch.Tensor | None:
-    """Groups as `boltzflow.core.importance` takes them."""
-    return None if groups is None else torch.from_numpy(groups)
+    """Groups as `boltzflow.core.importance` takes them.
+
+    Raises:
+        OptionError: if they are not whole numbers.
+    """
+    return None if groups is None else torch.from_numpy(whole_numbers(groups))
 
 
 def checked_values(values: ArrayLike, log_weights: Array) -> Array:

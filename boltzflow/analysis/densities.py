@@ -72,8 +72,8 @@ def kernel_density(
 
     Smoothing flattens peaks and fills valleys. This bias is of the size of the scatter at the best h, so errors are the
     root of the sum of both squared, the bias as a second smoothing shows it; where hardly a sample is near, one
-    effective sample spread over the kernel. A bound such as r ≥ 0 that samples crowd is smeared over beyond that: use a
-    histogram there.
+    effective sample, or group, spread over the kernel. A bound such as r ≥ 0 that samples crowd is smeared over beyond
+    that: use a histogram there.
 
     Args:
         values: (n,), in the axis' unit.
@@ -110,7 +110,8 @@ def kernel_density(
 
     values, errors = smooth(width)
     twice, _ = smooth(math.sqrt(2) * width)
-    one_sample = np.sum(weights**2) / (math.sqrt(2 * math.pi) * width)
+    effective = importance.effective_groups(torch.from_numpy(log_weights), as_tensor(groups))
+    one_sample = 1.0 / (effective * math.sqrt(2 * math.pi) * width)
     errors = np.maximum(np.hypot(errors, twice - values), one_sample)
     return Density(axis, values * scale, errors * scale, width / scale)
 

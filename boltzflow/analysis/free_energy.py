@@ -20,7 +20,8 @@ class FreeEnergy:
 
     Attributes:
         values: in kT.
-        errors: bootstrap standard errors in kT, NaN in empty bins.
+        errors: bootstrap standard errors in kT, NaN in empty bins; infinite where one sample, or one group, has all
+            the weight.
         temperature: in K.
     """
 
@@ -144,7 +145,7 @@ def _binned_free_energy(
     if not share.any():
         raise OptionError("Expected samples of positive weight within the axis; all lie outside.")
     random = torch.Generator().manual_seed(seed)
-    spread = importance.bootstrap(histogram, logs, replicates, random, as_tensor(groups)).std(0).numpy()
+    spread = importance.bootstrap_error(histogram, logs, replicates, random, as_tensor(groups)).numpy()
     values: Array = -np.log(share, out=np.full(bins, -np.inf), where=share > 0)
     errors: Array = np.divide(spread, share, out=np.full(bins, np.nan), where=share > 0)
     return values - values.min(), errors

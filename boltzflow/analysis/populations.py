@@ -32,7 +32,8 @@ class Population:
         free_energy: of the region against the rest, −kT log(p / (1 − p)), kJ/mol; None if one of them is empty.
         free_energy_error: its standard error, kJ/mol.
         frames: the number of samples inside.
-        effective_frames: (Σw)² / Σw² of the samples inside: with fewer than about 20 the error is not to be trusted.
+        effective_frames: (Σs)² / Σs² of the samples inside, s the weight of a sample, or of what a group has inside:
+            with fewer than about 20 the error is not to be trusted.
         effective_rest: the same of the samples outside.
     """
 
@@ -126,12 +127,10 @@ def population_of(inside: Mask, log_weights: Array, temperature: float, groups: 
     >>> print(f"{found.value:.2f} ± {found.error:.2f}; {found.verdict}")
     0.25 ± 0.04; Trust: 25 effective frames lie inside.
     """
-    inside, logs = _mask(inside, log_weights), torch.from_numpy(log_weights)
-    share, error = (
-        number.item() for number in importance.weighted_mean(torch.from_numpy(inside), logs, as_tensor(groups))
-    )
-    used = importance.normalized_weights(logs).numpy() > 0
-    frames = int(inside[used].sum())
+    region, logs = torch.from_numpy(_mask(inside, log_weights)), torch.from_numpy(np.asarray(log_weights, np.float64))
+    members = as_tensor(groups)
+    share, error = (number.item() for number in importance.weighted_mean(region, logs, members))
+    used = importance.normalized_weights(logs) > 0
     kt = thermal_energy(temperature)
     split = 0.0 < share < 1.0
     return Population(
@@ -139,9 +138,9 @@ def population_of(inside: Mask, log_weights: Array, temperature: float, groups: 
         error=error,
         free_energy=-kt * math.log(share / (1 - share)) if split else None,
         free_energy_error=kt * error / (share * (1 - share)) if split else None,
-        frames=frames,
-        effective_frames=_effective_frames(log_weights[inside & used]),
-        effective_rest=_effective_frames(log_weights[~inside & used]),
+        frames=int((region & used).sum()),
+        effective_frames=_effective_frames(region & used, logs, members),
+        effective_rest=_effective_frames(~region & used, logs, members),
     )
 
 
@@ -171,7 +170,7 @@ def state_populations(
     if not states:
         raise OptionError("Expected at least one state; got none.")
     masks = np.stack([_mask(inside, log_weights) for inside in states.values()], 1)
-    logs, kt = torch.from_numpy(log_weights), thermal_energy(temperature)
+    logs, kt = torch.from_numpy(np.asarray(log_weights, np.float64)), thermal_energy(temperature)
     populations = {name: population_of(inside, log_weights, temperature, groups) for name, inside in states.items()}
     covariance: Array = importance.weighted_covariance(torch.from_numpy(masks), logs, as_tensor(groups)).numpy()
     known = np.array([p.frames > 0 for p in populations.values()])
@@ -200,8 +199,8 @@ def _mask(inside: Mask, log_weights: Array) -> Mask:
     return found
 
 
-def _effective_frames(log_weights: Array) -> float:
-    """(Σw)² / Σw²."""
-    return (
-        importance.effective_sample_size(torch.from_numpy(log_weights)) * len(log_weights) if len(log_weights) else 0.0
-    )
+def _effective_frames(some: torch.Tensor, log_weights: torch.Tensor, groups: torch.Tensor | None) -> float:
+    """Of those samples (n,) that are meant."""
+    if not some.any():
+        return 0.0
+    return importance.effective_groups(log_weights[some], None if groups is None else groups[some])

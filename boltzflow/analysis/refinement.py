@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from boltzflow.core import importance
@@ -24,6 +26,7 @@ from boltzflow.generator import BoltzmannGenerator
 _ADAPTED_WITH = 128  # samples
 _PILOT = 256  # samples
 _AT_ONCE = 1024  # frames
+_REMEMBERED = 0.01  # of its start, what a chain may know after its burn-in
 
 
 def independence_metropolis(ensemble: Ensemble, *, chains: int = 64, burn_in: float = 0.2, seed: int = 0) -> Ensemble:
@@ -32,12 +35,13 @@ def independence_metropolis(ensemble: Ensemble, *, chains: int = 64, burn_in: fl
     A proposal is accepted with probability min(1, w′/w) (Hastings 1970, DOI 10.1093/biomet/57.1.97): chains stay where
     the weight is large, instead of counting it. No energy is evaluated. Averages are hardly better than the weighted
     ones, and frames that the sampler never draws stay away; what is won is equal weights. A chain forgets its start
-    about as fast as (1 − 1/w_max)^k, with w_max the largest weight over the mean: burn-in must be longer than that.
+    about as fast as (1 − 1/w_max)^k, with w_max the largest weight over the mean: burn-in must be so long that this is
+    less than 1 %, for weights that are seen. What they say of averages they say of these too, which equal weights hide.
 
     Args:
         ensemble: frames drawn independently by one sampler, such as a generator's, in their order.
         chains: independent ones; each goes through its own n/chains frames.
-        burn_in: the share of each chain that is left out at its start.
+        burn_in: the share of each chain that is left out at its start, between 0 and 1.
         seed: of the random numbers.
 
     Returns:
@@ -46,24 +50,27 @@ def independence_metropolis(ensemble: Ensemble, *, chains: int = 64, burn_in: fl
 
     Raises:
         OptionError: if there are fewer than two chains or two frames for each, the frames are in groups, or the burn-in
-            is not in [0, 1).
-        NonFiniteError: if a chain meets no frame of positive weight in its burn-in.
+            is not between 0 and 1, or too short for the largest weight.
+        NonFiniteError: if no weight is positive, or a chain meets no frame of positive weight in its burn-in.
 
-    >>> x = np.random.default_rng(0).normal(size=6400)
-    >>> chains = independence_metropolis(Ensemble(np.zeros((6400, 1, 3)), x, 300.0, log_weights=x))  # p = N(1, 1)
+    >>> x = np.random.default_rng(0).normal(size=12800)
+    >>> drawn = Ensemble(np.zeros((12800, 1, 3)), x, 300.0, log_weights=0.5 * x)  # p = N(0.5, 1)
+    >>> chains = independence_metropolis(drawn)
     >>> found = chains.mean(chains.energies)
-    >>> bool(abs(found.value - 1.0) < 4 * found.error)
+    >>> bool(abs(found.value - 0.5) < 4 * found.error)
     True
     """
     length = len(ensemble) // chains if chains > 0 else 0
-    if chains < 2 or length < 2 or not 0.0 <= burn_in < 1.0:
+    if chains < 2 or length < 2 or not 0.0 < burn_in < 1.0:
         raise OptionError(
-            f"Expected at least two chains of two frames or more, and a burn-in in [0, 1); got {chains} chains of "
-            f"{length} frames and {burn_in:g}."
+            f"Expected at least two chains of two frames or more, and a burn-in between 0 and 1; got {chains} chains "
+            f"of {length} frames and {burn_in:g}."
         )
     if ensemble.groups is not None:
         raise OptionError("Expected frames that are independent; got some in groups.")
-    log_weights = ensemble.log_weights[: chains * length].reshape(chains, length)
+    used, burned = ensemble.log_weights[: chains * length], int(burn_in * length)
+    _check_burn_in(used, length, burned, burn_in)
+    log_weights = used.reshape(chains, length)
     log_uniform = np.log1p(-np.random.default_rng(seed).random((chains, length)))
     here = np.zeros(chains, dtype=np.int64)
     path = np.zeros((chains, length), dtype=np.int64)
@@ -73,7 +80,7 @@ def independence_metropolis(ensemble: Ensemble, *, chains: int = 64, burn_in: fl
         # From weight zero any proposal is accepted.
         here = np.where(np.isneginf(now) | (log_uniform[:, step] + now < proposed), step, here)
         path[:, step] = here
-    kept = path[:, int(burn_in * length) :]
+    kept = path[:, burned:]
     if np.isneginf(np.take_along_axis(log_weights, kept, 1)).any():
         raise NonFiniteError("Expected chains that meet a frame of positive weight in their burn-in; one did not.")
     frames = (kept + length * every[:, None]).flatten()
@@ -181,6 +188,17 @@ def _weighted(latent: _Latent, samples: AnnealedSamples) -> Ensemble:
         topology=latent.generator.system.mdtraj_topology,
         groups=ancestors if len(np.unique(ancestors)) < len(ancestors) else None,
     )
+
+
+def _check_burn_in(log_weights: NDArray[np.float64], length: int, burned: int, burn_in: float) -> None:
+    largest = len(log_weights) * float(importance.normalized_weights(torch.from_numpy(log_weights)).max())
+    kept = 1.0 - 1.0 / largest
+    needed = math.ceil(math.log(_REMEMBERED) / math.log(kept)) if kept > 0.0 else 0
+    if burned < needed:
+        raise OptionError(
+            f"Expected chains of {math.ceil(needed / burn_in):,} frames or more, {needed:,} of them burn-in, for the "
+            f"largest weight is {largest:,.3g} times the mean; got {length:,} and {burned:,}."
+        )
 
 
 class _Latent:

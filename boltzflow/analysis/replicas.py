@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,11 +11,13 @@ from scipy.stats import chi2, norm
 
 from boltzflow.analysis.basins import POSITIVE_PHI, positive_phi
 from boltzflow.analysis.observables import backbone_torsions
-from boltzflow.analysis.verdict import Trust, Verdict
+from boltzflow.analysis.verdict import Trust, Verdict, worst
+from boltzflow.analysis.weights import weights_verdict
 from boltzflow.ensemble import Ensemble, Estimate
 from boltzflow.errors import OptionError
 
 _ALARM, _CARE = 1e-4, 1e-2  # of chance, that errors alone make such differences
+_BLIND = 0.05  # a loss that would not show: agreement says little
 
 
 @dataclass(frozen=True)
@@ -29,7 +31,8 @@ class ReplicaCheck:
             agrees worst, times the number of observables.
         detectable: a part of the equilibrium that one replica has lost and another has not would show by log Z,
             nineteen times in twenty, if it held more than this share.
-        verdict: whether they have found the same.
+        verdict: whether they have found the same, could have seen a loss of more than 5 %, and have weights that can
+            be used.
     """
 
     log_z: list[Estimate]
@@ -81,8 +84,8 @@ def compare_replicas(
         f"log Z of {len(log_z)} trainings lies within {max(values) - min(values):.4f} (errors up to {errors[-1]:.4f})"
     )
     if p_value < _ALARM:
-        worst = "log Z" if chances[0] == min(chances) else "shares of the rare basin"
-        reason = f"trainings with other seeds disagree in their {worst} (p = {p_value:.1g}); {span}"
+        where = "log Z" if chances[0] == min(chances) else "shares of the rare basin"
+        reason = f"trainings with other seeds disagree in their {where} (p = {p_value:.1g}); {span}"
         verdict = Verdict(Trust.DO_NOT_USE, reason)
     elif p_value < _CARE:
         verdict = Verdict(Trust.WITH_CARE, f"trainings with other seeds hardly agree (p = {p_value:.1g}); {span}")
@@ -91,8 +94,16 @@ def compare_replicas(
             f"trainings with other seeds agree (p = {p_value:.2g}); {span}; a basin that one has lost would have to "
             f"hold less than {detectable:.2%} of the weight"
         )
-        verdict = Verdict(Trust.TRUST, reason)
-    return ReplicaCheck(log_z, shares, p_value, detectable, verdict)
+        verdict = Verdict(Trust.WITH_CARE if detectable > _BLIND else Trust.TRUST, reason)
+    return ReplicaCheck(log_z, shares, p_value, detectable, worst([verdict, *_unusable(ensembles)]))
+
+
+def _unusable(ensembles: Sequence[Ensemble]) -> Iterator[Verdict]:
+    """Errors of such weights are too small themselves: nothing can be compared by them."""
+    for number, ensemble in enumerate(ensembles, 1):
+        found = weights_verdict(ensemble.log_weights, ensemble.groups)
+        if found.trust is Trust.DO_NOT_USE:
+            yield Verdict(found.trust, f"weights of training {number}: {found.reason}")
 
 
 def _chance(estimates: Sequence[Estimate]) -> float:

@@ -36,4 +36,6 @@ def smooth(ensemble: Ensemble) -> Ensemble:
     smallest = before.argmin()  # stays as it is, but for the normalisation
     log_weights = np.full(len(ensemble), -np.inf)
     log_weights[positive] = after + (before[smallest] - after[smallest])
-    return ensemble.with_log_weights(log_weights)
+    # log q stays, unlike that of any other log-weights: these have the constant that they had.
+    parts = (ensemble.positions, ensemble.energies, ensemble.temperature, log_weights, ensemble.log_q)
+    return Ensemble(*parts, ensemble.topology, ensemble.groups)

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike
 
-from boltzflow.analysis.axes import Array, Groups
+from boltzflow.analysis.axes import Array, Groups, as_tensor
 from boltzflow.analysis.verdict import Trust, Verdict, worst
 from boltzflow.core import importance
 from boltzflow.ensemble import Ensemble, Estimate
@@ -23,9 +23,8 @@ _FOLD = 8  # by how much n grows where the effective sample size is seen to fall
 # Beyond the first number averages are taken with care, beyond the second they are not used.
 _PARETO_K = (0.5, 0.7)  # the weights' variance is infinite; so is what it takes to average them
 _LARGEST = (0.05, 0.1)  # share of one sample
-_EFFECTIVE = (200.0, 50.0)  # samples: errors are themselves known to 1/√(2·200) = 5 %, and 10 %
+_EFFECTIVE = (200.0, 50.0)  # samples or groups: errors are themselves known to 1/√(2·200) = 5 %, and 10 %
 _FALL = (0.6, 0.25)  # of the effective sample size with n; less befalls one of 20 good ensembles
-_GROUPS = (30.0, 10.0)  # that are independent
 _FORWARD = (0.5, 0.1)  # forward by reverse effective sample size
 _NEARLY_EQUAL = 0.9  # effective samples of each: a heavy tail is no reason to refuse
 
@@ -128,6 +127,14 @@ def weights_verdict(log_weights: ArrayLike, groups: Groups = None) -> Verdict:
     there are. Where nine in ten samples are effective, a heavy tail of so little weight is no reason to refuse. Weights
     know nothing of what no sample has reached.
 
+    Equal weights in groups are those of copies, of accepted frames or of Markov chains: what the weights were that they
+    were drawn by, they do not show, so that they are taken with care at best. Independent groups are counted like
+    samples: with fewer than 50 averages are not to be used.
+
+    Raises:
+        ShapeError: if there is not one group for each weight.
+        OptionError: if groups are not whole numbers.
+
     >>> print(weights_verdict([0.0, -20.0, -np.inf]).trust.name)
     DO_NOT_USE
     """
@@ -143,6 +150,9 @@ def _verdicts(log_weights: Array, groups: Groups) -> Iterator[Verdict]:
     weights = importance.normalized_weights(logs).numpy()
     largest, effective = weights.max(), share * n
     summary = f"{effective:,.0f} effective samples of {n:,}"
+    if groups is not None and largest * (n - zero) < 1.0 + 1e-9:
+        reason = "samples of equal weight in groups: ask the ensemble that they were drawn from"
+        yield Verdict(Trust.WITH_CARE, reason)
     if largest * n < 1.0 + 1e-9:
         yield Verdict(Trust.TRUST, f"{n:,} samples of equal weight, which says nothing of where they come from")
     else:
@@ -158,9 +168,8 @@ def _verdicts(log_weights: Array, groups: Groups) -> Iterator[Verdict]:
         fall = f"the effective sample size falls with n, from {there:.2%} of {part:,} samples to {here:.2%} of {n:,}"
         yield from _below(here / there, _FALL, fall)
     if groups is not None:
-        shares = np.bincount(np.unique(groups, return_inverse=True)[1], weights)
-        independent = 1.0 / np.square(shares).sum()
-        yield from _below(independent, _GROUPS, f"the samples make up only {independent:.0f} independent groups")
+        independent = importance.effective_groups(logs, as_tensor(groups))
+        yield from _below(independent, _EFFECTIVE, f"the samples make up only {independent:.0f} independent groups")
 
 
 def _pareto_limits(n: int) -> tuple[float, float]:

@@ -59,6 +59,19 @@ def forward_effective_sample_size(log_weights: Tensor, log_z: float) -> float:
     return math.exp(log_z - (log_weights.double().logsumexp(0) - math.log(len(log_weights))).item())
 
 
+def effective_groups(log_weights: Tensor, groups: Tensor | None = None) -> float:
+    """The effective number of independent groups: (Σs)² / Σs² of their weights s; that of samples without groups.
+
+    Raises:
+        ShapeError: if there is not one group for each weight.
+        NonFiniteError: if no weight is positive.
+
+    >>> effective_groups(torch.zeros(6), torch.tensor([0, 0, 0, 1, 1, 1]))
+    2.0
+    """
+    return 1.0 / _group_sums(normalized_weights(log_weights), groups).square().sum().item()
+
+
 def perplexity(log_weights: Tensor) -> float:
     """exp of the entropy of the normalised weights, as a fraction of n: between 0 and 1, at least the effective size.
 
@@ -134,11 +147,13 @@ def pareto_shape(log_weights: Tensor) -> float:
 
 
 def weighted_mean(values: Tensor, log_weights: Tensor, groups: Tensor | None = None) -> tuple[Tensor, Tensor]:
-    """Self-normalised mean and its standard error by the delta method. values: (n, …) → (…), (…).
+    """Self-normalised mean and its standard error. values: (n, …) → (…), (…).
 
-    Values of weight zero are not looked at, so they may be NaN. The error is infinite where a single sample, or a
-    single group, carries the mean. Means of booleans are shares: where none or all of them are true, which leaves no
-    scatter to see, the error is the share of one effective sample, or of one effective group.
+    The error is the jackknife's, the scatter of the means that leave one sample or group out: that of the delta method
+    where no weight is large, and the distance from the mean of the rest where one sample has nearly all of it. It is
+    infinite where a single sample, or a single group, carries the mean. Values of weight zero are not looked at, so
+    they may be NaN. Means of booleans are shares: where none or all of them are true, which leaves no scatter to see,
+    the error is the share of one effective sample, or of one effective group.
 
     Raises:
         ShapeError: if there is not one value, and one group, for each weight.
@@ -146,8 +161,7 @@ def weighted_mean(values: Tensor, log_weights: Tensor, groups: Tensor | None = N
     """
     weights, values = _aligned(values, log_weights)
     mean = (weights * values).sum(0)
-    sums = _group_sums(weights * (values.double() - mean), groups)
-    error = (sums.square().sum(0) * len(sums) / max(1, len(sums) - 1)).sqrt()
+    error = _jackknife(weights, values.double() - mean, groups).square().sum(0).sqrt()
     return _checked_estimate(values, weights.flatten(), mean, error, groups)
 
 
@@ -172,14 +186,15 @@ def bootstrap_mean(
         total: Tensor = torch.tensordot(drawn, numbers, 1)
         return total / drawn.sum()
 
-    error = bootstrap(mean_of, log_weights, replicates, generator, groups).std(0).nan_to_num(nan=math.inf)
+    error = bootstrap_error(mean_of, log_weights, replicates, generator, groups)
     return _checked_estimate(values, weights.flatten(), (weights * values).sum(0), error, groups)
 
 
 def weighted_covariance(values: Tensor, log_weights: Tensor, groups: Tensor | None = None) -> Tensor:
-    """Covariance (k, k) of the errors of k self-normalised means, by the delta method. values: (n, k).
+    """Covariance (k, k) of the errors of k self-normalised means. values: (n, k).
 
-    Its diagonal is what `weighted_mean` gives squared, except for booleans that are all alike, where it is zero.
+    Its diagonal is what `weighted_mean` gives squared, except for booleans that are all alike, where it is zero. It is
+    infinite where a single sample, or a single group, has all the weight.
 
     Raises:
         ShapeError: if there is not one row of values, and one group, for each weight.
@@ -190,9 +205,9 @@ def weighted_covariance(values: Tensor, log_weights: Tensor, groups: Tensor | No
             [-0.2500,  0.2500]], dtype=torch.float64)
     """
     weights, values = _aligned(values, log_weights)
-    sums = _group_sums(weights * (values.double() - (weights * values).sum(0)), groups)
-    n, products = len(sums), sums.T @ sums
-    return products * (n / (n - 1)) if n > 1 else torch.full_like(products, math.inf)
+    changes = _jackknife(weights, values.double() - (weights * values).sum(0), groups)
+    alone = (_group_sums(weights, groups) > 0).sum() == 1
+    return torch.full_like(changes.T @ changes, math.inf) if alone else changes.T @ changes
 
 
 def weighted_quantile(
@@ -256,6 +271,29 @@ def bootstrap(
     return torch.stack([statistic(weights * (c if index is None else c[index])) for c in counts])
 
 
+def bootstrap_error(
+    statistic: Callable[[Tensor], Tensor],
+    log_weights: Tensor,
+    replicates: int,
+    generator: torch.Generator,
+    groups: Tensor | None = None,
+) -> Tensor:
+    """The standard error (…) of a statistic as in `bootstrap`: the scatter of replicates times √(G / (G − 1)).
+
+    Draws of G samples or groups scatter less than these by that factor. The error is infinite where one of them has
+    all the weight, and where a replicate is NaN, as that of a ratio is which draws no sample of positive weight.
+
+    Raises:
+        ShapeError: if there is not one group for each weight.
+        NonFiniteError: if no weight is positive.
+    """
+    spread = bootstrap(statistic, log_weights, replicates, generator, groups).std(0)
+    shares = _group_sums(normalized_weights(log_weights), groups)
+    if (shares > 0).sum() == 1:
+        return torch.full_like(spread, math.inf)
+    return spread.nan_to_num(nan=math.inf) * math.sqrt(len(shares) / (len(shares) - 1))
+
+
 def resample(
     log_weights: Tensor, n: int, generator: torch.Generator | None = None, scheme: Scheme = "systematic"
 ) -> Tensor:
@@ -302,6 +340,19 @@ def accept(log_weights: Tensor, log_bound: float, generator: torch.Generator | N
         raise OptionError(f"Expected log-weights up to the bound {log_bound:g}; got one of {log_weights.max():g}.")
     uniform = torch.rand(log_weights.shape, generator=generator, dtype=torch.float64, device=log_weights.device)
     return (uniform.log() < log_weights - log_bound).nonzero().squeeze(1)
+
+
+def _jackknife(weights: Tensor, deviations: Tensor, groups: Tensor | None) -> Tensor:
+    """How the mean changes without each of G groups, times √((G − 1)/G): (G, …), whose squares add up to a variance.
+
+    weights: (n, 1, …); deviations: (n, …), from the mean. NaN without the one group that has all the weight.
+    """
+    sums, shares = _group_sums(weights * deviations, groups), _group_sums(weights, groups)
+    rest, largest = 1.0 - shares, shares.argmax()
+    others = torch.arange(len(shares), device=shares.device) != largest
+    # What is left beside a share of nearly 1 is lost in its rounding: it is summed instead.
+    rest[largest], sums[largest] = shares[others].sum(), -sums[others].sum(0)
+    return sums / rest * math.sqrt(1.0 - 1.0 / len(sums))
 
 
 def _group_sums(parts: Tensor, groups: Tensor | None) -> Tensor:

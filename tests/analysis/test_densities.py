@@ -141,3 +141,9 @@ def test_frames_of_no_weight_are_not_looked_at():
 def test_impossible_input_is_refused(call, error, message):
     with pytest.raises(error, match=message):
         call()
+
+
+def test_far_from_all_samples_the_error_is_that_of_one_group():
+    x, axis = np.random.default_rng(0).normal(size=1000), Axis(10.0, 11.0, bins=1)
+    alone, grouped = (kernel_density(x, np.zeros(1000), axis, 0.2, g).errors for g in (None, np.arange(1000) // 100))
+    np.testing.assert_allclose(grouped, 100 * alone)

@@ -105,3 +105,9 @@ def test_a_value_that_is_lost_is_not_taken_for_a_bin():
         free_energy_profile([0.0, np.nan], np.array([0.0, -np.inf]), 300.0, Axis(1.0, 2.0, bins=3))
     with pytest.raises(ShapeError, match="one value for each"):
         free_energy_profile(np.zeros((2, 1)), np.zeros(2), 300.0)
+
+
+def test_one_group_knows_no_error():
+    angle, log_weights = weighted_von_mises(seed=0, n=1000)
+    profile = free_energy_profile(angle, log_weights, 300.0, bins=4, groups=np.zeros(1000, int))
+    assert np.isposinf(profile.errors).all()

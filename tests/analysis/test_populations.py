@@ -124,3 +124,18 @@ def test_states_may_overlap_and_be_empty():
 def test_impossible_input_is_refused(call, error, message):
     with pytest.raises(error, match=message):
         call()
+
+
+def test_frames_of_one_group_are_one_effective_frame():
+    inside, groups = np.arange(1000) % 2 == 0, np.arange(1000) // 100
+    found = population_of(inside, np.zeros(1000), 300.0, groups)
+    assert (found.effective_frames, found.effective_rest) == (pytest.approx(10.0), pytest.approx(10.0))
+    assert found.verdict.trust is Trust.WITH_CARE
+    assert state_populations({"a": inside}, np.zeros(1000), 300.0, groups // 5).verdict.trust is Trust.DO_NOT_USE
+
+
+def test_lists_are_taken():
+    found = population_of([True, True, False], [0.0, 0.0, 0.0], 300.0, [0, 0, 1])
+    assert found.value == pytest.approx(2 / 3)
+    states = state_populations({"a": [True, True, False]}, [0.0, 0.0, 0.0], 300.0, [0, 0, 1])
+    assert states.populations["a"] == found

@@ -38,9 +38,26 @@ def test_a_lost_basin_shows_where_it_can() -> None:
 
 def test_what_is_said_to_be_detectable_is_detected() -> None:
     """A loss of that size, 100 times: 95 alarms are expected, and fewer than 88 come once in 500."""
-    size = compare_replicas([replica(0, 2000), replica(1, 2000)]).detectable
-    pairs = ([replica(2 * k, 2000), replica(2 * k + 1, 2000, lost=size)] for k in range(1, 101))
+    size = compare_replicas([replica(0, 8000), replica(1, 8000)]).detectable
+    pairs = ([replica(2 * k, 8000), replica(2 * k + 1, 8000, lost=size)] for k in range(1, 101))
     assert sum(compare_replicas(pair).verdict.trust > Trust.TRUST for pair in pairs) >= 88
+
+
+def test_agreement_that_would_not_see_a_loss_is_taken_with_care() -> None:
+    check = compare_replicas([replica(0, 500), replica(1, 500)])
+    assert check.detectable > 0.05
+    assert check.verdict.trust is Trust.WITH_CARE
+
+
+def test_agreement_by_weights_of_no_use_is_refused() -> None:
+    def dominated(seed: int) -> Ensemble:
+        log_weights = replica(seed, 1000).log_weights
+        log_weights[0] = 20.0
+        return Ensemble(np.zeros((1000, 2, 3)), np.zeros(1000), 300.0, log_weights=log_weights)
+
+    check = compare_replicas([replica(0), dominated(1)])
+    assert check.verdict.trust is Trust.DO_NOT_USE
+    assert "weights of training 2:" in compare_replicas([dominated(0), dominated(1)]).verdict.reason
 
 
 def test_what_cannot_be_compared_is_refused() -> None:

@@ -9,10 +9,10 @@ import pytest
 from numpy.typing import NDArray
 from scipy.stats import binom
 
-from boltzflow.analysis import Trust, diagnose, smooth
+from boltzflow.analysis import Trust, absolute_free_energy, diagnose, smooth, weights_verdict
 from boltzflow.analysis.weights import ess_by_size
 from boltzflow.ensemble import Ensemble
-from boltzflow.errors import NonFiniteError, OptionError
+from boltzflow.errors import NonFiniteError, OptionError, ShapeError
 from boltzflow.units import thermal_energy
 from tests.scores import check_z_scores
 
@@ -102,9 +102,37 @@ def test_equal_weights_say_nothing_of_where_they_come_from() -> None:
 
 def test_few_independent_groups_are_seen() -> None:
     trust = [
-        diagnose(ensemble(np.zeros(1000), groups=np.arange(1000) % groups)).verdict.trust for groups in (4, 20, 100)
+        diagnose(ensemble(log_normal(1000, 0.1), groups=np.arange(1000) % groups)).verdict.trust
+        for groups in (40, 64, 300)
     ]
     assert trust == [Trust.DO_NOT_USE, Trust.WITH_CARE, Trust.TRUST]
+
+
+@pytest.mark.parametrize("groups", [None, np.arange(5000) // 2])
+def test_equal_weights_do_not_hide_those_that_they_were_drawn_by(groups: NDArray[np.int64] | None) -> None:
+    """Whether copies are many or there are none: of a tail that is refused, and of too few effective samples."""
+    heavy = ensemble(pareto(5000, 1.2, seed=3), groups=groups)
+    assert diagnose(heavy).verdict.trust is Trust.DO_NOT_USE
+    for drawn in (heavy.resample(20_000), heavy.resample(100), heavy.accept()):
+        verdict = diagnose(drawn).verdict
+        assert verdict.trust > Trust.TRUST
+    few = ensemble(log_normal(40, 0.1))
+    assert diagnose(few).verdict.trust is Trust.DO_NOT_USE
+    assert diagnose(few.resample(5000)).verdict.trust is Trust.DO_NOT_USE
+
+
+def test_resampled_frames_without_copies_are_taken_with_care() -> None:
+    drawn = ensemble(log_normal(20_000, 0.5)).resample(300)
+    assert len(set(drawn.groups)) == 300
+    assert str(diagnose(drawn).verdict).startswith("With care: samples of equal weight in groups: ask the ensemble")
+
+
+def test_groups_that_do_not_fit_are_refused() -> None:
+    with pytest.raises(ShapeError, match="one group for each of 100 weights"):
+        weights_verdict(np.zeros(100), np.zeros(5, np.int64))
+    with pytest.raises(OptionError, match="groups as whole numbers"):
+        weights_verdict(np.zeros(3), [0.0, 0.5, np.nan])
+    assert weights_verdict(np.zeros(3), [0, 0, 1]).trust is Trust.DO_NOT_USE
 
 
 def test_effective_sample_size_of_parts_is_the_mean_over_them() -> None:
@@ -195,6 +223,15 @@ def test_shape_of_the_tail_is_that_of_arviz(log_weights: NDArray[np.float64]) ->
 
     _, shape = array_stats.psislw(-log_weights)
     assert ensemble(log_weights).pareto_k == pytest.approx(float(shape), rel=1e-9)
+
+
+def test_smoothed_weights_keep_the_constant_of_log_z() -> None:
+    """Other log-weights may have any: their free energy is refused."""
+    drawn = samples(1000)
+    smoothed = smooth(drawn)
+    assert absolute_free_energy(smoothed).value == pytest.approx(absolute_free_energy(drawn).value, abs=0.3)
+    with pytest.raises(OptionError, match="with log q"):
+        absolute_free_energy(smoothed.with_log_weights(smoothed.log_weights + 1.0))
 
 
 def test_smoothing_lowers_the_scatter_of_log_z() -> None:

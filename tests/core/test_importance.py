@@ -251,3 +251,48 @@ def test_a_bootstrap_of_too_few_samples_knows_no_error():
     log_weights[0] = 0.0
     _, error = im.bootstrap_mean(torch.ones(50), log_weights, 50, torch.Generator().manual_seed(0))
     assert error == math.inf
+
+
+@pytest.mark.parametrize("dominance", [30.0, 50.0, 300.0])
+def test_one_sample_that_dominates_is_as_uncertain_as_it_is_far_from_the_rest(dominance):
+    values = torch.randn(1000, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    log_weights = torch.zeros(1000)
+    log_weights[0] = dominance
+    mean, error = im.weighted_mean(values, log_weights)
+    torch.testing.assert_close(mean, values[0])
+    torch.testing.assert_close(error, (values[0] - values[1:].mean(0)).abs() * math.sqrt(0.999))
+    torch.testing.assert_close(im.weighted_covariance(values, log_weights).diagonal().sqrt(), error)
+
+
+def test_the_covariance_is_infinite_where_one_group_has_all_the_weight():
+    log_weights = torch.tensor([0.0, 0.0, -torch.inf])
+    for groups in (torch.tensor([0, 0, 1]), torch.tensor([0, 0, 0])):
+        assert torch.isinf(im.weighted_covariance(torch.eye(3), log_weights, groups)).all()
+
+
+def test_groups_of_unequal_weight_are_fewer_than_they_seem():
+    log_weights = torch.tensor([0.0, 0.0, 0.0, 3.0]).log1p()  # weights 1, 1, 1, 4
+    assert im.effective_groups(log_weights) == pytest.approx(49 / 19)
+    assert im.effective_groups(log_weights, torch.tensor([0, 0, 0, 1])) == pytest.approx(49 / 25)
+
+
+def test_a_bootstrap_of_few_groups_is_as_wide_as_it_should_be():
+    """Means of four groups, of variance 1/4: 200 of them, 200 replicates each."""
+    groups, variances = torch.arange(4).repeat_interleave(5), []
+    for seed in range(200):
+        random = torch.Generator().manual_seed(seed)
+        x = torch.randn(4, generator=random, dtype=torch.float64).repeat_interleave(5)
+        _, error = im.bootstrap_mean(x, torch.zeros(20), 200, random, groups)
+        variances.append(error.item() ** 2)
+    # That of a variance from four is 2/3 of its square: known to 6 %; without the factor it is 25 % too small.
+    assert sum(variances) / 200 == pytest.approx(0.25, rel=0.2)
+
+
+def test_a_bootstrap_of_one_group_knows_no_error():
+    random, values = torch.Generator().manual_seed(0), torch.arange(5.0)
+    for log_weights, groups in (
+        (torch.zeros(5), torch.zeros(5)),
+        (torch.tensor([0.0, 0.0, -torch.inf, -torch.inf, -torch.inf]), torch.tensor([0, 0, 1, 2, 3])),
+    ):
+        found = im.bootstrap_error(lambda w: (w * values).sum() / w.sum(), log_weights, 20, random, groups)
+        assert found == math.inf
