@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -125,7 +125,7 @@ def temperature_series(ensemble: Ensemble, temperatures: Sequence[object]) -> Te
     spread by √(kT² C): weights hold over about ΔT/T = √(R/C).
 
     Args:
-        ensemble: with its energies and weights; independent samples, as errors take them for.
+        ensemble: with its energies and weights. Errors are those of its groups, where samples are not independent.
         temperatures: in K or Quantities.
 
     Raises:
@@ -147,13 +147,14 @@ def temperature_series(ensemble: Ensemble, temperatures: Sequence[object]) -> Te
     functions = [_functions(there) for there in ensembles]
     if origin is not None:
         functions = [f.relative_to(origin) for f in functions]
-    heat = [heat_capacity(there) for there in ensembles]
     return TemperatureSeries(
         temperatures=np.array(kelvins),
-        log_z=_estimates([(f.log_z, f.of_log_z) for f in functions]),
-        energy=_estimates([(f.energy, f.of_energy) for f in functions]),
-        entropy=_estimates([(f.entropy, f.of_entropy) for f in functions]),
-        heat_capacity=Estimate(np.array([c.value for c in heat]), np.array([c.error for c in heat])),
+        log_z=_columns(
+            there.log_z if absolute else f.estimate_of_log_z for there, f in zip(ensembles, functions, strict=True)
+        ),
+        energy=_columns(there.mean(there.energies) for there in ensembles),
+        entropy=_columns(f.estimate_of_entropy for f in functions),
+        heat_capacity=_columns(heat_capacity(there) for there in ensembles),
         verdicts=tuple(weights_verdict(there.log_weights, there.groups) for there in ensembles),
         absolute=absolute,
     )
@@ -161,14 +162,17 @@ def temperature_series(ensemble: Ensemble, temperatures: Sequence[object]) -> Te
 
 @dataclass(frozen=True, eq=False)
 class _Functions:
-    """log Z, ⟨U⟩ and S at one temperature, and what each sample adds to them to first order (n,)."""
+    """log Z and S at one temperature, and what each group of samples adds to them to first order (n,).
+
+    A sample without a group is one of its own. Of fewer groups than n samples the others are taken for groups without
+    descendants, as `importance.log_mean_weight` does.
+    """
 
     log_z: float
-    energy: float
     entropy: float
     of_log_z: Array
-    of_energy: Array
     of_entropy: Array
+    groups: int
 
     def relative_to(self, origin: _Functions) -> _Functions:
         return replace(
@@ -179,24 +183,37 @@ class _Functions:
             of_entropy=self.of_entropy - origin.of_entropy,
         )
 
+    @property
+    def estimate_of_log_z(self) -> Estimate:
+        return Estimate(self.log_z, self._error(self.of_log_z))
+
+    @property
+    def estimate_of_entropy(self) -> Estimate:
+        return Estimate(self.entropy, self._error(self.of_entropy))
+
+    def _error(self, parts: Array) -> float:
+        """By the delta method."""
+        few = self.groups < 2
+        return math.inf if few else math.sqrt(np.square(parts).sum() * self.groups / (self.groups - 1))
+
 
 def _functions(ensemble: Ensemble) -> _Functions:
-    weights = len(ensemble) * ensemble.weights
+    n, weights = len(ensemble), ensemble.weights
     energies = np.where(weights > 0.0, ensemble.energies, 0.0)
-    energy, log_z = float(np.mean(weights * energies)), ensemble.log_z.value
-    of_energy, of_log_z = weights * (energies - energy), weights - 1.0
+    energy, log_z = float(np.sum(weights * energies)), ensemble.log_z.value
+    group = np.arange(n) if ensemble.groups is None else np.unique(ensemble.groups, return_inverse=True)[1]
+    of_energy = np.bincount(group, weights * (energies - energy), minlength=n)
+    of_log_z = np.bincount(group, weights, minlength=n) - 1.0 / n
     kelvin, gas_constant = ensemble.temperature, 1e3 * GAS_CONSTANT
     return _Functions(
         log_z=log_z,
-        energy=energy,
         entropy=1e3 * energy / kelvin + gas_constant * log_z,
         of_log_z=of_log_z,
-        of_energy=of_energy,
         of_entropy=1e3 * of_energy / kelvin + gas_constant * of_log_z,
+        groups=int(group.max()) + 1,
     )
 
 
-def _estimates(found: Sequence[tuple[float, Array]]) -> Estimate:
-    """Values, and errors by the delta method from what each sample adds."""
-    errors = [math.sqrt(np.mean(np.square(part)) / (len(part) - 1)) if len(part) > 1 else math.inf for _, part in found]
-    return Estimate(np.array([value for value, _ in found]), np.array(errors))
+def _columns(found: Iterable[Estimate]) -> Estimate:
+    values, errors = zip(*found, strict=True)
+    return Estimate(np.array(values), np.array(errors))
