@@ -208,8 +208,8 @@ def samples_of(name: str, frames: Frames, temperature: float | None) -> NDArray[
     if isinstance(frames, Ensemble):
         if temperature is None and frames.log_q is None:
             raise OptionError(
-                f"Expected what {name!r} has drawn, with its log q; this ensemble has none, as after `resample` or "
-                "`accept`. Give the ensemble of `generator.sample` itself."
+                f"Expected what {name!r} has drawn, with its log q; this ensemble has none: it is from `resample` or "
+                "`accept`, say, or from stochastic layers. Give what `generator.sample` returned, of a flow alone."
             )
         if temperature is not None:
             if np.ptp(frames.log_weights) > 1e-9:

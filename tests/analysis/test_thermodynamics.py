@@ -106,6 +106,20 @@ def test_the_same_number_has_the_same_error_everywhere() -> None:
     assert temperature_series(alone, [310.0]).entropy.error == np.inf
 
 
+@pytest.mark.parametrize(
+    ("zeros", "spread", "trust"), [(2, 0.01, Trust.WITH_CARE), (30, 0.01, Trust.TRUST), (2, 0.5, Trust.TRUST)]
+)
+def test_an_error_that_rests_on_a_handful_of_samples_is_told(zeros: int, spread: float, trust: Trust) -> None:
+    """Nearly equal weights and two that are zero: as well it could have been five, or none."""
+    log_weights = spread * np.random.default_rng(0).normal(size=1000)
+    log_weights[:zeros] = -np.inf
+    ensemble = bf.Ensemble(np.zeros((1000, 1, 3)), np.zeros(1000), 300.0, log_weights, np.zeros(1000))
+    verdict = absolute_free_energy(ensemble).verdict
+    assert verdict.trust is trust
+    assert ("rests on 2 of 1,000 samples" in verdict.reason) == (trust is Trust.WITH_CARE)
+    assert temperature_series(ensemble, [310.0]).verdicts[0].trust is trust
+
+
 def test_far_away_in_temperature_is_refused() -> None:
     """60 springs: weights hold over about √(1/30) of T."""
     verdicts = temperature_series(harmonic_molecule(0, 4000, 20), [300.0, 320.0, 500.0]).verdicts
