@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from boltzflow.ensemble import Ensemble
-from boltzflow.errors import ShapeError
+from boltzflow.errors import NonFiniteError, OptionError, ShapeError
 from boltzflow.simulation.reweighting import load_pymbar
 
 
@@ -20,6 +20,7 @@ def statistical_inefficiency(series: ArrayLike) -> float:
 
     Raises:
         ShapeError: if it is not one series of at least two values.
+        NonFiniteError: if a value is NaN or infinite.
 
     >>> statistical_inefficiency([1.0, 1.0, 1.0])
     1.0
@@ -27,6 +28,11 @@ def statistical_inefficiency(series: ArrayLike) -> float:
     values = np.asarray(series, dtype=np.float64)
     if values.ndim != 1 or len(values) < 2:
         raise ShapeError(f"Expected a time series of at least 2 values; got an array of shape {values.shape}.")
+    if not np.isfinite(values).all():
+        raise NonFiniteError(
+            f"Expected a time series of finite values; {np.sum(~np.isfinite(values))} of {len(values)} are NaN or "
+            "infinite."
+        )
     if values.std() <= 1e-12 * np.abs(values).max():
         return 1.0
     return float(load_pymbar().timeseries.statistical_inefficiency(values))
@@ -36,7 +42,7 @@ def decorrelated(trajectory: Ensemble, series: ArrayLike | None = None) -> Ensem
     """The frames of a trajectory that are independent of each other, by a slow observable.
 
     Errors of what is computed from them, by MBAR or by weights, are then honest. Frames of one trajectory in the order
-    of time are meant: several are thinned out one by one.
+    of time are meant: several, of more than one group, are thinned out one by one. What is left has no groups.
 
     Args:
         trajectory: frames in the order of time.
@@ -44,9 +50,18 @@ def decorrelated(trajectory: Ensemble, series: ArrayLike | None = None) -> Ensem
 
     Raises:
         ShapeError: if there is not one value for each frame.
+        OptionError: if the frames are of several groups.
+        NonFiniteError: if a value is NaN or infinite.
     """
     values = np.asarray(trajectory.energies if series is None else series, dtype=np.float64)
     if values.shape != (len(trajectory),):
         raise ShapeError(f"Expected a value for each of the {len(trajectory)} frames; got shape {values.shape}.")
+    if trajectory.groups is not None and (chains := len(np.unique(trajectory.groups))) > 1:
+        raise OptionError(
+            f"Expected the frames of one trajectory; got those of {chains} groups. Thin out one by one: "
+            "`ensemble[ensemble.groups == k]`."
+        )
     g = statistical_inefficiency(values)
-    return trajectory[np.asarray(load_pymbar().timeseries.subsample_correlated_data(values, g=g))]
+    kept = trajectory[np.asarray(load_pymbar().timeseries.subsample_correlated_data(values, g=g))]
+    parts = (kept.positions, kept.energies, kept.temperature, kept.log_weights, kept.log_q)
+    return type(kept)(*parts, topology=kept.topology)

@@ -17,7 +17,7 @@ from boltzflow.analysis.weights import weights_verdict
 from boltzflow.ensemble import Estimate
 from boltzflow.errors import NonFiniteError, OptionError, ShapeError
 from boltzflow.simulation.reweighting import solve_mbar
-from boltzflow.units import thermal_energy
+from boltzflow.units import checked_temperature, thermal_energy
 
 Array = NDArray[np.float64]
 
@@ -163,6 +163,7 @@ def mbar(
 
     Raises:
         ShapeError: if the shapes do not fit.
+        OptionError: if a temperature is not positive.
         NonFiniteError: if an energy is NaN or −inf, or +inf for a sample in the state that it is from.
 
     >>> x = np.random.default_rng(0).normal(size=20_000)  # ½x² at kT = 1; the second spring is twice as stiff
@@ -178,6 +179,7 @@ def mbar(
             "Expected reduced energies (K, N) of N > 0 samples, with a count, a name and a temperature for each state; "
             f"got {u_kn.shape}, counts {counts.tolist()}, {len(names)} names, {len(temperatures)} temperatures."
         )
+    kelvins = [checked_temperature(temperature) for temperature in temperatures]
     of_state = np.repeat(np.arange(states), counts)
     own = u_kn[of_state, np.arange(u_kn.shape[1])]
     if np.isnan(u_kn).any() or np.isneginf(u_kn).any() or np.isposinf(own).any():
@@ -214,7 +216,7 @@ def mbar(
     verdicts += _normalised_verdict(values, errors, normalised, names)
     return FreeEnergyDifferences(
         names=tuple(names),
-        temperatures=np.asarray(temperatures, dtype=np.float64),
+        temperatures=np.array(kelvins),
         values=values,
         errors=errors,
         overlap=overlap,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from boltzflow.analysis.states import BoltzmannState, Frames, log_density, positions_of
+from boltzflow.analysis.states import BoltzmannState, Frames, check_temperature, log_density, positions_of
 from boltzflow.energies.potential import energies_of_frames
 from boltzflow.ensemble import Ensemble
 from boltzflow.errors import NonFiniteError, OptionError, ShapeError
@@ -31,19 +31,21 @@ def reweight(
     been fixed while frames were recorded. `weights_verdict` says whether they are worth anything.
 
     Args:
-        trajectory: frames in nm, each worth the same.
+        trajectory: frames in nm, each worth the same; groups of an ensemble are those of the result.
         target: the distribution that is wanted.
         sampled: the state that the frames are from, evaluated here.
         energies: or the energies (n,) in kJ/mol that the simulation moved in, any bias included.
         bias: or the bias energies (n,) in kJ/mol that the simulation added to the target's potential.
-        temperature: of the simulation in K, for energies or bias; that of the target if not given.
+        temperature: of the simulation in K, for energies or bias; if not given that of an ensemble of frames, else
+            that of the target.
 
     Returns:
         An ensemble at the target's temperature with the energies of its potential; its log Z is relative to that of
         the simulation.
 
     Raises:
-        OptionError: if not exactly one of sampled, energies and bias is given, or a temperature with a state.
+        OptionError: if not exactly one of sampled, energies and bias is given, or a temperature with a state; if an
+            ensemble of frames is weighted, or of another temperature than the one that is given.
         ShapeError: if there is not one energy for each frame, or the number of atoms is another.
         NonFiniteError: if an energy is NaN, or infinite where the simulation has been.
     """
@@ -53,9 +55,20 @@ def reweight(
         raise OptionError("Expected a temperature with energies or bias; a state has its own.")
     if target.bias is not None:
         raise OptionError(f"Expected a target without bias; {target.name!r} has one.")
+    kelvin = None if temperature is None else checked_temperature(temperature)
+    if isinstance(trajectory, Ensemble):
+        if np.ptp(trajectory.log_weights) > 1e-9:
+            raise OptionError(
+                "Expected frames of a simulation, each worth the same; these have weights. `Ensemble.with_potential` "
+                "and `Ensemble.at` take weighted frames to another distribution; `resample` makes the weights equal."
+            )
+        if sampled is not None:
+            check_temperature(sampled.name, trajectory, sampled.temperature)
+        kelvin = trajectory.temperature if kelvin is None else kelvin
+        check_temperature("the simulation", trajectory, kelvin)
     positions = positions_of(trajectory)
     new = energies_of_frames(target.potential, positions)
-    kt = thermal_energy(target.temperature if temperature is None else checked_temperature(temperature))
+    kt = thermal_energy(target.temperature if kelvin is None else kelvin)
     if sampled is not None:
         was = sampled.reduced(positions)
     elif energies is not None:
@@ -70,7 +83,8 @@ def reweight(
         )
     log_weights = np.where(np.isfinite(new), was - new / thermal_energy(target.temperature), -np.inf)
     topology = None if isinstance(trajectory, np.ndarray) else trajectory.topology
-    return Ensemble(positions, new, target.temperature, log_weights, topology=topology)
+    groups = trajectory.groups if isinstance(trajectory, Ensemble) else None
+    return Ensemble(positions, new, target.temperature, log_weights, topology=topology, groups=groups)
 
 
 def log_weights_of(generator: BoltzmannGenerator, frames: Frames, temperature: object = None) -> Array:

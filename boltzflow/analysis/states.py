@@ -23,6 +23,7 @@ Frames: TypeAlias = Ensemble | mdtraj.Trajectory | NDArray[Any]
 """Structures: an ensemble, a trajectory, or positions (n, N, 3) in nm."""
 
 _AT_ONCE = 1024  # frames
+_ROUNDING = 0.1  # of log q, on the way back through a flow
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,11 +98,12 @@ def reduced_energies(states: Sequence[State], samples: Sequence[Frames | None]) 
         states: K of them, with different names.
         samples: of each state, K of them; None for a state without samples, to which is extrapolated. Those of a
             Boltzmann state are frames of a simulation of it, each worth the same; those of a generator's are what it
-            has drawn, without their weights.
+            has drawn, without their weights. Frames of an ensemble must not be in groups: all are independent.
 
     Raises:
         OptionError: if names are not unique, states and samples do not pair up, none has samples, an ensemble of a
-            Boltzmann state has weights or another temperature.
+            Boltzmann state has weights or another temperature, one of a generator's was not drawn from it as it is
+            at that temperature, or frames share a group.
         ShapeError: if frames have another number of atoms.
         NonFiniteError: if a sample has density zero in the state that it is said to be from.
         IntractableDensityError: if a generator has stochastic layers.
@@ -112,7 +114,10 @@ def reduced_energies(states: Sequence[State], samples: Sequence[Frames | None]) 
             f"Expected states of different names, each with samples or None; got {', '.join(names)} and "
             f"{len(samples)} sets of samples."
         )
-    parts = [_positions(state, frames) for state, frames in zip(states, samples, strict=True)]
+    parts = [
+        None if frames is None else samples_of(state.name, frames, _simulated_at(state))
+        for state, frames in zip(states, samples, strict=True)
+    ]
     counts = np.array([0 if part is None else len(part) for part in parts])
     present = [part for part in parts if part is not None]
     if not present or counts.sum() == 0:
@@ -136,6 +141,7 @@ def reduced_energies(states: Sequence[State], samples: Sequence[Frames | None]) 
         else:
             row = -log_density(state.generator, positions, state.temperature)
             if isinstance(frames, Ensemble) and frames.log_q is not None:
+                check_drawn(state.name, frames.log_q, -row[end - count : end])
                 row[end - count : end] = -frames.log_q  # as drawn: the way back through the flow rounds
         rows.append(np.where(np.isnan(row), np.inf, row))
     u_kn = np.stack(rows)
@@ -186,18 +192,67 @@ def positions_of(frames: Frames) -> NDArray[Any]:
     return array
 
 
-def _positions(state: State, frames: Frames | None) -> NDArray[Any] | None:
-    if frames is None:
-        return None
-    if isinstance(frames, Ensemble) and isinstance(state, BoltzmannState):
-        if np.ptp(frames.log_weights) > 1e-9:
+def samples_of(name: str, frames: Frames, temperature: float | None) -> NDArray[Any]:
+    """The positions (n, N, 3) of independent samples of a state, each worth the same.
+
+    Args:
+        name: of the state.
+        frames: its samples.
+        temperature: in K, of a simulation of it; None for what a generator has drawn, whose weights do not matter.
+
+    Raises:
+        OptionError: if an ensemble is weighted or of another temperature, has no log q though drawn by a generator, or
+            has several frames of a group.
+        ShapeError: if they are no frames.
+    """
+    if isinstance(frames, Ensemble):
+        if temperature is None and frames.log_q is None:
             raise OptionError(
-                f"Expected samples of {state.name!r} that are each worth the same; these have weights. Give them to "
-                "the state that they were drawn from: a GeneratorState, or a BoltzmannState with its bias."
+                f"Expected what {name!r} has drawn, with its log q; this ensemble has none: it is from `resample` or "
+                "`accept`, say, or from stochastic layers. Give what `generator.sample` returned, of a flow alone."
             )
-        if abs(frames.temperature - state.temperature) > 1e-6 * state.temperature:
+        if temperature is not None:
+            if np.ptp(frames.log_weights) > 1e-9:
+                raise OptionError(
+                    f"Expected samples of {name!r} that are each worth the same; these have weights. Give them to "
+                    "the state that they were drawn from: a GeneratorState, or a BoltzmannState with its bias."
+                )
+            check_temperature(name, frames, temperature)
+        if frames.groups is not None and (groups := len(np.unique(frames.groups))) < len(frames):
             raise OptionError(
-                f"Expected samples of {state.name!r} at {state.temperature:g} K; got an ensemble of "
-                f"{frames.temperature:g} K."
+                f"Expected independent samples of {name!r}, since errors take them for independent; got {len(frames)} "
+                f"frames in {groups} groups. Give copies as the ensemble that they were drawn from, chains thinned by "
+                "`decorrelated` one by one, or one frame of each group."
             )
     return positions_of(frames)
+
+
+def check_temperature(name: str, frames: Ensemble, temperature: float) -> None:
+    """An ensemble is of that temperature in K.
+
+    Raises:
+        OptionError: if it is not.
+    """
+    if abs(frames.temperature - temperature) > 1e-6 * temperature:
+        raise OptionError(
+            f"Expected samples of {name!r} at {temperature:g} K; got an ensemble of {frames.temperature:g} K."
+        )
+
+
+def check_drawn(name: str, log_q: Array, found: Array) -> None:
+    """The log q (n,) that samples came with is what the generator finds for them, but for rounding of a few.
+
+    Raises:
+        OptionError: if it is not: they are from another generator, or from this one at another temperature.
+    """
+    known = np.isfinite(log_q)
+    off = float(np.median(np.abs(found[known] - log_q[known]))) if known.any() else 0.0
+    if off > _ROUNDING:
+        raise OptionError(
+            f"Expected what {name!r} draws at this temperature; the log q of the samples differs from its own by "
+            f"{off:.2g}. They are of another generator, or of another temperature of this one."
+        )
+
+
+def _simulated_at(state: State) -> float | None:
+    return state.temperature if isinstance(state, BoltzmannState) else None

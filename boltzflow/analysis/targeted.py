@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from boltzflow.analysis.differences import FreeEnergyDifferences, mbar
-from boltzflow.analysis.states import Frames, positions_of
+from boltzflow.analysis.states import Frames, check_drawn, samples_of
 from boltzflow.core.distributions import Tabulated
 from boltzflow.energies.potential import energies_of_frames
 from boltzflow.ensemble import Ensemble
@@ -123,19 +123,24 @@ def targeted_differences(
         The differences of both targets and, with samples, of the latent density, named "latent", whose log Z is 0.
 
     Raises:
-        OptionError: if coordinates do not correspond, nothing is given, or names are not unique.
+        OptionError: if coordinates do not correspond, nothing is given, samples are not what the first generator
+            draws, frames are weighted or of another temperature, or either are in groups.
         NonFiniteError: if a frame has infinite energy.
     """
     there, back = LatentMap(first, second), LatentMap(second, first)
     columns: list[Array] = []
     counts = [0, 0, 0]
-    for place, frames in enumerate((samples, first_frames, second_frames)):
+    given = (("latent", samples, None), (names[0], first_frames, first.temperature))
+    for place, (name, frames, kelvin) in enumerate((*given, (names[1], second_frames, second.temperature))):
         if frames is None:
             continue
-        positions = positions_of(frames)
+        positions = samples_of(name, frames, kelvin)
         here, other, carry = (second, first, back) if place == 2 else (first, second, there)
         found = carry(positions)
-        log_q = found.log_q if place or samples is None or samples.log_q is None else samples.log_q
+        log_q = found.log_q
+        if place == 0 and isinstance(frames, Ensemble) and frames.log_q is not None:
+            check_drawn(name, frames.log_q, log_q)
+            log_q = frames.log_q
         # In the measure of the latent space. A frame outside its generator's domain has no image: it is there for its
         # own target alone, and a sample that cannot be weighed for the latent density alone.
         mapped = np.isfinite(log_q) & np.isfinite(found.log_q_images)

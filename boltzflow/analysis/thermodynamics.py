@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from boltzflow.analysis.verdict import Verdict
+from boltzflow.analysis.verdict import Trust, Verdict, worst
 from boltzflow.analysis.weights import weights_verdict
 from boltzflow.ensemble import Ensemble, Estimate
 from boltzflow.errors import OptionError
 from boltzflow.units import GAS_CONSTANT, checked_temperature, thermal_energy
 
 Array = NDArray[np.float64]
+
+_FEW = 5.0  # samples: a count of so few is itself known to ±√5
 
 
 def heat_capacity(ensemble: Ensemble) -> Estimate:
@@ -51,7 +53,7 @@ class AbsoluteFreeEnergy:
         error: its standard error, kJ/mol.
         temperature: in K.
         log_z: log Z and its standard error; −F in kT.
-        verdict: whether the weights carry it. They know nothing of a basin that no sample has reached.
+        verdict: whether the weights carry it, and its error. They know nothing of a basin that no sample has reached.
     """
 
     value: float
@@ -79,7 +81,7 @@ def absolute_free_energy(ensemble: Ensemble) -> AbsoluteFreeEnergy:
     if ensemble.log_q is None:
         raise OptionError("Expected an ensemble with log q, such as a generator's samples; this one has none.")
     kt, log_z = thermal_energy(ensemble.temperature), ensemble.log_z
-    verdict = weights_verdict(ensemble.log_weights, ensemble.groups)
+    verdict = _verdict(ensemble, _functions(ensemble))
     return AbsoluteFreeEnergy(-kt * log_z.value, kt * log_z.error, ensemble.temperature, log_z, verdict)
 
 
@@ -125,7 +127,7 @@ def temperature_series(ensemble: Ensemble, temperatures: Sequence[object]) -> Te
     spread by √(kT² C): weights hold over about ΔT/T = √(R/C).
 
     Args:
-        ensemble: with its energies and weights; independent samples, as errors take them for.
+        ensemble: with its energies and weights. Errors are those of its groups, where samples are not independent.
         temperatures: in K or Quantities.
 
     Raises:
@@ -144,31 +146,34 @@ def temperature_series(ensemble: Ensemble, temperatures: Sequence[object]) -> Te
     # What is relative is so to the ensemble's own temperature: whose scatter is shared, and so taken off too.
     origin = None if absolute else _functions(ensemble)
     ensembles = [ensemble.at(kelvin) for kelvin in kelvins]
-    functions = [_functions(there) for there in ensembles]
-    if origin is not None:
-        functions = [f.relative_to(origin) for f in functions]
-    heat = [heat_capacity(there) for there in ensembles]
+    absolute_functions = [_functions(there) for there in ensembles]
+    functions = absolute_functions if origin is None else [f.relative_to(origin) for f in absolute_functions]
     return TemperatureSeries(
         temperatures=np.array(kelvins),
-        log_z=_estimates([(f.log_z, f.of_log_z) for f in functions]),
-        energy=_estimates([(f.energy, f.of_energy) for f in functions]),
-        entropy=_estimates([(f.entropy, f.of_entropy) for f in functions]),
-        heat_capacity=Estimate(np.array([c.value for c in heat]), np.array([c.error for c in heat])),
-        verdicts=tuple(weights_verdict(there.log_weights, there.groups) for there in ensembles),
+        log_z=_columns(
+            there.log_z if absolute else f.estimate_of_log_z for there, f in zip(ensembles, functions, strict=True)
+        ),
+        energy=_columns(there.mean(there.energies) for there in ensembles),
+        entropy=_columns(f.estimate_of_entropy for f in functions),
+        heat_capacity=_columns(heat_capacity(there) for there in ensembles),
+        verdicts=tuple(_verdict(there, f) for there, f in zip(ensembles, absolute_functions, strict=True)),
         absolute=absolute,
     )
 
 
 @dataclass(frozen=True, eq=False)
 class _Functions:
-    """log Z, ⟨U⟩ and S at one temperature, and what each sample adds to them to first order (n,)."""
+    """log Z and S at one temperature, and what each group of samples adds to them to first order (n,).
+
+    A sample without a group is one of its own. Of fewer groups than n samples the others are taken for groups without
+    descendants, as `importance.log_mean_weight` does.
+    """
 
     log_z: float
-    energy: float
     entropy: float
     of_log_z: Array
-    of_energy: Array
     of_entropy: Array
+    groups: int
 
     def relative_to(self, origin: _Functions) -> _Functions:
         return replace(
@@ -179,24 +184,47 @@ class _Functions:
             of_entropy=self.of_entropy - origin.of_entropy,
         )
 
+    @property
+    def estimate_of_log_z(self) -> Estimate:
+        return Estimate(self.log_z, self._error(self.of_log_z))
+
+    @property
+    def estimate_of_entropy(self) -> Estimate:
+        return Estimate(self.entropy, self._error(self.of_entropy))
+
+    def _error(self, parts: Array) -> float:
+        """By the delta method."""
+        few = self.groups < 2
+        return math.inf if few else math.sqrt(np.square(parts).sum() * self.groups / (self.groups - 1))
+
 
 def _functions(ensemble: Ensemble) -> _Functions:
-    weights = len(ensemble) * ensemble.weights
+    n, weights = len(ensemble), ensemble.weights
     energies = np.where(weights > 0.0, ensemble.energies, 0.0)
-    energy, log_z = float(np.mean(weights * energies)), ensemble.log_z.value
-    of_energy, of_log_z = weights * (energies - energy), weights - 1.0
+    energy, log_z = float(np.sum(weights * energies)), ensemble.log_z.value
+    group = np.arange(n) if ensemble.groups is None else np.unique(ensemble.groups, return_inverse=True)[1]
+    of_energy = np.bincount(group, weights * (energies - energy), minlength=n)
+    of_log_z: Array = np.bincount(group, weights, minlength=n).astype(np.float64) - 1.0 / n
     kelvin, gas_constant = ensemble.temperature, 1e3 * GAS_CONSTANT
     return _Functions(
         log_z=log_z,
-        energy=energy,
         entropy=1e3 * energy / kelvin + gas_constant * log_z,
         of_log_z=of_log_z,
-        of_energy=of_energy,
         of_entropy=1e3 * of_energy / kelvin + gas_constant * of_log_z,
+        groups=int(group.max()) + 1,
     )
 
 
-def _estimates(found: Sequence[tuple[float, Array]]) -> Estimate:
-    """Values, and errors by the delta method from what each sample adds."""
-    errors = [math.sqrt(np.mean(np.square(part)) / (len(part) - 1)) if len(part) > 1 else math.inf for _, part in found]
-    return Estimate(np.array([value for value, _ in found]), np.array(errors))
+def _verdict(ensemble: Ensemble, functions: _Functions) -> Verdict:
+    """That of the weights, and whether so few samples make up the error of log Z that it may as well be another."""
+    verdicts = [weights_verdict(ensemble.log_weights, ensemble.groups)]
+    squares = np.square(functions.of_log_z)
+    if (total := squares.sum()) > 0.0 and (few := 1.0 / np.square(squares / total).sum()) < _FEW:
+        reason = f"the error of log Z rests on {few:.0f} of {len(ensemble):,} samples, far from the others in weight"
+        verdicts.append(Verdict(Trust.WITH_CARE, f"{reason}: it is hardly known"))
+    return worst(verdicts)
+
+
+def _columns(found: Iterable[Estimate]) -> Estimate:
+    values, errors = zip(*found, strict=True)
+    return Estimate(np.array(values), np.array(errors))

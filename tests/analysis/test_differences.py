@@ -311,6 +311,46 @@ def test_what_was_drawn_and_cannot_be_weighed_counts(generator: bf.BoltzmannGene
     assert found.between("generator", "chain").value == pytest.approx(-math.log(weights.mean()), abs=1e-4)
 
 
+def test_a_generator_takes_only_what_it_has_drawn(generator: bf.BoltzmannGenerator) -> None:
+    drawn = generator.sample(200, seed=1)
+    states = [GeneratorState(generator), BoltzmannState(generator.potential, KELVIN, "chain")]
+    for frames in (drawn.resample(100), drawn.accept(), drawn.unweighted(np.arange(100))):
+        with pytest.raises(OptionError, match="Expected what 'generator' has drawn, with its log q; this ensemble has"):
+            free_energy_differences(states, [frames, None])
+    stranger = bf.BoltzmannGenerator.for_system(chain(length=0.151), layers=1, hidden=(8,), bins=4, start="bonded")
+    with pytest.raises(OptionError, match="They are of another generator, or of another temperature"):
+        free_energy_differences(states, [stranger.sample(100, seed=1), None])
+    # Other weights leave log q as it is; the values are those of the samples themselves.
+    found = free_energy_differences(states, [drawn, None]), free_energy_differences(states, [drawn.at(330.0), None])
+    assert found[0].between("generator", "chain") == found[1].between("generator", "chain")
+
+
+def test_frames_in_groups_are_refused(generator: bf.BoltzmannGenerator) -> None:
+    """Copies and chains are worth less than MBAR takes them for."""
+    spring = Spring(500.0)
+    frames = spring.frames(40, KELVIN, np.random.default_rng(0))
+    states = [BoltzmannState(spring, KELVIN, "a"), BoltzmannState(spring, 310.0, "b")]
+    chains = bf.Ensemble(frames, np.arange(40.0), KELVIN, groups=np.arange(40) // 20)
+    with pytest.raises(OptionError, match=r"independent samples of 'a'.*; got 40 frames in 2 groups"):
+        free_energy_differences(states, [chains, None])
+    one_each = chains[np.unique(chains.groups, return_index=True)[1]]
+    assert free_energy_differences(states, [one_each, None]).counts.tolist() == [2, 0]
+    with pytest.raises(OptionError, match="one trajectory; got those of 2 groups"):
+        decorrelated(chains)
+    thinned = decorrelated(chains[chains.groups == 1], np.arange(20) % 2)
+    assert thinned.groups is None
+    free_energy_differences(states, [thinned, None])
+
+
+@pytest.mark.parametrize("worst", [np.nan, np.inf])
+def test_a_series_that_is_not_finite_is_refused(worst: float) -> None:
+    energies = np.append(np.random.default_rng(0).normal(size=20), worst)
+    with pytest.raises(NonFiniteError, match="time series of finite values; 1 of 21"):
+        statistical_inefficiency(energies)
+    with pytest.raises(NonFiniteError, match="time series of finite values; 1 of 21"):
+        decorrelated(bf.Ensemble(np.zeros((21, 1, 3)), np.zeros(21), KELVIN), energies)
+
+
 def test_what_cannot_be_is_refused(generator: bf.BoltzmannGenerator) -> None:
     spring = Spring(500.0)
     frames = spring.frames(10, KELVIN, np.random.default_rng(0))
@@ -335,6 +375,8 @@ def test_what_cannot_be_is_refused(generator: bf.BoltzmannGenerator) -> None:
     outside[2, 3] += 1.0
     with pytest.raises(NonFiniteError, match=r"samples of 'generator' .*; 1 of .* have none \(the first is frame 2\)"):
         free_energy_differences([GeneratorState(generator), chained], [outside, None])
+    with pytest.raises(OptionError, match="positive temperature in K; got -5"):
+        mbar(np.zeros((1, 3)), [3], names=["a"], temperatures=[-5.0])
     with pytest.raises(ShapeError, match="Expected reduced energies"):
         mbar(np.zeros((2, 3)), [1, 1], **NAMES)
     with pytest.raises(NonFiniteError, match="finite in a sample's own state"):

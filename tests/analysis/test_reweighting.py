@@ -120,6 +120,25 @@ def test_a_frame_outside_the_domain_shows(generator: bf.BoltzmannGenerator) -> N
     assert np.isfinite(found[1:]).all()
 
 
+def test_an_ensemble_of_frames_has_a_temperature_and_groups() -> None:
+    """⟨U⟩ of the soft spring at 330 K from an ensemble at 300 K, whose temperature need not be given again."""
+    rng, target = np.random.default_rng(0), BoltzmannState(SOFT, 330.0, "hot")
+    frames = SOFT.frames(4000, 300.0, rng)
+    energies = 0.5 * SOFT.stiffness * np.square(frames).sum((1, 2))
+    ensemble = bf.Ensemble(frames, energies, 300.0, groups=np.arange(4000) // 2)
+    for options in ({"energies": energies}, {"bias": np.zeros(4000)}, {"sampled": BoltzmannState(SOFT, 300.0, "soft")}):
+        found = reweight(ensemble, target, **options)
+        mean = found.mean(found.energies)
+        assert abs(mean.value - 1.5 * thermal_energy(330.0)) < 4 * mean.error < 0.1 * mean.value
+        np.testing.assert_array_equal(found.groups, ensemble.groups)
+    with pytest.raises(OptionError, match="'the simulation' at 330 K; got an ensemble of 300 K"):
+        reweight(ensemble, target, energies=energies, temperature=330.0)
+    with pytest.raises(OptionError, match="'held' at 310 K; got an ensemble of 300 K"):
+        reweight(ensemble, target, sampled=BoltzmannState(SOFT, 310.0, "held"))
+    with pytest.raises(OptionError, match="each worth the same; these have weights"):
+        reweight(ensemble.at(310.0), target, energies=energies)
+
+
 def test_what_cannot_be_is_refused() -> None:
     target, frames = BoltzmannState(STIFF, 300.0, "stiff"), np.zeros((2, 1, 3))
     with pytest.raises(OptionError, match="one of sampled, energies and bias"):

@@ -75,6 +75,51 @@ def test_without_log_q_all_is_relative_to_the_ensemble() -> None:
         _ = series[0].free_energy
 
 
+def in_chains(frames: bf.Ensemble, seed: int) -> bf.Ensemble:
+    """Each frame one to nine times over: a chain that stays where it is, and a group."""
+    chain_of = np.repeat(np.arange(len(frames)), np.random.default_rng(seed + 1000).integers(1, 10, len(frames)))
+    parts = frames[chain_of]
+    return bf.Ensemble(
+        parts.positions, parts.energies, parts.temperature, parts.log_weights, parts.log_q, groups=3 * chain_of + 7
+    )
+
+
+def test_errors_are_those_of_groups() -> None:
+    """Frames of 12 springs at 310 K in chains of no motion: ⟨U⟩, and log Z and S relative; 30 repeats of 500 chains."""
+    kelvins, degrees = np.array([295.0, 325.0]), 6
+    series = [
+        temperature_series(in_chains(harmonic_molecule(s, 500, 4, log_q=False), s), kelvins.tolist()) for s in range(30)
+    ]
+    log_z = degrees * np.log(kelvins / 310.0)
+    for name, exact in (("energy", degrees * GAS_CONSTANT * kelvins), ("log_z", log_z), ("entropy", R * log_z)):
+        for column in scores_of([getattr(one, name) for one in series], exact).T:
+            assert_standard_normal(column)
+
+
+def test_the_same_number_has_the_same_error_everywhere() -> None:
+    ensemble = in_chains(harmonic_molecule(0, 500, 4), 0)
+    found, hot = temperature_series(ensemble, [300.0, 325.0]), ensemble.at(325.0)
+    assert (found.log_z.value[1], found.log_z.error[1]) == hot.log_z
+    assert (found.energy.value[1], found.energy.error[1]) == hot.mean(hot.energies)
+    assert found.free_energy.error[0] == pytest.approx(absolute_free_energy(ensemble).error)
+    alone = bf.Ensemble(np.zeros((9, 1, 3)), np.arange(9.0), 300.0, groups=np.ones(9))
+    assert temperature_series(alone, [310.0]).entropy.error == np.inf
+
+
+@pytest.mark.parametrize(
+    ("zeros", "spread", "trust"), [(2, 0.01, Trust.WITH_CARE), (30, 0.01, Trust.TRUST), (2, 0.5, Trust.TRUST)]
+)
+def test_an_error_that_rests_on_a_handful_of_samples_is_told(zeros: int, spread: float, trust: Trust) -> None:
+    """Nearly equal weights and two that are zero: as well it could have been five, or none."""
+    log_weights = spread * np.random.default_rng(0).normal(size=1000)
+    log_weights[:zeros] = -np.inf
+    ensemble = bf.Ensemble(np.zeros((1000, 1, 3)), np.zeros(1000), 300.0, log_weights, np.zeros(1000))
+    verdict = absolute_free_energy(ensemble).verdict
+    assert verdict.trust is trust
+    assert ("rests on 2 of 1,000 samples" in verdict.reason) == (trust is Trust.WITH_CARE)
+    assert temperature_series(ensemble, [310.0]).verdicts[0].trust is trust
+
+
 def test_far_away_in_temperature_is_refused() -> None:
     """60 springs: weights hold over about √(1/30) of T."""
     verdicts = temperature_series(harmonic_molecule(0, 4000, 20), [300.0, 320.0, 500.0]).verdicts
