@@ -14,12 +14,12 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 
+from boltzflow.analysis.correlation import statistical_inefficiency
 from boltzflow.analysis.internals import ENERGY, Observable, internal_observables, values_of
 from boltzflow.analysis.observables import backbone_torsions
 from boltzflow.core import importance
 from boltzflow.ensemble import TRAJECTORY, Ensemble
 from boltzflow.errors import FileFormatError, OptionError, ShapeError, SystemNotFoundError
-from boltzflow.simulation.reweighting import load_pymbar
 
 REFERENCE, TORSIONS = "reference.json", "torsions.npz"
 
@@ -163,14 +163,12 @@ def _of_frames(ensemble: Ensemble, pieces: ArrayLike | None, has_energies: bool 
 def _stretches(ensemble: Ensemble, has_energies: bool) -> NDArray[np.int64]:
     """Frames in the order of time, cut into pieces."""
     n, pieces = len(ensemble), _PIECES
-    inefficiency = load_pymbar().timeseries.statistical_inefficiency
     if ensemble.log_q is None and n > 3:  # a sampler with a density draws each frame anew
         series = [ensemble.energies] if has_energies else []
         if ensemble.topology is not None:
             angles = [torsion.values for torsion in backbone_torsions(ensemble.to_mdtraj())]
             series += [function(angle) for angle in angles for function in (np.cos, np.sin)]
-        sound = [values for values in series if np.isfinite(values).all() and np.ptp(values) > 0]
-        slowest = max((float(inefficiency(values)) for values in sound), default=1.0)
+        slowest = max((statistical_inefficiency(values) for values in series if np.isfinite(values).all()), default=1.0)
         pieces = int(np.clip(n / (_CORRELATION_TIMES * slowest), _FEWEST, _PIECES))
     return np.arange(n) * min(pieces, n) // n
 
@@ -191,7 +189,9 @@ def _read(folder: Path) -> Reference:
                 tuple(four): column.astype(np.float64)
                 for four, column in zip(stored["atoms"].tolist(), stored["torsions_rad"].T, strict=True)
             }
-            weights, kelvin = stored["weights"].astype(np.float64), float(stored["temperature_K"])
+            with np.errstate(divide="ignore"):  # a weight of zero
+                log_weights = np.log(stored["weights"].astype(np.float64))
+            kelvin = float(stored["temperature_K"])
         except Exception as error:  # numpy and zipfile raise many kinds for a damaged file
             raise FileFormatError(f"Cannot read the reference in {folder / TORSIONS}: {error}.") from None
     if (folder / TRAJECTORY).is_file():
@@ -204,7 +204,7 @@ def _read(folder: Path) -> Reference:
             "writes them; there are none."
         )
     return Reference(
-        np.log(weights), _ladders(len(weights), facts, folder), kelvin, torsions=torsions, surfaces=surfaces
+        log_weights, _ladders(len(log_weights), facts, folder), kelvin, torsions=torsions, surfaces=surfaces
     )
 
 

@@ -135,6 +135,15 @@ def test_the_library_keeps_torsions_by_ladder_and_surfaces_of_all_temperatures()
     np.testing.assert_allclose(one.surfaces["ALA2"].reference_errors[met], stated[met], rtol=0.5, atol=1e-4)
 
 
+def test_frames_of_weight_zero_may_be_kept(tmp_path: Path) -> None:
+    shutil.copytree(library("butane"), tmp_path / "r")
+    with np.load(tmp_path / "r" / "torsions.npz") as file:
+        stored = dict(file)
+    stored["weights"][0] = 0.0
+    np.savez(tmp_path / "r" / "torsions.npz", **stored)
+    assert np.isneginf(as_reference(tmp_path / "r", 300.0).log_weights[0])
+
+
 def test_references_that_are_none(tmp_path: Path) -> None:
     with pytest.raises(SystemNotFoundError, match=r"Expected a reference in .*there are none"):
         as_reference(tmp_path, 300.0)
