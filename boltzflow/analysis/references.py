@@ -23,9 +23,8 @@ from boltzflow.errors import FileFormatError, OptionError, ShapeError, SystemNot
 
 REFERENCE, TORSIONS = "reference.json", "torsions.npz"
 
-_PIECES = 64
+FEWEST_PIECES, MOST_PIECES = 4, 64
 _CORRELATION_TIMES = 5.0  # a piece of a trajectory holds so many
-_FEWEST = 4
 
 Array = NDArray[np.float64]
 
@@ -67,8 +66,14 @@ class Reference:
 
     @cached_property
     def effective_frames(self) -> float:
-        """What the weights leave of the frames, by Kish, without regard to their correlation."""
-        return importance.effective_sample_size(torch.from_numpy(self.log_weights)) * len(self)
+        """What the weights leave of the frames, by Kish: an ensemble's groups count as one frame each.
+
+        There is no regard to the correlation of frames without groups.
+        """
+        weights = importance.normalized_weights(torch.from_numpy(self.log_weights)).numpy()
+        if self.ensemble is not None and self.ensemble.groups is not None:
+            weights = np.bincount(np.unique(self.ensemble.groups, return_inverse=True)[1], weights)
+        return float(1 / np.square(weights).sum())
 
     def __len__(self) -> int:
         return len(self.log_weights)
@@ -162,14 +167,14 @@ def _of_frames(ensemble: Ensemble, pieces: ArrayLike | None, has_energies: bool 
 
 def _stretches(ensemble: Ensemble, has_energies: bool) -> NDArray[np.int64]:
     """Frames in the order of time, cut into pieces."""
-    n, pieces = len(ensemble), _PIECES
+    n, pieces = len(ensemble), MOST_PIECES
     if ensemble.log_q is None and n > 3:  # a sampler with a density draws each frame anew
         series = [ensemble.energies] if has_energies else []
         if ensemble.topology is not None:
             angles = [torsion.values for torsion in backbone_torsions(ensemble.to_mdtraj())]
             series += [function(angle) for angle in angles for function in (np.cos, np.sin)]
         slowest = max((statistical_inefficiency(values) for values in series if np.isfinite(values).all()), default=1.0)
-        pieces = int(np.clip(n / (_CORRELATION_TIMES * slowest), _FEWEST, _PIECES))
+        pieces = int(np.clip(n / (_CORRELATION_TIMES * slowest), FEWEST_PIECES, MOST_PIECES))
     return np.arange(n) * min(pieces, n) // n
 
 
