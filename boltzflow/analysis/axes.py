@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -51,10 +51,6 @@ class Axis:
     def torsion(cls, bins: int = 72) -> Axis:
         """The circle from −π to π, in rad."""
         return cls(-math.pi, math.pi, bins, periodic=True, unit="rad")
-
-    def with_bins(self, bins: int) -> Axis:
-        """The same stretch or circle in other bins."""
-        return replace(self, bins=bins)
 
     @property
     def width(self) -> float:

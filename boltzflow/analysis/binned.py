@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from boltzflow.analysis.references import Reference, Surface
+from boltzflow.analysis.references import MOST_PIECES, Reference, Surface
 from boltzflow.core import importance
 
 Array = NDArray[np.float64]
@@ -52,15 +52,15 @@ class Bootstrap:
     """Draws the pieces of a sample anew, the same ones for all its histograms.
 
     Args:
-        source: frames with weights, in independent pieces.
+        source: frames with weights, in independent pieces; more than 64 are merged, which leaves them independent.
         replicates: number of draws.
         random: their random numbers.
     """
 
     def __init__(self, source: Reference, replicates: int, random: np.random.Generator) -> None:
-        k, log_weights = source.n_pieces, torch.from_numpy(source.log_weights)
+        k, log_weights = min(source.n_pieces, MOST_PIECES), torch.from_numpy(source.log_weights)
         self._weights = importance.normalized_weights(log_weights).numpy()
-        self._pieces, self._n_pieces = source.pieces, k
+        self._pieces, self._n_pieces = source.pieces * k // source.n_pieces, k
         self._counts = random.multinomial(k, np.full(k, 1 / k), replicates)
         few = torch.Generator().manual_seed(0)
         self.typical = importance.resample(log_weights, min(_TYPICAL, len(self._weights)), few).numpy()

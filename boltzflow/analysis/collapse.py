@@ -84,12 +84,14 @@ def check_collapse(
         progress: called now and then.
 
     Raises:
-        OptionError: if the times are too short for a frame, or there are fewer than two ladders.
+        OptionError: if the times are too short for a frame, there are fewer than two ladders, or the samples are for
+            another temperature than the generator's own.
         TopologyError: if there are several molecules, whose bounded distances a simulation would leave.
         NonFiniteError: if more than a quarter of the ladders explode, or no sample has a positive weight.
     """
     if ladders < 2:
         raise OptionError(f"Expected at least 2 ladders, for an error; got {ladders}.")
+    check_own_temperature(generator, ensemble)
     system, kelvin = generator.system, generator.temperature
     molecules = len(system.bond_graph.parts())
     if molecules > 1:
@@ -121,9 +123,8 @@ def check_collapse(
     positions = torch.from_numpy(result.positions(result.temperatures[0]))
     seen = log_weights_of(generator, positions.flatten(0, 1).numpy())
     excess = torch.from_numpy(seen).view(positions.shape[:2]) - ensemble.log_z.value
-    own = torch.from_numpy(ensemble.log_weights) - ensemble.log_z.value
     missed = _share(excess > math.log(TOO_THIN))
-    expected = float(own.softmax(0)[own > math.log(TOO_THIN)].sum())
+    expected = expected_thin_share(ensemble)
     forward_ess = importance.forward_effective_sample_size(excess.flatten(), log_z=0.0)
     found = f"an independent simulation ({ladders - lost} ladders of {picoseconds:g} ps, {excess.numel():,} frames)"
     return CollapseCheck(
@@ -135,7 +136,7 @@ def check_collapse(
         ladders=ladders - lost,
         lost_ladders=lost,
         evaluations=generator.potential.evaluations - before,
-        verdict=_verdict(missed, expected, forward_ess, ensemble.ess, found),
+        verdict=coverage_verdict(missed, expected, forward_ess, ensemble.ess, found),
     )
 
 
@@ -146,13 +147,40 @@ def _share(found: Tensor) -> Estimate:
     return Estimate(float(by_ladder.mean()), float(error))
 
 
-def _verdict(missed: Estimate, expected: float, forward_ess: float, own_ess: float, simulation: str) -> Verdict:
-    thin = f"where the generator has less than 1/{TOO_THIN:g} of the right density"
-    what = f"{missed.value:.2%} ± {missed.error:.2%} of {simulation} lies {thin}"
+def check_own_temperature(generator: BoltzmannGenerator, ensemble: Ensemble) -> None:
+    """Raise unless samples are for the temperature that a generator's density is evaluated at.
+
+    Raises:
+        OptionError: if they are for another one.
+    """
+    if abs(ensemble.temperature - generator.temperature) > 1e-6:
+        raise OptionError(
+            f"Expected samples at the generator's own temperature, {generator.temperature:g} K; got some at "
+            f"{ensemble.temperature:g} K."
+        )
+
+
+def expected_thin_share(ensemble: Ensemble) -> float:
+    """The share of the equilibrium with more than `TOO_THIN` times the mean weight, by a generator's own samples."""
+    return float(ensemble.weights[ensemble.log_weights - ensemble.log_z.value > math.log(TOO_THIN)].sum())
+
+
+def coverage_verdict(thin: Estimate, expected: float, forward_ess: float, own_ess: float, frames: str) -> Verdict:
+    """Whether a generator covers what frames of the equilibrium show.
+
+    Args:
+        thin: share of the frames with more than `TOO_THIN` times the mean weight.
+        expected: that share by the generator's own samples.
+        forward_ess: effective sample size by the frames.
+        own_ess: by the generator's own samples.
+        frames: what they are, for the reason.
+    """
+    where = f"where the generator has less than 1/{TOO_THIN:g} of the right density"
+    what = f"{thin.value:.2%} ± {thin.error:.2%} of {frames} lies {where}"
     if expected >= 5e-5:
         what += f", {expected:.2%} by its own samples"
-    beyond = missed.value - expected
-    is_significant = beyond > 2 * missed.error
+    beyond = thin.value - expected
+    is_significant = beyond > 2 * thin.error
     if beyond > _ALARM and is_significant:
         return Verdict(Trust.DO_NOT_USE, f"a basin is lost: {what}")
     if (beyond > _CARE and is_significant) or forward_ess < own_ess / 2:
@@ -161,6 +189,6 @@ def _verdict(missed: Estimate, expected: float, forward_ess: float, own_ess: flo
             f"something is covered too thinly: {what}; the effective sample size is {forward_ess:.0%} by its frames "
             f"and {own_ess:.0%} by the generator's samples",
         )
-    if missed.value == 0.0:
-        what = f"nothing of {simulation} lies {thin} (a basin of less than {missed.error:.0%} may not have been met)"
+    if thin.value == 0.0:
+        what = f"nothing of {frames} lies {where} (a basin of less than {thin.error:.0%} may not have been met)"
     return Verdict(Trust.TRUST, f"no sign of a lost basin: {what}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -15,10 +16,10 @@ from boltzflow.analysis.basins import POSITIVE_PHI
 from boltzflow.analysis.binned import Bootstrap, Shares
 from boltzflow.analysis.distances import jensen_shannon, kl_divergence, total_variation, wasserstein
 from boltzflow.analysis.internals import ENERGY, Observable, internal_observables
-from boltzflow.analysis.references import Reference, as_reference, check_same_molecule
+from boltzflow.analysis.references import FEWEST_PIECES, Reference, as_reference, check_same_molecule
 from boltzflow.analysis.verdict import Trust, Verdict
 from boltzflow.ensemble import Ensemble, Estimate
-from boltzflow.errors import ShapeError
+from boltzflow.errors import OptionError, ShapeError
 
 Array = NDArray[np.float64]
 Measure = Callable[[Array, Array], float]
@@ -28,7 +29,6 @@ WASSERSTEIN = "Wasserstein"
 
 _MEASURES: tuple[tuple[str, str, Measure], ...] = (
     (TOTAL_VARIATION, "", total_variation),
-    (KL, "nats", lambda p, q: kl_divergence(p, q)[0]),
     (JENSEN_SHANNON, "nats", jensen_shannon),
 )
 _SURFACE_BINS = 36  # where a reference does not bring its own histograms
@@ -37,6 +37,9 @@ _LEAST_SPAN = 1e-3  # nm, rad, kJ/mol: what constraints hold is one value
 _AT_ONCE = 64  # observables
 
 _CHANCE = 0.01  # that noise alone makes such a difference anywhere
+_FEWEST_REPLICATES = round(2 / _CHANCE)  # with fewer no difference is that unlikely
+_FEW_PIECES = 10
+_NO_NOISE = 1e-9  # of a distance's width: rounding
 _SIGMAS = 4.0
 _SMALL, _LARGE = 0.01, 0.05  # of a distance's width
 _BLURRED = 0.1
@@ -55,6 +58,8 @@ class Distance:
         noise: the standard deviation about it.
         width: what counts as all: 1 for surfaces; for a marginal the Wasserstein distance of the reference from the
             single value nearest to it.
+        missing: the share of the reference in bins that the samples left empty, which KL alone cannot count: it is that
+            of the rest (see `kl_divergence`). KL is listed and not tested for this reason; Jensen–Shannon counts all.
     """
 
     observable: str
@@ -64,6 +69,7 @@ class Distance:
     floor: float
     noise: float
     width: float = 1.0
+    missing: float = 0.0
 
     @property
     def excess(self) -> float:
@@ -72,8 +78,11 @@ class Distance:
 
     @property
     def sigmas(self) -> float:
-        """By how many standard deviations of the noise the distance is above its floor."""
-        return (self.value - self.floor) / self.noise if self.noise > 0 else 0.0
+        """By how many standard deviations of the noise the distance is above its floor; infinite if there is none."""
+        above, least = self.value - self.floor, _NO_NOISE * self.width
+        if self.noise > least:
+            return above / self.noise
+        return math.inf if above > least else 0.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -103,7 +112,7 @@ class Basin:
         samples, reference: with their errors.
         sigmas: the difference in standard errors, those of the samples being no smaller than so many effective frames
             would have if the reference were right: a rare region that few of them met has an error that is too small.
-            A reference that has not met the region knows it as well as its independent pieces allow.
+            A reference that has not met the region, or nothing else, knows it as well as its independent pieces allow.
     """
 
     samples: Estimate
@@ -175,17 +184,18 @@ def compare(
     Two finite samples of one distribution differ too, so each distance has a floor. It comes from a bootstrap over
     independent pieces: groups of the samples, ladders of the reference or stretches longer than its correlation time.
     Where a reference has φ/ψ histograms from all temperatures, their noise is scaled to the errors that it states.
+    Both need at least four pieces, and ten to be trusted.
 
     Args:
         ensemble: a generator's samples, or any weighted frames, with a topology.
         reference: see `as_reference`.
         pieces: likewise.
-        replicates: of the bootstrap.
+        replicates: of the bootstrap, at least 200: the p-value is no smaller than 1/(1 + replicates).
         seed: of the bootstrap.
 
     Raises:
         ShapeError: if the frames are of another molecule, or there is no topology.
-        OptionError: if the temperatures differ.
+        OptionError: if the temperatures differ, or there are too few replicates or pieces.
         NonFiniteError: if no weight is positive.
         SystemNotFoundError: if a directory holds no reference.
 
@@ -196,12 +206,20 @@ def compare(
     >>> compare(*two).verdict.trust.name
     'WITH_CARE'
     """
+    if replicates < _FEWEST_REPLICATES:
+        raise OptionError(f"Expected at least {_FEWEST_REPLICATES} replicates, to tell chance apart; got {replicates}.")
     truth = as_reference(reference, ensemble.temperature, pieces)
     used = ensemble[ensemble.weights > 0]
     if used.topology is None:
         raise ShapeError("Expected samples with a topology; these were made without.")
     check_same_molecule(used.topology, truth)
     sampled = as_reference(used, used.temperature)
+    fewest = min(sampled.n_pieces, truth.n_pieces)
+    if fewest < FEWEST_PIECES:
+        raise OptionError(
+            f"Expected at least {FEWEST_PIECES} independent pieces (groups, ladders, or stretches of a trajectory) on "
+            f"either side for their noise; got {sampled.n_pieces} of samples and {truth.n_pieces} of reference."
+        )
     known = [observable for observable in (ENERGY, *internal_observables(used.topology)) if truth.holds(observable)]
     random = np.random.default_rng(seed)
     ours, theirs = (Bootstrap(source, replicates, random) for source in (sampled, truth))
@@ -223,8 +241,10 @@ def compare(
             found.append(difference)
 
     distances = tuple(difference.distance for difference in found)
-    by_chance = np.max([difference.sigmas for difference in found], 0)
-    p_value = (1 + int((by_chance >= max(distance.sigmas for distance in distances)).sum())) / (1 + replicates)
+    tested = [difference for difference in found if difference.distance.measure != KL]
+    by_chance = np.max([difference.sigmas for difference in tested], 0)
+    largest = max(difference.distance.sigmas for difference in tested)
+    p_value = (1 + int((by_chance >= largest).sum())) / (1 + replicates)
     return Comparison(
         distances=distances,
         basins=basins,
@@ -234,7 +254,7 @@ def compare(
         reference_pieces=truth.n_pieces,
         surfaces=surfaces,
         marginals=tuple(marginals),
-        verdict=_verdict(distances, basins, p_value),
+        verdict=_verdict(distances, basins, p_value, fewest),
     )
 
 
@@ -250,12 +270,28 @@ def _difference(
     names: tuple[str, str, str], measure: Measure, reference: Shares, samples: Shares, width: float = 1.0
 ) -> _Difference:
     """`measure` between reference and samples, and between noisy copies of what lies between the two."""
-    middle = (reference.values + samples.values) / 2
-    copies = ((middle + side.noise).clip(min=0.0) for side in (reference, samples))
-    noise = np.array([measure(p, q) for p, q in zip(*copies, strict=True)])
+    noise = _noise(measure, reference, samples)
     floor, spread = float(noise.mean()), float(noise.std())
     distance = Distance(*names, measure(reference.values, samples.values), floor, spread, width)
-    return _Difference(distance, (noise - floor) / spread if spread > 0 else np.zeros_like(noise))
+    return _Difference(distance, (noise - floor) / spread if spread > _NO_NOISE * width else np.zeros_like(noise))
+
+
+def _noise(measure: Measure, reference: Shares, samples: Shares) -> Array:
+    """What `measure` is between noisy copies (replicates,)."""
+    middle = (reference.values + samples.values) / 2
+    copies = ((middle + side.noise).clip(min=0.0) for side in (reference, samples))
+    return np.array([measure(p, q) for p, q in zip(*copies, strict=True)])
+
+
+def _kl(residue: str, reference: Shares, samples: Shares) -> _Difference:
+    """Listed with its noise, from copies that share a bin, but never the largest deviation: it does not see all."""
+    value, missing = kl_divergence(reference.values, samples.values)
+    noise = _noise(lambda p, q: kl_divergence(p, q)[0], reference, samples)
+    finite = noise[np.isfinite(noise)]
+    floor, spread = (float(finite.mean()), float(finite.std())) if len(finite) else (0.0, 0.0)
+    return _Difference(
+        Distance(residue, KL, "nats", value, floor, spread, missing=missing), np.full_like(noise, -np.inf)
+    )
 
 
 def _surface(
@@ -279,6 +315,7 @@ def _surface(
     middle = (reference.values + samples.values) / 2
     reference, samples = (side.with_unseen(middle, random) for side in (reference, samples))
     found = [_difference((residue, name, unit), measure, reference, samples) for name, unit, measure in _MEASURES]
+    found.append(_kl(residue, reference, samples))
     parts = (samples.values, samples.errors, reference.values, reference.errors)
     edges = np.linspace(-np.pi, np.pi, bins + 1)
     return Histograms(phi, edges, *(part.reshape(bins, bins) for part in parts)), found
@@ -317,11 +354,11 @@ def _basin(x: Array, y: Array, ours: Bootstrap, theirs: Bootstrap, frames: float
         inside = side.shares(((phi > low) & (phi < high)).astype(np.int64), 2)
         found.append(Estimate(float(inside.values[1]), float(inside.errors[1])))
     samples, reference = found
-    if reference.value > 0:
+    if 0 < reference.value < 1:
         errors = max(samples.error, _binomial(reference.value, frames)), reference.error
     else:
         errors = samples.error, _binomial(samples.value, pieces)
-    error = float(np.hypot(*errors))
+    error = float(np.hypot(*errors)) or _binomial((samples.value + reference.value) / 2, pieces)
     return Basin(samples, reference, (samples.value - reference.value) / error if error > 0 else 0.0)
 
 
@@ -336,7 +373,7 @@ def _backbone(observables: list[Observable]) -> list[tuple[Observable, Observabl
     return [(phi, psi) for phi, psi in pairs if psi is not None]
 
 
-def _verdict(distances: tuple[Distance, ...], basins: Mapping[str, Basin], p_value: float) -> Verdict:
+def _verdict(distances: tuple[Distance, ...], basins: Mapping[str, Basin], p_value: float, pieces: int) -> Verdict:
     """Trust what agrees within the noise, if the noise leaves something to see."""
     sizes = [d for d in distances if d.measure in (TOTAL_VARIATION, WASSERSTEIN)]  # of the same kind: shares of a width
     farthest = max(sizes, key=lambda d: d.excess)
@@ -353,7 +390,7 @@ def _verdict(distances: tuple[Distance, ...], basins: Mapping[str, Basin], p_val
         return Verdict(Trust.WITH_CARE if right.value / 2 < ours.value < right.value * 2 else Trust.DO_NOT_USE, reason)
     if p_value < _CHANCE and farthest.excess > _SMALL:
         trust = Trust.DO_NOT_USE if farthest.excess > _LARGE else Trust.WITH_CARE
-        most = max(distances, key=lambda d: d.sigmas)
+        most = max((d for d in distances if d.measure != KL), key=lambda d: d.sigmas)
         return Verdict(
             trust,
             f"the samples differ from the reference beyond the noise, most of all in {farthest.observable} by "
@@ -364,6 +401,16 @@ def _verdict(distances: tuple[Distance, ...], basins: Mapping[str, Basin], p_val
             Trust.WITH_CARE,
             f"there are too few frames to tell: their noise alone is {blurred.floor / blurred.width:.0%} in "
             f"{blurred.observable} ({blurred.measure})",
+        )
+    if pieces < _FEW_PIECES:
+        return Verdict(
+            Trust.WITH_CARE, f"the noise rests on only {pieces} independent pieces; no difference is beyond it"
+        )
+    if farthest.excess > _LARGE:
+        return Verdict(
+            Trust.WITH_CARE,
+            f"{farthest.observable} is {farthest.excess:.1%} above its noise ({farthest.measure}), which so few frames "
+            f"may do by chance (p = {p_value:.2g})",
         )
     return Verdict(
         Trust.TRUST,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
@@ -25,18 +27,27 @@ def total_variation(p: ArrayLike, q: ArrayLike) -> float:
 
 
 def kl_divergence(p: ArrayLike, q: ArrayLike) -> tuple[float, float]:
-    """KL(p ‖ q) over bins, in nats, and the share of p in bins where q is empty, which are left out.
+    """KL(p ‖ q) over bins, in nats, and the share of p in bins where q is empty.
+
+    With these bins the divergence is infinite. They are left out: it is that of what p has elsewhere, taken as shares
+    of its sum, so it is never negative but says nothing of them. State their share beside it. Where q has nothing of
+    p it is infinite.
 
     Raises:
         ShapeError: if the histograms have not the same bins.
 
     >>> kl_divergence([1, 1, 0], [1, 1, 2])
     (0.6931471805599453, 0.0)
+    >>> kl_divergence([9, 1], [1, 0])
+    (0.0, 0.1)
     """
     first, second = _shares(p, q)
     both = (first > 0) & (second > 0)
-    value = float((first[both] * np.log(first[both] / second[both])).sum())
-    return value, float(first[(first > 0) & (second == 0)].sum())
+    missing = float(first[second == 0].sum())
+    if not both.any():
+        return math.inf, missing
+    first, second = first[both] / first[both].sum(), second[both]
+    return float((first * np.log(first / second)).sum()), missing
 
 
 def jensen_shannon(p: ArrayLike, q: ArrayLike) -> float:

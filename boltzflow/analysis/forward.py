@@ -10,10 +10,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from boltzflow.analysis.collapse import TOO_THIN
-from boltzflow.analysis.references import Reference
+from boltzflow.analysis.collapse import TOO_THIN, check_own_temperature, coverage_verdict, expected_thin_share
+from boltzflow.analysis.references import Reference, as_reference
 from boltzflow.analysis.reweighting import log_weights_of
-from boltzflow.analysis.verdict import Trust, Verdict
+from boltzflow.analysis.verdict import Verdict
 from boltzflow.core import importance
 from boltzflow.energies.potential import energies_of_frames
 from boltzflow.ensemble import Ensemble, Estimate
@@ -25,7 +25,6 @@ Array = NDArray[np.float64]
 
 _AT_MOST = 10_000  # frames
 _SAME = 1.0  # kJ/mol
-_ALARM, _CARE = 0.01, 0.001  # shares of the equilibrium
 
 
 @dataclass(frozen=True)
@@ -35,7 +34,7 @@ class ForwardCheck:
     Attributes:
         nll: −⟨log q⟩ over the frames inside the generator's domain, nats, in the Cartesian measure (nm) with rigid
             motion integrated out.
-        kl: KL(p ‖ q) = ⟨log p̃ − log q⟩ − log Z over the same frames, nats.
+        kl: KL(p ‖ q) = ⟨log p̃ − log q⟩ − log Z over the same frames, nats; its error holds that of log Z.
         ess: the effective sample size that these frames give importance sampling, 1/⟨w⟩ with the mean weight 1; zero
             if a frame lies outside the domain.
         thin: share of the reference with more than `TOO_THIN` times the mean weight, or outside the domain.
@@ -70,18 +69,17 @@ def check_forward(generator: BoltzmannGenerator, ensemble: Ensemble, reference: 
             where it has only torsions.
 
     Raises:
-        OptionError: if the reference's energies are those of another force field.
+        OptionError: if the samples or the reference are for another temperature than the generator's own, or the
+            reference's energies are those of another force field, or none of them is finite.
+        NonFiniteError: if no frame of the reference has a positive weight.
         IntractableDensityError: if the generator has stochastic layers.
     """
-    if abs(ensemble.temperature - generator.temperature) > 1e-6:
-        raise OptionError(
-            f"Expected samples at the generator's own temperature, {generator.temperature:g} K; got some at "
-            f"{ensemble.temperature:g} K."
-        )
-    frames = reference.ensemble
+    check_own_temperature(generator, ensemble)
+    frames = as_reference(reference, generator.temperature).ensemble
     if frames is None:
         return None
-    chosen = np.unique(np.linspace(0, len(frames) - 1, _AT_MOST).round().astype(np.int64))
+    possible = np.flatnonzero(frames.weights > 0)  # frames that failed are no part of the equilibrium
+    chosen = possible[np.unique(np.linspace(0, len(possible) - 1, _AT_MOST).round().astype(np.int64))]
     positions = torch.from_numpy(frames.positions[chosen])
     energies = energies_of_frames(generator.potential, positions.numpy(), like=next(generator.flow.parameters()))
     if reference.has_energies:
@@ -95,20 +93,25 @@ def check_forward(generator: BoltzmannGenerator, ensemble: Ensemble, reference: 
     within = np.where(inside, logs, -np.inf)
     weights = importance.normalized_weights(torch.from_numpy(logs)).numpy()
     ess = 1 / float(weights @ np.exp(log_ratio)) if inside.all() else 0.0
+    kl = _mean(log_ratio, within, pieces)
     return ForwardCheck(
         nll=_mean(-log_q, within, pieces),
-        kl=_mean(log_ratio, within, pieces),
+        kl=Estimate(kl.value, float(np.hypot(kl.error, ensemble.log_z.error))),
         ess=ess,
         thin=thin,
         outside=_share(~inside, logs, pieces),
         frames=len(chosen),
-        verdict=_verdict(thin, ess, ensemble),
+        verdict=coverage_verdict(thin, expected_thin_share(ensemble), ess, ensemble.ess, "the reference"),
     )
 
 
 def _check_same_energies(stated: Array, found: Array) -> None:
     """A constant between the two is harmless, and a force field apart is not."""
-    off = float(np.abs(stated - found - np.median(stated - found)).max())
+    both = np.isfinite(stated) & np.isfinite(found)
+    if not both.any():
+        raise OptionError("Expected a reference of the generator's force field; no frame has a finite energy.")
+    apart = stated[both] - found[both]
+    off = float(np.abs(apart - np.median(apart)).max())
     if off > _SAME:
         raise OptionError(
             f"Expected a reference of the generator's force field; energies differ by up to {off:.3g} kJ/mol from it."
@@ -117,7 +120,7 @@ def _check_same_energies(stated: Array, found: Array) -> None:
 
 def _share(found: NDArray[np.bool_], log_weights: Array, pieces: NDArray[np.int64]) -> Estimate:
     """Where nothing is found the error is 3/pieces, a bound at 95 % for frames of a piece that are all alike."""
-    return _mean(found, log_weights, pieces) if found.any() else Estimate(0.0, 3 / (int(pieces.max()) + 1))
+    return _mean(found, log_weights, pieces) if found.any() else Estimate(0.0, 3 / len(np.unique(pieces)))
 
 
 def _mean(values: NDArray[Any], log_weights: Array, pieces: NDArray[np.int64]) -> Estimate:
@@ -126,18 +129,3 @@ def _mean(values: NDArray[Any], log_weights: Array, pieces: NDArray[np.int64]) -
         return Estimate(math.nan, math.nan)
     found = importance.weighted_mean(*(torch.from_numpy(array) for array in (values, log_weights, pieces)))
     return Estimate(*(number.item() for number in found))
-
-
-def _verdict(thin: Estimate, ess: float, ensemble: Ensemble) -> Verdict:
-    own = ensemble.log_weights - ensemble.log_z.value
-    expected = float(ensemble.weights[own > math.log(TOO_THIN)].sum())
-    beyond = thin.value - expected
-    reason = (
-        f"{thin.value:.2%} of the reference lies where the generator has less than 1/{TOO_THIN:g} of the right "
-        f"density; the effective sample size is {ess:.0%} by its frames and {ensemble.ess:.0%} by the samples"
-    )
-    if beyond > max(_ALARM, 2 * thin.error):
-        return Verdict(Trust.DO_NOT_USE, reason)
-    if beyond > max(_CARE, 2 * thin.error) or ess < ensemble.ess / 2:
-        return Verdict(Trust.WITH_CARE, reason)
-    return Verdict(Trust.TRUST, reason)

@@ -14,18 +14,17 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 
+from boltzflow.analysis.correlation import statistical_inefficiency
 from boltzflow.analysis.internals import ENERGY, Observable, internal_observables, values_of
 from boltzflow.analysis.observables import backbone_torsions
 from boltzflow.core import importance
 from boltzflow.ensemble import TRAJECTORY, Ensemble
 from boltzflow.errors import FileFormatError, OptionError, ShapeError, SystemNotFoundError
-from boltzflow.simulation.reweighting import load_pymbar
 
 REFERENCE, TORSIONS = "reference.json", "torsions.npz"
 
-_PIECES = 64
+FEWEST_PIECES, MOST_PIECES = 4, 64
 _CORRELATION_TIMES = 5.0  # a piece of a trajectory holds so many
-_FEWEST = 4
 
 Array = NDArray[np.float64]
 
@@ -67,8 +66,14 @@ class Reference:
 
     @cached_property
     def effective_frames(self) -> float:
-        """What the weights leave of the frames, by Kish, without regard to their correlation."""
-        return importance.effective_sample_size(torch.from_numpy(self.log_weights)) * len(self)
+        """What the weights leave of the frames, by Kish: an ensemble's groups count as one frame each.
+
+        There is no regard to the correlation of frames without groups.
+        """
+        weights = importance.normalized_weights(torch.from_numpy(self.log_weights)).numpy()
+        if self.ensemble is not None and self.ensemble.groups is not None:
+            weights = np.bincount(np.unique(self.ensemble.groups, return_inverse=True)[1], weights)
+        return float(1 / np.square(weights).sum())
 
     def __len__(self) -> int:
         return len(self.log_weights)
@@ -162,16 +167,14 @@ def _of_frames(ensemble: Ensemble, pieces: ArrayLike | None, has_energies: bool 
 
 def _stretches(ensemble: Ensemble, has_energies: bool) -> NDArray[np.int64]:
     """Frames in the order of time, cut into pieces."""
-    n, pieces = len(ensemble), _PIECES
-    inefficiency = load_pymbar().timeseries.statistical_inefficiency
+    n, pieces = len(ensemble), MOST_PIECES
     if ensemble.log_q is None and n > 3:  # a sampler with a density draws each frame anew
         series = [ensemble.energies] if has_energies else []
         if ensemble.topology is not None:
             angles = [torsion.values for torsion in backbone_torsions(ensemble.to_mdtraj())]
             series += [function(angle) for angle in angles for function in (np.cos, np.sin)]
-        sound = [values for values in series if np.isfinite(values).all() and np.ptp(values) > 0]
-        slowest = max((float(inefficiency(values)) for values in sound), default=1.0)
-        pieces = int(np.clip(n / (_CORRELATION_TIMES * slowest), _FEWEST, _PIECES))
+        slowest = max((statistical_inefficiency(values) for values in series if np.isfinite(values).all()), default=1.0)
+        pieces = int(np.clip(n / (_CORRELATION_TIMES * slowest), FEWEST_PIECES, MOST_PIECES))
     return np.arange(n) * min(pieces, n) // n
 
 
@@ -191,7 +194,9 @@ def _read(folder: Path) -> Reference:
                 tuple(four): column.astype(np.float64)
                 for four, column in zip(stored["atoms"].tolist(), stored["torsions_rad"].T, strict=True)
             }
-            weights, kelvin = stored["weights"].astype(np.float64), float(stored["temperature_K"])
+            with np.errstate(divide="ignore"):  # a weight of zero
+                log_weights = np.log(stored["weights"].astype(np.float64))
+            kelvin = float(stored["temperature_K"])
         except Exception as error:  # numpy and zipfile raise many kinds for a damaged file
             raise FileFormatError(f"Cannot read the reference in {folder / TORSIONS}: {error}.") from None
     if (folder / TRAJECTORY).is_file():
@@ -204,7 +209,7 @@ def _read(folder: Path) -> Reference:
             "writes them; there are none."
         )
     return Reference(
-        np.log(weights), _ladders(len(weights), facts, folder), kelvin, torsions=torsions, surfaces=surfaces
+        log_weights, _ladders(len(log_weights), facts, folder), kelvin, torsions=torsions, surfaces=surfaces
     )
 
 

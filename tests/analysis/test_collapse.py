@@ -11,7 +11,7 @@ import pytest
 
 import boltzflow as bf
 from boltzflow.analysis import Trust, check_collapse, log_weights_of
-from boltzflow.analysis.collapse import _verdict
+from boltzflow.analysis.collapse import coverage_verdict
 from boltzflow.coordinates import InternalCoordinates
 from boltzflow.ensemble import Estimate
 from boltzflow.errors import OptionError, TopologyError
@@ -79,13 +79,13 @@ def test_a_well_that_few_samples_reach_shows_in_the_simulation(good: bf.Boltzman
 def test_a_low_effective_sample_size_alone_is_no_lost_basin() -> None:
     """Log-normal weights of an effective sample size of 5 %: p has 3.4 % where they are 100 times the mean."""
     missed, by_its_own = Estimate(0.034, 0.003), 0.036
-    fine = _verdict(missed, by_its_own, 0.05, 0.05, "a simulation")
+    fine = coverage_verdict(missed, by_its_own, 0.05, 0.05, "a simulation")
     assert str(fine).startswith("Trust: no sign of a lost basin: 3.40% ± 0.30%")
-    assert _verdict(missed, 0.0, 0.05, 0.05, "a simulation").trust is Trust.DO_NOT_USE
+    assert coverage_verdict(missed, 0.0, 0.05, 0.05, "a simulation").trust is Trust.DO_NOT_USE
     within_its_error = Estimate(0.034, 0.02)
-    assert _verdict(within_its_error, 0.0, 0.05, 0.05, "a simulation").trust is Trust.TRUST
-    assert _verdict(Estimate(0.003, 0.001), 0.0, 0.6, 0.6, "a simulation").trust is Trust.WITH_CARE
-    nothing = _verdict(Estimate(0.0, 3 / 32), 0.0, 0.6, 0.6, "a simulation")
+    assert coverage_verdict(within_its_error, 0.0, 0.05, 0.05, "a simulation").trust is Trust.TRUST
+    assert coverage_verdict(Estimate(0.003, 0.001), 0.0, 0.6, 0.6, "a simulation").trust is Trust.WITH_CARE
+    nothing = coverage_verdict(Estimate(0.0, 3 / 32), 0.0, 0.6, 0.6, "a simulation")
     assert "a basin of less than 9% may not have been met" in nothing.reason
 
 
@@ -108,5 +108,7 @@ def test_impossible_options_are_refused(good: bf.BoltzmannGenerator) -> None:
     ensemble = good.sample(100, seed=3)
     with pytest.raises(OptionError, match="at least 2 ladders"):
         check_collapse(good, ensemble, ladders=1)
+    with pytest.raises(OptionError, match=r"own temperature, 300 K; got some at 330 K"):
+        check_collapse(good, ensemble.at(330.0), ladders=2)
     with pytest.raises(OptionError, match="positive times"):
         check_collapse(good, ensemble, picoseconds=0.0)

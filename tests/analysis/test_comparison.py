@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import shutil
+import tracemalloc
 from pathlib import Path
 
 import mdtraj
@@ -14,7 +15,16 @@ from scipy.stats import chi2
 
 import boltzflow as bf
 from boltzflow.analysis import as_reference, compare
-from boltzflow.analysis.comparison import KL, TOTAL_VARIATION, Comparison
+from boltzflow.analysis.binned import Bootstrap
+from boltzflow.analysis.comparison import (
+    JENSEN_SHANNON,
+    KL,
+    TOTAL_VARIATION,
+    WASSERSTEIN,
+    Comparison,
+    Distance,
+    _verdict,
+)
 from boltzflow.analysis.plots import distances, marginals, ramachandran_comparison
 from boltzflow.analysis.references import check_same_molecule
 from boltzflow.analysis.verdict import Trust
@@ -36,7 +46,7 @@ def right() -> list[Comparison]:
     found = []
     for seed in range(SEEDS):
         frames, ladders = simulated(32, 100, seed)
-        found.append(compare(weighted(4000, seed), frames, pieces=ladders, replicates=100, seed=seed))
+        found.append(compare(weighted(4000, seed), frames, pieces=ladders, seed=seed))
     return found
 
 
@@ -76,9 +86,15 @@ def test_what_is_right_is_trusted() -> None:
 
 def test_a_lost_basin_a_thin_one_and_long_bonds_are_found() -> None:
     reference, ladders = simulated(64, 400, 0)
-    lost = compare(weighted(5000, 1, rare=0.0), reference, pieces=ladders)
+    samples = weighted(5000, 1, rare=0.0)
+    lost = compare(samples[samples.log_weights > -100], reference, pieces=ladders)
     assert lost.verdict.trust == Trust.DO_NOT_USE
     assert "0 < φ < 2.2 rad of ALA2 is 0.00000" in lost.verdict.reason
+    kl = lost.of("ALA2", KL)
+    assert kl.value >= 0.0
+    assert kl.missing == pytest.approx(lost.basins["ALA2"].reference.value, rel=0.2)
+    assert {d["measure"]: d["missing"] for d in lost.document()["distances"]}[KL] == kl.missing
+    assert lost.of("ALA2", JENSEN_SHANNON).missing == 0.0
     thin = compare(weighted(5000, 1, rare=0.15), reference, pieces=ladders)
     assert thin.verdict.trust > Trust.TRUST
     long = compare(weighted(5000, 1, stretch=1.005), reference, pieces=ladders)
@@ -115,7 +131,7 @@ def test_a_trajectory_is_cut_into_pieces_longer_than_its_correlation() -> None:
     assert one.n_pieces < 64  # changes of the basin take twenty frames
     quick = Ensemble(slow.positions, slow.energies, 300.0, log_q=np.zeros(len(slow)), topology=slow.topology)
     assert as_reference(quick, 300.0).n_pieces == 64  # a sampler's frames are independent
-    names = [m.observable.name for m in compare(weighted(500, 0), slow.to_mdtraj(), replicates=10).marginals]
+    names = [m.observable.name for m in compare(weighted(500, 0), slow.to_mdtraj()).marginals]
     assert "potential energy" not in names
 
 
@@ -133,6 +149,15 @@ def test_the_library_keeps_torsions_by_ladder_and_surfaces_of_all_temperatures()
     stated = np.load(library("alanine_dipeptide") / "torsions.npz")["histogram_2d_error"][0]
     met = one.surfaces["ALA2"].reference_errors > 0
     np.testing.assert_allclose(one.surfaces["ALA2"].reference_errors[met], stated[met], rtol=0.5, atol=1e-4)
+
+
+def test_frames_of_weight_zero_may_be_kept(tmp_path: Path) -> None:
+    shutil.copytree(library("butane"), tmp_path / "r")
+    with np.load(tmp_path / "r" / "torsions.npz") as file:
+        stored = dict(file)
+    stored["weights"][0] = 0.0
+    np.savez(tmp_path / "r" / "torsions.npz", **stored)
+    assert np.isneginf(as_reference(tmp_path / "r", 300.0).log_weights[0])
 
 
 def test_references_that_are_none(tmp_path: Path) -> None:
@@ -159,11 +184,74 @@ def _dipeptide() -> mdtraj.Trajectory:
     return mdtraj.Trajectory(np.repeat(system.positions[None], 5, 0), system.mdtraj_topology)
 
 
+def test_too_few_replicates_or_pieces_are_refused() -> None:
+    frames, ladders = simulated(4, 50, 0)
+    samples = weighted(500, 0)
+    with pytest.raises(OptionError, match="at least 200 replicates, to tell chance apart; got 98"):
+        compare(samples, frames, pieces=ladders, replicates=98)
+    with pytest.raises(OptionError, match=r"at least 4 independent pieces .* got 64 of samples and 2 of reference"):
+        compare(samples, frames, pieces=ladders // 2)
+    one = Ensemble(samples.positions, samples.energies, 300.0, topology=samples.topology, groups=np.zeros(500))
+    with pytest.raises(OptionError, match="got 1 of samples and 4 of reference"):
+        compare(one, frames, pieces=ladders)
+
+
+def test_few_pieces_and_large_differences_without_significance_are_not_trusted() -> None:
+    small, large = (Distance("phi", WASSERSTEIN, "rad", value, 0.02, 0.05, 1.0) for value in (0.03, 0.1))
+    assert _verdict((small,), {}, 0.3, 64).trust == Trust.TRUST
+    assert "rests on only 9 independent pieces" in _verdict((small,), {}, 0.3, 9).reason
+    found = _verdict((large,), {}, 0.3, 64)
+    assert found.trust == Trust.WITH_CARE
+    assert "8.0% above its noise" in found.reason
+    assert _verdict((large,), {}, 0.005, 64).trust == Trust.DO_NOT_USE
+
+
+def test_without_noise_any_difference_is_one() -> None:
+    assert Distance("bond", WASSERSTEIN, "nm", 1e-3, 0.0, 0.0, 1e-3).sigmas == math.inf
+    assert Distance("bond", WASSERSTEIN, "nm", 2e-17, 0.0, 1e-18, 1e-3).sigmas == 0.0  # rounding
+    reference, _ = simulated(8, 50, 0)
+    still = Ensemble(np.repeat(reference.positions[:1], 50, 0), np.zeros(50), 300.0, topology=reference.topology)
+    longer = Ensemble(1.01 * still.positions, still.energies, 300.0, topology=reference.topology)
+    found = compare(still, longer)
+    assert found.p_value < 0.01
+    assert found.verdict.trust == Trust.DO_NOT_USE
+
+
+def test_all_in_a_basin_against_none_is_a_difference() -> None:
+    frames, _ = simulated(16, 200, 0)
+    phi = mdtraj.compute_phi(frames.to_mdtraj())[1][:, 0]
+    inside = (phi > 0) & (phi < 2.2)
+    found = compare(frames[~inside][:60], frames[inside][:60])
+    assert found.basins["ALA2"].sigmas < -4
+    assert found.of("ALA2", KL).missing == 1.0
+    assert found.verdict.trust == Trust.DO_NOT_USE
+
+
+def test_copies_of_frames_are_no_more_frames() -> None:
+    few = weighted(40, 3)
+    copies = few.resample(4000)
+    assert as_reference(copies, 300.0).effective_frames == pytest.approx(len(few) * few.ess, rel=0.05)
+    assert as_reference(few, 300.0).effective_frames == pytest.approx(len(few) * few.ess)
+
+
+def test_many_groups_are_merged_without_loss() -> None:
+    n, bins = 20_000, 36**2
+    frames = Ensemble(np.zeros((2 * n, 1, 3)), np.zeros(2 * n), 300.0, groups=np.arange(2 * n) // 2)
+    inside = np.repeat(np.random.default_rng(1).random(n) < 0.1, 2).astype(np.int64)
+    tracemalloc.start()
+    try:
+        shares = Bootstrap(as_reference(frames, 300.0), 200, np.random.default_rng(0)).shares(inside, bins)
+        assert tracemalloc.get_traced_memory()[1] < 3e7
+    finally:
+        tracemalloc.stop()
+    assert shares.errors[1] == pytest.approx(frames.mean(inside == 1).error, rel=0.35)  # 64 pieces
+
+
 def test_what_constraints_hold_is_no_difference() -> None:
     reference, _ = simulated(8, 50, 0)
     still = Ensemble(np.repeat(reference.positions[:1], 50, 0), np.zeros(50), 300.0, topology=reference.topology)
     moved = Ensemble(still.positions + 1e-9, still.energies, 300.0, topology=reference.topology)
-    comparison = compare(still, moved, replicates=20)
+    comparison = compare(still, moved)
     assert max(distance.value for distance in comparison.distances) < 1e-6
     assert comparison.p_value == 1.0
 

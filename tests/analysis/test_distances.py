@@ -21,7 +21,11 @@ def test_against_scipy_and_the_definition() -> None:
 
 
 def test_what_the_second_lacks_is_said() -> None:
-    assert kl_divergence([1, 3], [1, 0]) == (pytest.approx(0.25 * np.log(0.25)), 0.75)
+    value, missing = kl_divergence([1, 1, 6], [1, 3, 0])
+    assert value == pytest.approx(entropy([1, 1], [1, 3]))
+    assert missing == 0.75
+    assert kl_divergence([9, 1], [1, 0])[0] == 0.0  # not below
+    assert kl_divergence([0, 1], [1, 0]) == (np.inf, 1.0)
 
 
 def test_other_bins_are_refused() -> None:

@@ -7,6 +7,7 @@ import pytest
 
 import boltzflow as bf
 from boltzflow.analysis import as_reference, check_forward
+from boltzflow.analysis.forward import _check_same_energies
 from boltzflow.analysis.verdict import Trust
 from boltzflow.ensemble import Ensemble
 from boltzflow.errors import OptionError
@@ -31,8 +32,9 @@ def test_the_density_on_frames_of_the_target(good: bf.BoltzmannGenerator) -> Non
     nll, kl = other.mean(-other.log_q), other.mean(other.log_weights - ensemble.log_z.value)
     assert found.nll.value == pytest.approx(nll.value, abs=1e-2)
     assert found.kl.value == pytest.approx(kl.value, abs=1e-2)
-    for mine, right in ((found.nll, nll), (found.kl, kl)):
-        assert 0.5 < mine.error / right.error < 1.6  # 64 pieces
+    kl_error = np.hypot(kl.error, ensemble.log_z.error)
+    for mine, right in ((found.nll.error, nll.error), (found.kl.error, kl_error)):
+        assert 0.5 < mine / right < 1.6  # 64 pieces
     assert found.document()["nll"] == {"value": found.nll.value, "error": found.nll.error}
 
 
@@ -59,3 +61,53 @@ def test_another_force_field_is_refused(good: bf.BoltzmannGenerator) -> None:
         Ensemble(ensemble.positions, ensemble.energies + 5.0, 300.0, topology=ensemble.topology), 300.0
     )
     assert check_forward(good, ensemble, shifted) is not None  # a constant is no matter
+
+
+def test_the_error_of_log_z_is_part_of_that_of_kl(good: bf.BoltzmannGenerator) -> None:
+    few, other = good.sample(30, seed=1), good.sample(5000, seed=2)
+    found = check_forward(good, few, as_reference(other, 300.0))
+    assert found is not None
+    assert found.kl.error > few.log_z.error > 0
+
+
+def test_a_failed_frame_hides_no_other_force_field(good: bf.BoltzmannGenerator) -> None:
+    ensemble = good.sample(100, seed=1)
+    energies = ensemble.energies + np.linspace(0, 10, 100)
+    with pytest.raises(OptionError, match="differ by up to"):
+        _check_same_energies(np.append(energies, np.inf), np.append(ensemble.energies, np.inf))
+    with pytest.raises(OptionError, match="no frame has a finite energy"):
+        _check_same_energies(np.full(3, np.inf), np.zeros(3))
+    energies[0] = np.inf
+    failed = as_reference(Ensemble(ensemble.positions, energies, 300.0, topology=ensemble.topology), 300.0)
+    with pytest.raises(OptionError, match="the generator's force field"):
+        check_forward(good, ensemble, failed)
+
+
+def test_a_failed_frame_of_the_reference_is_left_out(good: bf.BoltzmannGenerator) -> None:
+    ensemble = good.sample(200, seed=1)
+    positions, energies = ensemble.positions.copy(), ensemble.energies.copy()
+    positions[0], energies[0] = 0.0, np.inf
+    failed = Ensemble(positions, energies, 300.0, ensemble.log_weights, ensemble.log_q, ensemble.topology)
+    found = check_forward(good, ensemble, as_reference(failed, 300.0))
+    assert found is not None
+    assert found.frames == 199
+    assert found.ess > 0
+
+
+def test_other_temperatures_are_refused(good: bf.BoltzmannGenerator) -> None:
+    ensemble = good.sample(100, seed=1)
+    hot = as_reference(ensemble.at(330.0), 330.0)
+    with pytest.raises(OptionError, match="reference at 300 K; got one at 330 K"):
+        check_forward(good, ensemble, hot)
+    with pytest.raises(OptionError, match=r"own temperature, 300 K; got some at 330 K"):
+        check_forward(good, ensemble.at(330.0), as_reference(ensemble, 300.0))
+
+
+def test_nothing_thin_is_bounded_by_the_pieces_that_were_looked_at(good: bf.BoltzmannGenerator) -> None:
+    ensemble = good.sample(90, seed=1)
+    pieces = np.arange(90) // 10
+    partly = ensemble.with_log_weights(np.where(pieces < 5, ensemble.log_weights, -np.inf))
+    found = check_forward(good, ensemble, as_reference(partly, 300.0, pieces=pieces))
+    assert found is not None
+    assert found.thin == (0.0, 3 / 5)
+    assert "a basin of less than 60% may not have been met" in found.verdict.reason
