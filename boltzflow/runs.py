@@ -13,7 +13,7 @@ import mdtraj
 import torch
 
 from boltzflow.analysis import Summary, analyze, check_collapse, check_forward, compare, plots
-from boltzflow.analysis.references import Reference, as_reference, check_same_molecule
+from boltzflow.analysis.references import FEWEST_PIECES, Reference, as_reference, check_same_molecule
 from boltzflow.analysis.report import GENERATOR, SUMMARY, as_document, plot_title
 from boltzflow.config import CompleteRunConfig, RunConfig, SystemConfig
 from boltzflow.energies import TorchPotential
@@ -240,11 +240,17 @@ def find_reference(source: str | None, generator: BoltzmannGenerator) -> Referen
     Raises:
         SystemNotFoundError: if there is none.
         FileFormatError: if the file is no trajectory of the molecule.
-        OptionError: if the library's system of this name is another one, or the temperature is.
+        OptionError: if the library's system of this name is another one, the temperature is, or the reference has too
+            few independent pieces.
         ShapeError: if it is the reference of another molecule.
     """
     reference = as_reference(_source(source, generator), generator.temperature)
     check_same_molecule(generator.system.mdtraj_topology, reference)
+    if reference.n_pieces < FEWEST_PIECES:  # said before samples are drawn
+        raise OptionError(
+            f"Expected a reference of at least {FEWEST_PIECES} independent pieces (ladders, or stretches of a "
+            f"trajectory); got {reference.n_pieces}."
+        )
     return reference
 
 

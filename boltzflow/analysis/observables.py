@@ -106,7 +106,8 @@ def circular_mean(angle: ArrayLike, log_weights: Array, groups: Groups = None) -
     >>> round(circular_mean([3.1, -3.1], np.zeros(2)).value, 3)
     3.142
     """
-    theta, logs = torch.from_numpy(checked_values(angle, log_weights)), torch.from_numpy(log_weights)
+    theta = torch.from_numpy(checked_values(angle, log_weights))
+    logs = torch.from_numpy(np.asarray(log_weights, np.float64))
     (c, s), _ = importance.weighted_mean(torch.stack([theta.cos(), theta.sin()], 1), logs)
     direction = torch.atan2(s, c)
     _, across = importance.weighted_mean(torch.sin(theta - direction), logs, as_tensor(groups))

@@ -191,7 +191,7 @@ def test_too_few_replicates_or_pieces_are_refused() -> None:
         compare(samples, frames, pieces=ladders, replicates=98)
     with pytest.raises(OptionError, match=r"at least 4 independent pieces .* got 64 of samples and 2 of reference"):
         compare(samples, frames, pieces=ladders // 2)
-    one = Ensemble(samples.positions, samples.energies, 300.0, topology=samples.topology, groups=np.zeros(500))
+    one = Ensemble(samples.positions, samples.energies, 300.0, topology=samples.topology, groups=np.zeros(500, int))
     with pytest.raises(OptionError, match="got 1 of samples and 4 of reference"):
         compare(one, frames, pieces=ladders)
 

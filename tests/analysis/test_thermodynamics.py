@@ -102,7 +102,7 @@ def test_the_same_number_has_the_same_error_everywhere() -> None:
     assert (found.log_z.value[1], found.log_z.error[1]) == hot.log_z
     assert (found.energy.value[1], found.energy.error[1]) == hot.mean(hot.energies)
     assert found.free_energy.error[0] == pytest.approx(absolute_free_energy(ensemble).error)
-    alone = bf.Ensemble(np.zeros((9, 1, 3)), np.arange(9.0), 300.0, groups=np.ones(9))
+    alone = bf.Ensemble(np.zeros((9, 1, 3)), np.arange(9.0), 300.0, groups=np.ones(9, int))
     assert temperature_series(alone, [310.0]).entropy.error == np.inf
 
 
