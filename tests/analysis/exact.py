@@ -7,9 +7,8 @@ from itertools import pairwise
 
 import numpy as np
 import openmm
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 from openmm import app
-from scipy.stats import chi2
 from torch import Tensor
 
 import boltzflow as bf
@@ -17,15 +16,6 @@ from boltzflow.energies import Potential
 from boltzflow.units import thermal_energy
 
 Array = NDArray[np.float64]
-
-
-def assert_standard_normal(scores: ArrayLike, tail: float = 1e-4) -> None:
-    """z-scores of independent repeats: none beyond 4, and their squares add up to what χ² allows."""
-    z = np.asarray(scores, dtype=np.float64)
-    assert len(z) >= 20
-    assert np.abs(z).max() < 4.0, z
-    low, high = chi2.ppf([tail, 1.0 - tail], len(z))
-    assert low < np.square(z).sum() < high, (np.square(z).mean(), low / len(z), high / len(z))
 
 
 class Spring(Potential):

@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from itertools import pairwise
 
 import openmm
 import pytest
+import torch
 from openmm import app
 
 import boltzflow as bf
@@ -43,3 +46,20 @@ def double_well() -> DensityModel:
 def small() -> bf.BoltzmannGenerator:
     """A generator of the chain that starts with a uniform torsion."""
     return bf.BoltzmannGenerator.for_system(chain(), layers=4, hidden=(32,), bins=6, start="plain")
+
+
+@contextmanager
+def interrupted_in_step(number: int, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """In this block a training is stopped, as by Ctrl-C, in its step of that number; it must come to that."""
+    backward, calls = torch.Tensor.backward, []
+
+    def interrupted(*arguments, **keywords):
+        calls.append(1)
+        if len(calls) == number:
+            raise KeyboardInterrupt
+        return backward(*arguments, **keywords)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(torch.Tensor, "backward", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            yield

@@ -13,7 +13,7 @@ from boltzflow.tensorfile import read_tensors, write_tensors
 from boltzflow.training.averaging import WeightAverage
 from boltzflow.training.checkpoint import KIND, VERSION
 
-from .conftest import double_well
+from .conftest import double_well, interrupted_in_step
 
 OPTIONS = {"steps": 12, "batch_size": 32, "warmup": 2, "log_every": 3, "compile": False, "progress": False}
 
@@ -54,18 +54,8 @@ def test_resumed_is_as_uninterrupted(tmp_path, monkeypatch) -> None:
     for other in (cut, resumed):
         other.flow.load_state_dict(whole.flow.state_dict())
     bf.train(whole, ema=0.9, **OPTIONS)
-    backward, calls = torch.Tensor.backward, []
-
-    def interrupted(*arguments, **keywords):
-        calls.append(1)
-        if len(calls) == 7:
-            raise KeyboardInterrupt
-        return backward(*arguments, **keywords)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(torch.Tensor, "backward", interrupted)
-        with pytest.raises(KeyboardInterrupt):
-            bf.train(cut, directory=tmp_path, ema=0.9, **OPTIONS)
+    with interrupted_in_step(7, monkeypatch):
+        bf.train(cut, directory=tmp_path, ema=0.9, **OPTIONS)
     with pytest.raises(FileFormatError, match=r"other settings \(ema\)"):
         bf.train(resumed, directory=tmp_path, resume=True, **OPTIONS)
     bf.train(resumed, directory=tmp_path, resume=True, ema=0.9, **OPTIONS)

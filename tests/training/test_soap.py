@@ -8,7 +8,7 @@ import torch
 import boltzflow as bf
 from boltzflow.training import SOAP
 
-from .conftest import double_well
+from .conftest import double_well, interrupted_in_step
 
 OPTIONS = {"steps": 24, "batch_size": 64, "warmup": 5, "compile": False, "progress": False, "optimizer": "soap"}
 
@@ -77,18 +77,8 @@ def test_resumed_is_as_uninterrupted(tmp_path, monkeypatch) -> None:
     for other in (cut, resumed):
         other.flow.load_state_dict(whole.flow.state_dict())
     bf.train(whole, **OPTIONS)
-    backward, calls = torch.Tensor.backward, []
-
-    def interrupted(*arguments, **keywords):
-        calls.append(1)
-        if len(calls) == 14:
-            raise KeyboardInterrupt
-        return backward(*arguments, **keywords)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(torch.Tensor, "backward", interrupted)
-        with pytest.raises(KeyboardInterrupt):
-            bf.train(cut, directory=tmp_path, **OPTIONS)
+    with interrupted_in_step(14, monkeypatch):
+        bf.train(cut, directory=tmp_path, **OPTIONS)
     bf.train(resumed, directory=tmp_path, resume=True, **OPTIONS)
     for name, tensor in whole.flow.state_dict().items():
         assert torch.equal(tensor, resumed.flow.state_dict()[name]), name
