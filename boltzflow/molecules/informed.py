@@ -7,9 +7,11 @@ from collections.abc import Sequence
 from itertools import groupby
 from typing import NamedTuple
 
+import numpy as np
 import openmm
 import openmm.unit as u
 import torch
+from scipy.interpolate import PchipInterpolator
 from torch import Tensor
 
 from boltzflow.coordinates import MolecularCoordinates
@@ -37,7 +39,9 @@ _BONDED = (
 )
 _GRIDS = 4  # times that the knots are moved to where the density is
 _SPREAD = 0.2  # share of the knots that stay evenly spread, so that no peak is missed
-_FLOOR = 1e-3  # share of a uniform density, so that nothing in the domain is ruled out
+_FINER = 16  # cells of the base for each cell of a table
+_LEAST = 1e-26  # of a density's highest value; below it a table has no logarithm that is worth the interpolation
+_FLOOR = 1e-6  # share of a uniform density, so that nothing in the domain is ruled out
 _CHAINS = 32  # of Gibbs sampling
 _HELD = 0.3  # rad; narrower torsions are held by the closing of a ring, which moves of one alone would break
 _SWEEPS = 2
@@ -122,13 +126,15 @@ def sampled_tables(
 def tabulated_base(coordinates: MolecularCoordinates, tables: Tables | None = None) -> Distribution:
     """Tables for all intervals and circles, normal densities for real coordinates.
 
+    A flow carries each kink and each heavy tail of its base along, and the weights show them: the tables'
+    densities are interpolated smoothly, and next to nothing is added in their tails.
+
     Args:
         coordinates: bounded or not.
         tables: for its bounded coordinates; None for uniform ones, into which a state dict is loaded.
     """
     domain = coordinates.domain
-    knots = _even_knots(domain) if tables is None else tables.knots
-    values = torch.ones_like(knots) if tables is None else tables.values
+    knots, values = _refined(tables) if tables is not None else _uniform(domain)
     densities = values / torch.trapezoid(values, knots, dim=1)[:, None]
     densities = (1 - _FLOOR) * densities + _FLOOR / (knots[:, -1:] - knots[:, :1])
     parts: list[Distribution] = []
@@ -142,6 +148,24 @@ def tabulated_base(coordinates: MolecularCoordinates, tables: Tables | None = No
             parts.append(Tabulated(domain[run], knots[rows], densities[rows]))
             row += len(run)
     return parts[0] if len(parts) == 1 else Product(parts)
+
+
+def _uniform(domain: Domain) -> Tables:
+    knots = _even_knots(domain)
+    return Tables(knots, torch.ones_like(knots))
+
+
+def _refined(tables: Tables) -> Tables:
+    """Tables with more knots, between which the logarithm of the density is interpolated (monotone cubics)."""
+    weight = torch.arange(_FINER, dtype=torch.float64) / _FINER
+    inner = torch.lerp(tables.knots[:, :-1, None], tables.knots[:, 1:, None], weight).flatten(1)
+    knots = torch.cat([inner, tables.knots[:, -1:]], 1)
+    log_values = tables.values.clamp(min=_LEAST * tables.values.amax(1, keepdim=True)).log()
+    rows = [
+        PchipInterpolator(coarse.numpy(), values.numpy())(fine.numpy())
+        for coarse, values, fine in zip(tables.knots, log_values, knots, strict=True)
+    ]
+    return Tables(knots, torch.from_numpy(np.stack(rows)).exp())
 
 
 def _extent(knots: Tensor, values: Tensor) -> float:

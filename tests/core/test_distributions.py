@@ -551,6 +551,18 @@ def test_messages() -> None:
         LinearInterpolation(line, line, 2.0)
 
 
+def test_a_state_dict_says_how_many_knots_there_are() -> None:
+    domain = Domain.interval(-1.0, 2.0)
+    fine, coarse = (
+        Tabulated(domain, torch.linspace(-1.0, 2.0, n)[None], torch.arange(1.0, n + 1.0)[None]) for n in (9, 4)
+    )
+    x = torch.linspace(-1.0, 2.0, 50)[:, None]
+    coarse.load_state_dict(fine.state_dict())
+    torch.testing.assert_close(coarse.log_prob(x), fine.log_prob(x), rtol=0, atol=0)
+    with pytest.raises(RuntimeError, match="size mismatch"):
+        Tabulated(domain + domain, fine.knots.repeat(2, 1), fine.values.repeat(2, 1)).load_state_dict(fine.state_dict())
+
+
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_quantiles_of_tables_undo_their_cumulative_distribution(dtype: torch.dtype) -> None:
     domain = Domain.interval(-1.0, 2.0) + Domain.circle(1)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -63,12 +65,13 @@ class Tabulated(Distribution):
         self.register_buffer("values", (values / total).to(dtype))
         self.register_buffer("below", below.to(dtype))
 
-    @classmethod
-    def uniform(cls, domain: Domain, n_knots: int) -> Tabulated:
-        """Uniform densities with as many knots as asked for: what a state dict is loaded into."""
-        steps = torch.linspace(0.0, 1.0, n_knots, dtype=torch.float64)
-        low, high = domain.lows(steps)[:, None], domain.highs(steps)[:, None]
-        return cls(domain, low + (high - low) * steps, torch.ones(len(domain), n_knots))
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:
+        """A state dict may hold tables of another length: the file says how many knots there are."""
+        for name, table in self.named_buffers():
+            found = state_dict.get(prefix + name)
+            if isinstance(found, Tensor) and found.dim() == 2 and len(found) == len(table):
+                setattr(self, name, table.new_empty(found.shape))
+        super()._load_from_state_dict(state_dict, prefix, *rest)
 
     def sample(
         self, n: int, context: Tensor | None = None, *, generator: torch.Generator | None = None
