@@ -11,6 +11,7 @@ import torch
 
 from boltzflow.core.precision import nets_in
 from boltzflow.training.methods import Memory, Method, Moment
+from boltzflow.training.optimizers import make_optimizer
 from boltzflow.training.options import TrainingOptions
 from boltzflow.training.trainable import Trainable
 
@@ -41,7 +42,7 @@ def estimate_cost(model: Trainable, method: Method, options: TrainingOptions) ->
     times, and the method says how many samples it draws in all.
     """
     random = torch.Generator(next(model.flow.parameters()).device).manual_seed(0)
-    optimizer = torch.optim.Adam(model.flow.parameters(), lr=0.0, fused=True)
+    optimizer = make_optimizer(options.optimizer, model.flow.parameters(), learning_rate=0.0)
     moments = [Moment(step, options.steps, options.batch_size, random) for step in range(_TIMED)]
     memory: Memory = {}
     with nets_in(model.flow, options.net_dtype):

@@ -23,9 +23,9 @@ from boltzflow.training.checkpoint import load_checkpoint, own_state, save_check
 from boltzflow.training.history import History, Record
 from boltzflow.training.interrupts import held, uninterrupted
 from boltzflow.training.methods import Memory, Method, Moment, method_named, settings_of
+from boltzflow.training.optimizers import make_optimizer
 from boltzflow.training.options import TrainingOptions
 from boltzflow.training.schedules import WarmupCosine
-from boltzflow.training.soap import SOAP
 from boltzflow.training.stopping import has_stopped_rising
 from boltzflow.training.team import Team, assemble, check_shares
 from boltzflow.training.trainable import Trainable
@@ -105,11 +105,7 @@ class _Run:
         flow = model.flow
         device = next(flow.parameters()).device
         self.random = torch.Generator(device).manual_seed(team.seed(options.seed))
-        self.optimizer: torch.optim.Optimizer = (
-            SOAP(flow.parameters(), lr=options.learning_rate)
-            if options.optimizer == "soap"
-            else torch.optim.Adam(flow.parameters(), lr=options.learning_rate, fused=True)
-        )
+        self.optimizer = make_optimizer(options.optimizer, flow.parameters(), options.learning_rate)
         self.schedule = WarmupCosine(options.learning_rate, options.warmup)
         self.average = WeightAverage(flow, options.ema) if options.ema else None
         self.history = History(
