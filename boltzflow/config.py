@@ -55,7 +55,7 @@ class RunConfig(SystemConfig):
     steps: PositiveInt | None = None
     batch_size: PositiveInt | None = None
     optimizer: Optimizer = "adam"
-    learning_rate: PositiveFloat = 1e-3
+    learning_rate: PositiveFloat | None = None
     ema: float = Field(0.0, ge=0.0, lt=1.0)
     precision: Precision | None = None
     patience: NonNegativeInt | None = None

@@ -57,7 +57,9 @@ def train(
     steps: Annotated[int | None, typer.Option(help="Gradient steps.", show_default=_PRESET)] = None,
     batch_size: Annotated[int | None, typer.Option(help="Samples in a step.", show_default=_PRESET)] = None,
     optimizer: Annotated[str, typer.Option(help=f"{' or '.join(get_args(Optimizer))}.")] = DEFAULTS.optimizer,
-    learning_rate: Annotated[float, typer.Option("--lr", help="Peak learning rate.")] = DEFAULTS.learning_rate,
+    learning_rate: Annotated[
+        float | None, typer.Option("--lr", help="Peak learning rate.", show_default="the optimizer's own")
+    ] = None,
     ema: Annotated[
         float, typer.Option(help="Decay of the weights' moving average in a step, such as 0.999; 0 for none.")
     ] = DEFAULTS.ema,

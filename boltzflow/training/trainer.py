@@ -105,8 +105,8 @@ class _Run:
         flow = model.flow
         device = next(flow.parameters()).device
         self.random = torch.Generator(device).manual_seed(team.seed(options.seed))
-        self.optimizer = make_optimizer(options.optimizer, flow.parameters(), options.learning_rate)
-        self.schedule = WarmupCosine(options.learning_rate, options.warmup)
+        self.optimizer = make_optimizer(options.optimizer, flow.parameters(), options.peak_learning_rate)
+        self.schedule = WarmupCosine(options.peak_learning_rate, options.warmup)
         self.average = WeightAverage(flow, options.ema) if options.ema else None
         self.history = History(
             settings={
