@@ -54,7 +54,7 @@ class RunConfig(SystemConfig):
     data: str | None = None
     steps: PositiveInt | None = None
     batch_size: PositiveInt | None = None
-    optimizer: Optimizer = "adam"
+    optimizer: Optimizer = "soap"
     learning_rate: PositiveFloat | None = None
     ema: float = Field(0.0, ge=0.0, lt=1.0)
     precision: Precision | None = None
