@@ -130,7 +130,14 @@ def measure(args: argparse.Namespace) -> dict[str, object]:
         used = likelihood(model, exact, steps, batch, args.seed)
     else:
         method = method_of(args.methods, steps, batch, evaluations)
-        options = {"steps": steps, "batch_size": batch, "seed": args.seed, "learning_rate": 1e-3, "progress": False}
+        options = {
+            "steps": steps,
+            "batch_size": batch,
+            "seed": args.seed,
+            "optimizer": "adam",
+            "learning_rate": 1e-3,
+            "progress": False,
+        }
         used = bf.train(model, method, **options).last.energy_evaluations
     seconds = time.monotonic() - started
     result = {

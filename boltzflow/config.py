@@ -33,7 +33,7 @@ class RunConfig(SystemConfig):
     """Everything that `boltzflow train` needs; written into the run directory and read by `--resume`.
 
     Attributes:
-        preset: what is meant where steps, batch_size, precision, patience, layers or hidden is None.
+        preset: what is meant where steps, batch_size, optimizer, precision, patience, layers or hidden is None.
         method: of training.
         data: directory of an ensemble, for the method "forward_kl".
         steps, batch_size, optimizer, learning_rate, ema, precision, patience: of training, see `TrainingOptions`.
@@ -54,7 +54,7 @@ class RunConfig(SystemConfig):
     data: str | None = None
     steps: PositiveInt | None = None
     batch_size: PositiveInt | None = None
-    optimizer: Optimizer = "soap"
+    optimizer: Optimizer | None = None
     learning_rate: PositiveFloat | None = None
     ema: float = Field(0.0, ge=0.0, lt=1.0)
     precision: Precision | None = None
@@ -86,6 +86,7 @@ class CompleteRunConfig(RunConfig):
 
     steps: PositiveInt
     batch_size: PositiveInt
+    optimizer: Optimizer
     precision: Precision
     patience: NonNegativeInt
     layers: PositiveInt

@@ -49,7 +49,8 @@ def settings(
 
     Evaluations grow with the number of coordinates, widths with its root: more of them depend on each other. A GPU
     gets larger batches, with which alone it is fast. Nets are bfloat16 where that is faster, found out by trying;
-    several devices, each of which would find out for itself, get float32.
+    several devices, each of which would find out for itself, get float32. SOAP took alanine dipeptide farther than Adam
+    in the same time; on nets of 32 hidden units it does not.
 
     Args:
         name: of the preset.
@@ -72,6 +73,7 @@ def settings(
         "hidden": (width, width),
         "batch_size": batch_size,
         "steps": steps,
+        "optimizer": "soap",
         "precision": precision or (faster_precision(device) if devices == 1 else "float32"),
         "patience": steps // _PATIENCE if steps // _PATIENCE >= _LOGGED else 0,
     }

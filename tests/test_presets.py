@@ -22,6 +22,8 @@ def test_what_is_asked_for_goes_before_the_preset() -> None:
     asked = RunConfig.of(system="x", preset="quick", layers=3, steps=7, patience=0, precision="float32")
     config = asked.completed(60)
     assert (config.layers, config.steps, config.patience, config.precision) == (3, 7, 0, "float32")
+    assert (config.optimizer, config.training_options.peak_learning_rate) == ("soap", 3e-3)
+    assert RunConfig.of(system="x", optimizer="adam").completed(60).training_options.peak_learning_rate == 1e-3
     assert config.hidden == (96, 96)
     assert config.training_options.batch_size == config.batch_size == 512
     assert config.completed(60) == config

@@ -56,7 +56,9 @@ def train(
     ] = None,
     steps: Annotated[int | None, typer.Option(help="Gradient steps.", show_default=_PRESET)] = None,
     batch_size: Annotated[int | None, typer.Option(help="Samples in a step.", show_default=_PRESET)] = None,
-    optimizer: Annotated[str, typer.Option(help=f"{' or '.join(get_args(Optimizer))}.")] = DEFAULTS.optimizer,
+    optimizer: Annotated[
+        str | None, typer.Option(help=f"{' or '.join(get_args(Optimizer))}.", show_default=_PRESET)
+    ] = None,
     learning_rate: Annotated[
         float | None, typer.Option("--lr", help="Peak learning rate.", show_default="the optimizer's own")
     ] = None,

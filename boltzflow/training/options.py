@@ -44,7 +44,7 @@ class TrainingOptions:
 
     steps: int = 20_000
     batch_size: int = 1024
-    optimizer: Optimizer = "soap"
+    optimizer: Optimizer = "adam"
     learning_rate: float | None = None
     warmup: int = 200
     max_gradient_norm: float = 100.0
