@@ -29,11 +29,11 @@ class Preset(NamedTuple):
 
 
 PRESETS: dict[PresetName, Preset] = {
-    "quick": Preset(1.5e6, 12, 96),
-    "standard": Preset(1e7, 16, 128),
-    "best": Preset(4e7, 20, 192),
+    "quick": Preset(5e5, 12, 96),
+    "standard": Preset(3.072e6, 16, 128),
+    "best": Preset(1.2e7, 20, 192),
 }
-"""A first look in minutes; numbers to work with; the best that is worth hours on a CPU."""
+"""A first look in minutes; numbers to work with; more, for hours of a CPU."""
 
 
 def settings(
@@ -61,7 +61,7 @@ def settings(
 
     >>> chosen = settings("standard", 60, "cpu")
     >>> chosen["layers"], chosen["hidden"], chosen["steps"] * chosen["batch_size"]
-    (16, (128, 128), 9999872)
+    (16, (128, 128), 3072000)
     """
     preset = PRESETS[name]
     size = max(1.0, coordinates / _DIPEPTIDE)
