@@ -164,10 +164,33 @@ def test_frames_of_the_equilibrium_see_what_samples_miss() -> None:
     sound = diagnose(drawn, equilibrium(20_000))
     assert sound.forward_ess == pytest.approx(sound.ess, rel=0.02)
     assert sound.verdict.trust is Trust.TRUST
-    lost = diagnose(drawn, equilibrium(20_000, missed=0.01))
+    assert "; no sign of a lost basin: nothing of 20,000 frames of the equilibrium" in sound.verdict.reason
+    assert "(a basin of less than 0.01% may not have been met)" in sound.verdict.reason
+    lost = diagnose(drawn, equilibrium(20_000, missed=0.02))
     assert lost.ess == sound.ess
     assert lost.forward_ess == 0.0
-    assert "Do not use: something is covered too thinly" in str(lost.verdict)
+    assert str(lost.verdict).startswith(
+        "Do not use: a basin is lost: 2.00% ± 0.10% of 20,000 frames of the equilibrium"
+    )
+    thin = diagnose(drawn, equilibrium(20_000, missed=0.005))
+    assert str(thin.verdict).startswith("With care: something is covered too thinly: 0.50% ± 0.05% of 20,000 frames")
+
+
+def test_frames_of_one_chain_are_one_witness() -> None:
+    """2 % of the frames are missed, all of them in one group of ten: that may be chance."""
+    drawn, frames = samples(20_000), equilibrium(20_000, missed=0.02)
+    grouped = Ensemble(frames.positions, frames.energies, 300.0, log_q=frames.log_q, groups=np.arange(20_000) // 2000)
+    assert diagnose(drawn, frames).verdict.trust is Trust.DO_NOT_USE
+    found = diagnose(drawn, grouped).verdict
+    assert found.trust is Trust.WITH_CARE
+    assert "2.00% ± 2.00% of 20,000 frames" in found.reason
+
+
+def test_frames_of_the_equilibrium_do_not_raise_the_dead() -> None:
+    dead = Ensemble(np.zeros((100, 1, 3)), np.full(100, np.inf), 300.0)
+    found = diagnose(dead, equilibrium(100))
+    assert str(found.verdict) == "Do not use: none of 100 samples has a positive weight."
+    assert found.forward_ess == 0.0
 
 
 def test_frames_that_do_not_fit_are_refused() -> None:
