@@ -19,13 +19,13 @@ from boltzflow.core.sampling import (
     sequential_monte_carlo,
 )
 from boltzflow.core.sampling.trajectory import safe_log_prob
+from boltzflow.energies.potential import FRAMES_AT_ONCE
 from boltzflow.ensemble import Ensemble
 from boltzflow.errors import DomainError, IntractableDensityError, NonFiniteError, OptionError
 from boltzflow.generator import BoltzmannGenerator
 
 _ADAPTED_WITH = 128  # samples
 _PILOT = 256  # samples
-_AT_ONCE = 1024  # frames
 _REMEMBERED = 0.01  # of its start, what a chain may know after its burn-in
 
 
@@ -117,7 +117,7 @@ def hamiltonian_moves(
     """
     latent, random = _Latent(generator, ensemble.temperature), torch.Generator().manual_seed(seed)
     used = np.flatnonzero(ensemble.weights > 0)
-    parts = np.array_split(used, -(-len(used) // _AT_ONCE))
+    parts = np.array_split(used, -(-len(used) // FRAMES_AT_ONCE))
     positions, energies = ensemble.positions.copy(), ensemble.energies.copy()
     with torch.no_grad():
         starts = [latent.inverse(torch.from_numpy(positions[chosen])) for chosen in parts]
@@ -240,7 +240,7 @@ class _Latent:
         """Positions (n, N, 3) in nm and energies (n,) in kJ/mol, +inf where they cannot be evaluated."""
         parts = []
         with torch.no_grad():
-            for some in torch.split(z, _AT_ONCE):
+            for some in torch.split(z, FRAMES_AT_ONCE):
                 x, _ = self.flow.transform(some, self._context(some))
                 positions, _ = self.generator.coordinates(x)
                 energies = self.generator.potential.energy(positions)
