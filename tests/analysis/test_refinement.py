@@ -19,8 +19,8 @@ from boltzflow.energies import TorchPotential
 from boltzflow.ensemble import Ensemble, Estimate
 from boltzflow.errors import DomainError, IntractableDensityError, NonFiniteError, OptionError
 from boltzflow.units import thermal_energy
+from tests.analysis.exact import chain, chain_moments
 from tests.scores import check_z_scores
-from tests.training.conftest import chain
 
 KT = thermal_energy(300.0)
 
@@ -48,21 +48,12 @@ def phi(ensemble: Ensemble) -> NDArray[np.float64]:
 
 @cache
 def exact() -> dict[str, float]:
-    """By quadrature over a bond, an angle and the torsion, of which the energy and the volume are sums and products."""
-
-    def averages(x: NDArray[np.float64], energy: NDArray[np.float64], volume: NDArray[np.float64]):
-        density = volume * np.exp(-energy / KT)
-        z = np.trapezoid(density, x)
-        return math.log(z), np.trapezoid(density * energy, x) / z, density / z
-
-    b, theta, t = np.linspace(0.11, 0.19, 4001), np.linspace(1.0, 3.0, 4001), np.linspace(-math.pi, math.pi, 4001)
-    bond, angle = averages(b, 5e4 * (b - 0.15) ** 2, b**2), averages(theta, 150 * (theta - 2) ** 2, np.sin(theta))
-    torsion = averages(t, 6 * (1 - np.cos(2 * t)) + 2.5 * (1 - np.cos(t)), np.ones_like(t))
-    return {
-        "log_z": 3 * bond[0] + 2 * angle[0] + torsion[0],
-        "energy": 3 * bond[1] + 2 * angle[1] + torsion[1],
-        "cosine": np.trapezoid(np.cos(t) * torsion[2], t),
-    }
+    """log Z, the mean energy and the mean cosine of the torsion, by quadrature."""
+    t = np.linspace(-math.pi, math.pi, 4001)
+    density = np.exp(-(6 * (1 - np.cos(2 * t)) + 2.5 * (1 - np.cos(t))) / KT)
+    log_z, energy, _ = chain_moments(300.0)
+    cosine = np.trapezoid(np.cos(t) * density, t) / np.trapezoid(density, t)
+    return {"log_z": log_z, "energy": energy, "cosine": float(cosine)}
 
 
 def scores(ensemble: Ensemble) -> tuple[float, float]:
