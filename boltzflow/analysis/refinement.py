@@ -131,6 +131,7 @@ def hamiltonian_moves(
         ensemble.log_weights,
         topology=ensemble.topology,
         groups=ensemble.groups,
+        absolute=ensemble.absolute,
     )
 
 
@@ -160,8 +161,9 @@ def anneal(
         seed: of the random numbers.
 
     Returns:
-        Weighted samples; where they were drawn anew, those with one ancestor are a group, so that the errors of means
-        and of log Z account for it.
+        Weighted samples, whose mean weight estimates Z; where they were drawn anew, those with one ancestor are a
+        group, so that the errors of means and of log Z account for it. They have no log q: weights belong to the whole
+        way, of which each sample has its own.
 
     Raises:
         IntractableDensityError: if the generator has stochastic layers.
@@ -187,6 +189,7 @@ def _weighted(latent: _Latent, samples: AnnealedSamples) -> Ensemble:
         samples.log_weights,
         topology=latent.generator.system.mdtraj_topology,
         groups=ancestors if len(np.unique(ancestors)) < len(ancestors) else None,
+        absolute=True,
     )
 
 

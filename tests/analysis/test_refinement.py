@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 import boltzflow as bf
-from boltzflow.analysis import anneal, hamiltonian_moves, independence_metropolis
+from boltzflow.analysis import absolute_free_energy, anneal, hamiltonian_moves, independence_metropolis
 from boltzflow.analysis.refinement import _adapted, _Latent, _weighted
 from boltzflow.core.sampling import linear_schedule, sequential_monte_carlo
 from boltzflow.energies import TorchPotential
@@ -71,11 +71,17 @@ def check(ensembles: list[Ensemble]) -> None:
         check_z_scores(z)
 
 
+def check_free_energies(ensembles: list[Ensemble]) -> None:
+    """−kT log Z against quadrature."""
+    found = [absolute_free_energy(ensemble) for ensemble in ensembles]
+    check_z_scores([(one.value + KT * exact()["log_z"]) / one.error for one in found])
+
+
 def test_the_generator_is_poor_and_its_weights_are_right() -> None:
     assert drawn().ess < 0.2
     parts = [drawn()[i::25] for i in range(25)]
     check(parts)
-    check_z_scores([_score(part.log_z, exact()["log_z"]) for part in parts])
+    check_free_energies(parts)
 
 
 # -- independence Metropolis -----------------------------------------------------------------------
@@ -104,6 +110,8 @@ def test_chains_of_a_molecule_are_right() -> None:
     z = scores(found)
     assert np.abs(z).max() < 4.0
     assert found.log_q is None
+    with pytest.raises(OptionError, match="known up to a factor alone"):
+        absolute_free_energy(found)
 
 
 def test_chains_that_cannot_be_are_refused() -> None:
@@ -159,7 +167,7 @@ def test_moves_leave_the_equilibrium_and_the_weights() -> None:
     start = drawn()
     moved = hamiltonian_moves(start, poor(), moves=2, leapfrog_steps=3)
     np.testing.assert_array_equal(moved.log_weights, start.log_weights)
-    assert moved.log_z == start.log_z
+    assert absolute_free_energy(moved) == absolute_free_energy(start)
     used = start.weights > 1e-9
     assert (moved.energies[used] != start.energies[used]).mean() > 0.5
     check([moved[i::25] for i in range(25)])
@@ -204,7 +212,10 @@ def test_annealed_samples_are_right() -> None:
     assert found.ess > 1.5 * drawn().ess
     parts = [found[i::25] for i in range(25)]
     check(parts)
-    check_z_scores([_score(part.log_z, exact()["log_z"]) for part in parts])
+    check_free_energies(parts)
+    hot = [part.at(330.0) for part in parts]
+    check_z_scores([_score(part.log_z, chain_moments(330.0)[0]) for part in hot])
+    assert all(part.absolute for part in hot)
 
 
 def test_resampled_runs_have_honest_errors() -> None:
@@ -219,7 +230,7 @@ def test_resampled_runs_have_honest_errors() -> None:
         runs.append(_weighted(latent, samples))
     assert all(run.groups is not None for run in runs)
     check(runs)
-    check_z_scores([_score(run.log_z, exact()["log_z"]) for run in runs])
+    check_free_energies(runs)
 
 
 def test_too_few_samples_are_refused() -> None:

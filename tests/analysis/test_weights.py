@@ -220,6 +220,18 @@ def test_intervals_of_log_z_cover_the_truth(spread: float, n: int) -> None:
     check_z_scores(z)
 
 
+@pytest.mark.parametrize("spread", [4.0, 10.0])
+def test_a_free_energy_that_few_samples_carry_is_refused(spread: float) -> None:
+    """Of 1000 log-normal weights, log Z = 0: it comes out too low by more than errors say, whatever these are."""
+    for seed in range(20):
+        found = absolute_free_energy(ensemble(log_normal(1000, spread, seed), absolute=True))
+        assert found.verdict.trust is Trust.DO_NOT_USE
+    dominated = np.zeros(1000)
+    dominated[17] = math.log(999.0) + 5.0
+    log_z = ensemble(dominated).log_z
+    assert log_z.error == pytest.approx(math.log(1 + math.exp(5.0)), rel=0.01)  # the rest alone have log Z = 0
+
+
 # -- smoothing ---------------------------------------------------------------------------------------
 
 
@@ -253,7 +265,7 @@ def test_smoothed_weights_keep_the_constant_of_log_z() -> None:
     drawn = samples(1000)
     smoothed = smooth(drawn)
     assert absolute_free_energy(smoothed).value == pytest.approx(absolute_free_energy(drawn).value, abs=0.3)
-    with pytest.raises(OptionError, match="with log q"):
+    with pytest.raises(OptionError, match="weights with their constant"):
         absolute_free_energy(smoothed.with_log_weights(smoothed.log_weights + 1.0))
 
 
