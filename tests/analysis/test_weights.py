@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from scipy.stats import binom
 
-from boltzflow.analysis import Trust, absolute_free_energy, diagnose, smooth, weights_verdict
+from boltzflow.analysis import Trust, absolute_free_energy, diagnose, plots, smooth, weights_verdict
 from boltzflow.analysis.weights import ess_by_size
 from boltzflow.ensemble import Ensemble
 from boltzflow.errors import NonFiniteError, OptionError, ShapeError
@@ -140,6 +142,22 @@ def test_effective_sample_size_of_parts_is_the_mean_over_them() -> None:
     assert [size for size, _ in ess_by_size(log_weights)] == [128, 64, 32]
     np.testing.assert_allclose([value for _, value in ess_by_size(log_weights)], 0.25, rtol=1e-3)
     assert [size for size, _ in ess_by_size(np.zeros(5))] == [5]
+
+
+@pytest.mark.parametrize("spread", [0.1, 2.0])
+def test_points_of_the_effective_sample_size_keep_off_the_frame(
+    spread: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each lies further from the frame than its marker's radius of 2 points, and a line."""
+    made = []
+    monkeypatch.setattr(Figure, "savefig", lambda self, *_, **__: made.append(self))
+    plots.weights(ensemble(log_normal(2000, spread)), "", tmp_path / "weights.png")
+    made[0].draw_without_rendering()
+    panel = next(axes for axes in made[0].axes if axes.get_xlabel() == "samples n")
+    (points,) = (line for line in panel.lines if line.get_marker() == "o")
+    places, frame = panel.transData.transform(points.get_xydata()), panel.get_window_extent()
+    off = np.minimum(places - frame.min, frame.max - places).min()
+    assert off * 72 / made[0].dpi > 4.0
 
 
 # -- frames of the equilibrium ---------------------------------------------------------------------
