@@ -71,7 +71,7 @@ def absolute_free_energy(ensemble: Ensemble) -> AbsoluteFreeEnergy:
 
     Args:
         ensemble: of absolute weights, as `generator.sample` and `anneal` return it; also one reweighted from it by `at`
-            or `with_potential`, and one moved by `hamiltonian_moves`.
+            or `with_potential`, moved by `hamiltonian_moves`, or spread over copies by `unfold`.
 
     Raises:
         OptionError: if weights are not absolute, but may have any constant.

@@ -149,6 +149,9 @@ def _verdicts(log_weights: Array, groups: Groups) -> Iterator[Verdict]:
     weights = importance.normalized_weights(logs).numpy()
     largest, effective = weights.max(), share * n
     summary = f"{effective:,.0f} effective samples of {n:,}"
+    if groups is not None:
+        independent = importance.effective_groups(logs, as_tensor(groups))
+        summary += f" in {independent:,.0f} independent groups"
     if groups is not None and largest * (n - zero) < 1.0 + 1e-9:
         reason = "samples of equal weight in groups: ask the ensemble that they were drawn from"
         yield Verdict(Trust.WITH_CARE, reason)
@@ -167,7 +170,6 @@ def _verdicts(log_weights: Array, groups: Groups) -> Iterator[Verdict]:
         fall = f"the effective sample size falls with n, from {there:.2%} of {part:,} samples to {here:.2%} of {n:,}"
         yield from _below(here / there, _FALL, fall)
     if groups is not None:
-        independent = importance.effective_groups(logs, as_tensor(groups))
         yield from _below(independent, _EFFECTIVE, f"the samples make up only {independent:.0f} independent groups")
 
 

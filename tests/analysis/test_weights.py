@@ -108,6 +108,8 @@ def test_few_independent_groups_are_seen() -> None:
         for groups in (40, 64, 300)
     ]
     assert trust == [Trust.DO_NOT_USE, Trust.WITH_CARE, Trust.TRUST]
+    annealed = ensemble(log_normal(1000, 0.1), groups=np.arange(1000) // 2)
+    assert "samples of 1,000 in 49" in diagnose(annealed).verdict.reason  # of 500 pairs
 
 
 @pytest.mark.parametrize("groups", [None, np.arange(5000) // 2])
@@ -282,6 +284,8 @@ def test_smoothed_weights_keep_the_constant_of_log_z() -> None:
     """Other log-weights may have any: their free energy is refused."""
     drawn = samples(1000)
     smoothed = smooth(drawn)
+    annealed = Ensemble(drawn.positions, drawn.energies, 300.0, drawn.log_weights, absolute=True)
+    assert absolute_free_energy(smooth(annealed)).log_z == absolute_free_energy(smoothed).log_z
     assert absolute_free_energy(smoothed).value == pytest.approx(absolute_free_energy(drawn).value, abs=0.3)
     with pytest.raises(OptionError, match="weights with their constant"):
         absolute_free_energy(smoothed.with_log_weights(smoothed.log_weights + 1.0))
