@@ -47,6 +47,8 @@ class Ensemble:
         groups: (n,) whole numbers, the same for frames that are not independent of one another: those of one Markov
             chain, copies of one frame. `mean` and `log_z` take their errors from the sums over groups then. None for
             frames that are all independent.
+        absolute: whether the mean weight estimates Z, so that no constant is left open; if not given, that is so where
+            log-weights come with log q. Equal weights never are.
 
     Raises:
         ShapeError: if the arrays do not have the same number of frames, or none.
@@ -67,6 +69,7 @@ class Ensemble:
         log_q: ArrayLike | torch.Tensor | None = None,
         topology: mdtraj.Topology | None = None,
         groups: ArrayLike | torch.Tensor | None = None,
+        absolute: bool | None = None,
     ) -> None:
         self.positions: NDArray[np.float32] = _array(positions).astype(np.float32, copy=False)
         self.energies: NDArray[np.float64] = _array(energies).astype(np.float64, copy=False)
@@ -76,6 +79,7 @@ class Ensemble:
         weights = np.zeros(n) if log_weights is None else _array(log_weights).astype(np.float64)
         self.log_q: NDArray[np.float64] | None = None if log_q is None else _array(log_q).astype(np.float64, copy=False)
         self.groups: NDArray[np.int64] | None = None if groups is None else whole_numbers(_array(groups))
+        self.absolute = log_weights is not None and log_q is not None if absolute is None else bool(absolute)
         shapes = [self.energies.shape, weights.shape] + [a.shape for a in (self.log_q, self.groups) if a is not None]
         if self.positions.ndim != 3 or self.positions.shape[::2] != (n, 3) or set(shapes) != {(n,)} or n == 0:
             raise ShapeError(
@@ -98,7 +102,7 @@ class Ensemble:
         """The ensemble of some frames: a slice, indices, or a mask (n,)."""
         log_q, groups = (None if array is None else array[frames] for array in (self.log_q, self.groups))
         parts = (self.positions[frames], self.energies[frames], self.temperature, self.log_weights[frames])
-        return type(self)(*parts, log_q, self.topology, groups)
+        return type(self)(*parts, log_q, self.topology, groups, self.absolute)
 
     def __repr__(self) -> str:
         return (
@@ -156,6 +160,9 @@ class Ensemble:
     @property
     def log_z(self) -> Estimate:
         """log Z of exp(−U/kT), rigid motion integrated out, with its standard error: the log of the mean weight.
+
+        Only differences mean something where weights are not `absolute`. Where few samples have most of the weight the
+        error is far too small: `boltzflow.analysis.absolute_free_energy` says whether that is so.
 
         Raises:
             NonFiniteError: if no weight is positive.
@@ -354,11 +361,14 @@ class Ensemble:
         known = np.isfinite(self.energies) & np.isfinite(new)
         old = np.where(known, self.energies, 0.0) / thermal_energy(self.temperature)
         log_weights = np.where(known, self.log_weights + old - np.where(known, new, 0.0), -np.inf)
+        # What the old Hamiltonian could not evaluate may be sound in the new one: without log q it has no weight there.
+        found = ~known & np.isfinite(new)
         if self.log_q is not None:
-            # What the old Hamiltonian could not evaluate may be sound in the new one.
-            found = ~known & np.isfinite(new) & np.isfinite(self.log_q)
+            found &= np.isfinite(self.log_q)
             log_weights[found] = -new[found] - self.log_q[found]
-        return type(self)(self.positions, energies, temperature, log_weights, self.log_q, self.topology, self.groups)
+        absolute = self.absolute and (self.log_q is not None or not found.any())
+        parts = (self.positions, energies, temperature, log_weights, self.log_q, self.topology, self.groups)
+        return type(self)(*parts, absolute)
 
     # -- in and out --------------------------------------------------------------------------------
 
@@ -389,7 +399,8 @@ class Ensemble:
         trajectory[int(np.argmax(self.log_weights))].save_pdb(str(folder / TOPOLOGY))
         arrays: dict[str, Any] = {"version": _FORMAT_VERSION, "temperature": self.temperature}
         arrays |= {"energies": self.energies, "log_weights": self.log_weights}
-        optional = {"log_q": self.log_q, "groups": self.groups}
+        said = None if self.absolute == (self.log_q is not None) else np.array(self.absolute)
+        optional = {"log_q": self.log_q, "groups": self.groups, "absolute": said}
         arrays |= {name: array for name, array in optional.items() if array is not None}
         np.savez(folder / WEIGHTS, **arrays)
 
@@ -415,7 +426,7 @@ class Ensemble:
         if int(arrays.pop("version", 0)) != _FORMAT_VERSION:
             raise FileFormatError(f"Expected format {_FORMAT_VERSION} of {folder / WEIGHTS}; it is of another one.")
         wanted = {"temperature", "energies", "log_weights"}
-        if not wanted <= set(arrays) <= wanted | {"log_q", "groups"}:
+        if not wanted <= set(arrays) <= wanted | {"log_q", "groups", "absolute"}:
             raise FileFormatError(
                 f"Expected {', '.join(sorted(wanted))} in {folder / WEIGHTS}; got {', '.join(sorted(arrays))}."
             )

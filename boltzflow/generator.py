@@ -292,6 +292,7 @@ class BoltzmannGenerator:
             log_weights=log_weights.numpy(),
             log_q=None if self.flow.transform.stochastic_layers else log_q.numpy(),
             topology=self.system.mdtraj_topology,
+            absolute=True,
         )
 
     def log_prob(self, positions: Tensor, *, temperature: object = None) -> Tensor:

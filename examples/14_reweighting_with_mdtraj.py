@@ -10,8 +10,8 @@ get densities and structures, what errors mean, and how to hand unweighted frame
     python examples/14_reweighting_with_mdtraj.py                   # about half a minute on one core
     python examples/14_reweighting_with_mdtraj.py --samples 300     # only to see that it runs
 
-Needs scikit-learn (`pip install 'boltzflow[clusters]'`). The script writes reweighted_densities.png,
-reweighted_structures.png and reweighted_convergence.png, and frames for other programs into reweighted_frames/.
+The script writes reweighted_densities.png, reweighted_structures.png and reweighted_convergence.png, and frames for
+other programs into reweighted_frames/.
 """
 
 # %%

@@ -108,6 +108,14 @@ def test_a_training_that_stopped_early_is_told(run_directory, capsys):
     assert "after 1,234 steps, since the ESS had stopped rising" in capsys.readouterr().out
 
 
+def test_each_verdict_is_told_once(run_directory, capsys):
+    summary = bf.analyze(run_directory)
+    generators._tell(summary, run_directory)
+    told = [line[:25].strip() for line in capsys.readouterr().out.splitlines()]
+    assert told[-3:] == [*summary.verdicts, "written to"] == ["weights", "lost basins", "written to"]
+    assert len(set(told)) == len(told)
+
+
 def test_sample_from_a_run_and_from_a_file(run_directory, tmp_path):
     first = call("sample", run_directory, "-n", 32, "--seed", 1, "--out", tmp_path / "one")
     second = call("sample", run_directory / "generator.safetensors", "-n", 32, "--seed", 1, "--out", tmp_path / "two")

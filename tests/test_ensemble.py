@@ -208,6 +208,30 @@ def test_tensors_are_taken():
     assert ensemble.log_weights.dtype == np.float64
 
 
+def test_weights_say_whether_they_are_absolute(tmp_path):
+    """Those of log q are; equal ones are not, and others where it is said."""
+    assert make_ensemble().absolute
+    equal = make_ensemble(log_weights=None)
+    assert not equal.absolute
+    annealed = make_ensemble(20, log_q=None, absolute=True)
+    for one in (annealed[:10], annealed.at(310.0)):
+        assert one.absolute
+    for one in (make_ensemble(log_q=None), annealed.resample(20), annealed.with_log_weights(np.zeros(20))):
+        assert not one.absolute
+    for one in (annealed, equal, make_ensemble(log_q=None)):
+        one.save(tmp_path)
+        assert Ensemble.load(tmp_path).absolute == one.absolute
+
+
+def test_frames_that_another_hamiltonian_finds_take_the_constant():
+    """A frame that failed has no weight where it is sound: so that without log q Z is not known any more."""
+    energies = np.where(np.arange(20) == 3, np.inf, 1.0)
+    for log_q, absolute in ((None, False), (np.zeros(20), True)):
+        ensemble = make_ensemble(20, energies=energies, log_q=log_q, absolute=True)
+        assert ensemble.at(310.0).absolute
+        assert ensemble._reweighted(np.ones(20), 300.0).absolute == absolute
+
+
 def test_save_and_load(tmp_path):
     ensemble = make_ensemble(n=50)
     ensemble.save(tmp_path / "run")

@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from boltzflow.analysis.populations import States, state_populations
 from boltzflow.analysis.projections import torsion_features
 from boltzflow.ensemble import Ensemble
-from boltzflow.errors import MissingDependencyError, NonFiniteError, OptionError, ShapeError
+from boltzflow.errors import NonFiniteError, OptionError, ShapeError
 
 
 @dataclass(frozen=True)
@@ -47,15 +47,12 @@ def representatives(
         seed: of the starts.
 
     Raises:
-        MissingDependencyError: if scikit-learn is not installed.
         OptionError: if there are fewer frames of positive weight than clusters, or they are alike.
         ShapeError: if features are not (n, k).
         NonFiniteError: if no weight is positive, or a feature is not finite.
     """
-    try:
-        from sklearn.cluster import KMeans
-    except ImportError as error:
-        raise MissingDependencyError("Clusters need scikit-learn: pip install 'boltzflow[clusters]'.") from error
+    from sklearn.cluster import KMeans  # takes a second: here, where few pay for it
+
     used = np.flatnonzero(ensemble.weights > 0)
     if not 1 <= clusters <= len(used):
         raise OptionError(f"Expected 1 to {len(used)} clusters, as there are frames of weight; got {clusters}.")

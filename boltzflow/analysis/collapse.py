@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import Tensor
+from numpy.typing import NDArray
 
 from boltzflow.analysis.reweighting import log_weights_of
 from boltzflow.analysis.verdict import Trust, Verdict
@@ -17,6 +17,8 @@ from boltzflow.ensemble import Ensemble, Estimate
 from boltzflow.errors import NonFiniteError, OptionError, TopologyError
 from boltzflow.generator import BoltzmannGenerator
 from boltzflow.simulation import Langevin, ParallelTempering, Particles, Progress, TemperingOptions
+
+Array = NDArray[np.float64]
 
 TOO_THIN = 100.0
 """A structure counts as missed where its weight is so many times the mean one."""
@@ -121,18 +123,18 @@ def check_collapse(
     if lost > ladders // 4 or ladders - lost < 2:
         raise NonFiniteError(f"Expected a simulation that holds; {lost} of {ladders} ladders have exploded.")
     positions = torch.from_numpy(result.positions(result.temperatures[0]))
-    seen = log_weights_of(generator, positions.flatten(0, 1).numpy())
-    excess = torch.from_numpy(seen).view(positions.shape[:2]) - ensemble.log_z.value
-    missed = _share(excess > math.log(TOO_THIN))
+    excess = log_weights_of(generator, positions.flatten(0, 1).numpy()) - ensemble.log_z.value
+    ladder = np.tile(np.arange(ladders - lost), len(positions))
+    missed = share_found(excess > math.log(TOO_THIN), np.zeros(len(excess)), ladder)
     expected = expected_thin_share(ensemble)
-    forward_ess = importance.forward_effective_sample_size(excess.flatten(), log_z=0.0)
-    found = f"an independent simulation ({ladders - lost} ladders of {picoseconds:g} ps, {excess.numel():,} frames)"
+    forward_ess = importance.forward_effective_sample_size(torch.from_numpy(excess), log_z=0.0)
+    found = f"an independent simulation ({ladders - lost} ladders of {picoseconds:g} ps, {len(excess):,} frames)"
     return CollapseCheck(
         missed=missed,
         expected=expected,
-        outside=_share(excess == math.inf),
+        outside=share_found(excess == math.inf, np.zeros(len(excess)), ladder),
         forward_ess=forward_ess,
-        frames=excess.numel(),
+        frames=len(excess),
         ladders=ladders - lost,
         lost_ladders=lost,
         evaluations=generator.potential.evaluations - before,
@@ -140,11 +142,15 @@ def check_collapse(
     )
 
 
-def _share(found: Tensor) -> Estimate:
-    """Of frames (n, ladders), with its error from the scatter between ladders."""
-    by_ladder = found.double().mean(0)
-    error = by_ladder.std() / math.sqrt(len(by_ladder)) if found.any() else 3 / len(by_ladder)
-    return Estimate(float(by_ladder.mean()), float(error))
+def share_found(found: NDArray[np.bool_], log_weights: Array, pieces: NDArray[np.int64]) -> Estimate:
+    """The share of frames (n,) of the equilibrium, with its error from the scatter between independent pieces (n,).
+
+    Where nothing is found the error is 3/pieces, a bound at 95 % for frames of a piece that are all alike.
+    """
+    if not found.any():
+        return Estimate(0.0, 3 / len(np.unique(pieces)))
+    share, error = importance.weighted_mean(*map(torch.from_numpy, (found, log_weights, pieces)))
+    return Estimate(share.item(), error.item())
 
 
 def check_own_temperature(generator: BoltzmannGenerator, ensemble: Ensemble) -> None:
@@ -190,5 +196,6 @@ def coverage_verdict(thin: Estimate, expected: float, forward_ess: float, own_es
             f"and {own_ess:.0%} by the generator's samples",
         )
     if thin.value == 0.0:
-        what = f"nothing of {frames} lies {where} (a basin of less than {thin.error:.0%} may not have been met)"
+        bound = f"{thin.error:.0%}" if thin.error >= 0.01 else f"{100 * thin.error:.1g}%"
+        what = f"nothing of {frames} lies {where} (a basin of less than {bound} may not have been met)"
     return Verdict(Trust.TRUST, f"no sign of a lost basin: {what}")

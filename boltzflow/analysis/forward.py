@@ -10,7 +10,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from boltzflow.analysis.collapse import TOO_THIN, check_own_temperature, coverage_verdict, expected_thin_share
+from boltzflow.analysis.collapse import (
+    TOO_THIN,
+    check_own_temperature,
+    coverage_verdict,
+    expected_thin_share,
+    share_found,
+)
 from boltzflow.analysis.references import Reference, as_reference
 from boltzflow.analysis.reweighting import log_weights_of
 from boltzflow.analysis.verdict import Verdict
@@ -89,7 +95,7 @@ def check_forward(generator: BoltzmannGenerator, ensemble: Ensemble, reference: 
     inside = np.isfinite(log_ratio)
     log_q = -energies / thermal_energy(ensemble.temperature) - ensemble.log_z.value - log_ratio
     logs, pieces = frames.log_weights[chosen], reference.pieces[chosen]
-    thin = _share(log_ratio > math.log(TOO_THIN), logs, pieces)
+    thin = share_found(log_ratio > math.log(TOO_THIN), logs, pieces)
     within = np.where(inside, logs, -np.inf)
     weights = importance.normalized_weights(torch.from_numpy(logs)).numpy()
     ess = 1 / float(weights @ np.exp(log_ratio)) if inside.all() else 0.0
@@ -99,7 +105,7 @@ def check_forward(generator: BoltzmannGenerator, ensemble: Ensemble, reference: 
         kl=Estimate(kl.value, float(np.hypot(kl.error, ensemble.log_z.error))),
         ess=ess,
         thin=thin,
-        outside=_share(~inside, logs, pieces),
+        outside=share_found(~inside, logs, pieces),
         frames=len(chosen),
         verdict=coverage_verdict(thin, expected_thin_share(ensemble), ess, ensemble.ess, "the reference"),
     )
@@ -116,11 +122,6 @@ def _check_same_energies(stated: Array, found: Array) -> None:
         raise OptionError(
             f"Expected a reference of the generator's force field; energies differ by up to {off:.3g} kJ/mol from it."
         )
-
-
-def _share(found: NDArray[np.bool_], log_weights: Array, pieces: NDArray[np.int64]) -> Estimate:
-    """Where nothing is found the error is 3/pieces, a bound at 95 % for frames of a piece that are all alike."""
-    return _mean(found, log_weights, pieces) if found.any() else Estimate(0.0, 3 / len(np.unique(pieces)))
 
 
 def _mean(values: NDArray[Any], log_weights: Array, pieces: NDArray[np.int64]) -> Estimate:

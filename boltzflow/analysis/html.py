@@ -12,8 +12,9 @@ import jinja2
 import numpy as np
 from markupsafe import Markup
 
+from boltzflow.analysis.clusters import representatives
 from boltzflow.analysis.observables import backbone_torsions
-from boltzflow.analysis.structures import middles, superposed_pdb
+from boltzflow.analysis.structures import shape_features, superposed_pdb
 from boltzflow.analysis.verdict import Trust
 from boltzflow.ensemble import Ensemble
 from boltzflow.storage import replace_file
@@ -22,6 +23,7 @@ PAGE = "report.html"
 
 FILES = Path(__file__).parent / "page"
 _LARGE = 300  # atoms: larger molecules are shown as ribbons
+_CLUSTERED, _SHOWN = 1000, 5  # frames drawn by their weights, and structures that stand for them
 
 _BEGINNINGS = {
     "Do not use": Trust.DO_NOT_USE,
@@ -116,17 +118,18 @@ def _level(sentence: str) -> Trust | None:
 
 def _structures(ensemble: Ensemble) -> dict[str, Any]:
     """Representative structures for the viewer."""
-    found = middles(ensemble)
-    frames = [one.frame for one in found]
-    torsions = backbone_torsions(ensemble[np.array(frames)].to_mdtraj())
+    drawn = ensemble.resample(_CLUSTERED)
+    features = shape_features(drawn.to_mdtraj())
+    found = representatives(drawn, min(_SHOWN, len(np.unique(features, axis=0))), lambda _: features)
+    torsions = backbone_torsions(found.representatives.to_mdtraj())
     labels = []
-    for i, one in enumerate(found):
+    for i, share in enumerate(population.value for population in found.states.populations.values()):
         few = torsions[:2] if len(torsions) == 2 else []
         angles = (f"{'φψ'[t.kind == 'psi']} {round(math.degrees(t.values[i]))}°".replace("-", "−") for t in few)
-        labels.append(", ".join([f"{one.share:.0%}", *angles]))
+        labels.append(", ".join([f"{share:.0%}", *angles]))
     return {
         "labels": labels,
-        "pdb": superposed_pdb(ensemble, frames),
+        "pdb": superposed_pdb(found.representatives),
         "ribbon": ensemble.positions.shape[1] > _LARGE,
     }
 

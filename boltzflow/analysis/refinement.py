@@ -19,13 +19,13 @@ from boltzflow.core.sampling import (
     sequential_monte_carlo,
 )
 from boltzflow.core.sampling.trajectory import safe_log_prob
+from boltzflow.energies.potential import FRAMES_AT_ONCE
 from boltzflow.ensemble import Ensemble
 from boltzflow.errors import DomainError, IntractableDensityError, NonFiniteError, OptionError
 from boltzflow.generator import BoltzmannGenerator
 
 _ADAPTED_WITH = 128  # samples
 _PILOT = 256  # samples
-_AT_ONCE = 1024  # frames
 _REMEMBERED = 0.01  # of its start, what a chain may know after its burn-in
 
 
@@ -117,7 +117,7 @@ def hamiltonian_moves(
     """
     latent, random = _Latent(generator, ensemble.temperature), torch.Generator().manual_seed(seed)
     used = np.flatnonzero(ensemble.weights > 0)
-    parts = np.array_split(used, -(-len(used) // _AT_ONCE))
+    parts = np.array_split(used, -(-len(used) // FRAMES_AT_ONCE))
     positions, energies = ensemble.positions.copy(), ensemble.energies.copy()
     with torch.no_grad():
         starts = [latent.inverse(torch.from_numpy(positions[chosen])) for chosen in parts]
@@ -131,6 +131,7 @@ def hamiltonian_moves(
         ensemble.log_weights,
         topology=ensemble.topology,
         groups=ensemble.groups,
+        absolute=ensemble.absolute,
     )
 
 
@@ -160,8 +161,9 @@ def anneal(
         seed: of the random numbers.
 
     Returns:
-        Weighted samples; where they were drawn anew, those with one ancestor are a group, so that the errors of means
-        and of log Z account for it.
+        Weighted samples, whose mean weight estimates Z; where they were drawn anew, those with one ancestor are a
+        group, so that the errors of means and of log Z account for it. They have no log q: weights belong to the whole
+        way, of which each sample has its own.
 
     Raises:
         IntractableDensityError: if the generator has stochastic layers.
@@ -187,6 +189,7 @@ def _weighted(latent: _Latent, samples: AnnealedSamples) -> Ensemble:
         samples.log_weights,
         topology=latent.generator.system.mdtraj_topology,
         groups=ancestors if len(np.unique(ancestors)) < len(ancestors) else None,
+        absolute=True,
     )
 
 
@@ -240,7 +243,7 @@ class _Latent:
         """Positions (n, N, 3) in nm and energies (n,) in kJ/mol, +inf where they cannot be evaluated."""
         parts = []
         with torch.no_grad():
-            for some in torch.split(z, _AT_ONCE):
+            for some in torch.split(z, FRAMES_AT_ONCE):
                 x, _ = self.flow.transform(some, self._context(some))
                 positions, _ = self.generator.coordinates(x)
                 energies = self.generator.potential.energy(positions)

@@ -36,6 +36,6 @@ def smooth(ensemble: Ensemble) -> Ensemble:
     smallest = before.argmin()  # stays as it is, but for the normalisation
     log_weights = np.full(len(ensemble), -np.inf)
     log_weights[positive] = after + (before[smallest] - after[smallest])
-    # log q stays, unlike that of any other log-weights: these have the constant that they had.
+    # log q stays, unlike that of any other log-weights: these have the constant that they had, if any.
     parts = (ensemble.positions, ensemble.energies, ensemble.temperature, log_weights, ensemble.log_q)
-    return Ensemble(*parts, ensemble.topology, ensemble.groups)
+    return Ensemble(*parts, ensemble.topology, ensemble.groups, ensemble.absolute)

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from boltzflow.energies import Potential
-from boltzflow.energies.potential import energies_of_frames
+from boltzflow.energies.potential import energies_of_frames, in_parts
 from boltzflow.ensemble import Ensemble
 from boltzflow.errors import NonFiniteError, OptionError, ShapeError
 from boltzflow.generator import BoltzmannGenerator
@@ -22,7 +22,6 @@ Array = NDArray[np.float64]
 Frames: TypeAlias = Ensemble | mdtraj.Trajectory | NDArray[Any]
 """Structures: an ensemble, a trajectory, or positions (n, N, 3) in nm."""
 
-_AT_ONCE = 1024  # frames
 _ROUNDING = 0.1  # of log q, on the way back through a flow
 
 
@@ -172,8 +171,7 @@ def log_density(generator: BoltzmannGenerator, positions: NDArray[Any], temperat
         IntractableDensityError: if it has stochastic layers.
     """
     like = next(generator.flow.parameters())
-    frames = torch.from_numpy(np.ascontiguousarray(positions))
-    parts = [generator.log_prob(x.to(like), temperature=temperature) for x in torch.split(frames, _AT_ONCE)]
+    parts = [generator.log_prob(x, temperature=temperature) for x in in_parts(positions, like)]
     log_q = torch.cat(parts).double().cpu()
     return torch.where(log_q.isnan(), -torch.inf, log_q).numpy()
 

@@ -1,66 +1,21 @@
-"""A few structures that stand for all, by their weights."""
+"""What tells structures apart, and a few of them laid upon one another."""
 
 from __future__ import annotations
 
 import tempfile
-from dataclasses import dataclass
 from pathlib import Path
 
 import mdtraj
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from scipy.cluster.hierarchy import fcluster, linkage
 
 from boltzflow.analysis.internals import Observable, internal_observables, values_of
-from boltzflow.core import importance
 from boltzflow.ensemble import Ensemble
 
-_CLUSTERED = 1000  # frames
 
-
-@dataclass(frozen=True)
-class Representative:
-    """The middle of a cluster.
-
-    Attributes:
-        frame: its index in the ensemble.
-        share: the weight of the cluster.
-    """
-
-    frame: int
-    share: float
-
-
-def middles(ensemble: Ensemble, n: int = 5, seed: int = 0) -> list[Representative]:
-    """The middles of n clusters, the heaviest first (Ward's method).
-
-    Structures are told apart by one torsion about each bond between heavy atoms, or by the places of their atoms
-    where there is none.
-
-    Args:
-        ensemble: with a topology; 1000 frames are drawn by their weights.
-        n: at most so many.
-        seed: of that draw.
-
-    Raises:
-        NonFiniteError: if no weight is positive.
-    """
-    random = torch.Generator().manual_seed(seed)
-    drawn = importance.resample(torch.from_numpy(ensemble.log_weights), _CLUSTERED, random).numpy()
-    features = _features(ensemble[drawn].to_mdtraj())
-    labels = fcluster(linkage(features, "ward"), n, "maxclust")
-    found = []
-    for label in np.unique(labels):
-        members = np.flatnonzero(labels == label)
-        middle = np.square(features[members] - features[members].mean(0)).sum(1).argmin()
-        found.append(Representative(int(drawn[members[middle]]), len(members) / len(drawn)))
-    return sorted(found, key=lambda r: -r.share)
-
-
-def superposed_pdb(ensemble: Ensemble, frames: list[int]) -> list[str]:
+def superposed_pdb(ensemble: Ensemble) -> list[str]:
     """Each frame as the text of a PDB file, turned onto the first by its heavy atoms."""
-    trajectory = ensemble[np.array(frames)].to_mdtraj()
+    trajectory = ensemble.to_mdtraj()
     trajectory.superpose(trajectory, atom_indices=_heavy(trajectory.topology))
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "frame.pdb"
@@ -76,8 +31,11 @@ def _heavy(topology: mdtraj.Topology) -> list[int]:
     return found if len(found) > 2 else list(range(topology.n_atoms))
 
 
-def _features(trajectory: mdtraj.Trajectory) -> NDArray[np.float64]:
-    """(n, features), on one scale."""
+def shape_features(trajectory: mdtraj.Trajectory) -> NDArray[np.float64]:
+    """(n, k), on one scale, of any molecule: a torsion about each bond between heavy atoms, as its cosine and sine.
+
+    Where there is none they are the places of all atoms, the heavy ones laid upon those of the first frame.
+    """
     heavy = set(_heavy(trajectory.topology))
     about: dict[frozenset[int], Observable] = {}
     for observable in internal_observables(trajectory.topology):

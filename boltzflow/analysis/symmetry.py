@@ -32,4 +32,5 @@ def unfold(ensemble: Ensemble, copies: Copies, seed: int = 0) -> Ensemble:
         None if ensemble.log_q is None else ensemble.log_q - copies.log_number,
         ensemble.topology,
         ensemble.groups,
+        ensemble.absolute,
     )

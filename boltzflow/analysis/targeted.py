@@ -12,15 +12,13 @@ from torch import Tensor
 from boltzflow.analysis.differences import FreeEnergyDifferences, mbar
 from boltzflow.analysis.states import Frames, check_drawn, samples_of
 from boltzflow.core.distributions import Tabulated
-from boltzflow.energies.potential import energies_of_frames
+from boltzflow.energies.potential import energies_of_frames, in_parts
 from boltzflow.ensemble import Ensemble
 from boltzflow.errors import OptionError
 from boltzflow.generator import BoltzmannGenerator
 from boltzflow.units import thermal_energy
 
 Array = NDArray[np.float64]
-
-_AT_ONCE = 1024  # frames
 
 
 class Mapped(NamedTuple):
@@ -76,8 +74,7 @@ class LatentMap:
     def __call__(self, positions: NDArray[Any]) -> Mapped:
         """Carry frames (n, N, 3) in nm from the first to the second."""
         like = next(self.first.flow.parameters())
-        frames = torch.from_numpy(np.ascontiguousarray(positions))
-        parts = [self._carry(x.to(like)) for x in torch.split(frames, _AT_ONCE)]
+        parts = [self._carry(x) for x in in_parts(positions, like)]
         images, log_q, log_q_images = (torch.cat(column).cpu() for column in zip(*parts, strict=True))
         return Mapped(images.float().numpy(), log_q.double().numpy(), log_q_images.double().numpy())
 

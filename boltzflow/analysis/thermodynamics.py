@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
+from boltzflow.analysis.axes import as_tensor
 from boltzflow.analysis.verdict import Trust, Verdict, worst
 from boltzflow.analysis.weights import weights_verdict
+from boltzflow.core import importance
 from boltzflow.ensemble import Ensemble, Estimate
 from boltzflow.errors import OptionError
 from boltzflow.units import GAS_CONSTANT, checked_temperature, thermal_energy
@@ -67,19 +70,22 @@ def absolute_free_energy(ensemble: Ensemble) -> AbsoluteFreeEnergy:
     """The configurational free energy −kT log Z from a generator's samples.
 
     Args:
-        ensemble: with log q, as `generator.sample` returns it; also one reweighted from it by `at` or
-            `with_potential`, and one spread over copies by `unfold`.
+        ensemble: of absolute weights, as `generator.sample` and `anneal` return it; also one reweighted from it by `at`
+            or `with_potential`, moved by `hamiltonian_moves`, or spread over copies by `unfold`.
 
     Raises:
-        OptionError: if log q is not known: log-weights alone then may have any constant.
+        OptionError: if weights are not absolute, but may have any constant.
         NonFiniteError: if no weight is positive.
 
     >>> ensemble = Ensemble(np.zeros((2, 1, 3)), [0.0, 0.0], 300.0, log_weights=[1.0, 1.0], log_q=[-1.0, -1.0])
     >>> round(absolute_free_energy(ensemble).value, 3)  # −kT
     -2.494
     """
-    if ensemble.log_q is None:
-        raise OptionError("Expected an ensemble with log q, such as a generator's samples; this one has none.")
+    if not ensemble.absolute:
+        raise OptionError(
+            "Expected weights with their constant, such as those of a generator's samples or of `anneal`; these are "
+            "known up to a factor alone."
+        )
     kt, log_z = thermal_energy(ensemble.temperature), ensemble.log_z
     verdict = _verdict(ensemble, _functions(ensemble))
     return AbsoluteFreeEnergy(-kt * log_z.value, kt * log_z.error, ensemble.temperature, log_z, verdict)
@@ -91,7 +97,7 @@ class TemperatureSeries:
 
     Attributes:
         temperatures: (T,) in K.
-        log_z: (T,), absolute or, where log q is not known, relative to the ensemble's temperature.
+        log_z: (T,), absolute or, where the ensemble's weights are not, relative to its temperature.
         energy: ⟨U⟩ (T,) in kJ/mol.
         entropy: ⟨U⟩/T + R log Z (T,) in J/(mol K), relative where log Z is.
         heat_capacity: d⟨U⟩/dT (T,) in J/(mol K).
@@ -115,7 +121,7 @@ class TemperatureSeries:
             OptionError: if log Z is relative: F then has an unknown part that grows with T.
         """
         if not self.absolute:
-            raise OptionError("Expected an ensemble with log q for F(T); without it log Z(T)/Z(T₀) is all there is.")
+            raise OptionError("Expected absolute weights for F(T); without them log Z(T)/Z(T₀) is all there is.")
         kt = GAS_CONSTANT * self.temperatures
         return Estimate(-kt * self.log_z.value, kt * self.log_z.error)
 
@@ -142,7 +148,7 @@ def temperature_series(ensemble: Ensemble, temperatures: Sequence[object]) -> Te
     kelvins = [checked_temperature(temperature) for temperature in temperatures]
     if not kelvins:
         raise OptionError("Expected at least one temperature.")
-    absolute = ensemble.log_q is not None
+    absolute = ensemble.absolute
     # What is relative is so to the ensemble's own temperature: whose scatter is shared, and so taken off too.
     origin = None if absolute else _functions(ensemble)
     ensembles = [ensemble.at(kelvin) for kelvin in kelvins]
@@ -163,63 +169,60 @@ def temperature_series(ensemble: Ensemble, temperatures: Sequence[object]) -> Te
 
 @dataclass(frozen=True, eq=False)
 class _Functions:
-    """log Z and S at one temperature, and what each group of samples adds to them to first order (n,).
+    """log Z and S at one temperature, and what each group of samples adds to their errors (n,), by the jackknife.
 
     A sample without a group is one of its own. Of fewer groups than n samples the others are taken for groups without
-    descendants, as `importance.log_mean_weight` does.
+    descendants, as `importance.log_mean_weight` does. All are infinite where one group has all the weight.
     """
 
     log_z: float
     entropy: float
     of_log_z: Array
     of_entropy: Array
-    groups: int
 
     def relative_to(self, origin: _Functions) -> _Functions:
-        return replace(
-            self,
+        known = np.isfinite(origin.of_log_z) & np.isfinite(self.of_log_z)
+        return _Functions(
             log_z=self.log_z - origin.log_z,
             entropy=self.entropy - origin.entropy,
-            of_log_z=self.of_log_z - origin.of_log_z,
-            of_entropy=self.of_entropy - origin.of_entropy,
+            of_log_z=np.subtract(self.of_log_z, origin.of_log_z, out=np.full(len(known), np.inf), where=known),
+            of_entropy=np.subtract(self.of_entropy, origin.of_entropy, out=np.full(len(known), np.inf), where=known),
         )
 
     @property
     def estimate_of_log_z(self) -> Estimate:
-        return Estimate(self.log_z, self._error(self.of_log_z))
+        return Estimate(self.log_z, _norm(self.of_log_z))
 
     @property
     def estimate_of_entropy(self) -> Estimate:
-        return Estimate(self.entropy, self._error(self.of_entropy))
-
-    def _error(self, parts: Array) -> float:
-        """By the delta method."""
-        few = self.groups < 2
-        return math.inf if few else math.sqrt(np.square(parts).sum() * self.groups / (self.groups - 1))
+        return Estimate(self.entropy, _norm(self.of_entropy))
 
 
 def _functions(ensemble: Ensemble) -> _Functions:
-    n, weights = len(ensemble), ensemble.weights
-    energies = np.where(weights > 0.0, ensemble.energies, 0.0)
-    energy, log_z = float(np.sum(weights * energies)), ensemble.log_z.value
-    group = np.arange(n) if ensemble.groups is None else np.unique(ensemble.groups, return_inverse=True)[1]
-    of_energy = np.bincount(group, weights * (energies - energy), minlength=n)
-    of_log_z: Array = np.bincount(group, weights, minlength=n).astype(np.float64) - 1.0 / n
+    weighted = torch.from_numpy(ensemble.log_weights), as_tensor(ensemble.groups)
+    of_log_z: Array = importance.changes_of_log_mean(*weighted).numpy()
+    of_energy = np.zeros(len(ensemble))
+    changes = importance.changes_of_mean(torch.from_numpy(ensemble.energies), *weighted).numpy()
+    of_energy[: len(changes)] = np.where(np.isfinite(changes), changes, np.inf)
     kelvin, gas_constant = ensemble.temperature, 1e3 * GAS_CONSTANT
+    energy, log_z = ensemble.mean(ensemble.energies).value, ensemble.log_z.value
     return _Functions(
         log_z=log_z,
         entropy=1e3 * energy / kelvin + gas_constant * log_z,
         of_log_z=of_log_z,
         of_entropy=1e3 * of_energy / kelvin + gas_constant * of_log_z,
-        groups=int(group.max()) + 1,
     )
+
+
+def _norm(parts: Array) -> float:
+    return math.sqrt(np.square(parts).sum())
 
 
 def _verdict(ensemble: Ensemble, functions: _Functions) -> Verdict:
     """That of the weights, and whether so few samples make up the error of log Z that it may as well be another."""
     verdicts = [weights_verdict(ensemble.log_weights, ensemble.groups)]
     squares = np.square(functions.of_log_z)
-    if (total := squares.sum()) > 0.0 and (few := 1.0 / np.square(squares / total).sum()) < _FEW:
+    if 0.0 < (total := squares.sum()) < np.inf and (few := 1.0 / np.square(squares / total).sum()) < _FEW:
         reason = f"the error of log Z rests on {few:.0f} of {len(ensemble):,} samples, far from the others in weight"
         verdicts.append(Verdict(Trust.WITH_CARE, f"{reason}: it is hardly known"))
     return worst(verdicts)

@@ -11,6 +11,7 @@ import torch
 from numpy.typing import ArrayLike
 
 from boltzflow.analysis.axes import Array, Groups, as_tensor
+from boltzflow.analysis.collapse import TOO_THIN, coverage_verdict, expected_thin_share, share_found
 from boltzflow.analysis.verdict import Trust, Verdict, worst
 from boltzflow.core import importance
 from boltzflow.ensemble import Ensemble, Estimate
@@ -25,7 +26,6 @@ _PARETO_K = (0.5, 0.7)  # the weights' variance is infinite; so is what it takes
 _LARGEST = (0.05, 0.1)  # share of one sample
 _EFFECTIVE = (200.0, 50.0)  # samples or groups: errors are themselves known to 1/√(2·200) = 5 %, and 10 %
 _FALL = (0.6, 0.25)  # of the effective sample size with n; less befalls one of 20 good ensembles
-_FORWARD = (0.5, 0.1)  # forward by reverse effective sample size
 _NEARLY_EQUAL = 0.9  # effective samples of each: a heavy tail is no reason to refuse
 
 
@@ -68,7 +68,8 @@ def diagnose(ensemble: Ensemble, equilibrium: Ensemble | None = None) -> WeightD
     Args:
         ensemble: whose weights are asked, such as a generator's samples.
         equilibrium: frames of the same temperature from a simulation, equally weighted, with `log_q` as the sampler
-            has it of them (`generator.log_prob`, −inf outside its domain). They see what the sampler misses.
+            has it of them (`generator.log_prob`, −inf outside its domain). They see what the sampler misses, and
+            are judged as those of `check_collapse` are; frames that are not independent come in groups.
 
     Raises:
         OptionError: if the frames of the equilibrium come without log q, are weighted, or of another temperature.
@@ -80,15 +81,13 @@ def diagnose(ensemble: Ensemble, equilibrium: Ensemble | None = None) -> WeightD
     log_weights = ensemble.log_weights
     is_dead = bool(np.isneginf(log_weights).all())
     log_z = Estimate(-math.inf, math.inf) if is_dead else ensemble.log_z
+    verdicts = [weights_verdict(log_weights, ensemble.groups)]
     forward_ess = None
     if equilibrium is not None:
-        frames = _equilibrium_log_weights(equilibrium, ensemble.temperature)
-        forward_ess = 0.0 if is_dead else importance.forward_effective_sample_size(frames, log_z.value)
-    verdicts = [weights_verdict(log_weights, ensemble.groups)]
-    if forward_ess is not None and not is_dead:
-        found = f"frames of the equilibrium see an effective sample size of {forward_ess:.2%}, not {ensemble.ess:.2%}"
-        reason = f"something is covered too thinly: {found}"
-        verdicts += _below(forward_ess / ensemble.ess, _FORWARD, reason)
+        excess = _equilibrium_log_weights(equilibrium, ensemble.temperature) - log_z.value
+        forward_ess = importance.forward_effective_sample_size(torch.from_numpy(excess), log_z=0.0)
+        if not is_dead:
+            verdicts.append(_coverage(excess, equilibrium, forward_ess, ensemble))
     return WeightDiagnostics(
         frames=len(ensemble),
         failed=ensemble.failed,
@@ -150,6 +149,9 @@ def _verdicts(log_weights: Array, groups: Groups) -> Iterator[Verdict]:
     weights = importance.normalized_weights(logs).numpy()
     largest, effective = weights.max(), share * n
     summary = f"{effective:,.0f} effective samples of {n:,}"
+    if groups is not None:
+        independent = importance.effective_groups(logs, as_tensor(groups))
+        summary += f" in {independent:,.0f} independent groups"
     if groups is not None and largest * (n - zero) < 1.0 + 1e-9:
         reason = "samples of equal weight in groups: ask the ensemble that they were drawn from"
         yield Verdict(Trust.WITH_CARE, reason)
@@ -168,7 +170,6 @@ def _verdicts(log_weights: Array, groups: Groups) -> Iterator[Verdict]:
         fall = f"the effective sample size falls with n, from {there:.2%} of {part:,} samples to {here:.2%} of {n:,}"
         yield from _below(here / there, _FALL, fall)
     if groups is not None:
-        independent = importance.effective_groups(logs, as_tensor(groups))
         yield from _below(independent, _EFFECTIVE, f"the samples make up only {independent:.0f} independent groups")
 
 
@@ -190,11 +191,19 @@ def _below(value: float, limits: tuple[float, float], reason: str) -> Iterator[V
     yield from _above(-value, (-care, -no_use), reason)
 
 
-def _equilibrium_log_weights(frames: Ensemble, temperature: float) -> torch.Tensor:
+def _coverage(excess: Array, frames: Ensemble, forward_ess: float, ensemble: Ensemble) -> Verdict:
+    """What frames of the equilibrium with weights of exp(excess) times the mean one say of the sampler."""
+    pieces = np.arange(len(frames)) if frames.groups is None else frames.groups
+    thin = share_found(excess > math.log(TOO_THIN), frames.log_weights, pieces)
+    found = f"{len(frames):,} frames of the equilibrium"
+    return coverage_verdict(thin, expected_thin_share(ensemble), forward_ess, ensemble.ess, found)
+
+
+def _equilibrium_log_weights(frames: Ensemble, temperature: float) -> Array:
     """log p̃ − log q (m,) of frames of p: +inf where the sampler never goes."""
     if frames.log_q is None or frames.failed or np.ptp(frames.log_weights) > 0:
         what = "without log q" if frames.log_q is None else "that have failed, or are weighted"
         raise OptionError(f"Expected equally weighted frames of the equilibrium with log q; got some {what}.")
     if not math.isclose(frames.temperature, temperature, rel_tol=1e-6):
         raise OptionError(f"Expected frames of the equilibrium at {temperature:g} K; got {frames.temperature:g} K.")
-    return torch.from_numpy(-frames.energies / thermal_energy(temperature) - frames.log_q)
+    return -frames.energies / thermal_energy(temperature) - frames.log_q

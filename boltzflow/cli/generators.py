@@ -262,7 +262,6 @@ def _tell(summary: Summary, directory: Path) -> None:
         "samples": f"{summary.frames:,} ({summary.failed_frames:,} failed) at {summary.temperature:g} K",
         "ESS": f"{summary.ess:.2%} ({summary.ess_clipped:.2%} with the top 1e-4 of weights clipped)",
         "Pareto k": f"{summary.pareto_k:.2f} (averages are not to be trusted above 0.7)",
-        "weights": str(summary.verdict),
         "log Z": f"{summary.log_z.value:.4f} ± {summary.log_z.error:.4f}",
     }
     for region, found in summary.populations.items():

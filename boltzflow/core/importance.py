@@ -101,22 +101,58 @@ def clipped(log_weights: Tensor, fraction: float = 1e-4) -> Tensor:
 
 
 def log_mean_weight(log_weights: Tensor, groups: Tensor | None = None) -> tuple[float, float]:
-    """log of the mean weight, and its standard error by the delta method.
+    """log of the mean weight, and its standard error.
 
-    With w = p̃(x)/q(x) and x ~ q this estimates log Z = log ∫p̃. The error is infinite for a single sample. That of
-    groups is meant for the descendants of n samples (Chan & Lai 2013, DOI 10.1214/13-AOS1143), of which some have
-    none; for groups of a size that was fixed before it is an upper bound.
+    With w = p̃(x)/q(x) and x ~ q this estimates log Z = log ∫p̃. The error is the jackknife's, like that of
+    `weighted_mean`: that of the delta method where no weight is large, and where one sample has nearly all of it, how
+    far it lifts log Z above that of the rest. The truth may then be further still, by weights that no sample has. It is
+    infinite where a single sample, or a single group, has all the weight. That of groups is meant for the descendants
+    of n samples (Chan & Lai 2013, DOI 10.1214/13-AOS1143), of which some have none; for groups of a size that was fixed
+    before it is an upper bound.
 
     Raises:
         ShapeError: if there is not one group for each weight.
         NonFiniteError: if no weight is positive.
     """
     log_weights = _some_positive(log_weights)
-    n = len(log_weights)
-    value = (log_weights.logsumexp(0) - math.log(n)).item()
-    shares = _group_sums(normalized_weights(log_weights), groups)
-    variance = (shares.square().sum().item() - 1.0 / n) * n / (n - 1) if n > 1 else math.inf
-    return value, math.sqrt(max(0.0, variance))
+    value = (log_weights.logsumexp(0) - math.log(len(log_weights))).item()
+    changes = changes_of_log_mean(log_weights, groups)
+    return value, changes.square().sum().sqrt().item() if changes.isfinite().all() else math.inf
+
+
+def changes_of_log_mean(log_weights: Tensor, groups: Tensor | None = None) -> Tensor:
+    """What each group adds to the error of `log_mean_weight` (n,): changes without it, whose squares make the variance.
+
+    They are centred. Those of G groups come first, in ascending order, then those of the n − G samples that have no
+    descendants; all are infinite where one group has all the weight.
+
+    Raises:
+        ShapeError: if there is not one group for each weight.
+        NonFiniteError: if no weight is positive.
+    """
+    weights = normalized_weights(log_weights)
+    shares = torch.zeros_like(weights)
+    of_groups = _group_sums(weights, groups)
+    shares[: len(of_groups)] = of_groups
+    if (shares > 0).sum() == 1:
+        return torch.full_like(shares, math.inf)
+    changes, largest = -torch.log1p(-shares), shares.argmax()
+    # What is left beside a share of nearly 1 is lost in its rounding: it is summed instead.
+    changes[largest] = -torch.cat([shares[:largest], shares[largest + 1 :]]).sum().log()
+    return (changes - changes.mean()) * math.sqrt(1.0 - 1.0 / len(shares))
+
+
+def changes_of_mean(values: Tensor, log_weights: Tensor, groups: Tensor | None = None) -> Tensor:
+    """What each of G groups adds to the error of `weighted_mean` (G, …): squares add up to the variance.
+
+    Those of one group that has all the weight are NaN.
+
+    Raises:
+        ShapeError: if there is not one value, and one group, for each weight.
+        NonFiniteError: if no weight is positive.
+    """
+    weights, values = _aligned(values, log_weights)
+    return _jackknife(weights, values.double() - (weights * values).sum(0), groups)
 
 
 def pareto_shape(log_weights: Tensor) -> float:
@@ -349,8 +385,8 @@ def _jackknife(weights: Tensor, deviations: Tensor, groups: Tensor | None) -> Te
     """
     sums, shares = _group_sums(weights * deviations, groups), _group_sums(weights, groups)
     rest, largest = 1.0 - shares, shares.argmax()
-    others = torch.arange(len(shares), device=shares.device) != largest
     # What is left beside a share of nearly 1 is lost in its rounding: it is summed instead.
+    others = torch.arange(len(shares), device=shares.device) != largest
     rest[largest], sums[largest] = shares[others].sum(), -sums[others].sum(0)
     return sums / rest * math.sqrt(1.0 - 1.0 / len(sums))
 

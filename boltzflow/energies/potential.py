@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,8 @@ from torch import Tensor, nn
 
 from boltzflow.errors import IntractableDensityError, ShapeError
 
-_AT_ONCE = 1024  # frames
+FRAMES_AT_ONCE = 1024
+"""So many are evaluated together where there are many: it bounds the memory."""
 
 
 class Potential(nn.Module, ABC):
@@ -107,9 +109,18 @@ def energies_of_frames(
     Raises:
         ShapeError: if the frames have another shape.
     """
-    frames = torch.from_numpy(np.ascontiguousarray(positions))
-    parts = [potential.energy(x if like is None else x.to(like)) for x in torch.split(frames, _AT_ONCE)]
+    parts = [potential.energy(x) for x in in_parts(positions, like)]
     return torch.cat(parts).double().cpu().numpy()
+
+
+def in_parts(positions: NDArray[Any], like: Tensor | None = None) -> Iterator[Tensor]:
+    """Frames (n, …) as tensors of at most `FRAMES_AT_ONCE` each, of the dtype and on the device of `like`.
+
+    >>> [len(part) for part in in_parts(np.zeros((2500, 1, 3)))]
+    [1024, 1024, 452]
+    """
+    for part in torch.split(torch.from_numpy(np.ascontiguousarray(positions)), FRAMES_AT_ONCE):
+        yield part if like is None else part.to(like)
 
 
 def finite_or_inf(energy: Tensor) -> Tensor:

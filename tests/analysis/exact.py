@@ -45,7 +45,10 @@ LENGTH, BOND, ANGLE, BEND = 0.15, 100_000.0, 2.0, 300.0
 
 
 def chain(length: float = LENGTH, barrier: float = 6.0, tilt: float = 2.5, kelvin: float = 300.0) -> bf.MolecularSystem:
-    """Four atoms on springs with a torsion of two wells: the energy is a sum over internal coordinates."""
+    """Four atoms on springs: the energy is a sum over internal coordinates.
+
+    The torsion has a deep well (φ = 0) and, with the settings given, a shallow one 2 kT above, 6 kT of barrier between.
+    """
     topology, system = app.Topology(), openmm.System()
     residue = topology.addResidue("CHN", topology.addChain())
     atoms = [topology.addAtom(f"C{i}", app.Element.getBySymbol("C"), residue) for i in range(4)]

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import sys
-
 import mdtraj
 import numpy as np
 import pytest
 
 from boltzflow.analysis import principal_components, representatives, torsion_features
+from boltzflow.analysis.html import _structures
 from boltzflow.ensemble import Ensemble
-from boltzflow.errors import MissingDependencyError, NonFiniteError, OptionError, ShapeError, TopologyError
+from boltzflow.errors import NonFiniteError, OptionError, ShapeError, TopologyError
+from tests.analysis.exact import chain
 
 
 def wells(n: int = 3000, seed: int = 0) -> tuple[Ensemble, np.ndarray]:
@@ -80,6 +80,20 @@ def test_a_projection_of_weighted_samples_has_their_variances():
     np.testing.assert_allclose(ensemble.weights @ coordinates, 0.0, atol=1e-9)
 
 
+def test_the_page_shows_structures_with_the_shares_of_their_weights():
+    """Five values of a torsion, drawn equally often: k-means, of frames that are drawn by their weights."""
+    t = np.repeat([-2.5, -1.0, 0.0, 1.0, 2.5], 100) + 0.02 * np.random.default_rng(0).normal(size=500)
+    positions = np.zeros((500, 4, 3))
+    positions[:, 0, :2], positions[:, 2, 0], positions[:, 3, 0] = [-0.05, 0.14], 0.15, 0.2
+    positions[:, 3, 1], positions[:, 3, 2] = 0.14 * np.cos(t), 0.14 * np.sin(t)
+    log_weights = np.repeat(np.log([0.1, 0.5, 0.05, 0.2, 0.15]), 100)
+    ensemble = Ensemble(positions, np.zeros(500), 300.0, log_weights, topology=chain().mdtraj_topology)
+    shown = _structures(ensemble)
+    assert shown["labels"] == ["50%", "20%", "15%", "10%", "5%"]
+    assert len(shown["pdb"]) == 5
+    assert _structures(ensemble[np.arange(3) * 100])["labels"] == ["77%", "15%", "8%"]
+
+
 @pytest.mark.parametrize(
     ("call", "error", "message"),
     [
@@ -98,9 +112,3 @@ def test_a_projection_of_weighted_samples_has_their_variances():
 def test_impossible_input_is_refused(call, error, message):
     with pytest.raises(error, match=message):
         call(wells(40)[0])
-
-
-def test_without_scikit_learn_the_extra_is_named(monkeypatch):
-    monkeypatch.setitem(sys.modules, "sklearn.cluster", None)
-    with pytest.raises(MissingDependencyError, match=r"boltzflow\[clusters\]"):
-        representatives(wells(40)[0], 2, places)

@@ -16,7 +16,7 @@ from boltzflow.coordinates import InternalCoordinates
 from boltzflow.ensemble import Estimate
 from boltzflow.errors import OptionError, TopologyError
 from boltzflow.training import ForwardKL, ReverseKL
-from tests.training.conftest import chain
+from tests.analysis.exact import chain
 
 STRUCTURES = Path(__file__).parents[1] / "molecules" / "structures"
 OPTIONS = {"batch_size": 128, "compile": False, "progress": False, "warmup": 5, "learning_rate": 5e-3}

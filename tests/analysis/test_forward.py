@@ -11,7 +11,7 @@ from boltzflow.analysis.forward import _check_same_energies
 from boltzflow.analysis.verdict import Trust
 from boltzflow.ensemble import Ensemble
 from boltzflow.errors import OptionError
-from tests.training.conftest import chain
+from tests.analysis.exact import chain
 
 
 @pytest.fixture(scope="module")

@@ -12,15 +12,15 @@ import torch
 from numpy.typing import NDArray
 
 import boltzflow as bf
-from boltzflow.analysis import anneal, hamiltonian_moves, independence_metropolis
+from boltzflow.analysis import absolute_free_energy, anneal, hamiltonian_moves, independence_metropolis
 from boltzflow.analysis.refinement import _adapted, _Latent, _weighted
 from boltzflow.core.sampling import linear_schedule, sequential_monte_carlo
 from boltzflow.energies import TorchPotential
 from boltzflow.ensemble import Ensemble, Estimate
 from boltzflow.errors import DomainError, IntractableDensityError, NonFiniteError, OptionError
 from boltzflow.units import thermal_energy
+from tests.analysis.exact import chain, chain_moments
 from tests.scores import check_z_scores
-from tests.training.conftest import chain
 
 KT = thermal_energy(300.0)
 
@@ -48,21 +48,12 @@ def phi(ensemble: Ensemble) -> NDArray[np.float64]:
 
 @cache
 def exact() -> dict[str, float]:
-    """By quadrature over a bond, an angle and the torsion, of which the energy and the volume are sums and products."""
-
-    def averages(x: NDArray[np.float64], energy: NDArray[np.float64], volume: NDArray[np.float64]):
-        density = volume * np.exp(-energy / KT)
-        z = np.trapezoid(density, x)
-        return math.log(z), np.trapezoid(density * energy, x) / z, density / z
-
-    b, theta, t = np.linspace(0.11, 0.19, 4001), np.linspace(1.0, 3.0, 4001), np.linspace(-math.pi, math.pi, 4001)
-    bond, angle = averages(b, 5e4 * (b - 0.15) ** 2, b**2), averages(theta, 150 * (theta - 2) ** 2, np.sin(theta))
-    torsion = averages(t, 6 * (1 - np.cos(2 * t)) + 2.5 * (1 - np.cos(t)), np.ones_like(t))
-    return {
-        "log_z": 3 * bond[0] + 2 * angle[0] + torsion[0],
-        "energy": 3 * bond[1] + 2 * angle[1] + torsion[1],
-        "cosine": np.trapezoid(np.cos(t) * torsion[2], t),
-    }
+    """log Z, the mean energy and the mean cosine of the torsion, by quadrature."""
+    t = np.linspace(-math.pi, math.pi, 4001)
+    density = np.exp(-(6 * (1 - np.cos(2 * t)) + 2.5 * (1 - np.cos(t))) / KT)
+    log_z, energy, _ = chain_moments(300.0)
+    cosine = np.trapezoid(np.cos(t) * density, t) / np.trapezoid(density, t)
+    return {"log_z": log_z, "energy": energy, "cosine": float(cosine)}
 
 
 def scores(ensemble: Ensemble) -> tuple[float, float]:
@@ -80,11 +71,17 @@ def check(ensembles: list[Ensemble]) -> None:
         check_z_scores(z)
 
 
+def check_free_energies(ensembles: list[Ensemble]) -> None:
+    """−kT log Z against quadrature."""
+    found = [absolute_free_energy(ensemble) for ensemble in ensembles]
+    check_z_scores([(one.value + KT * exact()["log_z"]) / one.error for one in found])
+
+
 def test_the_generator_is_poor_and_its_weights_are_right() -> None:
     assert drawn().ess < 0.2
     parts = [drawn()[i::25] for i in range(25)]
     check(parts)
-    check_z_scores([_score(part.log_z, exact()["log_z"]) for part in parts])
+    check_free_energies(parts)
 
 
 # -- independence Metropolis -----------------------------------------------------------------------
@@ -113,6 +110,8 @@ def test_chains_of_a_molecule_are_right() -> None:
     z = scores(found)
     assert np.abs(z).max() < 4.0
     assert found.log_q is None
+    with pytest.raises(OptionError, match="known up to a factor alone"):
+        absolute_free_energy(found)
 
 
 def test_chains_that_cannot_be_are_refused() -> None:
@@ -168,7 +167,7 @@ def test_moves_leave_the_equilibrium_and_the_weights() -> None:
     start = drawn()
     moved = hamiltonian_moves(start, poor(), moves=2, leapfrog_steps=3)
     np.testing.assert_array_equal(moved.log_weights, start.log_weights)
-    assert moved.log_z == start.log_z
+    assert absolute_free_energy(moved) == absolute_free_energy(start)
     used = start.weights > 1e-9
     assert (moved.energies[used] != start.energies[used]).mean() > 0.5
     check([moved[i::25] for i in range(25)])
@@ -213,7 +212,10 @@ def test_annealed_samples_are_right() -> None:
     assert found.ess > 1.5 * drawn().ess
     parts = [found[i::25] for i in range(25)]
     check(parts)
-    check_z_scores([_score(part.log_z, exact()["log_z"]) for part in parts])
+    check_free_energies(parts)
+    hot = [part.at(330.0) for part in parts]
+    check_z_scores([_score(part.log_z, chain_moments(330.0)[0]) for part in hot])
+    assert all(part.absolute for part in hot)
 
 
 def test_resampled_runs_have_honest_errors() -> None:
@@ -228,7 +230,7 @@ def test_resampled_runs_have_honest_errors() -> None:
         runs.append(_weighted(latent, samples))
     assert all(run.groups is not None for run in runs)
     check(runs)
-    check_z_scores([_score(run.log_z, exact()["log_z"]) for run in runs])
+    check_free_energies(runs)
 
 
 def test_too_few_samples_are_refused() -> None:

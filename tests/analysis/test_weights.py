@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from scipy.stats import binom
 
-from boltzflow.analysis import Trust, absolute_free_energy, diagnose, smooth, weights_verdict
+from boltzflow.analysis import Trust, absolute_free_energy, diagnose, plots, smooth, weights_verdict
 from boltzflow.analysis.weights import ess_by_size
 from boltzflow.ensemble import Ensemble
 from boltzflow.errors import NonFiniteError, OptionError, ShapeError
@@ -106,6 +108,8 @@ def test_few_independent_groups_are_seen() -> None:
         for groups in (40, 64, 300)
     ]
     assert trust == [Trust.DO_NOT_USE, Trust.WITH_CARE, Trust.TRUST]
+    annealed = ensemble(log_normal(1000, 0.1), groups=np.arange(1000) // 2)
+    assert "samples of 1,000 in 49" in diagnose(annealed).verdict.reason  # of 500 pairs
 
 
 @pytest.mark.parametrize("groups", [None, np.arange(5000) // 2])
@@ -142,6 +146,22 @@ def test_effective_sample_size_of_parts_is_the_mean_over_them() -> None:
     assert [size for size, _ in ess_by_size(np.zeros(5))] == [5]
 
 
+@pytest.mark.parametrize("spread", [0.1, 2.0])
+def test_points_of_the_effective_sample_size_keep_off_the_frame(
+    spread: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each lies further from the frame than its marker's radius of 2 points, and a line."""
+    made = []
+    monkeypatch.setattr(Figure, "savefig", lambda self, *_, **__: made.append(self))
+    plots.weights(ensemble(log_normal(2000, spread)), "", tmp_path / "weights.png")
+    made[0].draw_without_rendering()
+    panel = next(axes for axes in made[0].axes if axes.get_xlabel() == "samples n")
+    (points,) = (line for line in panel.lines if line.get_marker() == "o")
+    places, frame = panel.transData.transform(points.get_xydata()), panel.get_window_extent()
+    off = np.minimum(places - frame.min, frame.max - places).min()
+    assert off * 72 / made[0].dpi > 4.0
+
+
 # -- frames of the equilibrium ---------------------------------------------------------------------
 
 
@@ -164,10 +184,33 @@ def test_frames_of_the_equilibrium_see_what_samples_miss() -> None:
     sound = diagnose(drawn, equilibrium(20_000))
     assert sound.forward_ess == pytest.approx(sound.ess, rel=0.02)
     assert sound.verdict.trust is Trust.TRUST
-    lost = diagnose(drawn, equilibrium(20_000, missed=0.01))
+    assert "; no sign of a lost basin: nothing of 20,000 frames of the equilibrium" in sound.verdict.reason
+    assert "(a basin of less than 0.01% may not have been met)" in sound.verdict.reason
+    lost = diagnose(drawn, equilibrium(20_000, missed=0.02))
     assert lost.ess == sound.ess
     assert lost.forward_ess == 0.0
-    assert "Do not use: something is covered too thinly" in str(lost.verdict)
+    assert str(lost.verdict).startswith(
+        "Do not use: a basin is lost: 2.00% ± 0.10% of 20,000 frames of the equilibrium"
+    )
+    thin = diagnose(drawn, equilibrium(20_000, missed=0.005))
+    assert str(thin.verdict).startswith("With care: something is covered too thinly: 0.50% ± 0.05% of 20,000 frames")
+
+
+def test_frames_of_one_chain_are_one_witness() -> None:
+    """2 % of the frames are missed, all of them in one group of ten: that may be chance."""
+    drawn, frames = samples(20_000), equilibrium(20_000, missed=0.02)
+    grouped = Ensemble(frames.positions, frames.energies, 300.0, log_q=frames.log_q, groups=np.arange(20_000) // 2000)
+    assert diagnose(drawn, frames).verdict.trust is Trust.DO_NOT_USE
+    found = diagnose(drawn, grouped).verdict
+    assert found.trust is Trust.WITH_CARE
+    assert "2.00% ± 2.00% of 20,000 frames" in found.reason
+
+
+def test_frames_of_the_equilibrium_do_not_raise_the_dead() -> None:
+    dead = Ensemble(np.zeros((100, 1, 3)), np.full(100, np.inf), 300.0)
+    found = diagnose(dead, equilibrium(100))
+    assert str(found.verdict) == "Do not use: none of 100 samples has a positive weight."
+    assert found.forward_ess == 0.0
 
 
 def test_frames_that_do_not_fit_are_refused() -> None:
@@ -195,6 +238,18 @@ def test_intervals_of_log_z_cover_the_truth(spread: float, n: int) -> None:
     low, high = binom.ppf([5e-4, 1 - 5e-4], 2000, 0.95)
     assert low <= covered <= high
     check_z_scores(z)
+
+
+@pytest.mark.parametrize("spread", [4.0, 10.0])
+def test_a_free_energy_that_few_samples_carry_is_refused(spread: float) -> None:
+    """Of 1000 log-normal weights, log Z = 0: it comes out too low by more than errors say, whatever these are."""
+    for seed in range(20):
+        found = absolute_free_energy(ensemble(log_normal(1000, spread, seed), absolute=True))
+        assert found.verdict.trust is Trust.DO_NOT_USE
+    dominated = np.zeros(1000)
+    dominated[17] = math.log(999.0) + 5.0
+    log_z = ensemble(dominated).log_z
+    assert log_z.error == pytest.approx(math.log(1 + math.exp(5.0)), rel=0.01)  # the rest alone have log Z = 0
 
 
 # -- smoothing ---------------------------------------------------------------------------------------
@@ -229,8 +284,10 @@ def test_smoothed_weights_keep_the_constant_of_log_z() -> None:
     """Other log-weights may have any: their free energy is refused."""
     drawn = samples(1000)
     smoothed = smooth(drawn)
+    annealed = Ensemble(drawn.positions, drawn.energies, 300.0, drawn.log_weights, absolute=True)
+    assert absolute_free_energy(smooth(annealed)).log_z == absolute_free_energy(smoothed).log_z
     assert absolute_free_energy(smoothed).value == pytest.approx(absolute_free_energy(drawn).value, abs=0.3)
-    with pytest.raises(OptionError, match="with log q"):
+    with pytest.raises(OptionError, match="weights with their constant"):
         absolute_free_energy(smoothed.with_log_weights(smoothed.log_weights + 1.0))
 
 

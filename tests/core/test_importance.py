@@ -196,9 +196,31 @@ def test_weight_zero_hides_a_value_that_is_not_a_number():
     assert torch.isfinite(error)
 
 
+@pytest.mark.parametrize("groups", [None, torch.tensor([0, 0, 0, 1, 1, 2, 2, 2, 2, 3])])
+def test_errors_of_log_z_are_those_of_leaving_groups_out(groups):
+    """Of ten samples, the first with most of the weight; those that no group is left for left nothing."""
+    log_weights = torch.randn(10, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    log_weights[0] += 5.0
+    weights = log_weights.exp()
+    members = torch.arange(10) if groups is None else groups
+    without = torch.tensor([(weights.sum() - weights[members == group].sum()) / 9 for group in range(10)]).log()
+    jackknife = math.sqrt(0.9 * (without - without.mean()).square().sum().item())
+    assert im.log_mean_weight(log_weights, groups)[1] == pytest.approx(jackknife, rel=1e-6)
+    assert jackknife > 1.0
+
+
+def test_an_error_of_log_z_grows_with_the_largest_weight():
+    """Delta errors are at most 1. With one weight of e^700 among thousand the rest say that log Z is 0."""
+    errors = [
+        im.log_mean_weight(torch.tensor([gap] + [0.0] * 999, dtype=torch.float64))[1] for gap in (20.0, 50.0, 700.0)
+    ]
+    assert errors == pytest.approx([20.0 - math.log(999), 50.0 - math.log(999), 700.0 - math.log(999)], rel=1e-3)
+
+
 def test_errors_are_infinite_for_one_sample():
     assert im.log_mean_weight(torch.zeros(1)) == (0.0, math.inf)
     assert im.weighted_mean(torch.ones(2), torch.tensor([0.0, -torch.inf]))[1] == math.inf
+    assert im.log_mean_weight(torch.tensor([0.0, -torch.inf]))[1] == math.inf
 
 
 @pytest.mark.parametrize(

@@ -174,6 +174,7 @@ def test_unfolded_log_z_is_that_of_a_generator_with_free_labels() -> None:
         drawn = generator.sample(300_000, seed=3, batch_size=10_000)
         found[labels] = unfold(drawn, copies, seed=4)
         assert found[labels].log_z.value == pytest.approx(drawn.log_z.value + math.log(copies.number))
+        assert found[labels].absolute
         shift = found[labels].log_q - drawn.log_q
         np.testing.assert_allclose(shift, -math.log(copies.number), atol=1e-6)
     fixed, free = found["fixed"], found["free"]

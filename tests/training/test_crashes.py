@@ -19,8 +19,7 @@ import boltzflow as bf
 from boltzflow.errors import StorageError
 from boltzflow.storage import replace_file
 from boltzflow.training import ConstrainedTransport, Phases, ReverseKL
-
-from .conftest import chain
+from tests.analysis.exact import chain
 
 KILLED = """
     import os, random, signal, sys, time

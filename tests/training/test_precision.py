@@ -15,8 +15,7 @@ from boltzflow.core.layers.coupling import SplineCoupling
 from boltzflow.core.objectives import reverse_kl
 from boltzflow.core.precision import nets_in
 from boltzflow.errors import OptionError
-
-from .conftest import chain
+from tests.analysis.exact import chain
 
 DOMAIN = Domain.real(3) + Domain.circle(3)
 OPTIONS = {"steps": 4, "batch_size": 32, "warmup": 2, "log_every": 1, "progress": False}

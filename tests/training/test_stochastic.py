@@ -14,8 +14,8 @@ from boltzflow.core import StochasticFlow
 from boltzflow.errors import FileFormatError, IntractableDensityError, OptionError
 from boltzflow.training import FAB, AlphaDivergence, ConstrainedTransport, LogDispersion, Method, ReverseKL
 from boltzflow.training.methods import Moment
+from tests.analysis.exact import chain
 
-from .conftest import chain
 from .test_methods import dihedral, share_of_deep_well
 from .test_temperatures import OPTIONS, Exact
 

@@ -28,8 +28,7 @@ from boltzflow.training import (
 )
 from boltzflow.training.methods import Moment
 from boltzflow.units import thermal_energy
-
-from .conftest import chain
+from tests.analysis.exact import chain
 
 RANGE = (300.0, 900.0)
 OPTIONS = {"batch_size": 128, "log_every": 1, "compile": False, "progress": False, "warmup": 5, "learning_rate": 5e-3}

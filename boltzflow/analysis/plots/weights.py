@@ -41,7 +41,8 @@ def weights(ensemble: Ensemble, title: str, path: Path) -> None:
         n, ess = zip(*ess_by_size(ensemble.log_weights), strict=True)
         sizes.plot(n, 100 * np.array(ess), "o-", color=BLUE, markersize=4, linewidth=1.4)
         sizes.axhline(100 * ensemble.ess, color=GREY, linewidth=0.8, linestyle=":")
-        sizes.set(xlabel="samples n", ylabel="ESS of parts of n samples (%)", xscale="log", ylim=(0, None))
+        sizes.margins(x=0.08)
+        sizes.set(xlabel="samples n", ylabel="ESS of parts of n samples (%)", xscale="log", ylim=(0, 112 * max(ess)))
         heaviest = np.sort(ensemble.weights)[::-1]
         share = np.arange(1, len(heaviest) + 1) / len(heaviest)
         cumulated.plot(100 * share, 100 * heaviest.cumsum(), color=BLUE, linewidth=1.6, label="these samples")
