@@ -44,15 +44,3 @@ def test_example(name, tmp_path):
     result = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=environment, check=False)
     assert result.returncode == 0, result.stderr
     assert printed in result.stdout
-
-
-def test_the_recipe_of_the_shipped_generator_runs(tmp_path):
-    """Two parts, which a second call finds done."""
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "BOLTZFLOW_COMPILE": "0"}
-    recipe = ROOT / "systems" / "alanine_dipeptide" / "recipe.py"
-    command = [sys.executable, recipe, "--share", "0.00015", "--out", "made.safetensors"]
-    for _ in range(2):
-        result = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=environment, check=False)
-        assert result.returncode == 0, result.stderr
-        assert "1,536 energy evaluations in all" in result.stdout
-    assert (tmp_path / "made.safetensors").stat().st_size > 1e6
