@@ -55,8 +55,8 @@ def compare_replicas(
         low, high: bounds of the rare basin of each φ, rad.
 
     Raises:
-        OptionError: if there are fewer than two, they differ in temperature or number of atoms, or one has equal weights
-            without log q, as a simulation's or resampled frames have: its log Z is not known.
+        OptionError: if there are fewer than two, they differ in temperature or number of atoms, or one has equal
+            weights without log q, as a simulation's or resampled frames have: its log Z is not known.
         NonFiniteError: if no weight of one is positive.
     """
     kinds = {(round(e.temperature, 6), e.positions.shape[1]) for e in ensembles}
