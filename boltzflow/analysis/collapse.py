@@ -189,7 +189,8 @@ def coverage_verdict(thin: Estimate, expected: float, forward_ess: float, own_es
     is_significant = beyond > 2 * thin.error
     if beyond > _ALARM and is_significant:
         return Verdict(Trust.DO_NOT_USE, f"a basin is lost: {what}")
-    if (beyond > _CARE and is_significant) or forward_ess < own_ess / 2:
+    # One ladder that has found a basin has an error as large as its share: that is a sign, if not proof.
+    if beyond > _ALARM or (beyond > _CARE and is_significant) or forward_ess < own_ess / 2:
         return Verdict(
             Trust.WITH_CARE,
             f"something is covered too thinly: {what}; the effective sample size is {forward_ess:.0%} by its frames "

@@ -7,7 +7,7 @@ import math
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from boltzflow.errors import ShapeError
+from boltzflow.errors import NonFiniteError, ShapeError
 
 
 def total_variation(p: ArrayLike, q: ArrayLike) -> float:
@@ -18,6 +18,7 @@ def total_variation(p: ArrayLike, q: ArrayLike) -> float:
 
     Raises:
         ShapeError: if the histograms have not the same bins.
+        NonFiniteError: if one is empty, or has an entry that is negative or not finite.
 
     >>> total_variation([1, 1], [3, 1])
     0.25
@@ -35,6 +36,7 @@ def kl_divergence(p: ArrayLike, q: ArrayLike) -> tuple[float, float]:
 
     Raises:
         ShapeError: if the histograms have not the same bins.
+        NonFiniteError: if one is empty, or has an entry that is negative or not finite.
 
     >>> kl_divergence([1, 1, 0], [1, 1, 2])
     (0.6931471805599453, 0.0)
@@ -55,6 +57,7 @@ def jensen_shannon(p: ArrayLike, q: ArrayLike) -> float:
 
     Raises:
         ShapeError: if the histograms have not the same bins.
+        NonFiniteError: if one is empty, or has an entry that is negative or not finite.
 
     >>> jensen_shannon([1, 0], [0, 1])
     0.6931471805599453
@@ -77,6 +80,7 @@ def wasserstein(p: ArrayLike, q: ArrayLike, width: float, *, circular: bool = Fa
 
     Raises:
         ShapeError: if the histograms have not the same bins.
+        NonFiniteError: if one is empty, or has an entry that is negative or not finite.
 
     >>> wasserstein([1, 0, 0, 0], [0, 0, 0, 1], 0.5), wasserstein([1, 0, 0, 0], [0, 0, 0, 1], 0.5, circular=True)
     (1.5, 0.5)
@@ -90,4 +94,10 @@ def _shares(p: ArrayLike, q: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np
     first, second = (np.asarray(h, np.float64) for h in (p, q))
     if first.shape != second.shape:
         raise ShapeError(f"Expected histograms of the same bins; got {first.shape} and {second.shape}.")
+    for shares in (first, second):
+        if not (0.0 < shares.sum() < math.inf and shares.min() >= 0.0):
+            raise NonFiniteError(
+                "Expected histograms of finite numbers that are not negative, some of them positive; got the sum "
+                f"{shares.sum():g}, the least {shares.min(initial=math.inf):g}."
+            )
     return first / first.sum(), second / second.sum()

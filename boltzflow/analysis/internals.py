@@ -8,6 +8,8 @@ import mdtraj
 import numpy as np
 from numpy.typing import NDArray
 
+from boltzflow.molecules.naming import residue_names
+
 Kind = Literal["bond", "angle", "torsion", "energy"]
 
 
@@ -41,10 +43,10 @@ def internal_observables(topology: mdtraj.Topology) -> list[Observable]:
     >>> len(found), found[0].name, found[2].name
     (98, 'phi ALA2', 'bond ACE1-CH3 ACE1-C')
     """
-    atoms = list(topology.atoms)
+    atoms, names = list(topology.atoms), residue_names(topology)
     frame = mdtraj.Trajectory(np.zeros((1, len(atoms), 3)), topology)
     found = [
-        Observable(f"{symbol} {atoms[four[carbon]].residue}", "torsion", tuple(map(int, four)))
+        Observable(f"{symbol} {names[atoms[four[carbon]].residue.index]}", "torsion", tuple(map(int, four)))
         for symbol, compute, carbon in (("phi", mdtraj.compute_phi, 2), ("psi", mdtraj.compute_psi, 1))
         for four in compute(frame, periodic=False)[0]
     ]
@@ -54,7 +56,7 @@ def internal_observables(topology: mdtraj.Topology) -> list[Observable]:
     for kind, members in zip(kinds, _bonded(topology), strict=True):
         for chain in members:
             if chain not in known and chain[::-1] not in known:
-                named = (f"{atoms[a].residue}-{atoms[a].name}" for a in chain)
+                named = (f"{names[atoms[a].residue.index]}-{atoms[a].name}" for a in chain)
                 found.append(Observable(" ".join([kind, *named]), kind, chain))
     return found
 

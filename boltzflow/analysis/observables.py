@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from boltzflow.analysis.axes import Array, Groups, as_tensor, checked_values
 from boltzflow.core import importance
 from boltzflow.ensemble import Ensemble, Estimate
+from boltzflow.molecules.naming import residue_names
 
 _COUPLINGS = {
     "HN HA": mdtraj.compute_J3_HN_HA,
@@ -55,10 +56,10 @@ class Torsion(NamedTuple):
 
 def backbone_torsions(trajectory: mdtraj.Trajectory) -> list[Torsion]:
     """φ and ψ of every residue that has both, in the order of residues, φ first."""
-    atoms = list(trajectory.topology.atoms)
+    atoms, names = list(trajectory.topology.atoms), residue_names(trajectory.topology)
     # Both belong to the residue of their alpha carbon: the third atom of φ, the second of ψ.
-    phi = {str(atoms[i[2]].residue): v for i, v in _columns(*mdtraj.compute_phi(trajectory, periodic=False))}
-    psi = {str(atoms[i[1]].residue): v for i, v in _columns(*mdtraj.compute_psi(trajectory, periodic=False))}
+    phi = {names[atoms[i[2]].residue.index]: v for i, v in _columns(*mdtraj.compute_phi(trajectory, periodic=False))}
+    psi = {names[atoms[i[1]].residue.index]: v for i, v in _columns(*mdtraj.compute_psi(trajectory, periodic=False))}
     found = []
     for residue in phi:
         if residue in psi:
@@ -136,8 +137,10 @@ def hydrogen_bonds(
         found = mdtraj.wernet_nilsson(trajectory, periodic=False)
         bonds = np.unique(np.concatenate(found), axis=0)
         there = np.stack([(bonds[:, None] == frame).all(2).any(1) for frame in found])
-    atoms = list(trajectory.topology.atoms)
-    return Labelled([f"{atoms[d]}-{atoms[h].name} → {atoms[a]}" for d, h, a in bonds], there)
+    names = residue_names(trajectory.topology)
+    atoms = [f"{names[atom.residue.index]}-{atom.name}" for atom in trajectory.topology.atoms]
+    hydrogens = [atom.name for atom in trajectory.topology.atoms]
+    return Labelled([f"{atoms[d]}-{hydrogens[h]} → {atoms[a]}" for d, h, a in bonds], there)
 
 
 def secondary_structure(trajectory: mdtraj.Trajectory, simplified: bool = True) -> Labelled:
@@ -153,7 +156,8 @@ def secondary_structure(trajectory: mdtraj.Trajectory, simplified: bool = True) 
     codes = mdtraj.compute_dssp(trajectory, simplified=simplified)
     letters = "HEC" if simplified else "HBEGITS "
     residues = [r for r in trajectory.topology.residues if (codes[:, r.index] != "NA").all()]
-    names = [f"{letter} {residue}" for residue in residues for letter in letters]
+    residue_name = residue_names(trajectory.topology)
+    names = [f"{letter} {residue_name[residue.index]}" for residue in residues for letter in letters]
     found = [codes[:, residue.index] == letter for residue in residues for letter in letters]
     return Labelled(names, np.stack(found, 1) if found else np.zeros((trajectory.n_frames, 0), bool))
 
@@ -161,8 +165,8 @@ def secondary_structure(trajectory: mdtraj.Trajectory, simplified: bool = True) 
 def j_couplings(trajectory: mdtraj.Trajectory, kind: Literal["HN HA", "HN CB", "HN C"] = "HN HA") -> Labelled:
     """³J couplings about φ in Hz by the Karplus relation of mdtraj: names such as "J(HN HA) ALA2", values (n, k)."""
     indices, values = _COUPLINGS[kind](trajectory)
-    atoms = list(trajectory.topology.atoms)
-    return Labelled([f"J({kind}) {atoms[four[2]].residue}" for four in indices], values)
+    atoms, names = list(trajectory.topology.atoms), residue_names(trajectory.topology)
+    return Labelled([f"J({kind}) {names[atoms[four[2]].residue.index]}" for four in indices], values)
 
 
 def _columns(indices: NDArray[np.int64], values: NDArray[np.float32]) -> list[tuple[list[int], NDArray[np.float64]]]:

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from boltzflow.analysis.axes import Array, Groups, as_tensor
+from boltzflow.analysis.axes import Array, Groups, as_tensor, checked_values
 from boltzflow.analysis.verdict import Trust, Verdict, worst
 from boltzflow.core import importance
 from boltzflow.errors import OptionError, ShapeError
@@ -104,10 +104,15 @@ def population(
 
     angle: (n,) in rad; low, high in rad; log_weights: (n,); temperature in K; groups as in `population_of`.
 
+    Raises:
+        ShapeError: if there is not one angle for each weight.
+        NonFiniteError: if no weight is positive, or an angle is not finite where one is.
+
     >>> population(np.array([-1.0, 0.5, 1.0, 3.0]), 0.0, 2.2, np.zeros(4), 300.0).value
     0.5
     """
-    return population_of(arc(angle, low, high), log_weights, temperature, groups)
+    inside = arc(checked_values(angle, log_weights), low, high)
+    return population_of(inside, log_weights, temperature, groups)
 
 
 def population_of(inside: Mask, log_weights: Array, temperature: float, groups: Groups = None) -> Population:
@@ -176,7 +181,9 @@ def state_populations(
     known = np.array([p.frames > 0 for p in populations.values()])
     shares = np.where(known, [p.value for p in populations.values()], np.nan)
     relative = covariance / np.outer(shares, shares)  # of log p
-    variance = relative.diagonal()[:, None] + relative.diagonal() - 2 * relative
+    with np.errstate(invalid="ignore"):  # of one group alone nothing is known
+        variance = relative.diagonal()[:, None] + relative.diagonal() - 2 * relative
+    variance = np.where(np.isinf(relative), np.inf, variance)
     counts = masks.sum(1)
     weights = importance.normalized_weights(logs).numpy()
     return States(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -120,11 +120,13 @@ def as_reference(
     elif isinstance(source, mdtraj.Trajectory):
         nothing = np.zeros(source.n_frames)
         ensemble = Ensemble(source.xyz, nothing, temperature, topology=source.topology)
-        found = _of_frames(ensemble, pieces, has_energies=False)
+        found = _of_frames(ensemble, has_energies=False)
     elif isinstance(source, Ensemble):
-        found = _of_frames(source, pieces)
+        found = _of_frames(source)
     else:
         found = _read(Path(source))
+    if pieces is not None:
+        found = replace(found, pieces=_numbered(pieces, len(found)))
     if abs(found.temperature - temperature) > 1e-3 * temperature:
         raise OptionError(f"Expected a reference at {temperature:g} K; got one at {found.temperature:g} K.")
     return found
@@ -153,16 +155,18 @@ def check_same_molecule(topology: mdtraj.Topology, reference: Reference) -> None
             )
 
 
-def _of_frames(ensemble: Ensemble, pieces: ArrayLike | None, has_energies: bool = True) -> Reference:
-    n = len(ensemble)
-    pieces = ensemble.groups if pieces is None else pieces
-    if pieces is None:
-        known = _stretches(ensemble, has_energies)
-    else:
-        known = np.unique(np.asarray(pieces), return_inverse=True)[1].astype(np.int64)
-        if known.shape != (n,):
-            raise ShapeError(f"Expected one piece for each of the {n} frames; got {known.shape}.")
-    return Reference(ensemble.log_weights, known, ensemble.temperature, ensemble, has_energies)
+def _of_frames(ensemble: Ensemble, has_energies: bool = True) -> Reference:
+    groups = ensemble.groups
+    pieces = _stretches(ensemble, has_energies) if groups is None else _numbered(groups, len(ensemble))
+    return Reference(ensemble.log_weights, pieces, ensemble.temperature, ensemble, has_energies)
+
+
+def _numbered(pieces: ArrayLike, n: int) -> NDArray[np.int64]:
+    """Pieces (n,) of any numbers, from 0."""
+    known = np.unique(np.asarray(pieces), return_inverse=True)[1].astype(np.int64)
+    if known.shape != (n,):
+        raise ShapeError(f"Expected one piece for each of the {n} frames; got {known.shape}.")
+    return known
 
 
 def _stretches(ensemble: Ensemble, has_energies: bool) -> NDArray[np.int64]:
@@ -200,9 +204,9 @@ def _read(folder: Path) -> Reference:
         except Exception as error:  # numpy and zipfile raise many kinds for a damaged file
             raise FileFormatError(f"Cannot read the reference in {folder / TORSIONS}: {error}.") from None
     if (folder / TRAJECTORY).is_file():
-        ensemble = Ensemble.load(folder)
-        pieces = _stretches(ensemble, True) if facts is None else _ladders(len(ensemble), facts, folder)
-        return Reference(ensemble.log_weights, pieces, ensemble.temperature, ensemble, surfaces=surfaces)
+        found = _of_frames(Ensemble.load(folder))
+        pieces = found.pieces if facts is None else _ladders(len(found), facts, folder)
+        return replace(found, pieces=pieces, surfaces=surfaces)
     if torsions is None or facts is None:
         raise SystemNotFoundError(
             f"Expected a reference in {folder}: samples, or {REFERENCE} with {TORSIONS}, as 'boltzflow reference' "

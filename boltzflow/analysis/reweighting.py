@@ -76,7 +76,7 @@ def reweight(
     else:
         assert bias is not None
         was = (new + _one_each(bias, len(positions), "bias energies")) / kt
-    impossible = np.isposinf(was) & np.isfinite(new)
+    impossible = np.isinf(was) & np.isfinite(new)
     if impossible.any():
         raise NonFiniteError(
             f"Expected frames that the simulation could reach; {impossible.sum()} have infinite energies in it."

@@ -165,8 +165,8 @@ def _verdicts(log_weights: Array, groups: Groups) -> Iterator[Verdict]:
     yield from _above(largest, _LARGEST, f"one sample has {largest:.0%} of the weight")
     yield from _below(effective, _EFFECTIVE, f"there are only {summary}")
     sizes = dict(ess_by_size(log_weights))
-    if (part := n // _FOLD) in sizes:
-        there, here = sizes[part], sizes[n]
+    if there := sizes.get(part := n // _FOLD):  # 0: all weight is in what the parts leave out
+        here = sizes[n]
         fall = f"the effective sample size falls with n, from {there:.2%} of {part:,} samples to {here:.2%} of {n:,}"
         yield from _below(here / there, _FALL, fall)
     if groups is not None:

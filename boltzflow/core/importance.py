@@ -169,14 +169,15 @@ def pareto_shape(log_weights: Tensor) -> float:
         return math.nan
     top = log_weights.topk(tail + 1).values.flip(0)  # ascending; the smallest is the threshold
     excess = (top[1:] - top[-1]).exp() - (top[0] - top[-1]).exp()
-    if excess[-1] <= 0:
+    if excess[0] == excess[-1]:
         return -math.inf  # all equal: no tail
     candidates = 30 + int(math.sqrt(tail))
     steps = torch.arange(1, candidates + 1, dtype=torch.float64)
-    quartile = excess[int(tail / 4 + 0.5) - 1].clamp(min=torch.finfo(torch.float64).tiny)
+    quartile = excess[int(tail / 4 + 0.5) - 1].clamp(min=1e-300)  # weights may be equal; its inverse stays finite
     theta = 1 / excess[-1] + (1 - (candidates / (steps - 0.5)).sqrt()) / (3 * quartile)
     shapes = torch.log1p(-theta[:, None] * excess).mean(1)
-    log_likelihood = tail * ((-theta / shapes).log() - shapes - 1)
+    # A θ of exactly 0, as equal weights may give, has no likelihood by this formula: it is left out.
+    log_likelihood = (tail * ((-theta / shapes).log() - shapes - 1)).nan_to_num(nan=-torch.inf)
     best = (torch.softmax(log_likelihood, 0) * theta).sum()
     shape = torch.log1p(-best * excess).mean().item()
     return (tail * shape + 10 * 0.5) / (tail + 10)

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from boltzflow.coordinates.geometry import dihedral
 from boltzflow.molecules import MolecularSystem
+from boltzflow.molecules.naming import residue_names
 
 
 @dataclass(frozen=True)
@@ -28,9 +29,9 @@ def named_torsions(system: MolecularSystem) -> list[NamedTorsion]:
     ['phi ALA2', 'psi ALA2']
     """
     frame = mdtraj.Trajectory(system.positions[None], system.mdtraj_topology)
-    atoms = list(frame.topology.atoms)
+    atoms, names = list(frame.topology.atoms), residue_names(frame.topology)
     backbone = [
-        NamedTorsion(f"{kind} {atoms[four[carbon]].residue}", tuple(map(int, four)))
+        NamedTorsion(f"{kind} {names[atoms[four[carbon]].residue.index]}", tuple(map(int, four)))
         for kind, compute, carbon in (("phi", mdtraj.compute_phi, 2), ("psi", mdtraj.compute_psi, 1))
         for four in compute(frame, periodic=False)[0]
     ]

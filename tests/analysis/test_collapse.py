@@ -82,7 +82,9 @@ def test_a_low_effective_sample_size_alone_is_no_lost_basin() -> None:
     fine = coverage_verdict(missed, by_its_own, 0.05, 0.05, "a simulation")
     assert str(fine).startswith("Trust: no sign of a lost basin: 3.40% ± 0.30%")
     assert coverage_verdict(missed, 0.0, 0.05, 0.05, "a simulation").trust is Trust.DO_NOT_USE
-    within_its_error = Estimate(0.034, 0.02)
+    by_one_ladder_of_32 = Estimate(1 / 32, 1 / 32)
+    assert coverage_verdict(by_one_ladder_of_32, 0.0, 0.25, 0.4, "a simulation").trust is Trust.WITH_CARE
+    within_its_error = Estimate(0.003, 0.002)
     assert coverage_verdict(within_its_error, 0.0, 0.05, 0.05, "a simulation").trust is Trust.TRUST
     assert coverage_verdict(Estimate(0.003, 0.001), 0.0, 0.6, 0.6, "a simulation").trust is Trust.WITH_CARE
     nothing = coverage_verdict(Estimate(0.0, 3 / 32), 0.0, 0.6, 0.6, "a simulation")

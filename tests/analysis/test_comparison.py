@@ -135,6 +135,17 @@ def test_a_trajectory_is_cut_into_pieces_longer_than_its_correlation() -> None:
     assert "potential energy" not in names
 
 
+def test_pieces_are_the_same_of_an_ensemble_and_of_its_directory(tmp_path: Path) -> None:
+    frames, ladders = simulated(8, 50, 0)
+    grouped = Ensemble(frames.positions, frames.energies, 300.0, topology=frames.topology, groups=ladders)
+    grouped.save(tmp_path)
+    np.testing.assert_array_equal(as_reference(tmp_path, 300.0).pieces, as_reference(grouped, 300.0).pieces)
+    halves = as_reference(as_reference(tmp_path, 300.0), 300.0, pieces=ladders // 2)
+    np.testing.assert_array_equal(halves.pieces, ladders // 2)
+    with pytest.raises(ShapeError, match="one piece for each of the 400 frames"):
+        as_reference(tmp_path, 300.0, pieces=[0, 1])
+
+
 def test_the_library_keeps_torsions_by_ladder_and_surfaces_of_all_temperatures() -> None:
     reference = as_reference(library("alanine_dipeptide"), 300.0)
     assert (reference.n_pieces, len(reference), reference.ensemble) == (64, 15_360, None)

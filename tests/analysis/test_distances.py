@@ -9,7 +9,7 @@ from scipy.spatial.distance import jensenshannon
 from scipy.stats import entropy, wasserstein_distance
 
 from boltzflow.analysis import jensen_shannon, kl_divergence, total_variation, wasserstein
-from boltzflow.errors import ShapeError
+from boltzflow.errors import NonFiniteError, ShapeError
 
 
 def test_against_scipy_and_the_definition() -> None:
@@ -33,6 +33,13 @@ def test_other_bins_are_refused() -> None:
         total_variation([1, 2], [1, 2, 3])
     with pytest.raises(ShapeError, match="same bins"):
         wasserstein([1, 2], [1, 2, 3], 1.0)
+
+
+@pytest.mark.parametrize("bad", [[0.0, 0.0], [-1.0, 2.0], [np.nan, 1.0], [np.inf, 1.0], []])
+def test_what_is_no_histogram_is_refused(bad: list[float]) -> None:
+    for distance in (total_variation, kl_divergence, jensen_shannon, lambda p, q: wasserstein(p, q, 0.1)):
+        with pytest.raises(NonFiniteError, match="Expected histograms of finite numbers"):
+            distance(bad, np.ones(len(bad)))
 
 
 @pytest.mark.parametrize("seed", range(5))

@@ -12,6 +12,7 @@ import pytest
 import boltzflow as bf
 from boltzflow import analysis
 from boltzflow.analysis import circular_mean, hydrogen_bonds, j_couplings, means, secondary_structure
+from boltzflow.analysis.internals import internal_observables
 from boltzflow.ensemble import Ensemble, Estimate
 
 PAGE = (Path(__file__).parents[2] / "docs" / "observables.md").read_text(encoding="utf-8")
@@ -117,3 +118,20 @@ def test_the_circular_mean_does_not_mind_the_seam():
     assert np.abs(z).max() < 4.0
     assert 0.6 < np.var(z) < 1.5
     assert circular_mean(np.linspace(-np.pi, np.pi, 1000, endpoint=False), np.zeros(1000)).error > 1.0
+
+
+def test_two_chains_of_one_peptide_are_told_apart():
+    system = bf.load_system("alanine_dipeptide")
+    pair = system.mdtraj_topology.join(system.mdtraj_topology)
+    mirrored = system.positions * [-1.0, 1.0, 1.0] + 3.0
+    two = Ensemble(np.vstack([system.positions, mirrored])[None], [0.0], 300.0, topology=pair)
+    torsions = {torsion.name: torsion.values[0] for torsion in analysis.backbone_torsions(two.to_mdtraj())}
+    assert list(torsions) == ["phi 1:ALA2", "psi 1:ALA2", "phi 2:ALA2", "psi 2:ALA2"]
+    assert torsions["phi 2:ALA2"] == pytest.approx(-torsions["phi 1:ALA2"], abs=1e-3)
+    assert list(means(two, j_couplings)) == ["J(HN HA) 1:ALA2", "J(HN HA) 2:ALA2"]
+    assert secondary_structure(two.to_mdtraj()).names[::3] == ["H 1:ALA2", "H 2:ALA2"]
+    found = [observable.name for observable in internal_observables(pair)]
+    assert len(found) == len(set(found))
+    chains = list(pair.chains)
+    chains[0].chain_id, chains[1].chain_id = "A", "B"
+    assert analysis.backbone_torsions(two.to_mdtraj())[2].name == "phi B:ALA2"

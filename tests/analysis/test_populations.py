@@ -119,6 +119,8 @@ def test_states_may_overlap_and_be_empty():
         (lambda: population_of(np.zeros(3, bool), np.zeros(2), 300.0), ShapeError, "truth value"),
         (lambda: population_of(np.ones(2, bool), np.full(2, -np.inf), 300.0), NonFiniteError, "positive weight"),
         (lambda: state_populations({}, np.zeros(2), 300.0), OptionError, "at least one state"),
+        (lambda: population([np.nan, 0.5], 0.0, 2.2, np.zeros(2), 300.0), NonFiniteError, "1 are not"),
+        (lambda: population(np.zeros(3), 0.0, 2.2, np.zeros(2), 300.0), ShapeError, "one value for each"),
     ],
 )
 def test_impossible_input_is_refused(call, error, message):
@@ -132,6 +134,12 @@ def test_frames_of_one_group_are_one_effective_frame():
     assert (found.effective_frames, found.effective_rest) == (pytest.approx(10.0), pytest.approx(10.0))
     assert found.verdict.trust is Trust.WITH_CARE
     assert state_populations({"a": inside}, np.zeros(1000), 300.0, groups // 5).verdict.trust is Trust.DO_NOT_USE
+
+
+def test_one_group_alone_knows_no_difference_between_states():
+    x = np.arange(90)
+    found = state_populations({"a": x < 60, "b": x >= 60}, np.zeros(90), 300.0, np.zeros(90, dtype=int))
+    assert found.errors[0, 1] == np.inf
 
 
 def test_lists_are_taken():

@@ -66,3 +66,8 @@ def test_what_cannot_be_compared_is_refused() -> None:
     other = Ensemble(np.zeros((3, 5, 3)), np.zeros(3), 300.0)
     with pytest.raises(OptionError, match="5 atoms at 300 K"):
         compare_replicas([replica(0), other])
+    # Their log Z would be 0 ± 0 each, in perfect agreement.
+    simulated = [Ensemble(np.zeros((500, 2, 3)), np.zeros(500), 300.0) for _ in range(2)]
+    for equal in (simulated, [replica(k, 500).resample(500) for k in range(2)]):
+        with pytest.raises(OptionError, match="those of ensemble 1 are equal"):
+            compare_replicas(equal)

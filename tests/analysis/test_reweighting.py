@@ -152,7 +152,8 @@ def test_what_cannot_be_is_refused() -> None:
         reweight(frames, BoltzmannState(STIFF, 300.0, "held", bias=BIAS), bias=[0.0, 0.0])
     with pytest.raises(ShapeError, match=r"energies \(2,\), one for each frame; got shape \(3,\)"):
         reweight(frames, target, energies=[0.0, 0.0, 0.0])
-    with pytest.raises(NonFiniteError, match="1 have infinite energies"):
-        reweight(frames, target, energies=[0.0, np.inf])
+    for infinite in (np.inf, -np.inf):
+        with pytest.raises(NonFiniteError, match="1 have infinite energies"):
+            reweight(frames, target, energies=[0.0, infinite])
     with pytest.raises(NonFiniteError, match="NaN"):
         reweight(frames, target, energies=[0.0, np.nan])

@@ -131,6 +131,13 @@ def test_resampled_frames_without_copies_are_taken_with_care() -> None:
     assert str(diagnose(drawn).verdict).startswith("With care: samples of equal weight in groups: ask the ensemble")
 
 
+def test_a_weight_that_no_part_of_equal_size_holds_is_refused() -> None:
+    """Eight parts of 32 leave out the last 7 of 263."""
+    log_weights = np.full(263, -np.inf)
+    log_weights[260] = 0.0
+    assert weights_verdict(log_weights).trust is Trust.DO_NOT_USE
+
+
 def test_groups_that_do_not_fit_are_refused() -> None:
     with pytest.raises(ShapeError, match="one group for each of 100 weights"):
         weights_verdict(np.zeros(100), np.zeros(5, np.int64))
@@ -309,3 +316,6 @@ def test_smoothing_of_too_few_and_of_equal_weights() -> None:
         smooth(ensemble(np.zeros(24)))
     equal = ensemble(np.zeros(100))
     assert smooth(equal) is equal
+    clipped = log_normal(1200, 0.3)
+    capped = ensemble(clipped.clip(max=np.sort(clipped)[-103]))  # the tail of 103 is one value
+    assert smooth(capped) is capped

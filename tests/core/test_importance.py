@@ -80,6 +80,19 @@ def test_pareto_shape_of_light_tails_is_small():
     assert math.isnan(im.pareto_shape(torch.zeros(10)))
 
 
+@pytest.mark.parametrize(("n", "heavy"), [(2_000_000, 500), (100_000, 20)])
+def test_a_few_weights_far_above_equal_ones_are_a_heavy_tail(n, heavy):
+    log_weights = torch.zeros(n)
+    log_weights[:heavy] = math.log(50.0)
+    assert im.pareto_shape(log_weights) > 0.7
+
+
+@pytest.mark.parametrize("clipped", [30, 79, 80, 104])
+def test_clipped_weights_have_no_heavy_tail(clipped):
+    log_weights = 0.3 * torch.randn(1200, generator=torch.Generator().manual_seed(0))
+    assert im.pareto_shape(log_weights.clamp(max=log_weights.topk(clipped).values[-1])) < 0.5
+
+
 def test_clipping_touches_the_top_fraction_only():
     log_weights = torch.randn(50_000, generator=torch.Generator().manual_seed(0))
     result = im.clipped(log_weights, 1e-3)
