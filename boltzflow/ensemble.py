@@ -99,10 +99,14 @@ class Ensemble:
         return len(self.energies)
 
     def __getitem__(self, frames: slice | NDArray[Any]) -> Self:
-        """The ensemble of some frames: a slice, indices, or a mask (n,)."""
+        """The ensemble of some frames: a slice, indices, or a mask (n,).
+
+        Weights of frames that a mask has chosen by what they are add up to a part of Z, and are not `absolute` any more.
+        """
         log_q, groups = (None if array is None else array[frames] for array in (self.log_q, self.groups))
         parts = (self.positions[frames], self.energies[frames], self.temperature, self.log_weights[frames])
-        return type(self)(*parts, log_q, self.topology, groups, self.absolute)
+        absolute = self.absolute and getattr(frames, "dtype", None) != np.bool_
+        return type(self)(*parts, log_q, self.topology, groups, absolute)
 
     def __repr__(self) -> str:
         return (

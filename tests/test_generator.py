@@ -118,7 +118,7 @@ def test_log_z_of_a_bent_triatomic_is_exact() -> None:
     exact = 2.0 * np.log(length) + np.log(angle)
     assert abs(ensemble.log_z.value - exact) / ensemble.log_z.error < 4.0
     assert ensemble.log_z.error < 0.01
-    assert ensemble.ess > 0.5
+    assert ensemble.ess > 0.9
 
 
 def test_log_q_of_an_ensemble_is_asked_again_from_its_positions(generator) -> None:
@@ -148,9 +148,9 @@ def test_a_double_precision_generator_keeps_its_digits(generator, tmp_path) -> N
 
 
 def test_the_generator_that_comes_with_alanine_dipeptide() -> None:
-    """Its weights are good and its log Z is that of its README's record of 4e6 samples (z-score of 4096 samples)."""
+    """Its weights are good and its log Z is that of its README's record of 1e6 samples (z-score of 4096 samples)."""
     path = available_systems()["alanine_dipeptide"] / "generator.safetensors"
     ensemble = bf.BoltzmannGenerator.load(path).sample(4096, seed=0)
     assert ensemble.failed == 0
-    assert ensemble.ess > 0.5
-    assert abs(ensemble.log_z.value - -178.6848) / ensemble.log_z.error < 4.0
+    assert ensemble.ess > 0.9
+    assert abs(ensemble.log_z.value - -178.6853) / ensemble.log_z.error < 4.0

@@ -55,8 +55,8 @@ def compare_replicas(
         low, high: bounds of the rare basin of each φ, rad.
 
     Raises:
-        OptionError: if there are fewer than two, they differ in temperature or number of atoms, or one has equal
-            weights without log q, as a simulation's or resampled frames have: its log Z is not known.
+        OptionError: if there are fewer than two, they differ in temperature or number of atoms, or the
+            weights of one are not `absolute`, as those of a simulation or of resampled frames: its log Z is not known.
         NonFiniteError: if no weight of one is positive.
     """
     kinds = {(round(e.temperature, 6), e.positions.shape[1]) for e in ensembles}
@@ -66,10 +66,10 @@ def compare_replicas(
             f"{', '.join(f'{atoms} atoms at {kelvin:g} K' for kelvin, atoms in sorted(kinds))}."
         )
     for number, ensemble in enumerate(ensembles, 1):
-        if ensemble.log_q is None and ensemble.largest_weight * np.sum(ensemble.weights > 0) < 1.0 + 1e-9:
+        if not ensemble.absolute:
             raise OptionError(
-                f"Expected what generators have drawn, with its weights; those of ensemble {number} are equal, so its "
-                "log Z is not known."
+                f"Expected what generators have drawn, with its weights; those of ensemble {number} are known up to a "
+                "factor alone, so its log Z is not known."
             )
     log_z = [ensemble.log_z for ensemble in ensembles]
     shares: dict[str, list[Estimate]] = {}
