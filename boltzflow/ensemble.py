@@ -101,7 +101,7 @@ class Ensemble:
     def __getitem__(self, frames: slice | NDArray[Any]) -> Self:
         """The ensemble of some frames: a slice, indices, or a mask (n,).
 
-        Weights of frames that a mask has chosen by what they are add up to a part of Z, and are not `absolute` any more.
+        Weights of what a mask has chosen add up to a part of Z, and are not `absolute` any more.
         """
         log_q, groups = (None if array is None else array[frames] for array in (self.log_q, self.groups))
         parts = (self.positions[frames], self.energies[frames], self.temperature, self.log_weights[frames])

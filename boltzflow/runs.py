@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+import secrets
 import time
 from collections.abc import Callable
 from dataclasses import asdict
@@ -75,9 +76,8 @@ def check_unused(directory: Path) -> None:
         raise RunDirectoryError(f"Expected a directory to write to; {directory} is a file.")
     for name in (CONFIG, GENERATOR, TRAJECTORY, TOPOLOGY, WEIGHTS, SUMMARY, CHECKPOINT):
         if (directory / name).exists():
-            raise RunDirectoryError(
-                f"{directory} already holds a run ({name}): choose another --out, or go on with --resume."
-            )
+            resume = ", or go on with boltzflow train … --resume" if (directory / CONFIG).exists() else ""
+            raise RunDirectoryError(f"{directory} already holds a run ({name}): choose another --out{resume}.")
 
 
 def train_run(
@@ -132,6 +132,7 @@ def train_run(
         directory.mkdir(parents=True, exist_ok=True)
         config.write(directory / CONFIG)
     if tell is not None and config.devices == 1 and not resume:
+        tell("Building, and timing a few steps …")
         tell(_cost(generator, method, config))
     history = train(
         generator,
@@ -196,6 +197,7 @@ def sample_run(
     compared with it.
     """
     started, evaluations = time.monotonic(), generator.potential.evaluations
+    seed = secrets.randbelow(2**31) if seed is None else seed  # recorded, so that it can be drawn again
     directory.mkdir(parents=True, exist_ok=True)
     if n >= WORTH_COMPILING:
         generator.compile()
@@ -211,7 +213,7 @@ def sample_run(
         "machine": platform.machine(),
     }
     if check_picoseconds:
-        run["collapse_check"] = _collapse_check(generator, ensemble, check_picoseconds, seed or 0)
+        run["collapse_check"] = _collapse_check(generator, ensemble, check_picoseconds, seed)
     if reference is not None:
         run["evaluation"] = _evaluation(generator, ensemble, reference, directory)
     return analyze(ensemble, generator.system, directory, run=run)

@@ -125,6 +125,16 @@ def test_sample_from_a_run_and_from_a_file(run_directory, tmp_path):
     assert "ESS" in first.stdout
 
 
+def test_samples_without_a_seed_say_which_they_took(run_directory, tmp_path):
+    assert call("sample", run_directory, "-n", 32, "--out", tmp_path / "one").exit_code == 0
+    seed = json.loads((tmp_path / "one" / "summary.json").read_text())["run"]["sampling_seed"]
+    assert call("sample", run_directory, "-n", 32, "--seed", seed, "--out", tmp_path / "two").exit_code == 0
+    one, two = (bf.Ensemble.load(tmp_path / name) for name in ("one", "two"))
+    assert (one.log_weights == two.log_weights).all()
+    assert call("sample", run_directory, "-n", 0, "--out", tmp_path / "none").exit_code == 2
+    assert not (tmp_path / "none").exists()
+
+
 def test_a_generator_is_evaluated(run_directory, tmp_path):
     result = call("evaluate", run_directory, "-n", 200, "--seed", 1, "--out", tmp_path / "library")
     assert result.exit_code == 0, result.output
@@ -168,6 +178,7 @@ def test_interrupt_keeps_the_run_and_says_how_to_go_on(tmp_path, monkeypatch):
     result = call("train", "alanine_dipeptide", *TINY, "--out", tmp_path / "run")
     assert result.exit_code == 130
     assert f"boltzflow train alanine_dipeptide --out {tmp_path / 'run'} --resume" in result.stderr
+    assert "There is no checkpoint yet" in result.stderr
     assert (tmp_path / "run" / "config.yaml").exists()
 
 

@@ -24,6 +24,7 @@ TOO_THIN = 100.0
 """A structure counts as missed where its weight is so many times the mean one."""
 
 _ALARM, _CARE = 0.01, 0.001  # shares of the equilibrium that are missed
+_BLIND = 0.5  # a bound on what may be missed that says nothing
 _HOTTEST = 4.0  # times the generator's temperature
 _TEMPERATURES = 6
 _HYDROGEN_MASS = 3.0  # dalton
@@ -196,6 +197,8 @@ def coverage_verdict(thin: Estimate, expected: float, forward_ess: float, own_es
             f"something is covered too thinly: {what}; the effective sample size is {forward_ess:.0%} by its frames "
             f"and {own_ess:.0%} by the generator's samples",
         )
+    if thin.value == 0.0 and thin.error > _BLIND:
+        return Verdict(Trust.WITH_CARE, f"too few independent pieces to tell: nothing of {frames} lies {where}")
     if thin.value == 0.0:
         bound = f"{thin.error:.0%}" if thin.error >= 0.01 else f"{100 * thin.error:.1g}%"
         what = f"nothing of {frames} lies {where} (a basin of less than {bound} may not have been met)"

@@ -181,12 +181,18 @@ def positions_of(frames: Frames) -> NDArray[Any]:
 
     Raises:
         ShapeError: if it is something else.
+        NonFiniteError: if a frame of a trajectory or array is not finite.
     """
     if isinstance(frames, Ensemble):
         return frames.positions
     array = np.asarray(frames.xyz if isinstance(frames, mdtraj.Trajectory) else frames)
     if array.ndim != 3 or array.shape[2] != 3 or len(array) == 0:
         raise ShapeError(f"Expected positions (n, N, 3) in nm, n ≥ 1; got shape {array.shape}.")
+    broken = np.flatnonzero(~np.isfinite(array).all((1, 2)))
+    if len(broken):
+        raise NonFiniteError(
+            f"Expected finite positions; frame {broken[0]} (of {len(broken)} such) has NaN or infinity."
+        )
     return array
 
 

@@ -155,7 +155,12 @@ def train(
     except KeyboardInterrupt:
         if rank == 0:
             command = f"boltzflow train {system} --out {directory} --resume"
-            typer.echo(f"Interrupted. The last checkpoint is kept; go on with: {command}", err=True)
+            kept = (
+                "The last checkpoint is kept"
+                if (directory / runs.CHECKPOINT).exists()
+                else "There is no checkpoint yet"
+            )
+            typer.echo(f"Interrupted. {kept}; go on with: {command}", err=True)
         raise typer.Exit(INTERRUPTED) from None
     if summary is not None:
         _tell(summary, directory)
@@ -164,7 +169,7 @@ def train(
 @app.command()
 def sample(
     source: Source,
-    n: Annotated[int, typer.Option("-n", "--samples", help="Structures to draw.")] = 10_000,
+    n: Annotated[int, typer.Option("-n", "--samples", min=1, help="Structures to draw.")] = 10_000,
     out: Annotated[Path, typer.Option(help="Directory for the samples and their analysis.")] = Path("samples"),
     temperature: Annotated[
         float | None,
@@ -221,7 +226,7 @@ def evaluate(
             show_default=False,
         ),
     ] = None,
-    n: Annotated[int, typer.Option("-n", "--samples", help="Structures to draw.")] = 100_000,
+    n: Annotated[int, typer.Option("-n", "--samples", min=1, help="Structures to draw.")] = 100_000,
     out: Annotated[Path, typer.Option(help="Directory for the samples, their analysis and the comparison.")] = Path(
         "evaluation"
     ),

@@ -145,6 +145,8 @@ class Domain:
         Raises:
             ShapeError: naming `where` it happened, the shape expected and the shape that came.
         """
+        if not isinstance(x, Tensor):
+            raise ShapeError(f"{where}: expected states as a tensor; got {type(x).__name__}.")
         if x.dim() != len(self.shape) + 1 or tuple(x.shape[1:]) != self.shape:
             expected = ", ".join(("batch", *map(str, self.shape)))
             raise ShapeError(f"{where}: expected states of shape ({expected}) for {self}; got {tuple(x.shape)}.")

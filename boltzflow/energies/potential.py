@@ -88,6 +88,8 @@ class Potential(nn.Module, ABC):
         return self._energy_and_forces(positions)[0]
 
     def _count(self, positions: Tensor) -> None:
+        if not isinstance(positions, Tensor):
+            raise ShapeError(f"{type(self).__name__}: expected positions as a tensor; got {type(positions).__name__}.")
         if positions.dim() != 3 or tuple(positions.shape[1:]) != (self.n_atoms, 3):
             raise ShapeError(
                 f"{type(self).__name__}: expected positions of shape (batch, {self.n_atoms}, 3) in nm; "

@@ -157,3 +157,6 @@ def test_what_cannot_be_is_refused() -> None:
             reweight(frames, target, energies=[0.0, infinite])
     with pytest.raises(NonFiniteError, match="NaN"):
         reweight(frames, target, energies=[0.0, np.nan])
+    frames[1] = np.nan
+    with pytest.raises(NonFiniteError, match=r"frame 1 \(of 1 such\) has NaN"):
+        reweight(frames, target, energies=[0.0, 0.0])

@@ -64,6 +64,11 @@ def test_wrap_lands_in_the_period(a: float) -> None:
     assert math.isclose(math.remainder(y - a, 5.0), 0.0, abs_tol=1e-9)
 
 
+def test_states_that_are_no_tensor_are_refused() -> None:
+    with pytest.raises(ShapeError, match="Here: expected states as a tensor; got list"):
+        Domain.real(1).check([[0.0]], "Here")  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize(
     ("make", "message"),
     [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import openmm
 import pytest
 import torch
@@ -109,6 +110,11 @@ def test_overflow_in_float32_is_infinite(obc1: openmm.System, thermal: Array) ->
 def test_refuses_wrong_shapes(potential: Potential, shape: tuple[int, ...]) -> None:
     with pytest.raises(ShapeError, match=r"expected positions of shape \(batch, 22, 3\) in nm; got"):
         potential(torch.zeros(shape))
+
+
+def test_refuses_what_is_no_tensor(potential: Potential) -> None:
+    with pytest.raises(ShapeError, match="expected positions as a tensor; got ndarray"):
+        potential.energy(np.zeros((2, 22, 3)))  # type: ignore[arg-type]
 
 
 def test_counts_evaluations(potential: Potential, thermal: Array) -> None:
