@@ -132,7 +132,7 @@ def train_run(
         directory.mkdir(parents=True, exist_ok=True)
         config.write(directory / CONFIG)
     if tell is not None and config.devices == 1 and not resume:
-        tell("Building, and timing a few steps …")
+        tell("Compiling, and timing a few steps …")
         tell(_cost(generator, method, config))
     history = train(
         generator,

@@ -197,9 +197,9 @@ def coverage_verdict(thin: Estimate, expected: float, forward_ess: float, own_es
             f"something is covered too thinly: {what}; the effective sample size is {forward_ess:.0%} by its frames "
             f"and {own_ess:.0%} by the generator's samples",
         )
-    if thin.value == 0.0 and thin.error > _BLIND:
-        return Verdict(Trust.WITH_CARE, f"too few independent pieces to tell: nothing of {frames} lies {where}")
     if thin.value == 0.0:
+        if thin.error > _BLIND:
+            return Verdict(Trust.WITH_CARE, f"too few independent pieces to tell: nothing of {frames} lies {where}")
         bound = f"{thin.error:.0%}" if thin.error >= 0.01 else f"{100 * thin.error:.1g}%"
         what = f"nothing of {frames} lies {where} (a basin of less than {bound} may not have been met)"
     return Verdict(Trust.TRUST, f"no sign of a lost basin: {what}")
