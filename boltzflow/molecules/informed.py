@@ -74,6 +74,8 @@ def bonded_tables(
         temperature: K.
     """
     bounded = _bounded(coordinates.domain)
+    if not bounded:
+        return _uniform(coordinates.domain)  # of no rows
     knots = _even_knots(coordinates.domain)
     references = coordinates.inverse(positions.double())[0]
     potential, kt = _bonded(system), thermal_energy(temperature)
@@ -134,7 +136,7 @@ def tabulated_base(coordinates: MolecularCoordinates, tables: Tables | None = No
         tables: for its bounded coordinates; None for uniform ones, into which a state dict is loaded.
     """
     domain = coordinates.domain
-    knots, values = _refined(tables) if tables is not None else _uniform(domain)
+    knots, values = _uniform(domain) if tables is None else _refined(tables)
     densities = values / torch.trapezoid(values, knots, dim=1)[:, None]
     densities = (1 - _FLOOR) * densities + _FLOOR / (knots[:, -1:] - knots[:, :1])
     parts: list[Distribution] = []
@@ -165,7 +167,7 @@ def _refined(tables: Tables) -> Tables:
         PchipInterpolator(coarse.numpy(), values.numpy())(fine.numpy())
         for coarse, values, fine in zip(tables.knots, log_values, knots, strict=True)
     ]
-    return Tables(knots, torch.from_numpy(np.stack(rows)).exp())
+    return Tables(knots, torch.from_numpy(np.array(rows).reshape(knots.shape)).exp())
 
 
 def _extent(knots: Tensor, values: Tensor) -> float:

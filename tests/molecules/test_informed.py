@@ -3,6 +3,7 @@
 import math
 from itertools import pairwise
 
+import numpy as np
 import openmm
 import pytest
 import torch
@@ -173,6 +174,17 @@ def test_unbounded_lengths_and_rings_and_frozen_parts_have_a_base() -> None:
         again = tabulated_base(coordinates)
         again.load_state_dict(base.state_dict())
         torch.testing.assert_close(again.log_prob(x), log_prob, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("start", ["sampled", "bonded"])
+def test_coordinates_that_are_all_real_have_nothing_to_tabulate(start: str) -> None:
+    system = molecule(4)
+    coordinates = system.coordinates(core="all")
+    made, plain = (
+        bf.BoltzmannGenerator.for_system(system, coordinates=coordinates, layers=2, hidden=(8,), start=one)
+        for one in (start, "plain")
+    )
+    np.testing.assert_array_equal(made.sample(100, seed=1).log_weights, plain.sample(100, seed=1).log_weights)
 
 
 def test_an_unknown_start_is_refused() -> None:
