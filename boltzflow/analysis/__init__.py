@@ -43,7 +43,7 @@ from boltzflow.analysis.thermodynamics import (
     heat_capacity,
     temperature_series,
 )
-from boltzflow.analysis.verdict import Trust, Verdict
+from boltzflow.verdict import Trust, Verdict
 from boltzflow.analysis.weights import WeightDiagnostics, diagnose, weights_verdict
 
 __all__ = [

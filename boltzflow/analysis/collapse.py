@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from boltzflow.analysis.reweighting import log_weights_of
-from boltzflow.analysis.verdict import Trust, Verdict
+from boltzflow.verdict import Trust, Verdict
 from boltzflow.core import importance
 from boltzflow.ensemble import Ensemble, Estimate
 from boltzflow.errors import NonFiniteError, OptionError, TopologyError

@@ -12,7 +12,7 @@ from scipy.sparse.csgraph import connected_components
 
 from boltzflow.analysis.correlation import statistical_inefficiency
 from boltzflow.analysis.states import BoltzmannState, Frames, GeneratorState, State, reduced_energies
-from boltzflow.analysis.verdict import Trust, Verdict, worst
+from boltzflow.verdict import Trust, Verdict, worst
 from boltzflow.analysis.weights import weights_verdict
 from boltzflow.ensemble import Estimate
 from boltzflow.errors import NonFiniteError, OptionError, ShapeError

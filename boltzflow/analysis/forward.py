@@ -19,7 +19,7 @@ from boltzflow.analysis.collapse import (
 )
 from boltzflow.analysis.references import Reference, as_reference
 from boltzflow.analysis.reweighting import log_weights_of
-from boltzflow.analysis.verdict import Verdict
+from boltzflow.verdict import Verdict
 from boltzflow.core import importance
 from boltzflow.energies.potential import energies_of_frames
 from boltzflow.ensemble import Ensemble, Estimate

@@ -15,7 +15,7 @@ from markupsafe import Markup
 from boltzflow.analysis.clusters import representatives
 from boltzflow.analysis.observables import backbone_torsions
 from boltzflow.analysis.structures import shape_features, superposed_pdb
-from boltzflow.analysis.verdict import Trust
+from boltzflow.verdict import Trust
 from boltzflow.ensemble import Ensemble
 from boltzflow.storage import replace_file
 

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from boltzflow.analysis.axes import Array, Groups, as_tensor, checked_values
-from boltzflow.analysis.verdict import Trust, Verdict, worst
+from boltzflow.verdict import Trust, Verdict, worst
 from boltzflow.core import importance
 from boltzflow.errors import OptionError, ShapeError
 from boltzflow.units import thermal_energy

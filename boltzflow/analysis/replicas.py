@@ -11,7 +11,7 @@ from scipy.stats import chi2, norm
 
 from boltzflow.analysis.basins import POSITIVE_PHI, positive_phi
 from boltzflow.analysis.observables import backbone_torsions
-from boltzflow.analysis.verdict import Trust, Verdict, worst
+from boltzflow.verdict import Trust, Verdict, worst
 from boltzflow.analysis.weights import weights_verdict
 from boltzflow.ensemble import Ensemble, Estimate
 from boltzflow.errors import OptionError

@@ -23,7 +23,7 @@ from boltzflow.analysis.geometry import GeometryCheck, check_geometry, wrong_han
 from boltzflow.analysis.html import write_page
 from boltzflow.analysis.observables import backbone_torsions
 from boltzflow.analysis.populations import Population
-from boltzflow.analysis.verdict import Verdict
+from boltzflow.verdict import Verdict
 from boltzflow.analysis.weights import diagnose
 from boltzflow.ensemble import Ensemble, Estimate
 from boltzflow.errors import FileFormatError
@@ -208,7 +208,7 @@ def _versions() -> dict[str, str]:
 def as_document(value: Any) -> Any:
     """What JSON has room for: a dataclass as a mapping, a verdict as its sentence, numbers that are not finite as null.
 
-    >>> from boltzflow.analysis.verdict import Trust
+    >>> from boltzflow.verdict import Trust
     >>> as_document({"verdict": Verdict(Trust.TRUST, "all is well"), "error": math.inf})
     {'verdict': 'Trust: all is well.', 'error': None}
     """

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from boltzflow.analysis.axes import as_tensor
-from boltzflow.analysis.verdict import Trust, Verdict, worst
+from boltzflow.verdict import Trust, Verdict, worst
 from boltzflow.analysis.weights import weights_verdict
 from boltzflow.core import importance
 from boltzflow.ensemble import Ensemble, Estimate

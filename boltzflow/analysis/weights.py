@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike
 
 from boltzflow.analysis.axes import Array, Groups, as_tensor
 from boltzflow.analysis.collapse import TOO_THIN, coverage_verdict, expected_thin_share, share_found
-from boltzflow.analysis.verdict import Trust, Verdict, worst
+from boltzflow.verdict import Trust, Verdict, worst
 from boltzflow.core import importance
 from boltzflow.ensemble import Ensemble, Estimate
 from boltzflow.errors import OptionError

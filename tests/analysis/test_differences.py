@@ -21,7 +21,7 @@ from boltzflow.analysis import (
     reduced_energies,
     statistical_inefficiency,
 )
-from boltzflow.analysis.verdict import Trust
+from boltzflow.verdict import Trust
 from boltzflow.energies import TorchPotential
 from boltzflow.errors import NonFiniteError, OptionError, ShapeError
 from boltzflow.units import thermal_energy

@@ -5,7 +5,7 @@ import pytest
 from scipy import stats
 
 from boltzflow.analysis import population, population_of, state_populations
-from boltzflow.analysis.verdict import Trust
+from boltzflow.verdict import Trust
 from boltzflow.errors import NonFiniteError, OptionError, ShapeError
 from boltzflow.units import thermal_energy
 

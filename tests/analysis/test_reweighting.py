@@ -10,7 +10,7 @@ import pytest
 
 import boltzflow as bf
 from boltzflow.analysis import BoltzmannState, as_reference, check_forward, log_weights_of, reweight, weights_verdict
-from boltzflow.analysis.verdict import Trust
+from boltzflow.verdict import Trust
 from boltzflow.errors import NonFiniteError, OptionError, ShapeError
 from boltzflow.units import thermal_energy
 from tests.analysis.exact import Spring, chain, chain_moments, equilibrium

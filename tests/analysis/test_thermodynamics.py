@@ -15,7 +15,7 @@ from boltzflow.analysis import (
     free_energy_differences,
     temperature_series,
 )
-from boltzflow.analysis.verdict import Trust
+from boltzflow.verdict import Trust
 from boltzflow.ensemble import Estimate
 from boltzflow.errors import OptionError
 from boltzflow.units import GAS_CONSTANT, thermal_energy

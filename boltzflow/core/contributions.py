@@ -1,0 +1,168 @@
+"""How far an estimate may be off, told by what each sample, or each group of samples, contributes to its error."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from boltzflow.errors import OptionError, ShapeError
+
+_STEEPEST = 0.97  # the skewness of a sum, which cannot exceed 1; at 1 the interval has no end
+_UNSEEN_SKEWNESS = 1.5  # the part of a heavy tail that no sample has reached is the steepest of it
+_HARDLY_VARY = 2.0  # largest value over the smallest of a tail
+
+
+@dataclass(frozen=True, eq=False)
+class Contributions:
+    """What a sum of independent contributions says of its own error.
+
+    Estimates of any shape (…) are taken, one law for each.
+
+    Attributes:
+        error: standard error of the sum.
+        skewness: of the sum, between −1 and 1: Σc³ / (Σc²)^(3/2).
+        carriers: how many contributions make up the error, (Σc²)² / Σc⁴: a third of all where they are normal, few
+            where some are far larger than the others.
+        number: of independent contributions.
+        shape: Pareto k̂ of the tail of |c|, each sample taken for itself; −inf where there is no tail.
+        tail: how many samples k̂ was estimated from.
+    """
+
+    error: Tensor
+    skewness: Tensor
+    carriers: Tensor
+    number: int
+    shape: Tensor
+    tail: int
+
+    @classmethod
+    def of(cls, changes: Tensor, of_samples: Tensor | None = None) -> Contributions:
+        """The law of an estimate from its changes.
+
+        Args:
+            changes: (G, …), what each independent group adds to the estimate's deviation; squares add up to its
+                variance. Not finite where one group has all the weight.
+            of_samples: (n, …), the same for each sample, if groups are of several.
+
+        Raises:
+            ShapeError: if there are none.
+
+        >>> found = Contributions.of(torch.tensor([0.1, -0.1, 0.1, -0.1]))
+        >>> round(float(found.error), 3), float(found.carriers), float(found.skewness)
+        (0.2, 4.0, 0.0)
+        """
+        if changes.dim() == 0 or len(changes) == 0:
+            raise ShapeError(f"Expected contributions (G, …), G ≥ 1; got shape {tuple(changes.shape)}.")
+        changes = changes.double()
+        known = changes.isfinite().all(0)
+        squares = changes.square()
+        variance = squares.sum(0)
+        samples = changes if of_samples is None else of_samples.double()
+        return cls(
+            error=torch.where(known, variance.sqrt(), math.inf),
+            skewness=((squares * changes).sum(0) / variance**1.5).nan_to_num(nan=0.0),
+            carriers=(variance.square() / squares.square().sum(0)).nan_to_num(nan=float(len(changes))),
+            number=len(changes),
+            shape=_shapes(samples.abs().nan_to_num(nan=math.inf)),
+            tail=tail_size(len(samples)),
+        )
+
+    def scaled(self, factor: float) -> Contributions:
+        """The law of `factor` times the estimate."""
+        return Contributions(
+            error=self.error * abs(factor),
+            skewness=self.skewness * math.copysign(1.0, factor),
+            carriers=self.carriers,
+            number=self.number,
+            shape=self.shape,
+            tail=self.tail,
+        )
+
+    def interval(self, level: float = 0.95) -> tuple[Tensor, Tensor]:
+        """The ends (…) of a confidence interval, as distances from the estimate: low ≤ 0 ≤ high.
+
+        Student's t with as many degrees of freedom as the contributions leave for the variance (Satterthwaite 1946,
+        DOI 10.2307/3002019), by Hall's transformation of a skew sum (1992, DOI 10.1111/j.2517-6161.1992.tb01883.x). A
+        sample hardly ever shows all of a heavy tail, so the end that the tail moves away is that of half as much
+        skewness again.
+
+        Raises:
+            OptionError: if the level is not between 0 and 1.
+        """
+        if not 0.0 < level < 1.0:
+            raise OptionError(f"Expected a level between 0 and 1; got {level:g}.")
+        freedom = 2.0 * self.carriers / (1.0 - self.carriers / self.number).clamp(min=1.0 / self.number)
+        t = _student(level, freedom)
+        seen, guessed = (factor * self.skewness for factor in (1.0, _UNSEEN_SKEWNESS))
+        high = torch.minimum(_unskewed(-t, seen), _unskewed(-t, guessed))
+        low = torch.maximum(_unskewed(t, seen), _unskewed(t, guessed))
+        # 0 · inf is NaN: of an infinite error the interval is all there is.
+        infinite = self.error.isinf()
+        return (
+            torch.where(infinite, -math.inf, -self.error * low),
+            torch.where(infinite, math.inf, -self.error * high),
+        )
+
+
+def tail_size(n: int) -> int:
+    """How many of n samples are taken for the tail: min(n/5, 3√n) (Vehtari et al. 2024, arXiv 1507.02646)."""
+    return int(min(n / 5, 3 * math.sqrt(n)))
+
+
+def pareto_shape_of(largest: Tensor) -> float:
+    """The shape k̂ of the generalised Pareto distribution of what exceeds the smallest of these values.
+
+    largest: (m + 1,) positive, in ascending order. The fit is that of Zhang & Stephens (2009, DOI
+    10.1198/tech.2009.08017), with a weak prior towards 0.5 (Vehtari et al. 2024). −inf where all are equal.
+    """
+    excess = largest[1:] - largest[0]
+    tail = len(excess)
+    if excess[0] == excess[-1]:
+        return -math.inf
+    candidates = 30 + int(math.sqrt(tail))
+    steps = torch.arange(1, candidates + 1, dtype=torch.float64)
+    quartile = excess[int(tail / 4 + 0.5) - 1].clamp(min=1e-300)  # values may be equal; its inverse stays finite
+    theta = 1 / excess[-1] + (1 - (candidates / (steps - 0.5)).sqrt()) / (3 * quartile)
+    shapes = torch.log1p(-theta[:, None] * excess).mean(1)
+    # A θ of exactly 0, as equal values may give, has no likelihood by this formula: it is left out.
+    log_likelihood = (tail * ((-theta / shapes).log() - shapes - 1)).nan_to_num(nan=-torch.inf)
+    best = (torch.softmax(log_likelihood, 0) * theta).sum()
+    shape = torch.log1p(-best * excess).mean().item()
+    return (tail * shape + 10 * 0.5) / (tail + 10)
+
+
+def relevant_shape(largest: Tensor) -> float:
+    """k̂ as `pareto_shape_of`, −inf where the values hardly vary: whatever their tail, it moves no average."""
+    return -math.inf if largest[-1] <= _HARDLY_VARY * largest[0] else pareto_shape_of(largest)
+
+
+def _shapes(values: Tensor) -> Tensor:
+    """k̂ (…) of the largest of values (n, …); NaN with fewer than 25, or where one is infinite."""
+    size, columns = tail_size(len(values)), values.flatten(1) if values.dim() > 1 else values[:, None]
+    shapes = [math.nan] * columns.shape[1]
+    if size >= 5:
+        for k, column in enumerate(columns.unbind(1)):
+            largest = column.topk(size + 1).values.flip(0)
+            if largest[-1].isfinite():
+                shapes[k] = relevant_shape(largest / largest[-1]) if largest[-1] > 0 else -math.inf
+    return torch.tensor(shapes, dtype=torch.float64).reshape(values.shape[1:])
+
+
+def _student(level: float, freedom: Tensor) -> Tensor:
+    """The two-sided quantile of Student's t, by its expansion in 1/freedom (Abramowitz & Stegun 26.7.5)."""
+    z = torch.special.ndtri(torch.tensor(0.5 + 0.5 * level, dtype=torch.float64))
+    first = (z**3 + z) / 4
+    second = (5 * z**5 + 16 * z**3 + 3 * z) / 96
+    return z + first / freedom + second / freedom.square()
+
+
+def _unskewed(z: Tensor, skewness: Tensor) -> Tensor:
+    """The studentised deviation t with g(t) = z, g Hall's cubic for a sum of this skewness."""
+    s = skewness.clamp(-_STEEPEST, _STEEPEST)
+    safe = torch.where(s.abs() < 1e-4, 1.0, s)
+    inside = 1 + s * (z - s / 6)
+    root = inside.sign() * inside.abs() ** (1 / 3)
+    return torch.where(s.abs() < 1e-4, z - s * (1 + 2 * z.square()) / 6, 3 / safe * (root - 1))
