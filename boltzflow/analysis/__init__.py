@@ -44,7 +44,7 @@ from boltzflow.analysis.thermodynamics import (
     temperature_series,
 )
 from boltzflow.analysis.verdict import Trust, Verdict
-from boltzflow.analysis.weights import WeightDiagnostics, diagnose, weights_verdict
+from boltzflow.analysis.weights import WeightDiagnostics, diagnose
 
 __all__ = [
     "AbsoluteFreeEnergy",
@@ -120,6 +120,5 @@ __all__ = [
     "total_variation",
     "unfold",
     "wasserstein",
-    "weights_verdict",
     "wrong_handed",
 ]

@@ -76,9 +76,7 @@ def compare_replicas(
     for ensemble in ensembles:
         used = ensemble[ensemble.weights > 0]
         torsions = backbone_torsions(used.to_mdtraj()) if used.topology is not None else []
-        for residue, found in positive_phi(
-            torsions, used.log_weights, used.temperature, low, high, used.groups
-        ).items():
+        for residue, found in positive_phi(used, torsions, low, high).items():
             shares.setdefault(residue, []).append(Estimate(found.value, found.error))
     chances = [_chance(values) for values in (log_z, *shares.values())]
     p_value = min(1.0, min(chances) * len(chances))
@@ -108,7 +106,7 @@ def compare_replicas(
 def _unusable(ensembles: Sequence[Ensemble]) -> Iterator[Verdict]:
     """Errors of such weights are too small themselves: nothing can be compared by them."""
     for number, ensemble in enumerate(ensembles, 1):
-        found = weights_verdict(ensemble.log_weights, ensemble.groups)
+        found = weights_verdict(ensemble)
         if found.trust is Trust.DO_NOT_USE:
             yield Verdict(found.trust, f"weights of training {number}: {found.reason}")
 
