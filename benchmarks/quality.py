@@ -203,7 +203,7 @@ def ramachandran(ensemble) -> dict[str, float]:
     grid = np.linspace(-math.pi, math.pi, bins + 1)
     found, _, _ = np.histogram2d(phi, psi, bins=(grid, grid), weights=ensemble.weights)
     expected, error = reference["histogram_2d"][0], reference["histogram_2d_error"][0]
-    share = population(phi, 0.0, 2.2, ensemble.log_weights, ensemble.temperature)
+    share = population(ensemble, phi, 0.0, 2.2)
     return {
         "ramachandran_kl": kl_divergence(expected, found)[0],
         "ramachandran_tv": total_variation(expected, found),

@@ -39,7 +39,7 @@ class Ensemble:
 
     Args:
         positions: (n, N, 3) in nm.
-        energies: (n,) in kJ/mol.
+        energies: (n,) in kJ/mol; None where they are not known. What needs them then says so.
         temperature: in K, of the distribution that the weights refer to.
         log_weights: (n,), −inf for weight zero; all equal if not given (samples of an unbiased simulation).
         log_q: (n,), log-density of the sampler in the Cartesian measure with rigid motion integrated out, if known.
@@ -63,7 +63,7 @@ class Ensemble:
     def __init__(
         self,
         positions: ArrayLike | torch.Tensor,
-        energies: ArrayLike | torch.Tensor,
+        energies: ArrayLike | torch.Tensor | None,
         temperature: float,
         log_weights: ArrayLike | torch.Tensor | None = None,
         log_q: ArrayLike | torch.Tensor | None = None,
@@ -72,41 +72,113 @@ class Ensemble:
         absolute: bool | None = None,
     ) -> None:
         self.positions: NDArray[np.float32] = _array(positions).astype(np.float32, copy=False)
-        self.energies: NDArray[np.float64] = _array(energies).astype(np.float64, copy=False)
+        self._energies: NDArray[np.float64] | None = _floats(energies)
         self.temperature = checked_temperature(temperature)
         self.topology = topology
-        n = len(self.energies)
+        n = len(np.atleast_1d(self.positions))
         weights = np.zeros(n) if log_weights is None else _array(log_weights).astype(np.float64)
-        self.log_q: NDArray[np.float64] | None = None if log_q is None else _array(log_q).astype(np.float64, copy=False)
+        self.log_q: NDArray[np.float64] | None = _floats(log_q)
         self.groups: NDArray[np.int64] | None = None if groups is None else whole_numbers(_array(groups))
         self.absolute = log_weights is not None and log_q is not None if absolute is None else bool(absolute)
-        shapes = [self.energies.shape, weights.shape] + [a.shape for a in (self.log_q, self.groups) if a is not None]
-        if self.positions.ndim != 3 or self.positions.shape[::2] != (n, 3) or set(shapes) != {(n,)} or n == 0:
+        self._in_order = True  # in which they were drawn, so that a slice is chosen without a look at the weights
+        shapes = [weights.shape] + [a.shape for a in (self._energies, self.log_q, self.groups) if a is not None]
+        if self.positions.ndim != 3 or self.positions.shape[2] != 3 or set(shapes) != {(n,)} or n == 0:
             raise ShapeError(
                 "Expected positions (n, N, 3) with n energies, log-weights, log-densities and groups, n ≥ 1; "
                 f"got positions {self.positions.shape} and {', '.join(map(str, shapes))}."
             )
         if topology is not None and topology.n_atoms != self.positions.shape[1]:
             raise ShapeError(f"Expected {topology.n_atoms} atoms, as in the topology; got {self.positions.shape[1]}.")
-        if np.isnan(self.energies).any() or np.isneginf(self.energies).any():
-            raise NonFiniteError("Expected energies that are finite or +inf; got NaN or −inf.")
-        weights[np.isposinf(self.energies)] = -np.inf
+        if self._energies is not None:
+            if np.isnan(self._energies).any() or np.isneginf(self._energies).any():
+                raise NonFiniteError("Expected energies that are finite or +inf; got NaN or −inf.")
+            weights[np.isposinf(self._energies)] = -np.inf
         if np.isnan(weights).any() or np.isposinf(weights).any():
             raise NonFiniteError("Expected log-weights that are finite or −inf; got NaN or +inf.")
         self.log_weights: NDArray[np.float64] = weights
 
-    def __len__(self) -> int:
-        return len(self.energies)
+    @classmethod
+    def from_mdtraj(
+        cls,
+        trajectory: mdtraj.Trajectory,
+        log_weights: ArrayLike | torch.Tensor | None,
+        groups: ArrayLike | torch.Tensor | None = None,
+        energies: ArrayLike | torch.Tensor | None = None,
+        *,
+        temperature: float = 300.0,
+    ) -> Self:
+        """The frames of a trajectory with weights that are there already, with or without energies.
 
-    def __getitem__(self, frames: slice | NDArray[Any]) -> Self:
-        """The ensemble of some frames: a slice, indices, or a mask (n,).
+        Args:
+            trajectory: n frames, with its topology.
+            log_weights: (n,), known up to a constant; None if all frames are worth the same.
+            groups: (n,) whole numbers, the same for frames that are not independent, as in `Ensemble`.
+            energies: (n,) in kJ/mol. Averages, densities and populations do without; what does not says so.
+            temperature: in K, of the distribution that the weights refer to.
 
-        Weights of what a mask has chosen add up to a part of Z, and are not `absolute` any more.
+        Raises:
+            ShapeError: if there is not one of each for every frame.
+            NonFiniteError: if an energy is NaN or −inf, or a log-weight NaN or +inf.
+            OptionError: if the temperature is not positive, or groups are not of an integer dtype.
+
+        >>> import boltzflow as bf
+        >>> system = bf.load_system("alanine_dipeptide")
+        >>> one = mdtraj.Trajectory(system.positions, system.mdtraj_topology)
+        >>> Ensemble.from_mdtraj(one, [0.0]).mean(mdtraj.compute_rg).value  # nm
+        0.298...
         """
-        log_q, groups = (None if array is None else array[frames] for array in (self.log_q, self.groups))
-        parts = (self.positions[frames], self.energies[frames], self.temperature, self.log_weights[frames])
-        absolute = self.absolute and getattr(frames, "dtype", None) != np.bool_
-        return type(self)(*parts, log_q, self.topology, groups, absolute)
+        return cls(trajectory.xyz, energies, temperature, log_weights, topology=trajectory.topology, groups=groups)
+
+    def __len__(self) -> int:
+        return len(self.positions)
+
+    def __getitem__(self, frames: slice | ArrayLike) -> Self:
+        """The ensemble of some frames: a slice, indices, or a mask (n,); see `replace` for what it keeps."""
+        return self.replace(frames=frames)
+
+    def replace(self, *, frames: slice | ArrayLike | None = None, **changes: Any) -> Self:
+        """A copy of which something is different: the one place that knows what else is then no longer true.
+
+        What is not named stays, with three exceptions. log q is that of these positions and weights, and goes with
+        either. Weights stay `absolute` where the same Z is the mean of those of the frames: of all of them in any
+        order, or of a slice, which is chosen without a look at them as long as frames are in the order in which they
+        were drawn. Those of a mask, or of indices of a part, add up to a part of Z; and other positions, energies,
+        temperatures or log-weights leave the constant open. Copies of a frame are a group. Who knows better says so.
+
+        Args:
+            frames: which of them: a slice, indices, or a mask (n,); all if not given.
+            changes: arguments of the constructor, with values for these frames.
+
+        >>> ensemble = Ensemble(np.zeros((2, 1, 3)), [0.0, 1.0], 300.0, log_weights=[0.0, 1.0], log_q=[0.0, -2.0])
+        >>> ensemble.replace(groups=[0, 0]).absolute, ensemble.replace(log_weights=[0.0, 0.0]).absolute
+        (True, False)
+        >>> ensemble[[1, 0]].absolute, ensemble[[1]].absolute
+        (True, False)
+        """
+        arrays = {
+            "positions": self.positions,
+            "energies": self._energies,
+            "log_weights": self.log_weights,
+            "log_q": None if changes.keys() & {"positions", "log_weights"} else self.log_q,
+            "groups": self.groups,
+        }
+        absolute = self.absolute and not changes.keys() & {"positions", "energies", "temperature", "log_weights"}
+        in_order = self._in_order
+        if frames is not None:
+            chosen = np.arange(len(self))[frames if isinstance(frames, slice) else np.asarray(frames)]
+            once = np.unique(chosen)
+            if isinstance(frames, slice):
+                absolute &= in_order or len(once) == len(self)
+            else:
+                absolute &= np.asarray(frames).dtype != np.bool_ and len(once) == len(self) == chosen.size
+                in_order &= np.array_equal(chosen, np.arange(len(self)))
+            arrays = {name: None if array is None else array[chosen] for name, array in arrays.items()}
+            if self.groups is None and len(once) < chosen.size:
+                arrays["groups"] = chosen
+        rest = {"temperature": self.temperature, "topology": self.topology, "absolute": absolute}
+        copy = type(self)(**{**arrays, **rest, **changes})
+        copy._in_order = in_order
+        return copy
 
     def __repr__(self) -> str:
         return (
@@ -118,7 +190,39 @@ class Ensemble:
     @property
     def failed(self) -> int:
         """The number of frames whose energy could not be evaluated (+inf)."""
-        return int(np.isposinf(self.energies).sum())
+        return 0 if self._energies is None else int(np.isposinf(self._energies).sum())
+
+    @property
+    def has_energies(self) -> bool:
+        """Whether the energies of the frames are known."""
+        return self._energies is not None
+
+    @property
+    def energies(self) -> NDArray[np.float64]:
+        """(n,) in kJ/mol.
+
+        Raises:
+            OptionError: if the ensemble was made without.
+        """
+        return self.energies_for("`Ensemble.energies`")
+
+    def energies_for(self, what: str) -> NDArray[np.float64]:
+        """Energies (n,) in kJ/mol for what needs them.
+
+        Raises:
+            OptionError: if the ensemble was made without; names what needs them.
+        """
+        if self._energies is None:
+            raise OptionError(
+                f"Expected an ensemble with energies, which {what} needs; this one was made without: give them to "
+                "`Ensemble.from_mdtraj`."
+            )
+        return self._energies
+
+    @property
+    def weighting(self) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """Log-weights and groups (n,), as `boltzflow.core.importance` takes them."""
+        return self._log_weights, None if self.groups is None else torch.from_numpy(self.groups)
 
     @cached_property
     def weights(self) -> NDArray[np.float64]:
@@ -171,7 +275,7 @@ class Ensemble:
         Raises:
             NonFiniteError: if no weight is positive.
         """
-        return Estimate(*importance.log_mean_weight(self._log_weights, self._groups))
+        return Estimate(*importance.log_mean_weight(*self.weighting))
 
     def mean(
         self, f: Observable, error: Literal["delta", "bootstrap"] = "delta", replicates: int = 200, seed: int = 0
@@ -195,12 +299,12 @@ class Ensemble:
         >>> ensemble.mean([0.0, 1.0]).value
         0.75
         """
-        values = self._values(f)
+        values, (log_weights, groups) = torch.from_numpy(self.values(f)), self.weighting
         if error == "bootstrap":
             random = torch.Generator().manual_seed(seed)
-            found = importance.bootstrap_mean(values, self._log_weights, replicates, random, self._groups)
+            found = importance.bootstrap_mean(values, log_weights, replicates, random, groups)
         elif error == "delta":
-            found = importance.weighted_mean(values, self._log_weights, self._groups)
+            found = importance.weighted_mean(values, log_weights, groups)
         else:
             raise OptionError(f"Expected an error by 'delta' or 'bootstrap'; got {error!r}.")
         return _estimate(*found)
@@ -223,10 +327,20 @@ class Ensemble:
         >>> Ensemble(np.zeros((5, 1, 3)), np.zeros(5), 300.0).quantile([3.0, 1.0, 2.0, 9.0, 0.0]).value
         2.0
         """
-        return _estimate(*importance.weighted_quantile(self._values(f), self._log_weights, share, self._groups))
+        log_weights, groups = self.weighting
+        return _estimate(*importance.weighted_quantile(torch.from_numpy(self.values(f)), log_weights, share, groups))
 
-    def _values(self, f: Observable) -> torch.Tensor:
-        """(n, …): of frames of weight zero, which a function never sees, zeros where it is one."""
+    def values(self, f: Observable) -> NDArray[Any]:
+        """An observable in every frame (n, …), numbers or booleans.
+
+        Args:
+            f: as in `mean`. A function never sees frames of weight zero: theirs are zeros.
+
+        Raises:
+            ShapeError: if there is not one value for each frame.
+            OptionError: if the values are no numbers.
+            NonFiniteError: if no weight is positive, or a frame of positive weight has a value that is not finite.
+        """
         used = self.weights > 0
         values = np.asarray(f(self[used].to_mdtraj()) if callable(f) else f)
         if values.ndim == 0:
@@ -239,9 +353,9 @@ class Ensemble:
             values[used] = seen
         if values.dtype.kind not in "biuf":
             raise OptionError(f"Expected numbers or booleans, such as values == 'H'; got {values.dtype}.")
-        if not np.isfinite(values[used]).all():
-            raise NonFiniteError("Expected finite values of all frames of positive weight; got NaN or infinity.")
-        return torch.from_numpy(values)
+        if bad := int((~np.isfinite(values[used])).sum()):
+            raise NonFiniteError(f"Expected finite values of all frames of positive weight; {bad} are not.")
+        return values
 
     def with_log_weights(self, log_weights: ArrayLike | torch.Tensor) -> Self:
         """The same frames with other log-weights (n,).
@@ -252,16 +366,11 @@ class Ensemble:
             ShapeError: if there is not one for each frame.
             NonFiniteError: if one is NaN or +inf.
         """
-        parts = (self.positions, self.energies, self.temperature, log_weights)
-        return type(self)(*parts, topology=self.topology, groups=self.groups)
+        return self.replace(log_weights=log_weights)
 
     @property
     def _log_weights(self) -> torch.Tensor:
         return torch.from_numpy(self.log_weights)
-
-    @property
-    def _groups(self) -> torch.Tensor | None:
-        return None if self.groups is None else torch.from_numpy(self.groups)
 
     # -- equal weights -----------------------------------------------------------------------------
 
@@ -319,29 +428,28 @@ class Ensemble:
         """The frames with these indices (m,), each as often as its index comes up, with equal weights.
 
         Copies of a frame are a group, if no `groups` (m,) are given. There are groups even where no frame comes up
-        twice: equal weights in groups tell `boltzflow.analysis.weights_verdict` that they hide those of another
+        twice: equal weights in groups tell `boltzflow.analysis.diagnose` that they hide those of another
         ensemble. log q is left out, since the frames are not samples of q any more.
         """
         if groups is None:
             groups = frames if self.groups is None else self.groups[frames]
-        parts = (self.positions[frames], self.energies[frames], self.temperature)
-        return type(self)(*parts, topology=self.topology, groups=groups)
+        return self.replace(frames=frames, log_weights=None, groups=groups)
 
     # -- for another distribution ------------------------------------------------------------------
 
     def at(self, temperature: object) -> Self:
         """The same frames, weighted for another temperature in K: log-weights rise by U/kT − U/kT'.
 
-        Look at the weights before they are used: `boltzflow.analysis.weights_verdict`.
+        Look at the weights before they are used: `boltzflow.analysis.diagnose`.
 
         Raises:
-            OptionError: if the temperature is not positive.
+            OptionError: if the temperature is not positive, or there are no energies.
 
         >>> ensemble = Ensemble(np.zeros((2, 1, 3)), [0.0, 10.0], 300.0)
         >>> [round(float(w), 3) for w in ensemble.at(600.0).weights]  # the frame of higher energy gains
         [0.119, 0.881]
         """
-        return self._reweighted(self.energies, checked_temperature(temperature))
+        return self._reweighted(self.energies_for("`Ensemble.at`"), checked_temperature(temperature))
 
     def with_potential(self, potential: Potential, temperature: object = None) -> Self:
         """The same frames, weighted for another Hamiltonian, and another temperature in K if one is given.
@@ -355,8 +463,9 @@ class Ensemble:
 
         Raises:
             ShapeError: if the potential is of another number of atoms.
-            OptionError: if the temperature is not positive.
+            OptionError: if the temperature is not positive, or there are no energies.
         """
+        self.energies_for("`Ensemble.with_potential`")  # said before others are evaluated
         kelvin = self.temperature if temperature is None else checked_temperature(temperature)
         return self._reweighted(energies_of_frames(potential, self.positions), kelvin)
 
@@ -371,8 +480,9 @@ class Ensemble:
             found &= np.isfinite(self.log_q)
             log_weights[found] = -new[found] - self.log_q[found]
         absolute = self.absolute and (self.log_q is not None or not found.any())
-        parts = (self.positions, energies, temperature, log_weights, self.log_q, self.topology, self.groups)
-        return type(self)(*parts, absolute)
+        return self.replace(
+            energies=energies, temperature=temperature, log_weights=log_weights, log_q=self.log_q, absolute=absolute
+        )
 
     # -- in and out --------------------------------------------------------------------------------
 
@@ -402,9 +512,11 @@ class Ensemble:
         trajectory.save_dcd(str(folder / TRAJECTORY))
         trajectory[int(np.argmax(self.log_weights))].save_pdb(str(folder / TOPOLOGY))
         arrays: dict[str, Any] = {"version": _FORMAT_VERSION, "temperature": self.temperature}
-        arrays |= {"energies": self.energies, "log_weights": self.log_weights}
+        arrays["log_weights"] = self.log_weights
         said = None if self.absolute == (self.log_q is not None) else np.array(self.absolute)
-        optional = {"log_q": self.log_q, "groups": self.groups, "absolute": said}
+        order = None if self._in_order else np.array(False)
+        optional = {"energies": self._energies, "log_q": self.log_q, "groups": self.groups}
+        optional |= {"absolute": said, "in_order": order}
         arrays |= {name: array for name, array in optional.items() if array is not None}
         np.savez(folder / WEIGHTS, **arrays)
 
@@ -429,13 +541,16 @@ class Ensemble:
             raise FileFormatError(f"Cannot read the samples in {folder}: {error}.") from None
         if int(arrays.pop("version", 0)) != _FORMAT_VERSION:
             raise FileFormatError(f"Expected format {_FORMAT_VERSION} of {folder / WEIGHTS}; it is of another one.")
-        wanted = {"temperature", "energies", "log_weights"}
-        if not wanted <= set(arrays) <= wanted | {"log_q", "groups", "absolute"}:
+        wanted = {"temperature", "log_weights"}
+        if not wanted <= set(arrays) <= wanted | {"energies", "log_q", "groups", "absolute", "in_order"}:
             raise FileFormatError(
                 f"Expected {', '.join(sorted(wanted))} in {folder / WEIGHTS}; got {', '.join(sorted(arrays))}."
             )
-        temperature = float(arrays.pop("temperature"))
-        return cls(positions=positions, temperature=temperature, topology=topology, **arrays)
+        temperature, in_order = float(arrays.pop("temperature")), bool(arrays.pop("in_order", True))
+        arrays.setdefault("energies", None)
+        found = cls(positions=positions, temperature=temperature, topology=topology, **arrays)
+        found._in_order = in_order
+        return found
 
 
 def whole_numbers(groups: ArrayLike) -> NDArray[np.int64]:
@@ -460,3 +575,7 @@ def _estimate(value: torch.Tensor, error: torch.Tensor) -> Estimate:
 
 def _array(values: ArrayLike | torch.Tensor) -> NDArray[Any]:
     return values.detach().cpu().numpy() if isinstance(values, torch.Tensor) else np.asarray(values)
+
+
+def _floats(values: ArrayLike | torch.Tensor | None) -> NDArray[np.float64] | None:
+    return None if values is None else _array(values).astype(np.float64, copy=False)

@@ -54,7 +54,7 @@ print(diagnose(ensemble).verdict)
 used = ensemble[ensemble.weights > 0]
 phi, psi = (torsion.values for torsion in backbone_torsions(used.to_mdtraj())[:2])
 distance = ensemble.mean(lambda t: mdtraj.compute_distances(t, [[1, 18]])[:, 0])
-basin = population(phi, 0.0, 2.2, used.log_weights, used.temperature)
+basin = population(used, phi, 0.0, 2.2)
 print(f"end-to-end distance: {distance.value:.4f} ± {distance.error:.4f} nm")
 print(f"share of 0 < φ < 2.2 rad: {basin.value:.5f} ± {basin.error:.5f} ({basin.verdict})")
 
@@ -62,7 +62,7 @@ print(f"share of 0 < φ < 2.2 rad: {basin.value:.5f} ± {basin.error:.5f} ({basi
 # ## The free-energy surface
 
 # %%
-surface = free_energy_surface(phi, psi, used.log_weights, used.temperature, bins=48, replicates=2)
+surface = free_energy_surface(used, phi, psi, bins=48, replicates=2)
 figure, panel = plt.subplots(figsize=(5.4, 4.4), layout="constrained")
 edges = np.degrees(surface.x.edges), np.degrees(surface.y.edges)
 mesh = panel.pcolormesh(*edges, np.ma.masked_invalid(surface.kj_per_mol[0].T), cmap="viridis", vmin=0, vmax=25)

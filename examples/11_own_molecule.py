@@ -88,12 +88,12 @@ print(diagnose(ensemble).verdict)
 used = ensemble[ensemble.weights > 0]
 atoms = [system.atom_names.index(f"LIG1-{name}") for name in ("HO1", "O1", "C1", "C2")]
 torsion = mdtraj.compute_dihedrals(used.to_mdtraj(), [atoms])[:, 0]
-near = population(torsion, -np.pi / 2, np.pi / 2, used.log_weights, used.temperature)
+near = population(used, torsion, -np.pi / 2, np.pi / 2)
 print(f"share of hydroxyls that point at the methyl: {near.value:.4f} ± {near.error:.4f} ({near.verdict})")
 sigmas = (near.value - 0.5596) / np.hypot(near.error, 0.0049)
 print(f"by parallel tempering: 0.5596 ± 0.0049, {sigmas:+.1f} standard errors apart")
 
-profile = free_energy_profile(torsion, used.log_weights, used.temperature)
+profile = free_energy_profile(used, torsion)
 energy, error = profile.kj_per_mol
 degrees = np.degrees(profile.centers)
 figure, panel = plt.subplots(figsize=(6.0, 3.8), layout="constrained")

@@ -31,11 +31,11 @@ from boltzflow.analysis import (
     GeneratorState,
     Trust,
     absolute_free_energy,
+    diagnose,
     free_energy_differences,
     mbar,
     population,
     temperature_series,
-    weights_verdict,
 )
 from boltzflow.analysis.plots.style import BLUE, GREY
 
@@ -65,7 +65,7 @@ ensemble = generator.sample(args.samples, seed=1)
 free_energy = absolute_free_energy(ensemble)
 print(f"alanine dipeptide: F = {free_energy.value:.3f} ± {free_energy.error:.3f} kJ/mol ({free_energy.verdict})")
 phi = mdtraj.compute_phi(ensemble.to_mdtraj())[1][:, 0]
-basin = population(phi, 0.0, 2.2, ensemble.log_weights, ensemble.temperature)
+basin = population(ensemble, phi, 0.0, 2.2)
 print(f"0 < φ < 2.2 rad: share {basin.value:.5f} ± {basin.error:.5f}, {basin.effective_frames:.0f} effective samples")
 if basin.free_energy is not None:
     print(f"  its ΔF against the rest: {basin.free_energy:.2f} ± {basin.free_energy_error:.2f} kJ/mol")
@@ -103,7 +103,7 @@ folder = bf.available_systems()["alanine_dipeptide"]
 other = bf.MolecularSystem.from_pdb(folder / "topology.pdb", ["amber96.xml", "implicit/obc2.xml"])
 changed = ensemble.with_potential(other.potential("torch", compile=False))
 difference = changed.log_z.value - ensemble.log_z.value
-print(f"OBC1 → OBC2: ΔF = {-difference:.3f} kT ({weights_verdict(changed.log_weights)})")
+print(f"OBC1 → OBC2: ΔF = {-difference:.3f} kT ({diagnose(changed).verdict})")
 
 
 # %% [markdown]
@@ -151,7 +151,7 @@ drawn = small.sample(args.samples, seed=1)
 torsion = mdtraj.compute_dihedrals(drawn.to_mdtraj(), [[0, 4, 7, 10]])[:, 0]
 gauche = drawn.mean(np.abs(torsion) < 2 * np.pi / 3)
 sigmas = (gauche.value - 0.2547) / math.hypot(gauche.error, 0.0114)
-print(f"butane: effective sample size {drawn.ess:.1%} ({weights_verdict(drawn.log_weights)})")
+print(f"butane: effective sample size {drawn.ess:.1%} ({diagnose(drawn).verdict})")
 print(
     f"share of gauche: {gauche.value:.4f} ± {gauche.error:.4f}, by parallel tempering 0.2547 ± 0.0114 ({sigmas:+.1f} σ)"
 )

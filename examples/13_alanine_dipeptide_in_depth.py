@@ -120,7 +120,7 @@ figure.savefig("dipeptide_ramachandran.png", dpi=150)
 rare = arc(phi, 0.0, 2.2)
 helical = arc(psi, -2.1, 0.9)
 regions = {"αR": helical & ~rare, "β, PII": ~helical & ~rare, "φ > 0": rare}
-states = state_populations(regions, used.log_weights, used.temperature)
+states = state_populations(used, regions)
 for k, (name, share) in enumerate(states.populations.items()):
     print(f"{name:6} share {share.value:.5f} ± {share.error:.5f} ({share.verdict})")
     print(f"       F − F(β, PII) = {states.differences[1, k]:.2f} ± {states.errors[1, k]:.2f} kJ/mol")

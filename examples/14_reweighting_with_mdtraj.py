@@ -52,7 +52,7 @@ args = parser.parse_args([] if "ipykernel" in sys.modules else None)  # a notebo
 generator = bf.BoltzmannGenerator.load(bf.available_systems()["alanine_dipeptide"] / "generator.safetensors")
 ensemble = generator.sample(args.samples, seed=1)
 used = ensemble[ensemble.weights > 0]
-trajectory, logs = used.to_mdtraj(), used.log_weights
+trajectory = used.to_mdtraj()
 print(diagnose(ensemble).verdict)
 
 # %% [markdown]
@@ -83,7 +83,7 @@ for name, observable in observables.items():
 # %%
 phi, psi = (torsion.values for torsion in backbone_torsions(trajectory)[:2])
 for name, angle in (("φ", phi), ("ψ", psi)):
-    mean = circular_mean(angle, logs)
+    mean = circular_mean(used, angle)
     print(f"mean direction of {name}: {np.degrees(mean.value):6.1f} ± {np.degrees(mean.error):.1f}°, ", end="")
     print(f"plain mean of the numbers {np.degrees(used.mean(angle).value):6.1f}°")
 median = used.quantile(ends)
@@ -109,7 +109,7 @@ for name, found in sorted(bonds.items(), key=lambda item: -item[1].value)[:3]:
 # %%
 figure, (left, right) = plt.subplots(1, 2, figsize=(9.2, 3.6), layout="constrained")
 axis = Axis(0.4, 0.8, bins=40, unit="nm")
-bars, without = histogram(ends, logs, axis), histogram(ends, plain.log_weights, axis)
+bars, without = histogram(used, ends, axis), histogram(plain, ends, axis)
 left.stairs(without.values, axis.edges, color=GREY, fill=True, alpha=0.4, label="as drawn")
 left.stairs(bars.values, axis.edges, color=BLUE, linewidth=1.5, label="reweighted")
 left.errorbar(axis.centers, bars.values, 2 * bars.errors, fmt="none", color=BLUE, linewidth=1.0)
@@ -117,7 +117,7 @@ left.set(xlabel="end-to-end distance (nm)", ylabel="density (1/nm)", xlim=(0.4, 
 left.legend(frameon=False)
 circle = Axis.torsion(bins=120)
 for angle, name, colour in ((phi, "φ", BLUE), (psi, "ψ", ORANGE)):
-    curve = kernel_density(angle, logs, circle)
+    curve = kernel_density(used, angle, circle)
     degrees, values, errors = np.degrees(circle.centers), np.radians(curve.values), np.radians(curve.errors)
     right.fill_between(degrees, values - 2 * errors, values + 2 * errors, color=colour, alpha=0.3, linewidth=0)
     right.plot(degrees, values, color=colour, label=name)
@@ -164,7 +164,7 @@ sizes = [len(used) >> halvings for halvings in range(5, -1, -1)]
 parts = [used[:size].mean(share[:size]) for size in sizes]
 values, errors = (np.array(column) for column in zip(*parts, strict=True))
 for size in sizes:
-    print(f"{size:6,} samples: {population(phi[:size], 0.0, 2.2, logs[:size], used.temperature).verdict}")
+    print(f"{size:6,} samples: {population(used[:size], phi[:size], 0.0, 2.2).verdict}")
 figure, panel = plt.subplots(figsize=(6.0, 3.6), layout="constrained")
 panel.axhspan(0.00250 - 2 * 0.00011, 0.00250 + 2 * 0.00011, color=GREY, alpha=0.3, label="parallel tempering ± 2 SE")
 panel.errorbar(sizes, values, 2 * errors, fmt="o-", color=BLUE, capsize=3, label="reweighted ± 2 SE")

@@ -43,8 +43,8 @@ from boltzflow.analysis.thermodynamics import (
     heat_capacity,
     temperature_series,
 )
+from boltzflow.analysis.weights import WeightDiagnostics, diagnose
 from boltzflow.verdict import Trust, Verdict
-from boltzflow.analysis.weights import WeightDiagnostics, diagnose, weights_verdict
 
 __all__ = [
     "AbsoluteFreeEnergy",
@@ -120,6 +120,5 @@ __all__ = [
     "total_variation",
     "unfold",
     "wasserstein",
-    "weights_verdict",
     "wrong_handed",
 ]

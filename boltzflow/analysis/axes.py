@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
-from boltzflow.ensemble import whole_numbers
-from boltzflow.errors import NonFiniteError, OptionError, ShapeError
+from boltzflow.ensemble import Ensemble, Observable, whole_numbers
+from boltzflow.errors import OptionError, ShapeError
 
 Array = NDArray[np.float64]
 Groups = NDArray[np.int64] | None
@@ -90,17 +90,14 @@ def as_tensor(groups: Groups) -> torch.Tensor | None:
     return None if groups is None else torch.from_numpy(whole_numbers(groups))
 
 
-def checked_values(values: ArrayLike, log_weights: Array) -> Array:
-    """A collective variable (n,) as float64.
+def collective_variable(ensemble: Ensemble, values: Observable) -> Array:
+    """One number in each frame (n,), as float64.
 
     Raises:
-        ShapeError: if there is not one value for each log-weight.
-        NonFiniteError: if one is not finite where its weight is positive.
+        ShapeError: if there is not one value for each frame.
+        NonFiniteError: if no weight is positive, or a value is not finite where one is.
     """
-    found = np.asarray(values, np.float64)
-    if found.shape != np.shape(log_weights):
-        raise ShapeError(f"Expected one value for each of the log-weights {np.shape(log_weights)}; got {found.shape}.")
-    bad = ~np.isfinite(found) & (np.asarray(log_weights) > -np.inf)
-    if bad.any():
-        raise NonFiniteError(f"Expected finite values of all frames of positive weight; {int(bad.sum())} are not.")
+    found = ensemble.values(values).astype(np.float64)
+    if found.ndim != 1:
+        raise ShapeError(f"Expected one value for each of {len(ensemble)} frames; got an array {found.shape}.")
     return found

@@ -4,28 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from boltzflow.analysis.axes import Array, Groups
 from boltzflow.analysis.observables import Torsion
 from boltzflow.analysis.populations import Population, population
+from boltzflow.ensemble import Ensemble
 
 POSITIVE_PHI = (0.0, 2.2)
 """rad: where the basin lies along φ."""
 
 
-def positive_phi(
-    torsions: Sequence[Torsion], log_weights: Array, temperature: float, low: float, high: float, groups: Groups
-) -> dict[str, Population]:
+def positive_phi(ensemble: Ensemble, torsions: Sequence[Torsion], low: float, high: float) -> dict[str, Population]:
     """The weighted share of low < φ < high (rad) of each residue, by its name.
 
     Args:
-        torsions: of n frames, see `backbone_torsions`.
-        log_weights: (n,).
-        temperature: K.
+        ensemble: n frames.
+        torsions: of these frames, see `backbone_torsions`.
         low, high: rad.
-        groups: (n,) of the ensemble.
     """
     return {
-        torsion.residue: population(torsion.values, low, high, log_weights, temperature, groups)
+        torsion.residue: population(ensemble, torsion.values, low, high)
         for torsion in torsions
         if torsion.kind == "phi"
     }

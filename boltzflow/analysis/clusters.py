@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from boltzflow.analysis.populations import States, state_populations
 from boltzflow.analysis.projections import torsion_features
 from boltzflow.ensemble import Ensemble
-from boltzflow.errors import NonFiniteError, OptionError, ShapeError
+from boltzflow.errors import OptionError, ShapeError
 
 
 @dataclass(frozen=True)
@@ -56,11 +56,9 @@ def representatives(
     used = np.flatnonzero(ensemble.weights > 0)
     if not 1 <= clusters <= len(used):
         raise OptionError(f"Expected 1 to {len(used)} clusters, as there are frames of weight; got {clusters}.")
-    points = np.asarray(features(ensemble[used].to_mdtraj()), np.float64)
-    if points.ndim != 2 or len(points) != len(used):
+    points = ensemble.values(features)[used].astype(np.float64)
+    if points.ndim != 2:
         raise ShapeError(f"Expected features (n, k) with one row for each of {len(used)} frames; got {points.shape}.")
-    if not np.isfinite(points).all():
-        raise NonFiniteError("Expected finite features of all frames of positive weight; got NaN or infinity.")
     if len(np.unique(points, axis=0)) < clusters:
         raise OptionError(f"Expected {clusters} structures or more that differ in their features; got fewer.")
     weights = ensemble.weights[used]
@@ -72,5 +70,5 @@ def representatives(
     members = [np.flatnonzero(fit.labels_ == cluster) for cluster in order]
     frames = used[[m[distances[m].argmin()] for m in members]]
     states = {f"cluster {k + 1}": labels == k for k in range(clusters)}
-    found = state_populations(states, ensemble.log_weights, ensemble.temperature, ensemble.groups)
+    found = state_populations(ensemble, states)
     return Clusters(ensemble[frames], frames, labels, found)

@@ -11,12 +11,12 @@ import torch
 from numpy.typing import NDArray
 
 from boltzflow.analysis.reweighting import log_weights_of
-from boltzflow.verdict import Trust, Verdict
 from boltzflow.core import importance
 from boltzflow.ensemble import Ensemble, Estimate
 from boltzflow.errors import NonFiniteError, OptionError, TopologyError
 from boltzflow.generator import BoltzmannGenerator
 from boltzflow.simulation import Langevin, ParallelTempering, Particles, Progress, TemperingOptions
+from boltzflow.verdict import Trust, Verdict
 
 Array = NDArray[np.float64]
 

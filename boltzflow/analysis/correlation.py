@@ -42,7 +42,8 @@ def decorrelated(trajectory: Ensemble, series: ArrayLike | None = None) -> Ensem
     """The frames of a trajectory that are independent of each other, by a slow observable.
 
     Errors of what is computed from them, by MBAR or by weights, are then honest. Frames of one trajectory in the order
-    of time are meant: several, of more than one group, are thinned out one by one. What is left has no groups.
+    of time are meant: several, of more than one group, are thinned out one by one. What is left has no groups, and
+    weights that are as absolute as they were.
 
     Args:
         trajectory: frames in the order of time.
@@ -50,10 +51,11 @@ def decorrelated(trajectory: Ensemble, series: ArrayLike | None = None) -> Ensem
 
     Raises:
         ShapeError: if there is not one value for each frame.
-        OptionError: if the frames are of several groups.
+        OptionError: if the frames are of several groups, or there are neither energies nor a series.
         NonFiniteError: if a value is NaN or infinite.
     """
-    values = np.asarray(trajectory.energies if series is None else series, dtype=np.float64)
+    known = trajectory.energies_for("`decorrelated` without a series") if series is None else series
+    values = np.asarray(known, dtype=np.float64)
     if values.shape != (len(trajectory),):
         raise ShapeError(f"Expected a value for each of the {len(trajectory)} frames; got shape {values.shape}.")
     if trajectory.groups is not None and (chains := len(np.unique(trajectory.groups))) > 1:
@@ -62,6 +64,6 @@ def decorrelated(trajectory: Ensemble, series: ArrayLike | None = None) -> Ensem
             "`ensemble[ensemble.groups == k]`."
         )
     g = statistical_inefficiency(values)
-    kept = trajectory[np.asarray(load_pymbar().timeseries.subsample_correlated_data(values, g=g))]
-    parts = (kept.positions, kept.energies, kept.temperature, kept.log_weights, kept.log_q)
-    return type(kept)(*parts, topology=kept.topology)
+    kept = np.asarray(load_pymbar().timeseries.subsample_correlated_data(values, g=g))
+    # Chosen by their places in time, not by their weights: the mean of these is what it was.
+    return trajectory.replace(frames=kept, groups=None, absolute=trajectory.absolute)

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from numpy.typing import ArrayLike
 from scipy.special import i0e
 
-from boltzflow.analysis.axes import Array, Axis, Groups, as_tensor, checked_values
+from boltzflow.analysis.axes import Array, Axis, collective_variable
 from boltzflow.core import importance
+from boltzflow.ensemble import Ensemble, Observable
 from boltzflow.errors import OptionError
 
 _GRID = 4096  # points of the circle for Fourier sums
@@ -39,30 +39,28 @@ class Density:
     bandwidth: float
 
 
-def histogram(values: ArrayLike, log_weights: Array, axis: Axis, groups: Groups = None) -> Density:
+def histogram(ensemble: Ensemble, values: Observable, axis: Axis) -> Density:
     """The mean density in each bin.
 
     Args:
-        values: (n,), in the axis' unit.
-        log_weights: (n,).
+        ensemble: n frames, with their weights and groups.
+        values: in the axis' unit, as in `Ensemble.mean`: a function of the trajectory, or (n,).
         axis: with its bins.
-        groups: (n,) of an ensemble whose frames are not independent.
 
     Raises:
-        ShapeError: if there is not one value for each weight.
+        ShapeError: if there is not one value for each frame.
         NonFiniteError: if no weight is positive, or a value is not finite where one is.
 
-    >>> histogram([0.1, 0.2, 0.7, 1.5], np.zeros(4), Axis(0.0, 1.0, bins=2)).values
+    >>> ensemble = Ensemble(np.zeros((4, 1, 3)), np.zeros(4), 300.0)
+    >>> histogram(ensemble, [0.1, 0.2, 0.7, 1.5], Axis(0.0, 1.0, bins=2)).values
     array([1. , 0.5])
     """
-    bin_of = torch.from_numpy(axis.index(checked_values(values, log_weights)))
-    shares, errors = _means((bin_of == b for b in range(axis.bins)), log_weights, groups)
+    bin_of = torch.from_numpy(axis.index(collective_variable(ensemble, values)))
+    shares, errors = _means(ensemble, (bin_of == b for b in range(axis.bins)))
     return Density(axis, shares / axis.width, errors / axis.width, axis.width)
 
 
-def kernel_density(
-    values: ArrayLike, log_weights: Array, axis: Axis, bandwidth: float | None = None, groups: Groups = None
-) -> Density:
+def kernel_density(ensemble: Ensemble, values: Observable, axis: Axis, bandwidth: float | None = None) -> Density:
     """A smooth density: a Gaussian on each sample of a line, a von Mises density on each of a circle.
 
     Unless it is given, the bandwidth h (σ of the Gaussian, 1/√κ of the von Mises) is the one of least expected mean
@@ -76,24 +74,24 @@ def kernel_density(
     that: use a histogram there.
 
     Args:
-        values: (n,), in the axis' unit.
-        log_weights: (n,).
+        ensemble: n frames, with their weights and groups; the bandwidth is chosen as if all were independent.
+        values: in the axis' unit, as in `Ensemble.mean`: a function of the trajectory, or (n,).
         axis: the centres of its bins are where the density is given.
         bandwidth: in the axis' unit.
-        groups: (n,) of an ensemble whose frames are not independent; the bandwidth is chosen as if they were.
 
     Raises:
-        ShapeError: if there is not one value for each weight.
+        ShapeError: if there is not one value for each frame.
         NonFiniteError: if no weight is positive, or a value is not finite where one is.
         OptionError: if the bandwidth is not positive, or all samples of a line are in one place and none is given.
 
     >>> angle = np.random.default_rng(0).vonmises(0.0, 4.0, 5000)
-    >>> density = kernel_density(angle, np.zeros(5000), Axis.torsion(bins=72))
+    >>> ensemble = Ensemble(np.zeros((5000, 1, 3)), np.zeros(5000), 300.0)
+    >>> density = kernel_density(ensemble, angle, Axis.torsion(bins=72))
     >>> round(float(density.values.sum() * density.axis.width), 6)
     1.0
     """
-    weights = importance.normalized_weights(torch.from_numpy(log_weights)).numpy()
-    places = np.where(weights > 0, checked_values(values, log_weights), 0.0)
+    weights = ensemble.weights
+    places = np.where(weights > 0, collective_variable(ensemble, values), 0.0)
     scale = 2 * np.pi / (axis.high - axis.low) if axis.periodic else 1.0
     if bandwidth is None:
         width = _circle_bandwidth(places * scale, weights) if axis.periodic else _line_bandwidth(places, weights)
@@ -104,22 +102,20 @@ def kernel_density(
     kernel = _von_mises if axis.periodic else _gaussian
 
     def smooth(width: float) -> tuple[Array, Array]:
-        return _means(
-            (torch.from_numpy(kernel((x - places) * scale, width)) for x in axis.centers), log_weights, groups
-        )
+        return _means(ensemble, (torch.from_numpy(kernel((x - places) * scale, width)) for x in axis.centers))
 
-    values, errors = smooth(width)
+    density, errors = smooth(width)
     twice, _ = smooth(math.sqrt(2) * width)
-    effective = importance.effective_groups(torch.from_numpy(log_weights), as_tensor(groups))
+    effective = importance.effective_groups(*ensemble.weighting)
     one_sample = 1.0 / (effective * math.sqrt(2 * math.pi) * width)
-    errors = np.maximum(np.hypot(errors, twice - values), one_sample)
-    return Density(axis, values * scale, errors * scale, width / scale)
+    errors = np.maximum(np.hypot(errors, twice - density), one_sample)
+    return Density(axis, density * scale, errors * scale, width / scale)
 
 
-def _means(columns: Iterable[torch.Tensor], log_weights: Array, groups: Groups) -> tuple[Array, Array]:
+def _means(ensemble: Ensemble, columns: Iterable[torch.Tensor]) -> tuple[Array, Array]:
     """Weighted means of k columns (n,) and their errors, one by one, for a matrix of all would be large: (k,) each."""
-    logs, tensor = torch.from_numpy(log_weights), as_tensor(groups)
-    means, errors = zip(*(importance.weighted_mean(column, logs, tensor) for column in columns), strict=True)
+    weighting = ensemble.weighting
+    means, errors = zip(*(importance.weighted_mean(column, *weighting) for column in columns), strict=True)
     return torch.stack(means).numpy(), torch.stack(errors).numpy()
 
 

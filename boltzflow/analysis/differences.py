@@ -12,12 +12,12 @@ from scipy.sparse.csgraph import connected_components
 
 from boltzflow.analysis.correlation import statistical_inefficiency
 from boltzflow.analysis.states import BoltzmannState, Frames, GeneratorState, State, reduced_energies
-from boltzflow.verdict import Trust, Verdict, worst
-from boltzflow.analysis.weights import weights_verdict
+from boltzflow.analysis.weights import verdict_of
 from boltzflow.ensemble import Estimate
 from boltzflow.errors import NonFiniteError, OptionError, ShapeError
 from boltzflow.simulation.reweighting import solve_mbar
 from boltzflow.units import checked_temperature, thermal_energy
+from boltzflow.verdict import Trust, Verdict, worst
 
 Array = NDArray[np.float64]
 
@@ -207,7 +207,7 @@ def mbar(
     with np.errstate(divide="ignore"):
         log_weights = np.log(weights.T)
     for k in np.flatnonzero(counts == 0).tolist():
-        seen = weights_verdict(log_weights[k])
+        seen = verdict_of(log_weights[k])
         verdicts.append(Verdict(seen.trust, f"{names[k]} has no samples of its own: {seen.reason}"))
     for k in ordered:
         verdicts += _correlation_verdict(own[of_state == k], names[k])

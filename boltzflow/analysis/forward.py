@@ -19,13 +19,13 @@ from boltzflow.analysis.collapse import (
 )
 from boltzflow.analysis.references import Reference, as_reference
 from boltzflow.analysis.reweighting import log_weights_of
-from boltzflow.verdict import Verdict
 from boltzflow.core import importance
 from boltzflow.energies.potential import energies_of_frames
 from boltzflow.ensemble import Ensemble, Estimate
 from boltzflow.errors import OptionError
 from boltzflow.generator import BoltzmannGenerator
 from boltzflow.units import thermal_energy
+from boltzflow.verdict import Verdict
 
 Array = NDArray[np.float64]
 

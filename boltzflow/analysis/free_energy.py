@@ -6,10 +6,11 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
-from boltzflow.analysis.axes import Array, Axis, Groups, as_tensor, checked_values
+from boltzflow.analysis.axes import Array, Axis, collective_variable
 from boltzflow.core import importance
+from boltzflow.ensemble import Ensemble, Observable
 from boltzflow.errors import OptionError
 from boltzflow.units import thermal_energy
 
@@ -65,13 +66,7 @@ class FreeEnergySurface(FreeEnergy):
 
 
 def free_energy_profile(
-    values: ArrayLike,
-    log_weights: Array,
-    temperature: float,
-    bins: int | Axis = 72,
-    replicates: int = 200,
-    seed: int = 0,
-    groups: Groups = None,
+    ensemble: Ensemble, values: Observable, bins: int | Axis = 72, replicates: int = 200, seed: int = 0
 ) -> FreeEnergyProfile:
     """The free-energy profile along a collective variable.
 
@@ -79,49 +74,46 @@ def free_energy_profile(
     another profile (its Jacobian is not taken out).
 
     Args:
-        values: (n,); a torsion in rad if `bins` is a number.
-        log_weights: (n,).
-        temperature: in K.
+        ensemble: n frames, with their weights, temperature and groups.
+        values: as in `Ensemble.mean`, a function of the trajectory or (n,); a torsion in rad if `bins` is a number.
         bins: so many on the circle from −π to π, or an axis: `Axis(0.1, 0.8, 40, unit="nm")`. Values outside it are
             left out.
         replicates, seed: of the bootstrap.
-        groups: (n,) of an ensemble whose frames are not independent.
 
     Raises:
-        ShapeError: if there is not one value for each weight.
+        ShapeError: if there is not one value for each frame.
         NonFiniteError: if no weight is positive, or a value is not finite where one is.
         OptionError: if there is no bin, or no sample lies within the axis.
 
-    >>> profile = free_energy_profile([0.1, 0.1, 0.3], np.zeros(3), 300.0, Axis(0.0, 0.4, bins=2, unit="nm"))
+    >>> ensemble = Ensemble(np.zeros((3, 1, 3)), np.zeros(3), 300.0)
+    >>> profile = free_energy_profile(ensemble, [0.1, 0.1, 0.3], Axis(0.0, 0.4, bins=2, unit="nm"))
     >>> profile.values.round(3), profile.centers
     (array([0.   , 0.693]), array([0.1, 0.3]))
     """
     axis = _axis(bins)
-    index = axis.index(checked_values(values, log_weights))
-    found, errors = _binned_free_energy(index, axis.bins, log_weights, replicates, seed, groups)
-    return FreeEnergyProfile(found, errors, temperature, axis)
+    index = axis.index(collective_variable(ensemble, values))
+    found, errors = _binned_free_energy(ensemble, index, axis.bins, replicates, seed)
+    return FreeEnergyProfile(found, errors, ensemble.temperature, axis)
 
 
 def free_energy_surface(
-    x: ArrayLike,
-    y: ArrayLike,
-    log_weights: Array,
-    temperature: float,
+    ensemble: Ensemble,
+    x: Observable,
+    y: Observable,
     bins: int | Axis | tuple[Axis, Axis] = 72,
     replicates: int = 200,
     seed: int = 0,
-    groups: Groups = None,
 ) -> FreeEnergySurface:
     """The free-energy surface over two collective variables.
 
-    x, y: (n,); bins: as in `free_energy_profile`, for both, or an axis for each; the rest as there.
+    x, y: as the values of `free_energy_profile`; bins: as there, for both, or an axis for each; the rest as there.
     """
     first, second = bins if isinstance(bins, tuple) else (_axis(bins), _axis(bins))
-    rows, columns = first.index(checked_values(x, log_weights)), second.index(checked_values(y, log_weights))
+    rows, columns = first.index(collective_variable(ensemble, x)), second.index(collective_variable(ensemble, y))
     index = np.where((rows >= 0) & (columns >= 0), rows * second.bins + columns, -1)
     shape = first.bins, second.bins
-    values, errors = _binned_free_energy(index, first.bins * second.bins, log_weights, replicates, seed, groups)
-    return FreeEnergySurface(values.reshape(shape), errors.reshape(shape), temperature, first, second)
+    values, errors = _binned_free_energy(ensemble, index, first.bins * second.bins, replicates, seed)
+    return FreeEnergySurface(values.reshape(shape), errors.reshape(shape), ensemble.temperature, first, second)
 
 
 def _axis(bins: int | Axis) -> Axis:
@@ -129,7 +121,7 @@ def _axis(bins: int | Axis) -> Axis:
 
 
 def _binned_free_energy(
-    index: NDArray[np.int64], bins: int, log_weights: Array, replicates: int, seed: int, groups: Groups
+    ensemble: Ensemble, index: NDArray[np.int64], bins: int, replicates: int, seed: int
 ) -> tuple[Array, Array]:
     """−log of the weighted share of each bin, from its minimum, and bootstrap errors; both (bins,) in kT.
 
@@ -140,12 +132,12 @@ def _binned_free_energy(
     def histogram(weights: torch.Tensor) -> torch.Tensor:
         return torch.bincount(bin_of, weights, minlength=bins + 1)[1:] / weights.sum()
 
-    logs = torch.from_numpy(log_weights)
+    logs, groups = ensemble.weighting
     share = histogram(importance.normalized_weights(logs)).numpy()
     if not share.any():
         raise OptionError("Expected samples of positive weight within the axis; all lie outside.")
     random = torch.Generator().manual_seed(seed)
-    spread = importance.bootstrap_error(histogram, logs, replicates, random, as_tensor(groups)).numpy()
+    spread = importance.bootstrap_error(histogram, logs, replicates, random, groups).numpy()
     values: Array = -np.log(share, out=np.full(bins, -np.inf), where=share > 0)
     errors: Array = np.divide(spread, share, out=np.full(bins, np.nan), where=share > 0)
     return values - values.min(), errors

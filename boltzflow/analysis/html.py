@@ -15,9 +15,9 @@ from markupsafe import Markup
 from boltzflow.analysis.clusters import representatives
 from boltzflow.analysis.observables import backbone_torsions
 from boltzflow.analysis.structures import shape_features, superposed_pdb
-from boltzflow.verdict import Trust
 from boltzflow.ensemble import Ensemble
 from boltzflow.storage import replace_file
+from boltzflow.verdict import Trust
 
 PAGE = "report.html"
 

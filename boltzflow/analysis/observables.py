@@ -8,11 +8,11 @@ from typing import Any, Literal, NamedTuple
 import mdtraj
 import numpy as np
 import torch
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
-from boltzflow.analysis.axes import Array, Groups, as_tensor, checked_values
+from boltzflow.analysis.axes import collective_variable
 from boltzflow.core import importance
-from boltzflow.ensemble import Ensemble, Estimate
+from boltzflow.ensemble import Ensemble, Estimate, Observable
 from boltzflow.molecules.naming import residue_names
 
 _COUPLINGS = {
@@ -89,29 +89,28 @@ def means(ensemble: Ensemble, observable: Callable[[mdtraj.Trajectory], Labelled
     return {name: Estimate(float(found.value[k]), float(found.error[k])) for k, name in enumerate(names)}
 
 
-def circular_mean(angle: ArrayLike, log_weights: Array, groups: Groups = None) -> Estimate:
+def circular_mean(ensemble: Ensemble, angles: Observable) -> Estimate:
     """The direction of the mean of exp(iθ), in (−π, π] rad, with its standard error (delta method).
 
     Of angles all around the circle there is no mean direction, and the error says so: it grows as one over the length
     of that mean.
 
     Args:
-        angle: (n,) in rad.
-        log_weights: (n,).
-        groups: (n,) of an ensemble whose frames are not independent.
+        ensemble: n frames, with their weights and groups.
+        angles: in rad, as in `Ensemble.mean`: a function of the trajectory, or (n,).
 
     Raises:
-        ShapeError: if there is not one angle for each weight.
+        ShapeError: if there is not one angle for each frame.
         NonFiniteError: if no weight is positive, or an angle is not finite where one is.
 
-    >>> round(circular_mean([3.1, -3.1], np.zeros(2)).value, 3)
+    >>> ensemble = Ensemble(np.zeros((2, 1, 3)), np.zeros(2), 300.0)
+    >>> round(circular_mean(ensemble, [3.1, -3.1]).value, 3)
     3.142
     """
-    theta = torch.from_numpy(checked_values(angle, log_weights))
-    logs = torch.from_numpy(np.asarray(log_weights, np.float64))
-    (c, s), _ = importance.weighted_mean(torch.stack([theta.cos(), theta.sin()], 1), logs)
+    theta, weighting = torch.from_numpy(collective_variable(ensemble, angles)), ensemble.weighting
+    (c, s), _ = importance.weighted_mean(torch.stack([theta.cos(), theta.sin()], 1), *weighting)
     direction = torch.atan2(s, c)
-    _, across = importance.weighted_mean(torch.sin(theta - direction), logs, as_tensor(groups))
+    _, across = importance.weighted_mean(torch.sin(theta - direction), *weighting)
     return Estimate(direction.item(), (across / torch.hypot(c, s)).item())
 
 

@@ -10,11 +10,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from boltzflow.analysis.axes import Array, Groups, as_tensor, checked_values
-from boltzflow.verdict import Trust, Verdict, worst
+from boltzflow.analysis.axes import Array, collective_variable
 from boltzflow.core import importance
+from boltzflow.ensemble import Ensemble, Observable
 from boltzflow.errors import OptionError, ShapeError
 from boltzflow.units import thermal_energy
+from boltzflow.verdict import Trust, Verdict, worst
 
 Mask = NDArray[np.bool_]
 
@@ -97,46 +98,44 @@ def arc(angle: Array, low: float, high: float) -> Mask:
     return inside
 
 
-def population(
-    angle: Array, low: float, high: float, log_weights: Array, temperature: float, groups: Groups = None
-) -> Population:
+def population(ensemble: Ensemble, values: Observable, low: float, high: float) -> Population:
     """The weighted share of low ≤ angle < high on the circle (low > high goes through ±π).
 
-    angle: (n,) in rad; low, high in rad; log_weights: (n,); temperature in K; groups as in `population_of`.
+    Args:
+        ensemble: n frames, with their weights, temperature and groups.
+        values: the angle in rad, as in `Ensemble.mean`: a function of the trajectory, or (n,).
+        low, high: in rad.
 
     Raises:
-        ShapeError: if there is not one angle for each weight.
+        ShapeError: if there is not one angle for each frame.
         NonFiniteError: if no weight is positive, or an angle is not finite where one is.
 
-    >>> population(np.array([-1.0, 0.5, 1.0, 3.0]), 0.0, 2.2, np.zeros(4), 300.0).value
+    >>> ensemble = Ensemble(np.zeros((4, 1, 3)), np.zeros(4), 300.0)
+    >>> population(ensemble, [-1.0, 0.5, 1.0, 3.0], 0.0, 2.2).value
     0.5
     """
-    inside = arc(checked_values(angle, log_weights), low, high)
-    return population_of(inside, log_weights, temperature, groups)
+    return population_of(ensemble, arc(collective_variable(ensemble, values), low, high))
 
 
-def population_of(inside: Mask, log_weights: Array, temperature: float, groups: Groups = None) -> Population:
+def population_of(ensemble: Ensemble, mask: Mask) -> Population:
     """The weighted share of any region.
 
     Args:
-        inside: (n,), whether each sample lies in it.
-        log_weights: (n,).
-        temperature: in K.
-        groups: (n,) of an ensemble whose frames are not independent.
+        ensemble: n frames, with their weights, temperature and groups.
+        mask: (n,), whether each frame lies in it.
 
     Raises:
-        ShapeError: if there is not one truth value for each weight.
+        ShapeError: if there is not one truth value for each frame.
         NonFiniteError: if no weight is positive.
 
-    >>> found = population_of(np.arange(100) < 25, np.zeros(100), 300.0)
+    >>> found = population_of(Ensemble(np.zeros((100, 1, 3)), np.zeros(100), 300.0), np.arange(100) < 25)
     >>> print(f"{found.value:.2f} ± {found.error:.2f}; {found.verdict}")
     0.25 ± 0.04; Trust: 25 effective frames lie inside.
     """
-    region, logs = torch.from_numpy(_mask(inside, log_weights)), torch.from_numpy(np.asarray(log_weights, np.float64))
-    members = as_tensor(groups)
+    region, (logs, members) = torch.from_numpy(_checked(ensemble, mask)), ensemble.weighting
     share, error = (number.item() for number in importance.weighted_mean(region, logs, members))
     used = importance.normalized_weights(logs) > 0
-    kt = thermal_energy(temperature)
+    kt = thermal_energy(ensemble.temperature)
     split = 0.0 < share < 1.0
     return Population(
         value=share,
@@ -149,35 +148,32 @@ def population_of(inside: Mask, log_weights: Array, temperature: float, groups: 
     )
 
 
-def state_populations(
-    states: Mapping[str, Mask], log_weights: Array, temperature: float, groups: Groups = None
-) -> States:
+def state_populations(ensemble: Ensemble, states: Mapping[str, Mask]) -> States:
     """The shares of named states and the free energies between them, with all correlations of their errors.
 
     States may leave frames out, and overlap.
 
     Args:
-        states: (n,) of each, whether samples lie in it.
-        log_weights: (n,).
-        temperature: in K.
-        groups: (n,) of an ensemble whose frames are not independent.
+        ensemble: n frames, with their weights, temperature and groups.
+        states: (n,) of each, whether frames lie in it.
 
     Raises:
         OptionError: if there is no state.
-        ShapeError: if there is not one truth value for each weight.
+        ShapeError: if there is not one truth value for each frame.
         NonFiniteError: if no weight is positive.
 
     >>> x = np.arange(90)
-    >>> found = state_populations({"left": x < 60, "right": x >= 60}, np.zeros(90), 300.0)
+    >>> ensemble = Ensemble(np.zeros((90, 1, 3)), np.zeros(90), 300.0)
+    >>> found = state_populations(ensemble, {"left": x < 60, "right": x >= 60})
     >>> print(f"{found.differences[0, 1]:.2f} ± {found.errors[0, 1]:.2f} kJ/mol")  # kT log 2
     1.73 ± 0.56 kJ/mol
     """
     if not states:
         raise OptionError("Expected at least one state; got none.")
-    masks = np.stack([_mask(inside, log_weights) for inside in states.values()], 1)
-    logs, kt = torch.from_numpy(np.asarray(log_weights, np.float64)), thermal_energy(temperature)
-    populations = {name: population_of(inside, log_weights, temperature, groups) for name, inside in states.items()}
-    covariance: Array = importance.weighted_covariance(torch.from_numpy(masks), logs, as_tensor(groups)).numpy()
+    masks = np.stack([_checked(ensemble, mask) for mask in states.values()], 1)
+    kt = thermal_energy(ensemble.temperature)
+    populations = {name: population_of(ensemble, mask) for name, mask in states.items()}
+    covariance: Array = importance.weighted_covariance(torch.from_numpy(masks), *ensemble.weighting).numpy()
     known = np.array([p.frames > 0 for p in populations.values()])
     shares = np.where(known, [p.value for p in populations.values()], np.nan)
     relative = covariance / np.outer(shares, shares)  # of log p
@@ -185,7 +181,7 @@ def state_populations(
         variance = relative.diagonal()[:, None] + relative.diagonal() - 2 * relative
     variance = np.where(np.isinf(relative), np.inf, variance)
     counts = masks.sum(1)
-    weights = importance.normalized_weights(logs).numpy()
+    weights = ensemble.weights
     return States(
         populations=populations,
         covariance=covariance,
@@ -196,13 +192,10 @@ def state_populations(
     )
 
 
-def _mask(inside: Mask, log_weights: Array) -> Mask:
-    found = np.asarray(inside)
-    if found.dtype != np.bool_ or found.shape != np.shape(log_weights):
-        raise ShapeError(
-            f"Expected a truth value for each of the log-weights {np.shape(log_weights)}; got {found.dtype} of shape "
-            f"{found.shape}."
-        )
+def _checked(ensemble: Ensemble, mask: Mask) -> Mask:
+    found, n = np.asarray(mask), len(ensemble)
+    if found.dtype != np.bool_ or found.shape != (n,):
+        raise ShapeError(f"Expected a truth value for each of {n} frames; got {found.dtype} of shape {found.shape}.")
     return found
 
 

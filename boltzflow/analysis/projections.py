@@ -6,13 +6,12 @@ from dataclasses import dataclass
 
 import mdtraj
 import numpy as np
-import torch
 from numpy.typing import ArrayLike
 
 from boltzflow.analysis.axes import Array
 from boltzflow.analysis.observables import backbone_torsions
-from boltzflow.core import importance
-from boltzflow.errors import NonFiniteError, OptionError, ShapeError, TopologyError
+from boltzflow.ensemble import Ensemble, Observable
+from boltzflow.errors import OptionError, ShapeError, TopologyError
 
 
 @dataclass(frozen=True)
@@ -50,7 +49,7 @@ def torsion_features(trajectory: mdtraj.Trajectory) -> Array:
     return np.hstack([np.cos(angles), np.sin(angles)])
 
 
-def principal_components(features: ArrayLike, log_weights: Array, dimensions: int = 2) -> Projection:
+def principal_components(ensemble: Ensemble, features: Observable, dimensions: int = 2) -> Projection:
     """Principal component analysis of the Boltzmann distribution: eigenvectors of the weighted covariance.
 
     With `torsion_features` this is dihedral PCA (Mu, Nguyen & Stock 2005, DOI 10.1002/prot.20310; Altis et al. 2007).
@@ -58,28 +57,26 @@ def principal_components(features: ArrayLike, log_weights: Array, dimensions: in
     generator's do not.
 
     Args:
-        features: (n, k).
-        log_weights: (n,).
+        ensemble: n frames, with their weights.
+        features: (n, k), or a function of the trajectory that gives them, such as `torsion_features`.
         dimensions: how many components.
 
     Raises:
-        ShapeError: if there is not one row of features for each weight.
+        ShapeError: if there is not one row of features for each frame.
         OptionError: if there are fewer features than dimensions.
         NonFiniteError: if no weight is positive, or a feature is not finite where one is.
 
     >>> x = np.random.default_rng(0).normal(size=(1000, 2)) * [3.0, 1.0]
-    >>> principal_components(x, np.zeros(1000), dimensions=1).components.round(1) + 0.0
+    >>> ensemble = Ensemble(np.zeros((1000, 1, 3)), np.zeros(1000), 300.0)
+    >>> principal_components(ensemble, x, dimensions=1).components.round(1) + 0.0
     array([[1., 0.]])
     """
-    used = importance.normalized_weights(torch.from_numpy(log_weights)).numpy()
-    values = np.asarray(features, np.float64)
-    if values.ndim != 2 or len(values) != len(used):
-        raise ShapeError(f"Expected features (n, k) with one row for each of {len(used)} weights; got {values.shape}.")
+    used, values = ensemble.weights > 0, ensemble.values(features).astype(np.float64)
+    if values.ndim != 2:
+        raise ShapeError(f"Expected features (n, k) with one row for each of {len(used)} frames; got {values.shape}.")
     if not 1 <= dimensions <= values.shape[1]:
         raise OptionError(f"Expected 1 to {values.shape[1]} dimensions, as there are features; got {dimensions}.")
-    values, weights = values[used > 0], used[used > 0]
-    if not np.isfinite(values).all():
-        raise NonFiniteError("Expected finite features of all frames of positive weight; got NaN or infinity.")
+    values, weights = values[used], ensemble.weights[used]
     mean = weights @ values
     variances, vectors = np.linalg.eigh(np.cov(values.T, aweights=weights, ddof=0).reshape(values.shape[1], -1))
     components = vectors.T[::-1][:dimensions]

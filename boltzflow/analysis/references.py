@@ -45,7 +45,6 @@ class Reference:
         pieces: (n,) which independent piece each frame belongs to, from 0: a ladder of parallel tempering, or a stretch
             of a trajectory that is long beside its correlation time. Errors come from the scatter between pieces.
         ensemble: the frames; None where only torsions were kept.
-        has_energies: whether the ensemble's energies mean anything.
         torsions: values (n,) in rad of torsions by their atoms, where only these were kept.
         surfaces: φ/ψ histograms by residue that rest on more than the frames (all temperatures of a ladder, by MBAR).
         temperature: in K.
@@ -55,9 +54,13 @@ class Reference:
     pieces: NDArray[np.int64]
     temperature: float
     ensemble: Ensemble | None = None
-    has_energies: bool = True
     torsions: Mapping[tuple[int, ...], Array] | None = None
     surfaces: Mapping[str, Surface] | None = None
+
+    @property
+    def has_energies(self) -> bool:
+        """Whether the energies of its frames are known."""
+        return self.ensemble is not None and self.ensemble.has_energies
 
     @property
     def n_pieces(self) -> int:
@@ -90,7 +93,8 @@ class Reference:
             return np.stack([self.torsions[observable.atoms] for observable in observables], 1)
         assert self.ensemble is not None
         values = values_of(observables, self.ensemble.to_mdtraj()).astype(np.float64)
-        values[:, [observable == ENERGY for observable in observables]] = self.ensemble.energies[:, None]
+        if ENERGY in observables:
+            values[:, observables.index(ENERGY)] = self.ensemble.energies
         return values
 
 
@@ -118,9 +122,7 @@ def as_reference(
     if isinstance(source, Reference):
         found = source
     elif isinstance(source, mdtraj.Trajectory):
-        nothing = np.zeros(source.n_frames)
-        ensemble = Ensemble(source.xyz, nothing, temperature, topology=source.topology)
-        found = _of_frames(ensemble, has_energies=False)
+        found = _of_frames(Ensemble.from_mdtraj(source, None, temperature=temperature))
     elif isinstance(source, Ensemble):
         found = _of_frames(source)
     else:
@@ -155,10 +157,10 @@ def check_same_molecule(topology: mdtraj.Topology, reference: Reference) -> None
             )
 
 
-def _of_frames(ensemble: Ensemble, has_energies: bool = True) -> Reference:
+def _of_frames(ensemble: Ensemble) -> Reference:
     groups = ensemble.groups
-    pieces = _stretches(ensemble, has_energies) if groups is None else _numbered(groups, len(ensemble))
-    return Reference(ensemble.log_weights, pieces, ensemble.temperature, ensemble, has_energies)
+    pieces = _stretches(ensemble) if groups is None else _numbered(groups, len(ensemble))
+    return Reference(ensemble.log_weights, pieces, ensemble.temperature, ensemble)
 
 
 def _numbered(pieces: ArrayLike, n: int) -> NDArray[np.int64]:
@@ -169,11 +171,11 @@ def _numbered(pieces: ArrayLike, n: int) -> NDArray[np.int64]:
     return known
 
 
-def _stretches(ensemble: Ensemble, has_energies: bool) -> NDArray[np.int64]:
+def _stretches(ensemble: Ensemble) -> NDArray[np.int64]:
     """Frames in the order of time, cut into pieces."""
     n, pieces = len(ensemble), MOST_PIECES
     if ensemble.log_q is None and n > 3:  # a sampler with a density draws each frame anew
-        series = [ensemble.energies] if has_energies else []
+        series = [ensemble.energies] if ensemble.has_energies else []
         if ensemble.topology is not None:
             angles = [torsion.values for torsion in backbone_torsions(ensemble.to_mdtraj())]
             series += [function(angle) for angle in angles for function in (np.cos, np.sin)]

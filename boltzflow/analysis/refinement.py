@@ -118,21 +118,14 @@ def hamiltonian_moves(
     latent, random = _Latent(generator, ensemble.temperature), torch.Generator().manual_seed(seed)
     used = np.flatnonzero(ensemble.weights > 0)
     parts = np.array_split(used, -(-len(used) // FRAMES_AT_ONCE))
-    positions, energies = ensemble.positions.copy(), ensemble.energies.copy()
+    positions = ensemble.positions.copy()
+    energies = ensemble.energies_for("`hamiltonian_moves`").copy()
     with torch.no_grad():
         starts = [latent.inverse(torch.from_numpy(positions[chosen])) for chosen in parts]
         kernel = _adapted(latent, moves, leapfrog_steps, random)
         for chosen, z in zip(parts, starts, strict=True):
             positions[chosen], energies[chosen] = latent.structures(kernel(z, latent.log_prob, generator=random).x)
-    return Ensemble(
-        positions,
-        energies,
-        ensemble.temperature,
-        ensemble.log_weights,
-        topology=ensemble.topology,
-        groups=ensemble.groups,
-        absolute=ensemble.absolute,
-    )
+    return ensemble.replace(positions=positions, energies=energies, absolute=ensemble.absolute)
 
 
 def anneal(

@@ -11,10 +11,10 @@ from scipy.stats import chi2, norm
 
 from boltzflow.analysis.basins import POSITIVE_PHI, positive_phi
 from boltzflow.analysis.observables import backbone_torsions
-from boltzflow.verdict import Trust, Verdict, worst
 from boltzflow.analysis.weights import weights_verdict
 from boltzflow.ensemble import Ensemble, Estimate
 from boltzflow.errors import OptionError
+from boltzflow.verdict import Trust, Verdict, worst
 
 _ALARM, _CARE = 1e-4, 1e-2  # of chance, that errors alone make such differences
 _BLIND = 0.05  # a loss that would not show: agreement says little
@@ -76,9 +76,7 @@ def compare_replicas(
     for ensemble in ensembles:
         used = ensemble[ensemble.weights > 0]
         torsions = backbone_torsions(used.to_mdtraj()) if used.topology is not None else []
-        for residue, found in positive_phi(
-            torsions, used.log_weights, used.temperature, low, high, used.groups
-        ).items():
+        for residue, found in positive_phi(used, torsions, low, high).items():
             shares.setdefault(residue, []).append(Estimate(found.value, found.error))
     chances = [_chance(values) for values in (log_z, *shares.values())]
     p_value = min(1.0, min(chances) * len(chances))
@@ -108,7 +106,7 @@ def compare_replicas(
 def _unusable(ensembles: Sequence[Ensemble]) -> Iterator[Verdict]:
     """Errors of such weights are too small themselves: nothing can be compared by them."""
     for number, ensemble in enumerate(ensembles, 1):
-        found = weights_verdict(ensemble.log_weights, ensemble.groups)
+        found = weights_verdict(ensemble)
         if found.trust is Trust.DO_NOT_USE:
             yield Verdict(found.trust, f"weights of training {number}: {found.reason}")
 

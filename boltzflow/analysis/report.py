@@ -23,13 +23,13 @@ from boltzflow.analysis.geometry import GeometryCheck, check_geometry, wrong_han
 from boltzflow.analysis.html import write_page
 from boltzflow.analysis.observables import backbone_torsions
 from boltzflow.analysis.populations import Population
-from boltzflow.verdict import Verdict
 from boltzflow.analysis.weights import diagnose
 from boltzflow.ensemble import Ensemble, Estimate
 from boltzflow.errors import FileFormatError
 from boltzflow.generator import BoltzmannGenerator
 from boltzflow.molecules import MolecularSystem
 from boltzflow.storage import replace_file
+from boltzflow.verdict import Verdict
 
 SUMMARY, GENERATOR, METRICS = "summary.json", "generator.safetensors", "metrics.csv"
 
@@ -141,9 +141,7 @@ def analyze(
         verdict=diagnose(ensemble).verdict,
         populations={
             f"{low:g} < phi {residue} < {high:g} rad": found
-            for residue, found in positive_phi(
-                torsions, used.log_weights, used.temperature, low, high, used.groups
-            ).items()
+            for residue, found in positive_phi(used, torsions, low, high).items()
         },
         geometry=check_geometry(used, system) if system else None,
         wrong_handed_frames=int(wrong_handed(trajectory).sum()),
@@ -155,16 +153,16 @@ def analyze(
         folder.mkdir(parents=True, exist_ok=True)
         name = system.name.replace("_", " ") if system else ""
         title = plot_title(system, ensemble)
-        options: Any = {"replicates": replicates, "seed": seed, "groups": used.groups}
-        logs, kelvin = used.log_weights, used.temperature
+        options: Any = {"replicates": replicates, "seed": seed}
         if torsions:
             pairs = list(zip(torsions[::2], torsions[1::2], strict=True))
-            surfaces = [free_energy_surface(a.values, b.values, logs, kelvin, **options) for a, b in pairs]
-            profiles = [free_energy_profile(t.values, logs, kelvin, **options) for t in torsions]
+            surfaces = [free_energy_surface(used, a.values, b.values, **options) for a, b in pairs]
+            profiles = [free_energy_profile(used, t.values, **options) for t in torsions]
             plots.ramachandran(surfaces, [a.residue for a, _ in pairs], title, folder / "ramachandran.png")
             plots.profiles(profiles, torsions, POSITIVE_PHI, title, folder / "profiles.png")
         plots.weights(ensemble, title, folder / "weights.png")
-        plots.energies(ensemble, title, folder / "energies.png")
+        if ensemble.has_energies:
+            plots.energies(ensemble, title, folder / "energies.png")
         if (folder / METRICS).is_file():
             plots.training(folder / METRICS, title, folder / "training.png")
         summary.write(folder / SUMMARY)

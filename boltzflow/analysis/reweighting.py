@@ -28,7 +28,7 @@ def reweight(
 
     What the simulation sampled is told in one of three ways: by its state, by its energies, or by a bias that it had
     beside the target's own potential. Weights are exp(u_sampled − u_target) with reduced energies u. A bias must have
-    been fixed while frames were recorded. `weights_verdict` says whether they are worth anything.
+    been fixed while frames were recorded. `diagnose` says whether they are worth anything.
 
     Args:
         trajectory: frames in nm, each worth the same; groups of an ensemble are those of the result.
@@ -82,9 +82,10 @@ def reweight(
             f"Expected frames that the simulation could reach; {impossible.sum()} have infinite energies in it."
         )
     log_weights = np.where(np.isfinite(new), was - new / thermal_energy(target.temperature), -np.inf)
+    if isinstance(trajectory, Ensemble):
+        return trajectory.replace(energies=new, temperature=target.temperature, log_weights=log_weights)
     topology = None if isinstance(trajectory, np.ndarray) else trajectory.topology
-    groups = trajectory.groups if isinstance(trajectory, Ensemble) else None
-    return Ensemble(positions, new, target.temperature, log_weights, topology=topology, groups=groups)
+    return Ensemble(positions, new, target.temperature, log_weights, topology=topology)
 
 
 def log_weights_of(generator: BoltzmannGenerator, frames: Frames, temperature: object = None) -> Array:

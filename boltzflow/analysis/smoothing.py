@@ -37,5 +37,4 @@ def smooth(ensemble: Ensemble) -> Ensemble:
     log_weights = np.full(len(ensemble), -np.inf)
     log_weights[positive] = after + (before[smallest] - after[smallest])
     # log q stays, unlike that of any other log-weights: these have the constant that they had, if any.
-    parts = (ensemble.positions, ensemble.energies, ensemble.temperature, log_weights, ensemble.log_q)
-    return Ensemble(*parts, ensemble.topology, ensemble.groups, ensemble.absolute)
+    return ensemble.replace(log_weights=log_weights, log_q=ensemble.log_q, absolute=ensemble.absolute)

@@ -24,13 +24,9 @@ def unfold(ensemble: Ensemble, copies: Copies, seed: int = 0) -> Ensemble:
     >>> round(unfold(one, copies).log_z.value - one.log_z.value, 3)  # log 8
     2.079
     """
-    return Ensemble(
-        copies.unfold(ensemble.positions, seed),
-        ensemble.energies,
-        ensemble.temperature,
-        ensemble.log_weights + copies.log_number,
-        None if ensemble.log_q is None else ensemble.log_q - copies.log_number,
-        ensemble.topology,
-        ensemble.groups,
-        ensemble.absolute,
+    return ensemble.replace(
+        positions=copies.unfold(ensemble.positions, seed),
+        log_weights=ensemble.log_weights + copies.log_number,
+        log_q=None if ensemble.log_q is None else ensemble.log_q - copies.log_number,
+        absolute=ensemble.absolute,
     )

@@ -10,13 +10,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from boltzflow.analysis.axes import as_tensor
-from boltzflow.verdict import Trust, Verdict, worst
 from boltzflow.analysis.weights import weights_verdict
 from boltzflow.core import importance
 from boltzflow.ensemble import Ensemble, Estimate
 from boltzflow.errors import OptionError
 from boltzflow.units import GAS_CONSTANT, checked_temperature, thermal_energy
+from boltzflow.verdict import Trust, Verdict, worst
 
 Array = NDArray[np.float64]
 
@@ -32,6 +31,7 @@ def heat_capacity(ensemble: Ensemble) -> Estimate:
         ensemble: with its energies and weights.
 
     Raises:
+        OptionError: if the ensemble has no energies.
         NonFiniteError: if no weight is positive.
 
     >>> ensemble = Ensemble(np.zeros((2, 1, 3)), [-1.0, 1.0], 300.0)
@@ -39,7 +39,8 @@ def heat_capacity(ensemble: Ensemble) -> Estimate:
     1.336
     """
     # The mean's own error does not enter to first order: a variance is least about the mean.
-    variance = ensemble.mean(np.square(ensemble.energies - ensemble.mean(ensemble.energies).value))
+    energies = ensemble.energies_for("`heat_capacity`")
+    variance = ensemble.mean(np.square(energies - ensemble.mean(energies).value))
     scale = 1e3 / (GAS_CONSTANT * ensemble.temperature**2)
     return Estimate(scale * variance.value, scale * variance.error)
 
@@ -87,7 +88,7 @@ def absolute_free_energy(ensemble: Ensemble) -> AbsoluteFreeEnergy:
             "known up to a factor alone."
         )
     kt, log_z = thermal_energy(ensemble.temperature), ensemble.log_z
-    verdict = _verdict(ensemble, _functions(ensemble))
+    verdict = _verdict(ensemble, importance.changes_of_log_mean(*ensemble.weighting).numpy())
     return AbsoluteFreeEnergy(-kt * log_z.value, kt * log_z.error, ensemble.temperature, log_z, verdict)
 
 
@@ -137,7 +138,7 @@ def temperature_series(ensemble: Ensemble, temperatures: Sequence[object]) -> Te
         temperatures: in K or Quantities.
 
     Raises:
-        OptionError: if a temperature is not positive, or there is none.
+        OptionError: if a temperature is not positive, or there is none, or the ensemble has no energies.
         NonFiniteError: if no weight is positive.
 
     >>> energies = np.random.default_rng(0).gamma(1.5, 2.0, 100_000)  # three soft springs at kT = 2 kJ/mol
@@ -148,6 +149,7 @@ def temperature_series(ensemble: Ensemble, temperatures: Sequence[object]) -> Te
     kelvins = [checked_temperature(temperature) for temperature in temperatures]
     if not kelvins:
         raise OptionError("Expected at least one temperature.")
+    ensemble.energies_for("`temperature_series`")
     absolute = ensemble.absolute
     # What is relative is so to the ensemble's own temperature: whose scatter is shared, and so taken off too.
     origin = None if absolute else _functions(ensemble)
@@ -162,7 +164,7 @@ def temperature_series(ensemble: Ensemble, temperatures: Sequence[object]) -> Te
         energy=_columns(there.mean(there.energies) for there in ensembles),
         entropy=_columns(f.estimate_of_entropy for f in functions),
         heat_capacity=_columns(heat_capacity(there) for there in ensembles),
-        verdicts=tuple(_verdict(there, f) for there, f in zip(ensembles, absolute_functions, strict=True)),
+        verdicts=tuple(_verdict(there, f.of_log_z) for there, f in zip(ensembles, absolute_functions, strict=True)),
         absolute=absolute,
     )
 
@@ -199,10 +201,9 @@ class _Functions:
 
 
 def _functions(ensemble: Ensemble) -> _Functions:
-    weighted = torch.from_numpy(ensemble.log_weights), as_tensor(ensemble.groups)
-    of_log_z: Array = importance.changes_of_log_mean(*weighted).numpy()
+    of_log_z: Array = importance.changes_of_log_mean(*ensemble.weighting).numpy()
     of_energy = np.zeros(len(ensemble))
-    changes = importance.changes_of_mean(torch.from_numpy(ensemble.energies), *weighted).numpy()
+    changes = importance.changes_of_mean(torch.from_numpy(ensemble.energies), *ensemble.weighting).numpy()
     of_energy[: len(changes)] = np.where(np.isfinite(changes), changes, np.inf)
     kelvin, gas_constant = ensemble.temperature, 1e3 * GAS_CONSTANT
     energy, log_z = ensemble.mean(ensemble.energies).value, ensemble.log_z.value
@@ -218,10 +219,10 @@ def _norm(parts: Array) -> float:
     return math.sqrt(np.square(parts).sum())
 
 
-def _verdict(ensemble: Ensemble, functions: _Functions) -> Verdict:
+def _verdict(ensemble: Ensemble, of_log_z: Array) -> Verdict:
     """That of the weights, and whether so few samples make up the error of log Z that it may as well be another."""
-    verdicts = [weights_verdict(ensemble.log_weights, ensemble.groups)]
-    squares = np.square(functions.of_log_z)
+    verdicts = [weights_verdict(ensemble)]
+    squares = np.square(of_log_z)
     if 0.0 < (total := squares.sum()) < np.inf and (few := 1.0 / np.square(squares / total).sum()) < _FEW:
         reason = f"the error of log Z rests on {few:.0f} of {len(ensemble):,} samples, far from the others in weight"
         verdicts.append(Verdict(Trust.WITH_CARE, f"{reason}: it is hardly known"))

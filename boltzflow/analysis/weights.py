@@ -8,15 +8,14 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from numpy.typing import ArrayLike
 
 from boltzflow.analysis.axes import Array, Groups, as_tensor
 from boltzflow.analysis.collapse import TOO_THIN, coverage_verdict, expected_thin_share, share_found
-from boltzflow.verdict import Trust, Verdict, worst
 from boltzflow.core import importance
 from boltzflow.ensemble import Ensemble, Estimate
 from boltzflow.errors import OptionError
 from boltzflow.units import thermal_energy
+from boltzflow.verdict import Trust, Verdict, worst
 
 _SMALLEST = 32  # samples of a part whose effective sample size is worth a look
 _FOLD = 8  # by how much n grows where the effective sample size is seen to fall
@@ -81,7 +80,7 @@ def diagnose(ensemble: Ensemble, equilibrium: Ensemble | None = None) -> WeightD
     log_weights = ensemble.log_weights
     is_dead = bool(np.isneginf(log_weights).all())
     log_z = Estimate(-math.inf, math.inf) if is_dead else ensemble.log_z
-    verdicts = [weights_verdict(log_weights, ensemble.groups)]
+    verdicts = [weights_verdict(ensemble)]
     forward_ess = None
     if equilibrium is not None:
         excess = _equilibrium_log_weights(equilibrium, ensemble.temperature) - log_z.value
@@ -118,7 +117,12 @@ def ess_by_size(log_weights: Array) -> list[tuple[int, float]]:
     return found
 
 
-def weights_verdict(log_weights: ArrayLike, groups: Groups = None) -> Verdict:
+def weights_verdict(ensemble: Ensemble) -> Verdict:
+    """Whether averages over an ensemble can be trusted, as far as its weights can tell: see `verdict_of`."""
+    return verdict_of(ensemble.log_weights, ensemble.groups)
+
+
+def verdict_of(log_weights: Array, groups: Groups = None) -> Verdict:
     """Whether averages with these log-weights (n,) can be trusted, as far as they can tell.
 
     Asked are the effective number of samples, the shape k̂ of the weights' tail (Vehtari et al. 2024, arXiv 1507.02646),
@@ -134,10 +138,10 @@ def weights_verdict(log_weights: ArrayLike, groups: Groups = None) -> Verdict:
         ShapeError: if there is not one group for each weight.
         OptionError: if groups are not whole numbers.
 
-    >>> print(weights_verdict([0.0, -20.0, -np.inf]).trust.name)
+    >>> print(verdict_of(np.array([0.0, -20.0, -np.inf])).trust.name)
     DO_NOT_USE
     """
-    return worst(_verdicts(np.asarray(log_weights, np.float64), groups))
+    return worst(_verdicts(log_weights, groups))
 
 
 def _verdicts(log_weights: Array, groups: Groups) -> Iterator[Verdict]:
@@ -206,4 +210,4 @@ def _equilibrium_log_weights(frames: Ensemble, temperature: float) -> Array:
         raise OptionError(f"Expected equally weighted frames of the equilibrium with log q; got some {what}.")
     if not math.isclose(frames.temperature, temperature, rel_tol=1e-6):
         raise OptionError(f"Expected frames of the equilibrium at {temperature:g} K; got {frames.temperature:g} K.")
-    return -frames.energies / thermal_energy(temperature) - frames.log_q
+    return -frames.energies_for("`diagnose` by frames of the equilibrium") / thermal_energy(temperature) - frames.log_q

@@ -11,6 +11,7 @@ from boltzflow.analysis.html import _structures
 from boltzflow.ensemble import Ensemble
 from boltzflow.errors import NonFiniteError, OptionError, ShapeError, TopologyError
 from tests.analysis.exact import chain
+from tests.analysis.weighted import weighted
 
 
 def wells(n: int = 3000, seed: int = 0) -> tuple[Ensemble, np.ndarray]:
@@ -61,7 +62,7 @@ def test_principal_components_are_those_of_the_target():
         x = np.random.default_rng(seed).normal(size=(4000, 2)) * 2.0
         along = x @ rotation.T
         log_weights = -0.5 * (along**2 / [4.0, 1.0] - along**2 / 4.0).sum(1)
-        found = principal_components(x, log_weights)
+        found = principal_components(weighted(log_weights), x)
         angles.append(np.cross(np.append(found.components[0], 0), np.append(rotation[0], 0))[2])
         variances.append(found.variances)
         assert found.total_variance == pytest.approx(found.variances.sum())
@@ -73,7 +74,7 @@ def test_principal_components_are_those_of_the_target():
 def test_a_projection_of_weighted_samples_has_their_variances():
     ensemble, _ = wells(400)
     features = places(ensemble.to_mdtraj())
-    found = principal_components(features, ensemble.log_weights, dimensions=2)
+    found = principal_components(ensemble, features, dimensions=2)
     coordinates = found(features)
     covariance = np.cov(coordinates.T, aweights=ensemble.weights, ddof=0)
     np.testing.assert_allclose(covariance, np.diag(found.variances), atol=1e-9)
@@ -101,11 +102,11 @@ def test_the_page_shows_structures_with_the_shares_of_their_weights():
         (lambda e: representatives(e, 41, places), OptionError, "1 to 40 clusters"),
         (lambda e: representatives(e, 2, lambda _: np.zeros((40, 1))), OptionError, "differ in their features"),
         (lambda e: representatives(e, 2, lambda _: np.zeros(40)), ShapeError, "features"),
-        (lambda e: representatives(e, 2, lambda _: np.full((40, 1), np.nan)), NonFiniteError, "finite features"),
+        (lambda e: representatives(e, 2, lambda _: np.full((40, 1), np.nan)), NonFiniteError, "finite values"),
         (lambda e: representatives(e, 2), TopologyError, "Give features"),
-        (lambda e: principal_components(np.zeros((40, 1)), e.log_weights), OptionError, "1 to 1 dimensions"),
-        (lambda e: principal_components(np.zeros((4, 3)), e.log_weights), ShapeError, "one row for each of 40"),
-        (lambda e: principal_components(np.full((40, 3), np.nan), e.log_weights), NonFiniteError, "finite features"),
+        (lambda e: principal_components(e, np.zeros((40, 1))), OptionError, "1 to 1 dimensions"),
+        (lambda e: principal_components(e, np.zeros((4, 3))), ShapeError, "one value for each of 40"),
+        (lambda e: principal_components(e, np.full((40, 3), np.nan)), NonFiniteError, "finite values"),
         (lambda e: torsion_features(e.to_mdtraj()), TopologyError, "φ and ψ"),
     ],
 )

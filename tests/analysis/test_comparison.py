@@ -27,10 +27,10 @@ from boltzflow.analysis.comparison import (
 )
 from boltzflow.analysis.plots import distances, marginals, ramachandran_comparison
 from boltzflow.analysis.references import check_same_molecule
-from boltzflow.verdict import Trust
 from boltzflow.ensemble import Ensemble
 from boltzflow.errors import FileFormatError, OptionError, ShapeError, SystemNotFoundError
 from boltzflow.molecules import available_systems
+from boltzflow.verdict import Trust
 from tests.analysis.peptide import simulated, weighted
 
 SEEDS = 30

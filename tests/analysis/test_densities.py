@@ -8,6 +8,7 @@ from scipy import stats
 
 from boltzflow.analysis import Axis, histogram, kernel_density
 from boltzflow.errors import NonFiniteError, OptionError, ShapeError
+from tests.analysis.weighted import equal, weighted
 
 CIRCLE = Axis.torsion(bins=60)
 MIXTURES = {
@@ -38,9 +39,10 @@ def test_the_bandwidth_is_nearly_the_best(name):
     truth = exact(parts, CIRCLE)
     chosen, best = 0.0, np.zeros(len(choices))
     for seed in range(5):
-        sample = draw(parts, 1000, seed)
-        chosen += np.square(kernel_density(*sample, CIRCLE).values - truth).sum()
-        best += [np.square(kernel_density(*sample, CIRCLE, h).values - truth).sum() for h in choices]
+        angle, log_weights = draw(parts, 1000, seed)
+        ensemble = weighted(log_weights)
+        chosen += np.square(kernel_density(ensemble, angle, CIRCLE).values - truth).sum()
+        best += [np.square(kernel_density(ensemble, angle, CIRCLE, h).values - truth).sum() for h in choices]
     assert chosen < 1.25 * best.min()
 
 
@@ -51,7 +53,7 @@ def test_intervals_of_smooth_densities_hold(name):
     truth, covered = exact(parts, CIRCLE), []
     for seed in range(40):
         angle, log_weights = draw(parts, 1000, seed)
-        found = kernel_density(angle, log_weights, CIRCLE)
+        found = kernel_density(weighted(log_weights), angle, CIRCLE)
         effective = np.exp(log_weights).sum() ** 2 / np.exp(2 * log_weights).sum()
         near = effective * truth * found.bandwidth * np.sqrt(2 * np.pi) > 5
         covered.append((np.abs(found.values - truth) < 1.96 * found.errors)[near].mean())
@@ -64,7 +66,7 @@ def test_errors_hold_the_bias_of_a_wide_kernel():
     rng = np.random.default_rng(0)
     which = rng.choice(2, 20_000, p=[0.95, 0.05])
     angle = rng.vonmises(np.array([-1.8, 1.0])[which], np.array([6.0, 30.0])[which])
-    found = kernel_density(angle, np.zeros(20_000), CIRCLE, bandwidth=0.15)
+    found = kernel_density(equal(20_000), angle, CIRCLE, bandwidth=0.15)
     peaks = (np.abs(CIRCLE.centers + 1.8) < 0.25) | (np.abs(CIRCLE.centers - 1.0) < 0.1)
     z = ((found.values - exact(parts, CIRCLE)) / found.errors)[peaks]
     assert np.abs(z).max() < 3.0
@@ -75,8 +77,8 @@ def test_a_line_is_as_good_as_a_circle():
     """A density is the same on a line and on a circle that is long enough; two narrow wells are not smeared."""
     rng = np.random.default_rng(0)
     distance = rng.choice([0.3, 0.9], 4000) + 0.02 * rng.normal(size=4000)
-    line = kernel_density(distance, np.zeros(4000), Axis(0.0, 1.5, bins=150, unit="nm"))
-    circle = kernel_density(distance, np.zeros(4000), Axis(-3.0, 4.5, bins=750, periodic=True, unit="nm"))
+    line = kernel_density(equal(4000), distance, Axis(0.0, 1.5, bins=150, unit="nm"))
+    circle = kernel_density(equal(4000), distance, Axis(-3.0, 4.5, bins=750, periodic=True, unit="nm"))
     assert line.bandwidth == pytest.approx(circle.bandwidth, rel=0.15)
     np.testing.assert_allclose(line.values, circle.values[300:450], atol=0.05 * line.values.max())
     # Scott's rule for one Gaussian takes 0.06 nm, and makes of wells of height 10 ones of height 3.
@@ -86,7 +88,7 @@ def test_a_line_is_as_good_as_a_circle():
 def test_a_kernel_of_a_given_width_is_that_of_scipy():
     rng = np.random.default_rng(0)
     x, log_weights = rng.normal(size=(2, 300))
-    found = kernel_density(x, log_weights, Axis(-2.0, 2.0, bins=20), bandwidth=0.3)
+    found = kernel_density(weighted(log_weights), x, Axis(-2.0, 2.0, bins=20), bandwidth=0.3)
     weights = np.exp(log_weights)
     spread = np.sqrt(np.cov(x, aweights=weights))
     scipy = stats.gaussian_kde(x, 0.3 / spread, weights)
@@ -96,18 +98,19 @@ def test_a_kernel_of_a_given_width_is_that_of_scipy():
 def test_units_scale_a_density():
     angle, log_weights = draw(MIXTURES["phi"], 500, 0)
     degrees = Axis(-180.0, 180.0, bins=60, periodic=True, unit="°")
+    ensemble = weighted(log_weights)
     for estimate in (histogram, kernel_density):
-        found, scaled = estimate(angle, log_weights, CIRCLE), estimate(np.degrees(angle), log_weights, degrees)
+        found, scaled = estimate(ensemble, angle, CIRCLE), estimate(ensemble, np.degrees(angle), degrees)
         np.testing.assert_allclose(np.degrees(scaled.values), found.values, rtol=1e-9)
         np.testing.assert_allclose(np.degrees(scaled.errors), found.errors, rtol=1e-9)
         assert np.degrees(found.bandwidth) == pytest.approx(scaled.bandwidth)
 
 
 def test_an_empty_bin_has_the_error_of_one_effective_sample():
-    found = histogram([0.1, 0.2, 0.1, 0.2], np.zeros(4), Axis(0.0, 1.0, bins=2))
+    found = histogram(equal(4), [0.1, 0.2, 0.1, 0.2], Axis(0.0, 1.0, bins=2))
     assert found.values[1] == 0.0
     assert found.errors[1] == pytest.approx(1 / 4 / 0.5)
-    assert (kernel_density([0.1, 0.2, 0.1, 0.2], np.zeros(4), Axis(0.0, 100.0, bins=2)).errors > 1.0).all()
+    assert (kernel_density(equal(4), [0.1, 0.2, 0.1, 0.2], Axis(0.0, 100.0, bins=2)).errors > 1.0).all()
 
 
 def test_bins_hold_what_lies_in_them():
@@ -122,7 +125,7 @@ def test_frames_of_no_weight_are_not_looked_at():
     axis = Axis(0.0, 1.0, bins=2)
     for estimate in (histogram, kernel_density):
         np.testing.assert_allclose(
-            estimate(sample, weights, axis).values, estimate(sample[:2], weights[:2], axis).values, rtol=1e-6
+            estimate(weighted(weights), sample, axis).values, estimate(equal(2), sample[:2], axis).values, rtol=1e-6
         )
 
 
@@ -131,10 +134,10 @@ def test_frames_of_no_weight_are_not_looked_at():
     [
         (lambda: Axis(1.0, 1.0, bins=3), OptionError, "lower to a higher"),
         (lambda: Axis(0.0, 1.0, bins=0), OptionError, "at least one bin"),
-        (lambda: histogram([1.0], np.zeros(2), Axis(0.0, 1.0, 2)), ShapeError, "one value for each"),
-        (lambda: histogram([1.0, np.nan], np.zeros(2), Axis(0.0, 1.0, 2)), NonFiniteError, "1 are not"),
-        (lambda: kernel_density([1.0, 2.0], np.zeros(2), Axis(0.0, 1.0, 2), -0.1), OptionError, "positive bandwidth"),
-        (lambda: kernel_density([1.0, 1.0], np.zeros(2), Axis(0.0, 1.0, 2)), OptionError, "more than one place"),
+        (lambda: histogram(equal(2), [1.0], Axis(0.0, 1.0, 2)), ShapeError, "one value for each"),
+        (lambda: histogram(equal(2), [1.0, np.nan], Axis(0.0, 1.0, 2)), NonFiniteError, "1 are not"),
+        (lambda: kernel_density(equal(2), [1.0, 2.0], Axis(0.0, 1.0, 2), -0.1), OptionError, "positive bandwidth"),
+        (lambda: kernel_density(equal(2), [1.0, 1.0], Axis(0.0, 1.0, 2)), OptionError, "more than one place"),
     ],
 )
 def test_impossible_input_is_refused(call, error, message):
@@ -144,5 +147,6 @@ def test_impossible_input_is_refused(call, error, message):
 
 def test_far_from_all_samples_the_error_is_that_of_one_group():
     x, axis = np.random.default_rng(0).normal(size=1000), Axis(10.0, 11.0, bins=1)
-    alone, grouped = (kernel_density(x, np.zeros(1000), axis, 0.2, g).errors for g in (None, np.arange(1000) // 100))
+    ensembles = (equal(1000), equal(1000, np.arange(1000) // 100))
+    alone, grouped = (kernel_density(ensemble, x, axis, 0.2).errors for ensemble in ensembles)
     np.testing.assert_allclose(grouped, 100 * alone)

@@ -21,10 +21,10 @@ from boltzflow.analysis import (
     reduced_energies,
     statistical_inefficiency,
 )
-from boltzflow.verdict import Trust
 from boltzflow.energies import TorchPotential
 from boltzflow.errors import NonFiniteError, OptionError, ShapeError
 from boltzflow.units import thermal_energy
+from boltzflow.verdict import Trust
 from tests.analysis.exact import Spring, chain, chain_moments, equilibrium
 from tests.scores import check_z_scores
 

@@ -26,6 +26,7 @@ from boltzflow.analysis import (
 )
 from boltzflow.ensemble import Ensemble
 from boltzflow.units import thermal_energy
+from tests.analysis.weighted import weighted
 
 NORMAL = stats.norm
 BLUR = 0.5  # with it the effective sample size is about 65 %
@@ -40,19 +41,14 @@ def draw(seed: int, n: int) -> tuple[np.ndarray, np.ndarray]:
     return x, log_weights
 
 
-def ensemble_of(log_weights: np.ndarray) -> Ensemble:
-    n = len(log_weights)
-    return Ensemble(np.zeros((n, 1, 3)), np.zeros(n), 300.0, log_weights)
-
-
 def bin_share(low: float, high: float) -> float:
     return float(NORMAL.cdf(high) - NORMAL.cdf(low))
 
 
 def negative_log_share(x: np.ndarray, w: np.ndarray) -> tuple[float, float]:
     """Of the bin from 0.5 to 1, by the free energy: its zero is that of the lowest bin, whose share is added again."""
-    profile = free_energy_profile(x, w, 300.0, AXIS, replicates=60)
-    total = ensemble_of(w).mean(np.abs(x) <= 2.0).value
+    profile = free_energy_profile(weighted(w), x, AXIS, replicates=60)
+    total = weighted(w).mean(np.abs(x) <= 2.0).value
     return profile.values[5] + np.log(np.exp(-profile.values).sum() / total), profile.errors[5]
 
 
@@ -60,40 +56,40 @@ def surface_bin(x: np.ndarray, w: np.ndarray) -> tuple[float, float]:
     """The quarter of the plane where x and another variable, independent of it, are both positive."""
     y = np.random.default_rng(int(1e6 * abs(x[0]))).uniform(-1.0, 1.0, len(x))
     axes = Axis(-9.0, 9.0, bins=2), Axis(-1.0, 1.0, bins=2)
-    surface = free_energy_surface(x, y, w, 300.0, axes, replicates=60)
+    surface = free_energy_surface(weighted(w), x, y, axes, replicates=60)
     return surface.values[1, 1] + np.log(np.exp(-surface.values).sum()), surface.errors[1, 1]
 
 
 def between_states(x: np.ndarray, w: np.ndarray) -> tuple[float, float]:
     """States that leave a gap: their errors are correlated."""
-    found = state_populations({"left": x < -0.2, "right": x > 0.4}, w, 300.0)
+    found = state_populations(weighted(w), {"left": x < -0.2, "right": x > 0.4})
     return found.differences[0, 1], found.errors[0, 1]
 
 
 def overlapping_states(x: np.ndarray, w: np.ndarray) -> tuple[float, float]:
-    found = state_populations({"most": x < 1.0, "half": x < 0.0}, w, 300.0)
+    found = state_populations(weighted(w), {"most": x < 1.0, "half": x < 0.0})
     return found.differences[0, 1], found.errors[0, 1]
 
 
 CASES: dict[str, tuple[Callable, float]] = {
-    "mean": (lambda x, w: ensemble_of(w).mean(x), 0.0),
-    "mean by bootstrap": (lambda x, w: ensemble_of(w).mean(x, error="bootstrap", replicates=60), 0.0),
-    "mean of a function": (lambda x, w: ensemble_of(w).mean(x**2), 1.0),
-    "share": (lambda x, w: ensemble_of(w).mean(x > 0.5), bin_share(0.5, np.inf)),
-    "median": (lambda x, w: ensemble_of(w).quantile(x), 0.0),
-    "upper decile": (lambda x, w: ensemble_of(w).quantile(x, 0.9), NORMAL.ppf(0.9)),
-    "circular mean": (lambda x, w: circular_mean(np.angle(np.exp(1j * (x + 3.0))), w), 3.0),
-    "bin of a histogram": (lambda x, w: both(histogram(x, w, AXIS), 5), bin_share(0.5, 1.0) / 0.5),
-    "density": (lambda x, w: both(kernel_density(x, w, AXIS, bandwidth=0.05), 5), NORMAL.pdf(0.75)),
+    "mean": (lambda x, w: weighted(w).mean(x), 0.0),
+    "mean by bootstrap": (lambda x, w: weighted(w).mean(x, error="bootstrap", replicates=60), 0.0),
+    "mean of a function": (lambda x, w: weighted(w).mean(x**2), 1.0),
+    "share": (lambda x, w: weighted(w).mean(x > 0.5), bin_share(0.5, np.inf)),
+    "median": (lambda x, w: weighted(w).quantile(x), 0.0),
+    "upper decile": (lambda x, w: weighted(w).quantile(x, 0.9), NORMAL.ppf(0.9)),
+    "circular mean": (lambda x, w: circular_mean(weighted(w), np.angle(np.exp(1j * (x + 3.0)))), 3.0),
+    "bin of a histogram": (lambda x, w: both(histogram(weighted(w), x, AXIS), 5), bin_share(0.5, 1.0) / 0.5),
+    "density": (lambda x, w: both(kernel_density(weighted(w), x, AXIS, bandwidth=0.05), 5), NORMAL.pdf(0.75)),
     "density on a circle": (
-        lambda x, w: both(kernel_density(x, w, Axis(-8.0, 8.0, 16, periodic=True), bandwidth=0.05), 7),
+        lambda x, w: both(kernel_density(weighted(w), x, Axis(-8.0, 8.0, 16, periodic=True), bandwidth=0.05), 7),
         NORMAL.pdf(-0.5),
     ),
     "bin of a profile": (negative_log_share, -np.log(bin_share(0.5, 1.0))),
     "bin of a surface": (surface_bin, np.log(4.0)),
-    "population": (lambda x, w: both(population(x, 0.0, 2.0, w, 300.0)), bin_share(0.0, 2.0)),
+    "population": (lambda x, w: both(population(weighted(w), x, 0.0, 2.0)), bin_share(0.0, 2.0)),
     "free energy of a region": (
-        lambda x, w: (lambda p: (p.free_energy, p.free_energy_error))(population_of(x > 0.5, w, 300.0)),
+        lambda x, w: (lambda p: (p.free_energy, p.free_energy_error))(population_of(weighted(w), x > 0.5)),
         -KT * np.log(bin_share(0.5, np.inf) / bin_share(-np.inf, 0.5)),
     ),
     "between states": (between_states, -KT * np.log(bin_share(0.4, np.inf) / bin_share(-np.inf, -0.2))),
@@ -132,13 +128,13 @@ def test_intervals_of_small_ensembles_hold(name):
 def test_both_ways_to_an_error_agree():
     """The scatter of 1000 replicates is known to 2.2 %; a column each of three observables, one of them a share."""
     x, log_weights = draw(0, 4000)
-    ensemble = ensemble_of(log_weights)
+    ensemble = weighted(log_weights)
     values = np.stack([x, x**2, x > 1.0], 1)
     delta, drawn = ensemble.mean(values), ensemble.mean(values, error="bootstrap", replicates=1000)
     np.testing.assert_allclose(delta.value, drawn.value, rtol=1e-12)
     np.testing.assert_allclose(delta.error, drawn.error, rtol=0.08)
-    bins = histogram(x, log_weights, AXIS)
-    profile = free_energy_profile(x, log_weights, 300.0, AXIS, replicates=1000)
+    bins = histogram(ensemble, x, AXIS)
+    profile = free_energy_profile(ensemble, x, AXIS, replicates=1000)
     np.testing.assert_allclose(bins.errors / bins.values, profile.errors, rtol=0.1)
 
 
@@ -178,7 +174,7 @@ def test_populations_of_a_gaussian_mixture():
         x = np.random.default_rng(seed).normal(-1.0, 2.5, 4000)
         log_weights = np.log(sum(p * NORMAL.pdf(x, m, s) for p, m, s in parts)) - NORMAL.logpdf(x, -1.0, 2.5)
         states = {f"{low:g}": (x >= low) & (x < high) for low, high in edges}
-        found = state_populations(states, log_weights, 300.0)
+        found = state_populations(weighted(log_weights), states)
         assert found.unassigned == found.overlap == 0.0
         deviation = np.array([p.value for p in found.populations.values()]) - truth
         statistics.append(deviation[:2] @ np.linalg.solve(found.covariance[:2, :2], deviation[:2]))
@@ -201,6 +197,6 @@ def test_a_region_of_two_torsions_is_arcs_joined():
     for seed in range(40):
         x, y = np.random.default_rng(seed).uniform(-np.pi, np.pi, (2, 4000))
         inside = arc(x, 2.5, -2.5) & arc(y, -np.pi, 0.0)
-        found = population_of(inside, np.cos(x) + np.cos(y), 300.0)
+        found = population_of(weighted(np.cos(x) + np.cos(y)), inside)
         z.append((found.value - exact) / found.error)
     assert np.abs(z).max() < 4.0

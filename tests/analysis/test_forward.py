@@ -8,9 +8,9 @@ import pytest
 import boltzflow as bf
 from boltzflow.analysis import as_reference, check_forward
 from boltzflow.analysis.forward import _check_same_energies
-from boltzflow.verdict import Trust
 from boltzflow.ensemble import Ensemble
 from boltzflow.errors import OptionError
+from boltzflow.verdict import Trust
 from tests.analysis.exact import chain
 
 

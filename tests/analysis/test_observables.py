@@ -14,6 +14,7 @@ from boltzflow import analysis
 from boltzflow.analysis import circular_mean, hydrogen_bonds, j_couplings, means, secondary_structure
 from boltzflow.analysis.internals import internal_observables
 from boltzflow.ensemble import Ensemble, Estimate
+from tests.analysis.weighted import equal, weighted
 
 PAGE = (Path(__file__).parents[2] / "docs" / "observables.md").read_text(encoding="utf-8")
 LINES = re.findall(r"^\| [^|]+ \| `([^|]+)` \|$", PAGE, flags=re.MULTILINE)
@@ -113,11 +114,11 @@ def test_the_circular_mean_does_not_mind_the_seam():
     z = []
     for seed in range(60):
         angle = np.random.default_rng(seed).uniform(-np.pi, np.pi, 2000)
-        found = circular_mean(angle, np.cos(angle - np.pi))
+        found = circular_mean(weighted(np.cos(angle - np.pi)), angle)
         z.append(np.angle(np.exp(1j * (found.value - np.pi))) / found.error)
     assert np.abs(z).max() < 4.0
     assert 0.6 < np.var(z) < 1.5
-    assert circular_mean(np.linspace(-np.pi, np.pi, 1000, endpoint=False), np.zeros(1000)).error > 1.0
+    assert circular_mean(equal(1000), np.linspace(-np.pi, np.pi, 1000, endpoint=False)).error > 1.0
 
 
 def test_two_chains_of_one_peptide_are_told_apart():

@@ -5,9 +5,10 @@ import pytest
 from scipy import stats
 
 from boltzflow.analysis import population, population_of, state_populations
-from boltzflow.verdict import Trust
 from boltzflow.errors import NonFiniteError, OptionError, ShapeError
 from boltzflow.units import thermal_energy
+from boltzflow.verdict import Trust
+from tests.analysis.weighted import equal, weighted
 
 KAPPA, N = 2.0, 40_000
 
@@ -29,35 +30,35 @@ def test_population_agrees_with_the_truth_within_its_error(seed):
 
 def _region(seed):
     angle, log_weights = weighted_von_mises(seed)
-    return angle, 0.0, 2.2, log_weights, 300.0
+    return weighted(log_weights), angle, 0.0, 2.2
 
 
 def test_population_of_the_whole_of_nothing_and_through_the_seam():
     angle = np.array([-3.0, 3.0, 0.5])
-    empty = population(angle, -1.0, -0.5, np.zeros(3), 300.0)
+    empty = population(equal(3), angle, -1.0, -0.5)
     assert (empty.value, empty.frames, empty.free_energy) == (0.0, 0, None)
     assert empty.error == pytest.approx(1 / 3)
-    assert population(angle, 2.5, -2.5, np.zeros(3), 300.0).frames == 2
-    assert population(angle, -np.pi, np.pi, np.zeros(3), 300.0).value == 1.0
+    assert population(equal(3), angle, 2.5, -2.5).frames == 2
+    assert population(equal(3), angle, -np.pi, np.pi).value == 1.0
 
 
 def test_the_whole_is_the_whole_in_spite_of_rounding():
     """Weights of thousands of samples do not add up to 1 in every digit."""
     log_weights = np.random.default_rng(0).normal(size=10_001)
-    found = population_of(np.full(10_001, True), log_weights, 300.0)
+    found = population_of(weighted(log_weights), np.full(10_001, True))
     assert (found.value, found.free_energy) == (1.0, None)
     assert found.verdict.trust is Trust.DO_NOT_USE
     assert "no frame lies outside" in found.verdict.reason
 
 
 def test_a_rest_too_light_to_count_leaves_no_free_energy():
-    found = population_of(np.array([True, True, False]), np.array([0.0, 0.0, -60.0]), 300.0)
+    found = population_of(weighted([0.0, 0.0, -60.0]), np.array([True, True, False]))
     assert (found.value, found.free_energy, found.verdict.trust) == (1.0, None, Trust.DO_NOT_USE)
 
 
 def test_frames_of_no_weight_are_not_there():
     weights = np.array([0.0, 0.0, -np.inf])
-    found = population_of(np.array([False, False, True]), weights, 300.0)
+    found = population_of(weighted(weights), np.array([False, False, True]))
     assert (found.value, found.frames, found.effective_frames) == (0.0, 0, 0.0)
     assert found.error == pytest.approx(0.5)
 
@@ -74,13 +75,13 @@ def test_frames_of_no_weight_are_not_there():
     ],
 )
 def test_trust_follows_the_effective_frames_of_the_smaller_side(inside, trust):
-    assert population_of(np.arange(1000) < inside, np.zeros(1000), 300.0).verdict.trust is trust
+    assert population_of(equal(1000), np.arange(1000) < inside).verdict.trust is trust
 
 
 def test_one_heavy_frame_is_one_effective_frame():
     log_weights = np.zeros(1000)
     log_weights[0] = 10.0
-    found = population_of(np.arange(1000) < 100, log_weights, 300.0)
+    found = population_of(weighted(log_weights), np.arange(1000) < 100)
     assert found.frames == 100
     assert found.effective_frames == pytest.approx(1.0, abs=0.02)
     assert found.verdict.trust is Trust.DO_NOT_USE
@@ -89,7 +90,7 @@ def test_one_heavy_frame_is_one_effective_frame():
 def test_errors_between_states_are_known_exactly_for_equal_weights():
     """Multinomial counts: var log(p_b / p_a) = 1/n_a + 1/n_b, whatever else there is."""
     x = np.arange(1000)
-    found = state_populations({"a": x < 200, "b": (x >= 200) & (x < 250)}, np.zeros(1000), 300.0)
+    found = state_populations(equal(1000), {"a": x < 200, "b": (x >= 200) & (x < 250)})
     kt = thermal_energy(300.0)
     assert found.differences[0, 1] == pytest.approx(kt * np.log(4.0))
     assert found.differences[1, 0] == -found.differences[0, 1]
@@ -102,7 +103,7 @@ def test_errors_between_states_are_known_exactly_for_equal_weights():
 def test_states_may_overlap_and_be_empty():
     x = np.arange(100)
     states = {"low": x < 60, "high": x >= 40, "none": x > 100, "same": x < 60}
-    found = state_populations(states, np.zeros(100), 300.0)
+    found = state_populations(equal(100), states)
     assert found.overlap == pytest.approx(0.6)
     assert found.unassigned == pytest.approx(0.0)
     assert found.errors[0, 3] == pytest.approx(0.0, abs=1e-9)
@@ -115,12 +116,12 @@ def test_states_may_overlap_and_be_empty():
 @pytest.mark.parametrize(
     ("call", "error", "message"),
     [
-        (lambda: population_of(np.zeros(2), np.zeros(2), 300.0), ShapeError, "truth value .* got float64"),
-        (lambda: population_of(np.zeros(3, bool), np.zeros(2), 300.0), ShapeError, "truth value"),
-        (lambda: population_of(np.ones(2, bool), np.full(2, -np.inf), 300.0), NonFiniteError, "positive weight"),
-        (lambda: state_populations({}, np.zeros(2), 300.0), OptionError, "at least one state"),
-        (lambda: population([np.nan, 0.5], 0.0, 2.2, np.zeros(2), 300.0), NonFiniteError, "1 are not"),
-        (lambda: population(np.zeros(3), 0.0, 2.2, np.zeros(2), 300.0), ShapeError, "one value for each"),
+        (lambda: population_of(equal(2), np.zeros(2)), ShapeError, "truth value .* got float64"),
+        (lambda: population_of(equal(2), np.zeros(3, bool)), ShapeError, "truth value"),
+        (lambda: population_of(weighted(np.full(2, -np.inf)), np.ones(2, bool)), NonFiniteError, "positive weight"),
+        (lambda: state_populations(equal(2), {}), OptionError, "at least one state"),
+        (lambda: population(equal(2), [np.nan, 0.5], 0.0, 2.2), NonFiniteError, "1 are not"),
+        (lambda: population(equal(2), np.zeros(3), 0.0, 2.2), ShapeError, "one value for each"),
     ],
 )
 def test_impossible_input_is_refused(call, error, message):
@@ -130,20 +131,20 @@ def test_impossible_input_is_refused(call, error, message):
 
 def test_frames_of_one_group_are_one_effective_frame():
     inside, groups = np.arange(1000) % 2 == 0, np.arange(1000) // 100
-    found = population_of(inside, np.zeros(1000), 300.0, groups)
+    found = population_of(equal(1000, groups), inside)
     assert (found.effective_frames, found.effective_rest) == (pytest.approx(10.0), pytest.approx(10.0))
     assert found.verdict.trust is Trust.WITH_CARE
-    assert state_populations({"a": inside}, np.zeros(1000), 300.0, groups // 5).verdict.trust is Trust.DO_NOT_USE
+    assert state_populations(equal(1000, groups // 5), {"a": inside}).verdict.trust is Trust.DO_NOT_USE
 
 
 def test_one_group_alone_knows_no_difference_between_states():
     x = np.arange(90)
-    found = state_populations({"a": x < 60, "b": x >= 60}, np.zeros(90), 300.0, np.zeros(90, dtype=int))
+    found = state_populations(equal(90, np.zeros(90, int)), {"a": x < 60, "b": x >= 60})
     assert found.errors[0, 1] == np.inf
 
 
 def test_lists_are_taken():
-    found = population_of([True, True, False], [0.0, 0.0, 0.0], 300.0, [0, 0, 1])
+    found = population_of(equal(3, [0, 0, 1]), [True, True, False])
     assert found.value == pytest.approx(2 / 3)
-    states = state_populations({"a": [True, True, False]}, [0.0, 0.0, 0.0], 300.0, [0, 0, 1])
+    states = state_populations(equal(3, [0, 0, 1]), {"a": [True, True, False]})
     assert states.populations["a"] == found

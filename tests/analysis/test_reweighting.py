@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 
 import boltzflow as bf
-from boltzflow.analysis import BoltzmannState, as_reference, check_forward, log_weights_of, reweight, weights_verdict
-from boltzflow.verdict import Trust
+from boltzflow.analysis import BoltzmannState, as_reference, check_forward, diagnose, log_weights_of, reweight
 from boltzflow.errors import NonFiniteError, OptionError, ShapeError
 from boltzflow.units import thermal_energy
+from boltzflow.verdict import Trust, Verdict
 from tests.analysis.exact import Spring, chain, chain_moments, equilibrium
+from tests.analysis.weighted import one_atom, weighted
 from tests.scores import check_z_scores
 
 SOFT, STIFF, BIAS = Spring(500.0), Spring(700.0, center=0.02), Spring(150.0)
@@ -22,12 +23,6 @@ SOFT, STIFF, BIAS = Spring(500.0), Spring(700.0, center=0.02), Spring(150.0)
 @pytest.fixture(scope="module")
 def generator() -> bf.BoltzmannGenerator:
     return bf.BoltzmannGenerator.for_system(chain(), layers=1, hidden=(8,), bins=4, start="bonded")
-
-
-def one_atom() -> mdtraj.Topology:
-    topology = mdtraj.Topology()
-    topology.add_atom("A", mdtraj.element.carbon, topology.add_residue("A", topology.add_chain()))
-    return topology
 
 
 @pytest.mark.parametrize("told", ["state", "energies", "bias", "biased state"])
@@ -56,7 +51,7 @@ def test_reweighted_averages_are_exact_within_errors(told: str) -> None:
         assert found.to_mdtraj().n_frames == 800
         estimate = found.mean(np.square(frames[:, 0, 0]))
         scores.append((estimate.value - exact) / estimate.error)
-        assert weights_verdict(found.log_weights).trust is not Trust.DO_NOT_USE
+        assert diagnose(found).verdict.trust is not Trust.DO_NOT_USE
     check_z_scores(scores)
 
 
@@ -87,6 +82,10 @@ def test_infinite_energies_have_weight_zero_and_stay() -> None:
     np.testing.assert_allclose(found.log_weights, [0.0, 2.0, 1.0 / thermal_energy(300.0)])
     without = bf.Ensemble(np.zeros((3, 1, 3)), [0.0, np.inf, 1.0], 300.0).with_potential(Spring(500.0))
     assert np.isneginf(without.log_weights).tolist() == [False, True, False]
+
+
+def weights_verdict(log_weights: np.ndarray) -> Verdict:
+    return diagnose(weighted(log_weights)).verdict
 
 
 def test_verdicts_of_weights() -> None:

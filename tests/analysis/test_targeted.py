@@ -7,8 +7,8 @@ import pytest
 
 import boltzflow as bf
 from boltzflow.analysis import LatentMap, targeted_differences
-from boltzflow.verdict import Trust
 from boltzflow.errors import OptionError
+from boltzflow.verdict import Trust
 from tests.analysis.exact import chain, chain_moments, equilibrium
 from tests.scores import check_z_scores
 

@@ -11,8 +11,8 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from scipy.stats import binom
 
-from boltzflow.analysis import Trust, absolute_free_energy, diagnose, plots, smooth, weights_verdict
-from boltzflow.analysis.weights import ess_by_size
+from boltzflow.analysis import Trust, absolute_free_energy, diagnose, plots, smooth
+from boltzflow.analysis.weights import ess_by_size, verdict_of
 from boltzflow.ensemble import Ensemble
 from boltzflow.errors import NonFiniteError, OptionError, ShapeError
 from boltzflow.units import thermal_energy
@@ -135,15 +135,15 @@ def test_a_weight_that_no_part_of_equal_size_holds_is_refused() -> None:
     """Eight parts of 32 leave out the last 7 of 263."""
     log_weights = np.full(263, -np.inf)
     log_weights[260] = 0.0
-    assert weights_verdict(log_weights).trust is Trust.DO_NOT_USE
+    assert verdict_of(log_weights).trust is Trust.DO_NOT_USE
 
 
 def test_groups_that_do_not_fit_are_refused() -> None:
     with pytest.raises(ShapeError, match="one group for each of 100 weights"):
-        weights_verdict(np.zeros(100), np.zeros(5, np.int64))
+        verdict_of(np.zeros(100), np.zeros(5, np.int64))
     with pytest.raises(OptionError, match="groups as whole numbers"):
-        weights_verdict(np.zeros(3), [0.0, 0.5, np.nan])
-    assert weights_verdict(np.zeros(3), [0, 0, 1]).trust is Trust.DO_NOT_USE
+        verdict_of(np.zeros(3), [0.0, 0.5, np.nan])
+    assert verdict_of(np.zeros(3), [0, 0, 1]).trust is Trust.DO_NOT_USE
 
 
 def test_effective_sample_size_of_parts_is_the_mean_over_them() -> None:

@@ -29,15 +29,18 @@ def weights(ensemble: Ensemble, title: str, path: Path) -> None:
             left.set_title(f"lighter ones are counted at {LIGHTEST:g}", fontsize=9)
         text = f"ESS {ensemble.ess:.1%}\n{len(ensemble):,} samples\n{ensemble.failed:,} failed"
         left.text(0.03, 0.97, text, transform=left.transAxes, va="top", fontsize=9)
-        energies = ensemble.energies[used]
-        low, high = np.percentile(energies, [0.05, 99.95])
-        inside = (energies >= low) & (energies <= high)
-        hexes = right.hexbin(
-            energies[inside], relative[inside], gridsize=60, bins="log", cmap="viridis", mincnt=1, linewidths=0.1
-        )
-        right.axhline(0, color=ORANGE, linewidth=1.4)
-        right.set(xlabel="potential energy (kJ/mol)", ylabel="log$_{10}$ weight / mean weight")
-        drawing.colorbar(hexes, ax=right, label="samples")
+        if ensemble.has_energies:
+            energies = ensemble.energies[used]
+            low, high = np.percentile(energies, [0.05, 99.95])
+            inside = (energies >= low) & (energies <= high)
+            hexes = right.hexbin(
+                energies[inside], relative[inside], gridsize=60, bins="log", cmap="viridis", mincnt=1, linewidths=0.1
+            )
+            right.axhline(0, color=ORANGE, linewidth=1.4)
+            right.set(xlabel="potential energy (kJ/mol)", ylabel="log$_{10}$ weight / mean weight")
+            drawing.colorbar(hexes, ax=right, label="samples")
+        else:
+            right.set_axis_off()
         n, ess = zip(*ess_by_size(ensemble.log_weights), strict=True)
         sizes.plot(n, 100 * np.array(ess), "o-", color=BLUE, markersize=4, linewidth=1.4)
         sizes.axhline(100 * ensemble.ess, color=GREY, linewidth=0.8, linestyle=":")

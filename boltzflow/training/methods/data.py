@@ -96,7 +96,7 @@ def _latent(generator: BoltzmannGenerator, ensemble: Ensemble) -> dict[str, Tens
             f"({int((~inside).sum())} of {len(ensemble)} frames).",
             stacklevel=2,
         )
-    energies = torch.from_numpy(ensemble.energies).to(x)[chosen]
+    energies = torch.from_numpy(ensemble.energies_for("training by frames")).to(x)[chosen]
     return {
         "z": coordinates.domain.wrap(z[chosen]),
         "weights": importance.normalized_weights(log_weights[chosen]),
