@@ -23,7 +23,8 @@ import numpy as np
 
 import boltzflow as bf
 from boltzflow.analysis import heat_capacity
-from boltzflow.ensemble import Ensemble, Estimate
+from boltzflow.ensemble import Ensemble
+from boltzflow.estimate import Estimate
 
 POINTS = 5
 

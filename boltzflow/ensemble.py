@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, Self
+from typing import Any, Literal, Self
 
 import mdtraj
 import numpy as np
@@ -13,8 +13,11 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 
 from boltzflow.core import importance
+from boltzflow.core.contributions import Contributions
 from boltzflow.energies.potential import Potential, energies_of_frames
 from boltzflow.errors import FileFormatError, NonFiniteError, OptionError, ShapeError, SystemNotFoundError
+from boltzflow.estimate import Estimate, Law
+from boltzflow.trust import AverageLaw, Observed, QuantileLaw, SampleWeights
 from boltzflow.units import checked_temperature, thermal_energy
 
 TRAJECTORY, TOPOLOGY, WEIGHTS = "samples.dcd", "topology.pdb", "weights.npz"
@@ -22,13 +25,6 @@ _FORMAT_VERSION = 1
 
 Observable = Callable[[mdtraj.Trajectory], ArrayLike] | ArrayLike
 """A function of an mdtraj trajectory of n frames that gives values (n, …), or these values themselves."""
-
-
-class Estimate(NamedTuple):
-    """A value and its standard error."""
-
-    value: Any
-    error: Any
 
 
 class Ensemble:
@@ -80,6 +76,7 @@ class Ensemble:
         self.log_q: NDArray[np.float64] | None = _floats(log_q)
         self.groups: NDArray[np.int64] | None = None if groups is None else whole_numbers(_array(groups))
         self.absolute = log_weights is not None and log_q is not None if absolute is None else bool(absolute)
+        self._resampled = False  # drawn by other weights, which these then hide
         self._in_order = True  # in which they were drawn, so that a slice is chosen without a look at the weights
         shapes = [weights.shape] + [a.shape for a in (self._energies, self.log_q, self.groups) if a is not None]
         if self.positions.ndim != 3 or self.positions.shape[2] != 3 or set(shapes) != {(n,)} or n == 0:
@@ -177,7 +174,7 @@ class Ensemble:
                 arrays["groups"] = chosen
         rest = {"temperature": self.temperature, "topology": self.topology, "absolute": absolute}
         copy = type(self)(**{**arrays, **rest, **changes})
-        copy._in_order = in_order
+        copy._in_order, copy._resampled = in_order, self._resampled
         return copy
 
     def __repr__(self) -> str:
@@ -223,6 +220,11 @@ class Ensemble:
     def weighting(self) -> tuple[torch.Tensor, torch.Tensor | None]:
         """Log-weights and groups (n,), as `boltzflow.core.importance` takes them."""
         return self._log_weights, None if self.groups is None else torch.from_numpy(self.groups)
+
+    @cached_property
+    def sample_weights(self) -> SampleWeights:
+        """What the weights say of themselves, which every estimate goes by."""
+        return SampleWeights(self.log_weights, self.groups, self._resampled)
 
     @cached_property
     def weights(self) -> NDArray[np.float64]:
@@ -275,7 +277,11 @@ class Ensemble:
         Raises:
             NonFiniteError: if no weight is positive.
         """
-        return Estimate(*importance.log_mean_weight(*self.weighting))
+        log_weights, groups = self.weighting
+        of_samples = importance.changes_of_log_mean(log_weights)
+        changes = of_samples if groups is None else importance.changes_of_log_mean(log_weights, groups)
+        law = AverageLaw(Contributions.of(changes, of_samples), self.sample_weights, Observed.MOMENT)
+        return Estimate(*importance.log_mean_weight(log_weights, groups), law)
 
     def mean(
         self, f: Observable, error: Literal["delta", "bootstrap"] = "delta", replicates: int = 200, seed: int = 0
@@ -307,13 +313,22 @@ class Ensemble:
             found = importance.weighted_mean(values, log_weights, groups)
         else:
             raise OptionError(f"Expected an error by 'delta' or 'bootstrap'; got {error!r}.")
-        return _estimate(*found)
+        return _estimate(*found, self.law_of_mean(values))
+
+    def law_of_mean(self, values: torch.Tensor, observed: Observed = Observed.ANY) -> AverageLaw:
+        """The law of the error of the mean of values (n, …); of truth values it is that of a share."""
+        log_weights, groups = self.weighting
+        found = importance.contributions_to_mean(values, log_weights, groups)
+        if values.dtype != torch.bool:
+            return AverageLaw(found, self.sample_weights, observed)
+        one = 1.0 / importance.effective_groups(log_weights, groups)
+        return AverageLaw(found, self.sample_weights, Observed.SHARE, (0.0, 1.0), one)
 
     def quantile(self, f: Observable, share: float = 0.5) -> Estimate:
         """The value of an observable that `share` of the weight does not exceed (the median), with its standard error.
 
-        The error comes from that of the share (Woodruff 1952, DOI 10.1080/01621459.1952.10483443); it is infinite where
-        the samples do not reach far enough.
+        The error comes from that of the share (Woodruff 1952, DOI 10.1080/01621459.1952.10483443), between samples by
+        linear interpolation; it is infinite where the samples do not reach far enough, or all have one value.
 
         Args:
             f: as in `mean`.
@@ -327,8 +342,12 @@ class Ensemble:
         >>> Ensemble(np.zeros((5, 1, 3)), np.zeros(5), 300.0).quantile([3.0, 1.0, 2.0, 9.0, 0.0]).value
         2.0
         """
-        log_weights, groups = self.weighting
-        return _estimate(*importance.weighted_quantile(torch.from_numpy(self.values(f)), log_weights, share, groups))
+        values, (log_weights, _) = torch.from_numpy(self.values(f)), self.weighting
+        found = importance.weighted_quantile(values, log_weights, share)
+        columns = values.reshape(len(values), -1).unbind(1)
+        distributions = [importance.MidDistribution(column, log_weights) for column in columns]
+        law = QuantileLaw(share, lambda bounds: self.law_of_mean(values <= bounds), distributions, found)
+        return _estimate(found, torch.as_tensor(law.error), law)
 
     def values(self, f: Observable) -> NDArray[Any]:
         """An observable in every frame (n, …), numbers or booleans.
@@ -427,13 +446,15 @@ class Ensemble:
     def unweighted(self, frames: NDArray[np.int64], groups: NDArray[np.int64] | None = None) -> Self:
         """The frames with these indices (m,), each as often as its index comes up, with equal weights.
 
-        Copies of a frame are a group, if no `groups` (m,) are given. There are groups even where no frame comes up
-        twice: equal weights in groups tell `boltzflow.analysis.diagnose` that they hide those of another
-        ensemble. log q is left out, since the frames are not samples of q any more.
+        Copies of a frame are a group, if no `groups` (m,) are given. Equal weights hide those that frames were drawn
+        by, so averages over them are taken with care at best. log q is left out, since the frames are not samples of q
+        any more.
         """
         if groups is None:
             groups = frames if self.groups is None else self.groups[frames]
-        return self.replace(frames=frames, log_weights=None, groups=groups)
+        copy = self.replace(frames=frames, log_weights=None, groups=groups)
+        copy._resampled = True
+        return copy
 
     # -- for another distribution ------------------------------------------------------------------
 
@@ -516,7 +537,7 @@ class Ensemble:
         said = None if self.absolute == (self.log_q is not None) else np.array(self.absolute)
         order = None if self._in_order else np.array(False)
         optional = {"energies": self._energies, "log_q": self.log_q, "groups": self.groups}
-        optional |= {"absolute": said, "in_order": order}
+        optional |= {"absolute": said, "in_order": order, "resampled": np.array(True) if self._resampled else None}
         arrays |= {name: array for name, array in optional.items() if array is not None}
         np.savez(folder / WEIGHTS, **arrays)
 
@@ -542,14 +563,15 @@ class Ensemble:
         if int(arrays.pop("version", 0)) != _FORMAT_VERSION:
             raise FileFormatError(f"Expected format {_FORMAT_VERSION} of {folder / WEIGHTS}; it is of another one.")
         wanted = {"temperature", "log_weights"}
-        if not wanted <= set(arrays) <= wanted | {"energies", "log_q", "groups", "absolute", "in_order"}:
+        if not wanted <= set(arrays) <= wanted | {"energies", "log_q", "groups", "absolute", "in_order", "resampled"}:
             raise FileFormatError(
                 f"Expected {', '.join(sorted(wanted))} in {folder / WEIGHTS}; got {', '.join(sorted(arrays))}."
             )
         temperature, in_order = float(arrays.pop("temperature")), bool(arrays.pop("in_order", True))
+        resampled = bool(arrays.pop("resampled", False))
         arrays.setdefault("energies", None)
         found = cls(positions=positions, temperature=temperature, topology=topology, **arrays)
-        found._in_order = in_order
+        found._in_order, found._resampled = in_order, resampled
         return found
 
 
@@ -568,9 +590,10 @@ def whole_numbers(groups: ArrayLike) -> NDArray[np.int64]:
     return found.astype(np.int64)
 
 
-def _estimate(value: torch.Tensor, error: torch.Tensor) -> Estimate:
-    """Plain numbers of a single observable, arrays of several."""
-    return Estimate(value.item(), error.item()) if value.ndim == 0 else Estimate(value.numpy(), error.numpy())
+def _estimate(value: torch.Tensor, error: torch.Tensor, law: Law) -> Estimate:
+    if value.ndim == 0:
+        return Estimate(value.item(), error.item(), law)
+    return Estimate(value.numpy(), error.numpy(), law)
 
 
 def _array(values: ArrayLike | torch.Tensor) -> NDArray[Any]:

@@ -19,11 +19,12 @@ class Law(Protocol):
     def verdict(self) -> Verdict:
         """Whether the estimate can be trusted; the worst of several."""
 
+    @property
+    def own_verdict(self) -> Verdict:
+        """The same by what samples contribute to it alone, whatever their weights are worth otherwise."""
+
     def ends(self, value: Any, level: float) -> tuple[Any, Any]:
         """The ends of a confidence interval."""
-
-    def scaled(self, factor: float) -> Law:
-        """The law of `factor` times the estimate."""
 
 
 class _Pair(NamedTuple):
@@ -76,32 +77,53 @@ class Estimate(_Pair):
         half = NormalDist().inv_cdf(0.5 + 0.5 * level) * self.error
         return self.value - half, self.value + half
 
-    def scaled(self, factor: float) -> Estimate:
-        """`factor` times the estimate."""
-        law = None if self.law is None else self.law.scaled(factor)
+    def scaled(self, factor: Any) -> Estimate:
+        """`factor` times the estimate: a number, or one for each of several."""
+        law = None if self.law is None else _Scaled(self.law, factor)
         return Estimate(factor * self.value, abs(factor) * self.error, law)
 
     @staticmethod
     def stacked(estimates: Sequence[Estimate]) -> Estimate:
         """One estimate of arrays (K,) from K of numbers."""
         values, errors = zip(*estimates, strict=True)
-        known = all(estimate.law is not None for estimate in estimates)
-        return Estimate(np.array(values), np.array(errors), _Stacked(estimates) if known else None)
+        laws = [estimate.law for estimate in estimates if estimate.law is not None]
+        return Estimate(np.array(values), np.array(errors), _Stacked(laws) if len(laws) == len(values) else None)
+
+
+class _Scaled:
+    """The law of an estimate times a factor."""
+
+    def __init__(self, law: Law, factor: Any) -> None:
+        self.law, self.factor = law, factor
+
+    @property
+    def verdict(self) -> Verdict:
+        return self.law.verdict
+
+    @property
+    def own_verdict(self) -> Verdict:
+        return self.law.own_verdict
+
+    def ends(self, value: Any, level: float) -> tuple[Any, Any]:
+        first, last = (self.factor * end for end in self.law.ends(value / self.factor, level))
+        low, high = np.minimum(first, last), np.maximum(first, last)
+        return (float(low), float(high)) if np.ndim(low) == 0 else (low, high)
 
 
 class _Stacked:
     """The laws of several estimates, one after the other."""
 
-    def __init__(self, estimates: Sequence[Estimate]) -> None:
-        self.estimates = estimates
+    def __init__(self, laws: Sequence[Law]) -> None:
+        self.laws = laws
 
     @property
     def verdict(self) -> Verdict:
-        return worst(e.verdict for e in self.estimates if e.verdict is not None)
+        return worst(law.verdict for law in self.laws)
+
+    @property
+    def own_verdict(self) -> Verdict:
+        return worst(law.own_verdict for law in self.laws)
 
     def ends(self, value: Any, level: float) -> tuple[Any, Any]:
-        low, high = zip(*(e.interval(level) for e in self.estimates), strict=True)
+        low, high = zip(*(law.ends(v, level) for law, v in zip(self.laws, value, strict=True)), strict=True)
         return np.array(low), np.array(high)
-
-    def scaled(self, factor: float) -> _Stacked:
-        return _Stacked([e.scaled(factor) for e in self.estimates])

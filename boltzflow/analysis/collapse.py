@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 
 from boltzflow.analysis.reweighting import log_weights_of
 from boltzflow.core import importance
-from boltzflow.ensemble import Ensemble, Estimate
+from boltzflow.ensemble import Ensemble
 from boltzflow.errors import NonFiniteError, OptionError, TopologyError
+from boltzflow.estimate import Estimate
 from boltzflow.generator import BoltzmannGenerator
 from boltzflow.simulation import Langevin, ParallelTempering, Particles, Progress, TemperingOptions
 from boltzflow.verdict import Trust, Verdict

@@ -17,8 +17,9 @@ from boltzflow.analysis.binned import Bootstrap, Shares
 from boltzflow.analysis.distances import jensen_shannon, kl_divergence, total_variation, wasserstein
 from boltzflow.analysis.internals import ENERGY, Observable, internal_observables
 from boltzflow.analysis.references import FEWEST_PIECES, Reference, as_reference, check_same_molecule
-from boltzflow.ensemble import Ensemble, Estimate
+from boltzflow.ensemble import Ensemble
 from boltzflow.errors import OptionError, ShapeError
+from boltzflow.estimate import Estimate
 from boltzflow.verdict import Trust, Verdict
 
 Array = NDArray[np.float64]

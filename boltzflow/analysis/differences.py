@@ -7,15 +7,17 @@ from dataclasses import dataclass, field
 from itertools import combinations
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from scipy.sparse.csgraph import connected_components
 
 from boltzflow.analysis.correlation import statistical_inefficiency
 from boltzflow.analysis.states import BoltzmannState, Frames, GeneratorState, State, reduced_energies
-from boltzflow.analysis.weights import verdict_of
-from boltzflow.ensemble import Estimate
+from boltzflow.core.contributions import Contributions
 from boltzflow.errors import NonFiniteError, OptionError, ShapeError
+from boltzflow.estimate import Estimate
 from boltzflow.simulation.reweighting import solve_mbar
+from boltzflow.trust import AverageLaw, Observed, SampleWeights
 from boltzflow.units import checked_temperature, thermal_energy
 from boltzflow.verdict import Trust, Verdict, worst
 
@@ -41,9 +43,11 @@ class FreeEnergyDifferences:
         counts: (K,) samples of each state.
         effective: (K,) what all samples together are worth as samples of each state.
         log_weights: (K, N) of all samples, in the order of states, in each state; normalised.
+        changes: (K, N), what each sample adds to the deviation of f of each state, up to a constant for each sample.
         normalised: the states whose log Z is known to be 0, the densities of generators.
         converged: whether the equations of MBAR are solved.
-        verdict: the worst of overlap, extrapolation, correlation and convergence.
+        verdict: the worst of overlap, extrapolation, correlation, convergence, and of what samples contribute to the
+            differences from the first state.
     """
 
     names: tuple[str, ...]
@@ -54,18 +58,20 @@ class FreeEnergyDifferences:
     counts: NDArray[np.int64]
     effective: Array
     log_weights: Array = field(repr=False)
+    changes: Array = field(repr=False)
     normalised: tuple[int, ...]
     converged: bool
     verdict: Verdict
 
     def between(self, first: str, second: str) -> Estimate:
-        """f of the second state minus f of the first, in kT.
+        """f of the second state minus f of the first, in kT, with the verdict on this difference.
 
         Raises:
             OptionError: if there is no such state.
         """
         i, j = self._index(first), self._index(second)
-        return Estimate(float(self.values[i, j]), float(self.errors[i, j]))
+        law = _law(self.changes, self.log_weights, self.counts, i, j) if np.isfinite(self.errors[i, j]) else None
+        return Estimate(float(self.values[i, j]), float(self.errors[i, j]), law)
 
     @property
     def kj_per_mol(self) -> Estimate:
@@ -207,8 +213,13 @@ def mbar(
     with np.errstate(divide="ignore"):
         log_weights = np.log(weights.T)
     for k in np.flatnonzero(counts == 0).tolist():
-        seen = verdict_of(log_weights[k])
+        seen = SampleWeights(log_weights[k]).verdict
         verdicts.append(Verdict(seen.trust, f"{names[k]} has no samples of its own: {seen.reason}"))
+    changes = _changes(weights, counts, of_state)
+    for k in range(1, states):
+        found_there = _law(changes, log_weights, counts, 0, k).own_verdict
+        if found_there.trust > Trust.TRUST:
+            verdicts.append(Verdict(found_there.trust, f"from {names[0]} to {names[k]}, {found_there.reason}"))
     for k in ordered:
         verdicts += _correlation_verdict(own[of_state == k], names[k])
     if len(normalised) and not counts[list(normalised)].any():
@@ -223,10 +234,34 @@ def mbar(
         counts=counts,
         effective=1.0 / np.square(weights).sum(0),
         log_weights=log_weights,
+        changes=changes,
         normalised=tuple(normalised),
         converged=converged,
         verdict=worst(verdicts),
     )
+
+
+def _changes(weights: Array, counts: NDArray[np.int64], of_state: NDArray[np.int64]) -> Array:
+    """What each sample adds to the deviation of f (K, N): the equations Σₙ Wₙₖ = 1, to first order about the solution.
+
+    weights: (N, K) of the solution. The number of samples of a state is fixed, so that only the deviation from their
+    mean varies.
+    """
+    states = len(counts)
+    deviations = weights.copy()
+    for k in np.flatnonzero(counts):
+        deviations[of_state == k] -= deviations[of_state == k].mean(0)
+    response = np.linalg.pinv(np.eye(states) - weights.T @ weights * counts)
+    return np.asarray(-response @ deviations.T)
+
+
+def _law(changes: Array, log_weights: Array, counts: NDArray[np.int64], i: int, j: int) -> AverageLaw:
+    """That of f of state j minus f of state i. Without samples of its own a state is reached by weights."""
+    found = Contributions.of(torch.from_numpy(changes[j] - changes[i]))
+    reached = [SampleWeights(log_weights[k]) for k in (i, j) if counts[k] == 0]
+    if not reached:
+        return AverageLaw(found, SampleWeights(np.zeros(len(changes[i]))))
+    return AverageLaw(found, min(reached, key=lambda weights: weights.ess), Observed.MOMENT)
 
 
 def _groups(linked: NDArray[np.bool_], overlap: Array, counts: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -21,8 +21,9 @@ from boltzflow.analysis.references import Reference, as_reference
 from boltzflow.analysis.reweighting import log_weights_of
 from boltzflow.core import importance
 from boltzflow.energies.potential import energies_of_frames
-from boltzflow.ensemble import Ensemble, Estimate
+from boltzflow.ensemble import Ensemble
 from boltzflow.errors import OptionError
+from boltzflow.estimate import Estimate
 from boltzflow.generator import BoltzmannGenerator
 from boltzflow.units import thermal_energy
 from boltzflow.verdict import Verdict
@@ -128,5 +129,5 @@ def _mean(values: NDArray[Any], log_weights: Array, pieces: NDArray[np.int64]) -
     """With its error from the scatter between independent pieces."""
     if np.isneginf(log_weights).all():
         return Estimate(math.nan, math.nan)
-    found = importance.weighted_mean(*(torch.from_numpy(array) for array in (values, log_weights, pieces)))
-    return Estimate(*(number.item() for number in found))
+    value, error = importance.weighted_mean(*(torch.from_numpy(array) for array in (values, log_weights, pieces)))
+    return Estimate(value.item(), error.item())

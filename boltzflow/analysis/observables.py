@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from boltzflow.analysis.axes import collective_variable
 from boltzflow.core import importance
-from boltzflow.ensemble import Ensemble, Estimate, Observable
+from boltzflow.ensemble import Ensemble, Observable
+from boltzflow.estimate import Estimate
 from boltzflow.molecules.naming import residue_names
 
 _COUPLINGS = {

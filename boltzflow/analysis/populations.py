@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -14,6 +14,7 @@ from boltzflow.analysis.axes import Array, collective_variable
 from boltzflow.core import importance
 from boltzflow.ensemble import Ensemble, Observable
 from boltzflow.errors import OptionError, ShapeError
+from boltzflow.trust import AverageLaw
 from boltzflow.units import thermal_energy
 from boltzflow.verdict import Trust, Verdict, worst
 
@@ -36,6 +37,7 @@ class Population:
         effective_frames: (Σs)² / Σs² of the samples inside, s the weight of a sample, or of what a group has inside:
             with fewer than about 20 the error is not to be trusted.
         effective_rest: the same of the samples outside.
+        law: of the share's error.
     """
 
     value: float
@@ -45,15 +47,26 @@ class Population:
     frames: int
     effective_frames: float
     effective_rest: float
+    law: AverageLaw = field(repr=False, compare=False)
+
+    def interval(self, level: float = 0.95) -> tuple[float, float]:
+        """The ends of a confidence interval, between 0 and 1; not symmetric where few frames lie on one side."""
+        return self.law.ends(self.value, level)
 
     @property
     def verdict(self) -> Verdict:
-        """Whether there are enough effective frames on both sides."""
+        """Whether the weights carry it, and whether there are enough effective frames on both sides."""
+        return worst([self.law.weights.verdict, self._sides])
+
+    @property
+    def _sides(self) -> Verdict:
         least, where = min((self.effective_frames, "inside"), (self.effective_rest, "outside"))
         if least == 0.0:
             bound = f"a share of less than about {3 * self.error:.2g} would not show"
             return Verdict(Trust.DO_NOT_USE, f"no frame lies {where}: {bound}")
-        trust = Trust.TRUST if least >= _ENOUGH else Trust.WITH_CARE if least >= _TOO_FEW else Trust.DO_NOT_USE
+        if least >= _ENOUGH:
+            return self.law.own_verdict
+        trust = Trust.WITH_CARE if least >= _TOO_FEW else Trust.DO_NOT_USE
         return Verdict(trust, f"{least:.3g} effective frames lie {where}")
 
 
@@ -145,6 +158,7 @@ def population_of(ensemble: Ensemble, mask: Mask) -> Population:
         frames=int((region & used).sum()),
         effective_frames=_effective_frames(region & used, logs, members),
         effective_rest=_effective_frames(~region & used, logs, members),
+        law=ensemble.law_of_mean(region),
     )
 
 

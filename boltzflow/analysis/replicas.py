@@ -11,9 +11,9 @@ from scipy.stats import chi2, norm
 
 from boltzflow.analysis.basins import POSITIVE_PHI, positive_phi
 from boltzflow.analysis.observables import backbone_torsions
-from boltzflow.analysis.weights import weights_verdict
-from boltzflow.ensemble import Ensemble, Estimate
+from boltzflow.ensemble import Ensemble
 from boltzflow.errors import OptionError
+from boltzflow.estimate import Estimate
 from boltzflow.verdict import Trust, Verdict, worst
 
 _ALARM, _CARE = 1e-4, 1e-2  # of chance, that errors alone make such differences
@@ -106,7 +106,7 @@ def compare_replicas(
 def _unusable(ensembles: Sequence[Ensemble]) -> Iterator[Verdict]:
     """Errors of such weights are too small themselves: nothing can be compared by them."""
     for number, ensemble in enumerate(ensembles, 1):
-        found = weights_verdict(ensemble)
+        found = ensemble.sample_weights.verdict
         if found.trust is Trust.DO_NOT_USE:
             yield Verdict(found.trust, f"weights of training {number}: {found.reason}")
 

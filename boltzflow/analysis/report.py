@@ -24,8 +24,9 @@ from boltzflow.analysis.html import write_page
 from boltzflow.analysis.observables import backbone_torsions
 from boltzflow.analysis.populations import Population
 from boltzflow.analysis.weights import diagnose
-from boltzflow.ensemble import Ensemble, Estimate
+from boltzflow.ensemble import Ensemble
 from boltzflow.errors import FileFormatError
+from boltzflow.estimate import Estimate
 from boltzflow.generator import BoltzmannGenerator
 from boltzflow.molecules import MolecularSystem
 from boltzflow.storage import replace_file

@@ -3,29 +3,32 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from boltzflow.analysis.weights import weights_verdict
 from boltzflow.core import importance
-from boltzflow.ensemble import Ensemble, Estimate
+from boltzflow.core.contributions import Contributions
+from boltzflow.ensemble import Ensemble
 from boltzflow.errors import OptionError
+from boltzflow.estimate import Estimate
+from boltzflow.trust import AverageLaw, Observed
 from boltzflow.units import GAS_CONSTANT, checked_temperature, thermal_energy
 from boltzflow.verdict import Trust, Verdict, worst
 
 Array = NDArray[np.float64]
 
-_FEW = 5.0  # samples: a count of so few is itself known to ±√5
+_NAMES = ("log Z", "energy", "entropy", "heat capacity")
 
 
 def heat_capacity(ensemble: Ensemble) -> Estimate:
     """The configurational heat capacity (⟨U²⟩ − ⟨U⟩²)/kT² in J/(mol K), with its standard error (delta method).
 
-    It is d⟨U⟩/dT at the ensemble's temperature. Motion adds R/2 for each degree of freedom.
+    It is d⟨U⟩/dT at the ensemble's temperature. Motion adds R/2 for each degree of freedom. The verdict is that of
+    w·(U − ⟨U⟩)², which few samples far out may rule while the weights look well.
 
     Args:
         ensemble: with its energies and weights.
@@ -40,9 +43,8 @@ def heat_capacity(ensemble: Ensemble) -> Estimate:
     """
     # The mean's own error does not enter to first order: a variance is least about the mean.
     energies = ensemble.energies_for("`heat_capacity`")
-    variance = ensemble.mean(np.square(energies - ensemble.mean(energies).value))
-    scale = 1e3 / (GAS_CONSTANT * ensemble.temperature**2)
-    return Estimate(scale * variance.value, scale * variance.error)
+    variance = _moment(ensemble, np.square(energies - ensemble.mean(energies).value))
+    return variance.scaled(1e3 / (GAS_CONSTANT * ensemble.temperature**2))
 
 
 @dataclass(frozen=True)
@@ -66,6 +68,10 @@ class AbsoluteFreeEnergy:
     log_z: Estimate
     verdict: Verdict
 
+    def interval(self, level: float = 0.95) -> tuple[float, float]:
+        """The ends of a confidence interval in kJ/mol, as `Estimate.interval`."""
+        return self.log_z.scaled(-thermal_energy(self.temperature)).interval(level)
+
 
 def absolute_free_energy(ensemble: Ensemble) -> AbsoluteFreeEnergy:
     """The configurational free energy −kT log Z from a generator's samples.
@@ -87,9 +93,10 @@ def absolute_free_energy(ensemble: Ensemble) -> AbsoluteFreeEnergy:
             "Expected weights with their constant, such as those of a generator's samples or of `anneal`; these are "
             "known up to a factor alone."
         )
-    kt, log_z = thermal_energy(ensemble.temperature), ensemble.log_z
-    verdict = _verdict(ensemble, importance.changes_of_log_mean(*ensemble.weighting).numpy())
-    return AbsoluteFreeEnergy(-kt * log_z.value, kt * log_z.error, ensemble.temperature, log_z, verdict)
+    log_z = ensemble.log_z
+    value, error = log_z.scaled(-thermal_energy(ensemble.temperature))
+    assert log_z.verdict is not None
+    return AbsoluteFreeEnergy(value, error, ensemble.temperature, log_z, log_z.verdict)
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,7 +109,7 @@ class TemperatureSeries:
         energy: ⟨U⟩ (T,) in kJ/mol.
         entropy: ⟨U⟩/T + R log Z (T,) in J/(mol K), relative where log Z is.
         heat_capacity: d⟨U⟩/dT (T,) in J/(mol K).
-        verdicts: of each temperature's weights.
+        verdicts: of each temperature: the worst of its weights and of what they give for each of the four functions.
         absolute: whether log Z and entropies are absolute.
     """
 
@@ -123,8 +130,7 @@ class TemperatureSeries:
         """
         if not self.absolute:
             raise OptionError("Expected absolute weights for F(T); without them log Z(T)/Z(T₀) is all there is.")
-        kt = GAS_CONSTANT * self.temperatures
-        return Estimate(-kt * self.log_z.value, kt * self.log_z.error)
+        return self.log_z.scaled(-GAS_CONSTANT * self.temperatures)
 
 
 def temperature_series(ensemble: Ensemble, temperatures: Sequence[object]) -> TemperatureSeries:
@@ -152,83 +158,84 @@ def temperature_series(ensemble: Ensemble, temperatures: Sequence[object]) -> Te
     ensemble.energies_for("`temperature_series`")
     absolute = ensemble.absolute
     # What is relative is so to the ensemble's own temperature: whose scatter is shared, and so taken off too.
-    origin = None if absolute else _functions(ensemble)
+    origin = None if absolute else _Functions.of(ensemble)
     ensembles = [ensemble.at(kelvin) for kelvin in kelvins]
-    absolute_functions = [_functions(there) for there in ensembles]
-    functions = absolute_functions if origin is None else [f.relative_to(origin) for f in absolute_functions]
+    found = [_Functions.of(there) for there in ensembles]
+    energies = [_moment(there, there.energies) for there in ensembles]
+    capacities = [heat_capacity(there) for there in ensembles]
+    log_z = [there.log_z if origin is None else f.log_z_from(origin) for there, f in zip(ensembles, found, strict=True)]
+    entropies = [f.entropy_from(origin) for f in found]
     return TemperatureSeries(
         temperatures=np.array(kelvins),
-        log_z=_columns(
-            there.log_z if absolute else f.estimate_of_log_z for there, f in zip(ensembles, functions, strict=True)
+        log_z=Estimate.stacked(log_z),
+        energy=Estimate.stacked(energies),
+        entropy=Estimate.stacked(entropies),
+        heat_capacity=Estimate.stacked(capacities),
+        verdicts=tuple(
+            _verdict(there, dict(zip(_NAMES, estimates, strict=True)))
+            for there, *estimates in zip(ensembles, log_z, energies, entropies, capacities, strict=True)
         ),
-        energy=_columns(there.mean(there.energies) for there in ensembles),
-        entropy=_columns(f.estimate_of_entropy for f in functions),
-        heat_capacity=_columns(heat_capacity(there) for there in ensembles),
-        verdicts=tuple(_verdict(there, f.of_log_z) for there, f in zip(ensembles, absolute_functions, strict=True)),
         absolute=absolute,
     )
 
 
+def _verdict(ensemble: Ensemble, estimates: Mapping[str, Estimate]) -> Verdict:
+    """The worst of the weights' verdict and those of several estimates with them."""
+    laws = {name: estimate.law for name, estimate in estimates.items() if estimate.law is not None}
+    own = [Verdict(law.own_verdict.trust, f"{name}: {law.own_verdict.reason}") for name, law in laws.items()]
+    return worst([ensemble.sample_weights.verdict, *(v for v in own if v.trust > Trust.TRUST)])
+
+
+def _moment(ensemble: Ensemble, values: Array) -> Estimate:
+    """The mean of a power of the energy (n,)."""
+    law = ensemble.law_of_mean(torch.from_numpy(values), Observed.MOMENT)
+    return Estimate(*ensemble.mean(values), law)
+
+
 @dataclass(frozen=True, eq=False)
 class _Functions:
-    """log Z and S at one temperature, and what each group of samples adds to their errors (n,), by the jackknife.
+    """log Z and S at one temperature, and what samples and groups add to their errors (n,), by the jackknife.
 
     A sample without a group is one of its own. Of fewer groups than n samples the others are taken for groups without
     descendants, as `importance.log_mean_weight` does. All are infinite where one group has all the weight.
+
+    Attributes:
+        log_z, entropy: in 1 and J/(mol K).
+        of_log_z, of_entropy: their changes, of groups and of samples (2, n).
     """
 
+    ensemble: Ensemble
     log_z: float
     entropy: float
-    of_log_z: Array
-    of_entropy: Array
+    of_log_z: torch.Tensor
+    of_entropy: torch.Tensor
 
-    def relative_to(self, origin: _Functions) -> _Functions:
-        known = np.isfinite(origin.of_log_z) & np.isfinite(self.of_log_z)
-        return _Functions(
-            log_z=self.log_z - origin.log_z,
-            entropy=self.entropy - origin.entropy,
-            of_log_z=np.subtract(self.of_log_z, origin.of_log_z, out=np.full(len(known), np.inf), where=known),
-            of_entropy=np.subtract(self.of_entropy, origin.of_entropy, out=np.full(len(known), np.inf), where=known),
+    @classmethod
+    def of(cls, ensemble: Ensemble) -> _Functions:
+        log_weights, groups = ensemble.weighting
+        of_log_z, of_energy = torch.zeros(2, 2, len(ensemble), dtype=torch.float64)
+        for row, members in enumerate((groups, None)):
+            of_log_z[row] = importance.changes_of_log_mean(log_weights, members)
+            changes = importance.changes_of_mean(torch.from_numpy(ensemble.energies), log_weights, members)
+            of_energy[row, : len(changes)] = changes.nan_to_num(nan=math.inf)
+        kelvin, gas_constant = ensemble.temperature, 1e3 * GAS_CONSTANT
+        energy, log_z = ensemble.mean(ensemble.energies).value, ensemble.log_z.value
+        return cls(
+            ensemble=ensemble,
+            log_z=log_z,
+            entropy=1e3 * energy / kelvin + gas_constant * log_z,
+            of_log_z=of_log_z,
+            of_entropy=1e3 * of_energy / kelvin + gas_constant * of_log_z,
         )
 
-    @property
-    def estimate_of_log_z(self) -> Estimate:
-        return Estimate(self.log_z, _norm(self.of_log_z))
+    def log_z_from(self, origin: _Functions) -> Estimate:
+        return self._estimate(self.log_z - origin.log_z, self.of_log_z - origin.of_log_z)
 
-    @property
-    def estimate_of_entropy(self) -> Estimate:
-        return Estimate(self.entropy, _norm(self.of_entropy))
+    def entropy_from(self, origin: _Functions | None) -> Estimate:
+        if origin is None:
+            return self._estimate(self.entropy, self.of_entropy)
+        return self._estimate(self.entropy - origin.entropy, self.of_entropy - origin.of_entropy)
 
-
-def _functions(ensemble: Ensemble) -> _Functions:
-    of_log_z: Array = importance.changes_of_log_mean(*ensemble.weighting).numpy()
-    of_energy = np.zeros(len(ensemble))
-    changes = importance.changes_of_mean(torch.from_numpy(ensemble.energies), *ensemble.weighting).numpy()
-    of_energy[: len(changes)] = np.where(np.isfinite(changes), changes, np.inf)
-    kelvin, gas_constant = ensemble.temperature, 1e3 * GAS_CONSTANT
-    energy, log_z = ensemble.mean(ensemble.energies).value, ensemble.log_z.value
-    return _Functions(
-        log_z=log_z,
-        entropy=1e3 * energy / kelvin + gas_constant * log_z,
-        of_log_z=of_log_z,
-        of_entropy=1e3 * of_energy / kelvin + gas_constant * of_log_z,
-    )
-
-
-def _norm(parts: Array) -> float:
-    return math.sqrt(np.square(parts).sum())
-
-
-def _verdict(ensemble: Ensemble, of_log_z: Array) -> Verdict:
-    """That of the weights, and whether so few samples make up the error of log Z that it may as well be another."""
-    verdicts = [weights_verdict(ensemble)]
-    squares = np.square(of_log_z)
-    if 0.0 < (total := squares.sum()) < np.inf and (few := 1.0 / np.square(squares / total).sum()) < _FEW:
-        reason = f"the error of log Z rests on {few:.0f} of {len(ensemble):,} samples, far from the others in weight"
-        verdicts.append(Verdict(Trust.WITH_CARE, f"{reason}: it is hardly known"))
-    return worst(verdicts)
-
-
-def _columns(found: Iterable[Estimate]) -> Estimate:
-    values, errors = zip(*found, strict=True)
-    return Estimate(np.array(values), np.array(errors))
+    def _estimate(self, value: float, changes: torch.Tensor) -> Estimate:
+        found = Contributions.of(*changes)
+        return Estimate(value, found.error.item(), AverageLaw(found, self.ensemble.sample_weights, Observed.MOMENT))

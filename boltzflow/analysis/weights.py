@@ -9,23 +9,16 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from boltzflow.analysis.axes import Array, Groups, as_tensor
+from boltzflow.analysis.axes import Array
 from boltzflow.analysis.collapse import TOO_THIN, coverage_verdict, expected_thin_share, share_found
+from boltzflow.analysis.thermodynamics import heat_capacity
 from boltzflow.core import importance
-from boltzflow.ensemble import Ensemble, Estimate
+from boltzflow.ensemble import Ensemble
 from boltzflow.errors import OptionError
+from boltzflow.estimate import Estimate
+from boltzflow.trust import ess_by_size
 from boltzflow.units import thermal_energy
 from boltzflow.verdict import Trust, Verdict, worst
-
-_SMALLEST = 32  # samples of a part whose effective sample size is worth a look
-_FOLD = 8  # by how much n grows where the effective sample size is seen to fall
-
-# Beyond the first number averages are taken with care, beyond the second they are not used.
-_PARETO_K = (0.5, 0.7)  # the weights' variance is infinite; so is what it takes to average them
-_LARGEST = (0.05, 0.1)  # share of one sample
-_EFFECTIVE = (200.0, 50.0)  # samples or groups: errors are themselves known to 1/√(2·200) = 5 %, and 10 %
-_FALL = (0.6, 0.25)  # of the effective sample size with n; less befalls one of 20 good ensembles
-_NEARLY_EQUAL = 0.9  # effective samples of each: a heavy tail is no reason to refuse
 
 
 @dataclass(frozen=True)
@@ -62,7 +55,10 @@ class WeightDiagnostics:
 
 
 def diagnose(ensemble: Ensemble, equilibrium: Ensemble | None = None) -> WeightDiagnostics:
-    """Whether averages over an ensemble can be trusted, by its weights.
+    """Whether averages over an ensemble can be trusted, by its weights and the energy's own averages.
+
+    A verdict belongs to an average: this one is that of the weights, of log Z, of the mean energy and of its
+    fluctuations, which follow the weights most closely. `Estimate.verdict` is that of any other average.
 
     Args:
         ensemble: whose weights are asked, such as a generator's samples.
@@ -80,7 +76,9 @@ def diagnose(ensemble: Ensemble, equilibrium: Ensemble | None = None) -> WeightD
     log_weights = ensemble.log_weights
     is_dead = bool(np.isneginf(log_weights).all())
     log_z = Estimate(-math.inf, math.inf) if is_dead else ensemble.log_z
-    verdicts = [weights_verdict(ensemble)]
+    verdicts = [ensemble.sample_weights.verdict]
+    if not is_dead:
+        verdicts += _energy_verdicts(ensemble)
     forward_ess = None
     if equilibrium is not None:
         excess = _equilibrium_log_weights(equilibrium, ensemble.temperature) - log_z.value
@@ -102,97 +100,14 @@ def diagnose(ensemble: Ensemble, equilibrium: Ensemble | None = None) -> WeightD
     )
 
 
-def ess_by_size(log_weights: Array) -> list[tuple[int, float]]:
-    """(m, effective sample size as a fraction, its mean over parts of m samples), for m = n, n/2, n/4, … ≥ 32.
-
-    log_weights: (n,) in the order in which the samples were drawn, or any other that does not depend on them.
-    """
-    n, found = len(log_weights), []
-    for halvings in range(max(1, n.bit_length())):
-        size = n >> halvings
-        if size < _SMALLEST and halvings > 0:
-            break
-        parts = torch.from_numpy(log_weights[: size << halvings].reshape(-1, size))
-        found.append((size, float(np.mean([importance.effective_sample_size(part) for part in parts]))))
-    return found
-
-
-def weights_verdict(ensemble: Ensemble) -> Verdict:
-    """Whether averages over an ensemble can be trusted, as far as its weights can tell: see `verdict_of`."""
-    return verdict_of(ensemble.log_weights, ensemble.groups)
-
-
-def verdict_of(log_weights: Array, groups: Groups = None) -> Verdict:
-    """Whether averages with these log-weights (n,) can be trusted, as far as they can tell.
-
-    Asked are the effective number of samples, the shape k̂ of the weights' tail (Vehtari et al. 2024, arXiv 1507.02646),
-    the share of the largest weight, whether the effective sample size falls with n, and how many independent groups
-    there are. Where nine in ten samples are effective, a heavy tail of so little weight is no reason to refuse. Weights
-    know nothing of what no sample has reached.
-
-    Equal weights in groups are those of copies, of accepted frames or of Markov chains: what the weights were that they
-    were drawn by, they do not show, so that they are taken with care at best. Independent groups are counted like
-    samples: with fewer than 50 averages are not to be used.
-
-    Raises:
-        ShapeError: if there is not one group for each weight.
-        OptionError: if groups are not whole numbers.
-
-    >>> print(verdict_of(np.array([0.0, -20.0, -np.inf])).trust.name)
-    DO_NOT_USE
-    """
-    return worst(_verdicts(log_weights, groups))
-
-
-def _verdicts(log_weights: Array, groups: Groups) -> Iterator[Verdict]:
-    logs, n, zero = torch.from_numpy(log_weights), len(log_weights), int(np.isneginf(log_weights).sum())
-    if zero == n:
-        yield Verdict(Trust.DO_NOT_USE, f"none of {n:,} samples has a positive weight")
-        return
-    share, k = importance.effective_sample_size(logs), importance.pareto_shape(logs)
-    weights = importance.normalized_weights(logs).numpy()
-    largest, effective = weights.max(), share * n
-    summary = f"{effective:,.0f} effective samples of {n:,}"
-    if groups is not None:
-        independent = importance.effective_groups(logs, as_tensor(groups))
-        summary += f" in {independent:,.0f} independent groups"
-    if groups is not None and largest * (n - zero) < 1.0 + 1e-9:
-        reason = "samples of equal weight in groups: ask the ensemble that they were drawn from"
-        yield Verdict(Trust.WITH_CARE, reason)
-    if largest * n < 1.0 + 1e-9:
-        yield Verdict(Trust.TRUST, f"{n:,} samples of equal weight, which says nothing of where they come from")
-    else:
-        yield Verdict(Trust.TRUST, f"{summary}, Pareto k̂ {k:.2f}; weights do not show what is never drawn")
-    care, no_use = _pareto_limits(n)
-    limits = (care, math.inf if share >= _NEARLY_EQUAL else no_use)
-    yield from _above(k, limits, f"the weights have a heavy tail (Pareto k̂ {k:.2f})")
-    yield from _above(largest, _LARGEST, f"one sample has {largest:.0%} of the weight")
-    yield from _below(effective, _EFFECTIVE, f"there are only {summary}")
-    sizes = dict(ess_by_size(log_weights))
-    if there := sizes.get(part := n // _FOLD):  # 0: all weight is in what the parts leave out
-        here = sizes[n]
-        fall = f"the effective sample size falls with n, from {there:.2%} of {part:,} samples to {here:.2%} of {n:,}"
-        yield from _below(here / there, _FALL, fall)
-    if groups is not None:
-        yield from _below(independent, _EFFECTIVE, f"the samples make up only {independent:.0f} independent groups")
-
-
-def _pareto_limits(n: int) -> tuple[float, float]:
-    """Vehtari et al. (2024): so many samples are enough for averages up to a shape of min(1 − 1/log₁₀ n, 0.7)."""
-    care, no_use = _PARETO_K
-    enough = 1.0 - 1.0 / math.log10(max(n, 11))
-    return min(care, enough), min(no_use, enough)
-
-
-def _above(value: float, limits: tuple[float, float], reason: str) -> Iterator[Verdict]:
-    care, no_use = limits
-    if value > care:
-        yield Verdict(Trust.DO_NOT_USE if value > no_use else Trust.WITH_CARE, reason)
-
-
-def _below(value: float, limits: tuple[float, float], reason: str) -> Iterator[Verdict]:
-    care, no_use = limits
-    yield from _above(-value, (-care, -no_use), reason)
+def _energy_verdicts(ensemble: Ensemble) -> Iterator[Verdict]:
+    """What the contributions to log Z, to the mean energy and to its fluctuations say: with care at worst."""
+    named = {"log Z": ensemble.log_z}
+    if ensemble.has_energies:
+        named |= {"the mean energy": ensemble.mean(ensemble.energies), "the heat capacity": heat_capacity(ensemble)}
+    for name, estimate in named.items():
+        if estimate.law is not None and (found := estimate.law.own_verdict).trust > Trust.TRUST:
+            yield Verdict(Trust.WITH_CARE, f"{name}: {found.reason}")
 
 
 def _coverage(excess: Array, frames: Ensemble, forward_ess: float, ensemble: Ensemble) -> Verdict:

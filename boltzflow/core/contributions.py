@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -70,16 +71,14 @@ class Contributions:
             tail=tail_size(len(samples)),
         )
 
-    def scaled(self, factor: float) -> Contributions:
-        """The law of `factor` times the estimate."""
-        return Contributions(
-            error=self.error * abs(factor),
-            skewness=self.skewness * math.copysign(1.0, factor),
-            carriers=self.carriers,
-            number=self.number,
-            shape=self.shape,
-            tail=self.tail,
-        )
+    @classmethod
+    def joined(cls, parts: Sequence[Contributions], shape: torch.Size) -> Contributions:
+        """The laws (…) of `shape` from those of some of its elements after the other, (k,) each."""
+        joined = {
+            name: torch.cat([getattr(part, name) for part in parts]).reshape(shape)
+            for name in ("error", "skewness", "carriers", "shape")
+        }
+        return cls(**joined, number=parts[0].number, tail=parts[0].tail)
 
     def interval(self, level: float = 0.95) -> tuple[Tensor, Tensor]:
         """The ends (…) of a confidence interval, as distances from the estimate: low ≤ 0 ≤ high.
@@ -156,7 +155,8 @@ def _student(level: float, freedom: Tensor) -> Tensor:
     z = torch.special.ndtri(torch.tensor(0.5 + 0.5 * level, dtype=torch.float64))
     first = (z**3 + z) / 4
     second = (5 * z**5 + 16 * z**3 + 3 * z) / 96
-    return z + first / freedom + second / freedom.square()
+    t: Tensor = z + first / freedom + second / freedom.square()
+    return t
 
 
 def _unskewed(z: Tensor, skewness: Tensor) -> Tensor:

@@ -14,10 +14,13 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
+from boltzflow.core.contributions import Contributions, pareto_shape_of, tail_size
 from boltzflow.errors import NonFiniteError, OptionError, ShapeError
 
 Scheme = Literal["systematic", "residual", "multinomial"]
 """How `resample` draws, in ascending order of the noise that it adds."""
+
+_NUMBERS_AT_ONCE = 2**24
 
 
 def normalized_weights(log_weights: Tensor) -> Tensor:
@@ -139,7 +142,7 @@ def changes_of_log_mean(log_weights: Tensor, groups: Tensor | None = None) -> Te
     changes, largest = -torch.log1p(-shares), shares.argmax()
     # What is left beside a share of nearly 1 is lost in its rounding: it is summed instead.
     changes[largest] = -torch.cat([shares[:largest], shares[largest + 1 :]]).sum().log()
-    return (changes - changes.mean()) * math.sqrt(1.0 - 1.0 / len(shares))
+    return _unrounded(changes - changes.mean(), changes.abs().max()) * math.sqrt(1.0 - 1.0 / len(shares))
 
 
 def changes_of_mean(values: Tensor, log_weights: Tensor, groups: Tensor | None = None) -> Tensor:
@@ -152,35 +155,42 @@ def changes_of_mean(values: Tensor, log_weights: Tensor, groups: Tensor | None =
         NonFiniteError: if no weight is positive.
     """
     weights, values = _aligned(values, log_weights)
-    return _jackknife(weights, values.double() - (weights * values).sum(0), groups)
+    deviations = values.double() - (weights * values).sum(0)
+    return _jackknife(weights, _unrounded(deviations.where(weights > 0, 0.0), values.double().abs().amax(0)), groups)
+
+
+def contributions_to_mean(values: Tensor, log_weights: Tensor, groups: Tensor | None = None) -> Contributions:
+    """What samples and groups contribute to the error of `weighted_mean`, some columns of values (n, …) at a time.
+
+    Raises:
+        ShapeError: if there is not one value, and one group, for each weight.
+        NonFiniteError: if no weight is positive.
+    """
+    columns = values.flatten(1) if values.dim() > 1 else values[:, None]
+    parts = []
+    for some in torch.split(columns, max(1, _NUMBERS_AT_ONCE // len(columns)), 1):
+        of_samples = changes_of_mean(some, log_weights)
+        parts.append(
+            Contributions.of(of_samples)
+            if groups is None
+            else Contributions.of(changes_of_mean(some, log_weights, groups), of_samples)
+        )
+    return Contributions.joined(parts, values.shape[1:])
 
 
 def pareto_shape(log_weights: Tensor) -> float:
     """The shape k̂ of the generalised Pareto distribution that fits the largest weights.
 
     Below 0.5 the weights' variance is finite; above 0.7 averages over them are not to be trusted
-    (Vehtari et al. 2024, arXiv 1507.02646). NaN with fewer than 25 samples of positive weight. The fit is that of
-    Zhang & Stephens (2009), with a weak prior towards 0.5.
+    (Vehtari et al. 2024, arXiv 1507.02646). NaN with fewer than 25 samples of positive weight; −inf where the largest
+    are equal.
     """
     log_weights = _checked(log_weights)
-    n = int(torch.isfinite(log_weights).sum())
-    tail = int(min(n / 5, 3 * math.sqrt(n)))
+    tail = tail_size(int(torch.isfinite(log_weights).sum()))
     if tail < 5:
         return math.nan
-    top = log_weights.topk(tail + 1).values.flip(0)  # ascending; the smallest is the threshold
-    excess = (top[1:] - top[-1]).exp() - (top[0] - top[-1]).exp()
-    if excess[0] == excess[-1]:
-        return -math.inf  # all equal: no tail
-    candidates = 30 + int(math.sqrt(tail))
-    steps = torch.arange(1, candidates + 1, dtype=torch.float64)
-    quartile = excess[int(tail / 4 + 0.5) - 1].clamp(min=1e-300)  # weights may be equal; its inverse stays finite
-    theta = 1 / excess[-1] + (1 - (candidates / (steps - 0.5)).sqrt()) / (3 * quartile)
-    shapes = torch.log1p(-theta[:, None] * excess).mean(1)
-    # A θ of exactly 0, as equal weights may give, has no likelihood by this formula: it is left out.
-    log_likelihood = (tail * ((-theta / shapes).log() - shapes - 1)).nan_to_num(nan=-torch.inf)
-    best = (torch.softmax(log_likelihood, 0) * theta).sum()
-    shape = torch.log1p(-best * excess).mean().item()
-    return (tail * shape + 10 * 0.5) / (tail + 10)
+    top = log_weights.topk(tail + 1).values.flip(0)
+    return pareto_shape_of((top - top[-1]).exp())
 
 
 def weighted_mean(values: Tensor, log_weights: Tensor, groups: Tensor | None = None) -> tuple[Tensor, Tensor]:
@@ -247,21 +257,17 @@ def weighted_covariance(values: Tensor, log_weights: Tensor, groups: Tensor | No
     return torch.full_like(changes.T @ changes, math.inf) if alone else changes.T @ changes
 
 
-def weighted_quantile(
-    values: Tensor, log_weights: Tensor, share: float, groups: Tensor | None = None
-) -> tuple[Tensor, Tensor]:
-    """The least of the values that `share` of the weight does not exceed, and its standard error: (n, …) → (…), (…).
+def weighted_quantile(values: Tensor, log_weights: Tensor, share: float) -> Tensor:
+    """The least of the values that `share` of the weight does not exceed: (n, …) → (…).
 
-    The error is half the distance between the quantiles one standard error of the share below and above (Woodruff
-    1952, DOI 10.1080/01621459.1952.10483443), infinite where the samples do not reach so far. Values of weight zero
-    are not looked at.
+    Values of weight zero are not looked at.
 
     Raises:
-        ShapeError: if there is not one value, and one group, for each weight.
+        ShapeError: if there is not one value for each weight.
         OptionError: if the share is not between 0 and 1.
         NonFiniteError: if no weight is positive.
 
-    >>> weighted_quantile(torch.arange(5.0), torch.zeros(5), 0.5)[0]
+    >>> weighted_quantile(torch.arange(5.0), torch.zeros(5), 0.5)
     tensor(2., dtype=torch.float64)
     """
     if not 0.0 < share < 1.0:
@@ -270,17 +276,41 @@ def weighted_quantile(
     used = weights.flatten() > 0
     ordered, order = values[used].double().sort(0)
     below = weights[used].expand_as(ordered).gather(0, order).cumsum(0)
+    # The last sum may fall short of 1 by rounding.
+    place = (below < share).sum(0, keepdim=True).clamp(max=len(ordered) - 1)
+    found: Tensor = ordered.gather(0, place)[0]
+    return found
 
-    def quantile(shares: Tensor) -> Tensor:
-        # The last sum may fall short of 1 by rounding.
-        place = (below < shares).sum(0, keepdim=True).clamp(max=len(ordered) - 1)
-        return ordered.gather(0, place)[0]
 
-    found = quantile(torch.full_like(ordered[0], share))
-    _, error = weighted_mean(values <= found, log_weights, groups)
-    low, high = share - error, share + error
-    half = (quantile(high) - quantile(low)) / 2
-    return found, torch.where((low > 0) & (high < 1), half, math.inf)
+class MidDistribution:
+    """The distribution of one weighted variable, with half of a value's weight below it and half above.
+
+    Between values it is taken for linear, so that it rises everywhere, whatever the ties (Ma, Genton & Parzen 2011, DOI
+    10.1007/s10463-009-0234-6).
+
+    Args:
+        values: (n,).
+        log_weights: (n,).
+
+    >>> MidDistribution(torch.tensor([1.0, 2.0, 2.0, 3.0]), torch.zeros(4)).quantile(torch.tensor([0.0, 0.25, 0.5]))
+    tensor([1.0000, 1.3333, 2.0000], dtype=torch.float64)
+    """
+
+    def __init__(self, values: Tensor, log_weights: Tensor) -> None:
+        weights = normalized_weights(log_weights)
+        self.values, place = values[weights > 0].double().unique(return_inverse=True)  # type: ignore[no-untyped-call]
+        mass = torch.zeros_like(self.values).index_add_(0, place, weights[weights > 0])
+        self.shares = mass.cumsum(0) - 0.5 * mass
+
+    def quantile(self, share: Tensor) -> Tensor:
+        """(…) → (…), the least or the largest value next to 0 and 1."""
+        inner = share.clamp(self.shares[0], self.shares[-1])
+        if len(self.values) == 1:
+            return self.values.expand_as(inner)
+        right = torch.searchsorted(self.shares, inner).clamp(1, len(self.values) - 1)
+        low, high = self.shares[right - 1], self.shares[right]
+        found: Tensor = self.values[right - 1].lerp(self.values[right], (inner - low) / (high - low))
+        return found
 
 
 def bootstrap(
@@ -390,6 +420,11 @@ def _jackknife(weights: Tensor, deviations: Tensor, groups: Tensor | None) -> Te
     others = torch.arange(len(shares), device=shares.device) != largest
     rest[largest], sums[largest] = shares[others].sum(), -sums[others].sum(0)
     return sums / rest * math.sqrt(1.0 - 1.0 / len(sums))
+
+
+def _unrounded(deviations: Tensor, scale: Tensor) -> Tensor:
+    """Deviations (n, …) from a mean of values of a scale (…): exactly 0 where they are nothing but rounding."""
+    return deviations.where(deviations.abs().amax(0) > 1e-14 * scale, 0.0)
 
 
 def _group_sums(parts: Tensor, groups: Tensor | None) -> Tensor:

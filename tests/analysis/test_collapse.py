@@ -13,8 +13,8 @@ import boltzflow as bf
 from boltzflow.analysis import Trust, check_collapse, log_weights_of
 from boltzflow.analysis.collapse import coverage_verdict
 from boltzflow.coordinates import InternalCoordinates
-from boltzflow.ensemble import Estimate
 from boltzflow.errors import OptionError, TopologyError
+from boltzflow.estimate import Estimate
 from boltzflow.training import ForwardKL, ReverseKL
 from tests.analysis.exact import chain
 

@@ -13,7 +13,8 @@ import boltzflow as bf
 from boltzflow import analysis
 from boltzflow.analysis import circular_mean, hydrogen_bonds, j_couplings, means, secondary_structure
 from boltzflow.analysis.internals import internal_observables
-from boltzflow.ensemble import Ensemble, Estimate
+from boltzflow.ensemble import Ensemble
+from boltzflow.estimate import Estimate
 from tests.analysis.weighted import equal, weighted
 
 PAGE = (Path(__file__).parents[2] / "docs" / "observables.md").read_text(encoding="utf-8")

@@ -16,8 +16,9 @@ from boltzflow.analysis import absolute_free_energy, anneal, hamiltonian_moves, 
 from boltzflow.analysis.refinement import _adapted, _Latent, _weighted
 from boltzflow.core.sampling import linear_schedule, sequential_monte_carlo
 from boltzflow.energies import TorchPotential
-from boltzflow.ensemble import Ensemble, Estimate
+from boltzflow.ensemble import Ensemble
 from boltzflow.errors import DomainError, IntractableDensityError, NonFiniteError, OptionError
+from boltzflow.estimate import Estimate
 from boltzflow.units import thermal_energy
 from tests.analysis.exact import chain, chain_moments
 from tests.scores import check_z_scores

@@ -15,8 +15,8 @@ from boltzflow.analysis import (
     free_energy_differences,
     temperature_series,
 )
-from boltzflow.ensemble import Estimate
 from boltzflow.errors import OptionError
+from boltzflow.estimate import Estimate
 from boltzflow.units import GAS_CONSTANT, thermal_energy
 from boltzflow.verdict import Trust
 from tests.analysis.exact import Spring, chain, chain_moments, equilibrium

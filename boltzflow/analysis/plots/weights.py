@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from boltzflow.analysis.plots.style import BLUE, GREY, ORANGE, figure
-from boltzflow.analysis.weights import ess_by_size
 from boltzflow.ensemble import Ensemble
+from boltzflow.trust import ess_by_size
 
 LIGHTEST = -8.0
 """log10 of a weight over the mean: lighter ones, such as clashes, are drawn as one."""

@@ -1,0 +1,325 @@
+"""Whether weighted samples carry an average: a verdict on the weights, and one on each average made with them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from functools import cached_property
+from statistics import NormalDist
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from boltzflow.core import importance
+from boltzflow.core.contributions import Contributions, relevant_shape, tail_size
+from boltzflow.verdict import Trust, Verdict, worst
+
+Array = NDArray[np.float64]
+
+_SMALLEST = 32  # samples of a part whose effective sample size is worth a look
+_FOLD = 8  # by how much n grows where the effective sample size is seen to fall
+
+# Beyond the first number averages are taken with care, beyond the second they are not used.
+_PARETO_K = (0.5, 0.7)  # the weights' variance is infinite; so is what it takes to average them
+_LARGEST = (0.05, 0.1)  # share of one sample
+_EFFECTIVE = (200.0, 50.0)  # samples: errors are themselves known to 1/√(2·200) = 5 %, and 10 %
+_GROUPS = (80.0, 50.0)  # a hundred groups of somewhat unequal weight are enough: intervals know that they are few
+_FALL = (0.6, 0.25)  # of the effective sample size with n; less befalls one of 20 good ensembles
+
+# When an average is trusted; `benchmarks/coverage.py` has what these numbers are worth.
+_NEARLY_EQUAL = 0.9  # effective samples of each, with which no part of the distribution can be drawn far too rarely
+_HARDLY_WEIGHTED = 0.99  # effective samples of each: the weights' own tail moves nothing
+_JUDGED_FROM = 200  # samples of a tail
+_ONE_SIDED = 1.645  # standard errors of k̂ above it, which it exceeds in 5 of 100 cases
+_FINITE_VARIANCE, _SAFE_VARIANCE = 0.5, 0.35  # what k̂ must not exceed
+_HEAVY = (0.55, 0.7)  # k̂ of an average's contributions where weights are nearly equal
+_MANY, _PART = 100.0, 1 / 8  # contributions that make up an error, and what part of all
+_RARE = 20.0  # of a share
+_FEW = 5.0
+_BISECTIONS = 14
+
+
+class Observed(Enum):
+    """What is known of the tail of an average's contributions before they are seen."""
+
+    ANY = "any"  # nothing
+    SHARE = "share"  # it is that of the weights
+    MOMENT = "moment"  # of the energy, whose distribution falls off exponentially: in the end that of the weights
+
+
+@dataclass(frozen=True, eq=False)
+class SampleWeights:
+    """What weights of samples say of themselves.
+
+    Args:
+        log_weights: (n,), −inf for weight zero.
+        groups: (n,) of samples that are not independent.
+        resampled: whether samples were drawn by other weights, which their own then hide.
+    """
+
+    log_weights: Array
+    groups: NDArray[np.int64] | None = None
+    resampled: bool = False
+
+    @cached_property
+    def ess(self) -> float:
+        """Kish's effective sample size as a fraction of n."""
+        return importance.effective_sample_size(self._logs)
+
+    @cached_property
+    def shape(self) -> float:
+        """Pareto k̂ of the weights' tail; −inf where they hardly vary, NaN where there are fewer than 25."""
+        positive = self._logs[self._logs.isfinite()]
+        size = tail_size(len(positive))
+        if size < 5:
+            return math.nan
+        largest = positive.topk(size + 1).values.flip(0)
+        return relevant_shape((largest - largest[-1]).exp())
+
+    @property
+    def upper_shape(self) -> float:
+        """What k̂ may be."""
+        return _upper(self.shape, tail_size(int(np.isfinite(self.log_weights).sum())))
+
+    @property
+    def nearly_equal(self) -> bool:
+        """Whether nine in ten samples are effective, of so many that their tail can be judged, and it is not heavy."""
+        enough = tail_size(int(np.isfinite(self.log_weights).sum())) >= _JUDGED_FROM
+        return enough and self.ess >= _NEARLY_EQUAL and self.upper_shape <= _FINITE_VARIANCE
+
+    @cached_property
+    def verdict(self) -> Verdict:
+        """Whether averages with these weights can be trusted, as far as weights alone can tell.
+
+        Asked are the effective number of samples, the shape k̂ of the tail (Vehtari et al. 2024, arXiv 1507.02646), the
+        share of the largest, whether the effective sample size falls with n, and how many independent groups there are.
+        Weights know nothing of what no sample has reached.
+        """
+        return worst(self._verdicts())
+
+    def _verdicts(self) -> Iterator[Verdict]:
+        n, zero = len(self.log_weights), int(np.isneginf(self.log_weights).sum())
+        if zero == n:
+            yield Verdict(Trust.DO_NOT_USE, f"none of {n:,} samples has a positive weight")
+            return
+        largest = float(importance.normalized_weights(self._logs).max())
+        k, effective = importance.pareto_shape(self._logs), self.ess * n
+        summary = f"{effective:,.0f} effective samples of {n:,}"
+        if self.groups is not None:
+            independent = importance.effective_groups(self._logs, torch.from_numpy(self.groups))
+            summary += f" in {independent:,.0f} independent groups"
+        if self.resampled:
+            yield Verdict(Trust.WITH_CARE, "samples that were drawn by weights: ask the ensemble that has these")
+        if largest * n < 1.0 + 1e-9:
+            yield Verdict(Trust.TRUST, f"{n:,} samples of equal weight, which says nothing of where they come from")
+        else:
+            yield Verdict(Trust.TRUST, f"{summary}, Pareto k̂ {k:.2f}; weights do not show what is never drawn")
+        if self.ess < _HARDLY_WEIGHTED:
+            care, no_use = _pareto_limits(n)
+            limits = (care, math.inf if self.ess >= _NEARLY_EQUAL else no_use)
+            yield from _above(k, limits, f"the weights have a heavy tail (Pareto k̂ {k:.2f})")
+        yield from _above(largest, _LARGEST, f"one sample has {largest:.0%} of the weight")
+        yield from _below(effective, _EFFECTIVE, f"there are only {summary}")
+        sizes = dict(ess_by_size(self.log_weights))
+        if there := sizes.get(part := n // _FOLD):  # 0: all weight is in what the parts leave out
+            here = sizes[n]
+            fall = (
+                f"the effective sample size falls with n, from {there:.2%} of {part:,} samples to {here:.2%} of {n:,}"
+            )
+            yield from _below(here / there, _FALL, fall)
+        if self.groups is not None:
+            yield from _below(independent, _GROUPS, f"the samples make up only {independent:.0f} independent groups")
+
+    @property
+    def _logs(self) -> torch.Tensor:
+        return torch.from_numpy(self.log_weights)
+
+
+class AverageLaw:
+    """The error of a weighted average, or of several (…), by what each sample contributes to it.
+
+    Args:
+        contributions: to the average's deviation.
+        weights: that it was made with.
+        observed: what it is an average of.
+        support: the least and the largest value that it can have.
+        one_sample: for shares the weight of one effective sample: of none, or of all, this is what is known.
+    """
+
+    def __init__(
+        self,
+        contributions: Contributions,
+        weights: SampleWeights,
+        observed: Observed = Observed.ANY,
+        support: tuple[float, float] = (-math.inf, math.inf),
+        one_sample: float = math.nan,
+    ) -> None:
+        self.contributions, self.weights, self.observed = contributions, weights, observed
+        self.support, self.one_sample = support, one_sample
+
+    @cached_property
+    def verdict(self) -> Verdict:
+        """The worse of the weights' verdict and that of the average's own contributions; of several the worst."""
+        return worst([self.weights.verdict, self.own_verdict])
+
+    @property
+    def own_verdict(self) -> Verdict:
+        """That of the contributions alone."""
+        found = self.contributions
+        parts = zip(*(part.flatten().tolist() for part in (found.error, found.carriers, found.shape)), strict=True)
+        return worst(self._judged(*part) for part in parts)
+
+    def _judged(self, error: float, carriers: float, shape: float) -> Verdict:
+        number, weights = self.contributions.number, self.weights
+        if error == 0.0:
+            if self.observed is Observed.SHARE:
+                reason = f"a share of less than about {3 * self.one_sample:.2g} would not show"
+                return Verdict(Trust.DO_NOT_USE, reason)
+            return Verdict(Trust.TRUST, "all values are the same")
+        if self.observed is Observed.SHARE:
+            shape, tail, many = weights.shape, tail_size(len(weights.log_weights)), _RARE
+        else:
+            tail, many = self.contributions.tail, min(_MANY, _PART * number)
+        rest = f"the error rests on {carriers:.3g} of {number:,} contributions"
+        if carriers >= many and _upper(shape, tail) <= _SAFE_VARIANCE:
+            return Verdict(Trust.TRUST, rest)
+        if weights.nearly_equal and (
+            (self.observed is Observed.MOMENT and carriers > 1.3)
+            or (carriers >= (_RARE if self.observed is Observed.SHARE else _FEW) and shape <= _HEAVY[0])
+        ):
+            return Verdict(Trust.TRUST, rest)
+        if math.isinf(error) or carriers < _FEW:
+            return Verdict(Trust.DO_NOT_USE, rest)
+        if shape > _HEAVY[1]:
+            return Verdict(Trust.DO_NOT_USE, f"contributions to it have a heavy tail (Pareto k̂ {shape:.2f})")
+        if _upper(shape, tail) > _SAFE_VARIANCE:
+            rest = f"contributions to it may have a heavy tail (Pareto k̂ {shape:.2f}, from {tail} samples)"
+        return Verdict(Trust.WITH_CARE, rest)
+
+    def ends(self, value: Any, level: float) -> tuple[Any, Any]:
+        """The interval about the value, within the support."""
+        offsets = (np.asarray(offset) for offset in self.contributions.interval(level))
+        low, high = (np.clip(value + offset, *self.support) for offset in offsets)
+        if self.observed is Observed.SHARE:
+            # None of n samples: all that is known is (1 − p)ⁿ.
+            unseen = 1.0 - (0.5 - 0.5 * level) ** self.one_sample
+            alike = np.asarray(self.contributions.error) == 0.0
+            high = np.where(alike & (np.asarray(value) < 0.5), unseen, high)
+            low = np.where(alike & (np.asarray(value) > 0.5), 1.0 - unseen, low)
+        return (float(low), float(high)) if np.ndim(low) == 0 else (low, high)
+
+
+class QuantileLaw:
+    """The error of a quantile, or of several (…), by that of the share of samples below a value.
+
+    The interval holds the values at which the share that is asked for lies within the interval of the share below
+    (Woodruff 1952, DOI 10.1080/01621459.1952.10483443, without his step of one width for both).
+
+    Args:
+        share: asked for.
+        below: of values (…), the law of the share of samples that do not exceed them.
+        distributions: of the elements, in order.
+        found: the quantiles (…).
+    """
+
+    def __init__(
+        self,
+        share: float,
+        below: Callable[[torch.Tensor], AverageLaw],
+        distributions: Sequence[importance.MidDistribution],
+        found: torch.Tensor,
+    ) -> None:
+        self.share, self.below, self.distributions, self.found = share, below, distributions, found
+
+    @cached_property
+    def _at_found(self) -> AverageLaw:
+        return self.below(self.found)
+
+    @property
+    def verdict(self) -> Verdict:
+        """That of the share."""
+        return self._at_found.verdict
+
+    @property
+    def own_verdict(self) -> Verdict:
+        """The same by its own contributions."""
+        return self._at_found.own_verdict
+
+    @property
+    def error(self) -> Array:
+        """The standard error (…) of a normal distribution whose 95 % interval has the length of this one.
+
+        Infinite where samples do not reach so far, and where all have one value: there is no scatter to see.
+        """
+        low, high = (np.asarray(end) for end in self.ends(None, 0.95))
+        return np.where(high > low, (high - low) / (2 * NormalDist().inv_cdf(0.975)), math.inf)
+
+    def ends(self, value: Any, level: float) -> tuple[Any, Any]:
+        """The interval; the value itself is not needed."""
+        low, high = (self._end(level, outermost) for outermost in (0.0, 1.0))
+        return (float(low), float(high)) if low.ndim == 0 else (low, high)
+
+    def _end(self, level: float, outermost: float) -> Array:
+        """By bisection of the share below, from that of the quantile to all or none: where it can no more be the one.
+
+        Beyond the last sample the share is bounded by how many there are, or the end is infinite.
+        """
+        inner, outer = (torch.full(self.found.shape, share, dtype=torch.float64) for share in (self.share, outermost))
+        endless = self._possible(outer, level, outermost)
+        for _ in range(_BISECTIONS):
+            middle = (inner + outer) / 2
+            possible = self._possible(middle, level, outermost)
+            inner, outer = inner.where(~possible, middle), outer.where(possible, middle)
+        return np.where(endless, math.copysign(math.inf, outermost - 0.5), self._values(inner).numpy())
+
+    def _possible(self, shares: torch.Tensor, level: float, outermost: float) -> torch.Tensor:
+        """Whether the quantile may be the value with these shares (…) below."""
+        values = self._values(shares).where(shares > 0.0, -math.inf)
+        low, high = (np.asarray(end) for end in self.below(values).ends(shares.numpy(), level))
+        return torch.as_tensor(high >= self.share if outermost == 0.0 else low <= self.share)
+
+    def _values(self, shares: torch.Tensor) -> torch.Tensor:
+        parts = [d.quantile(share) for d, share in zip(self.distributions, shares.flatten(), strict=True)]
+        return torch.stack(parts).reshape(shares.shape)
+
+
+def ess_by_size(log_weights: Array) -> list[tuple[int, float]]:
+    """(m, effective sample size as a fraction, its mean over parts of m samples), for m = n, n/2, n/4, … ≥ 32.
+
+    log_weights: (n,) in the order in which the samples were drawn, or any other that does not depend on them.
+    """
+    n, found = len(log_weights), []
+    for halvings in range(max(1, n.bit_length())):
+        size = n >> halvings
+        if size < _SMALLEST and halvings > 0:
+            break
+        parts = torch.from_numpy(log_weights[: size << halvings].reshape(-1, size))
+        found.append((size, float(np.mean([importance.effective_sample_size(part) for part in parts]))))
+    return found
+
+
+def _upper(shape: float, tail: int) -> float:
+    """What a k̂ from so many samples may be: its standard error is (1 + k)/√m (Smith 1987)."""
+    return shape + _ONE_SIDED * (1.0 + max(shape, 0.0)) / math.sqrt(max(tail, 1)) if shape > -math.inf else shape
+
+
+def _pareto_limits(n: int) -> tuple[float, float]:
+    """Vehtari et al. (2024): so many samples are enough for averages up to a shape of min(1 − 1/log₁₀ n, 0.7)."""
+    care, no_use = _PARETO_K
+    enough = 1.0 - 1.0 / math.log10(max(n, 11))
+    return min(care, enough), min(no_use, enough)
+
+
+def _above(value: float, limits: tuple[float, float], reason: str) -> Iterator[Verdict]:
+    care, no_use = limits
+    if value > care:
+        yield Verdict(Trust.DO_NOT_USE if value > no_use else Trust.WITH_CARE, reason)
+
+
+def _below(value: float, limits: tuple[float, float], reason: str) -> Iterator[Verdict]:
+    care, no_use = limits
+    yield from _above(-value, (-care, -no_use), reason)
