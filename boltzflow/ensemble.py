@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -321,6 +322,8 @@ class Ensemble:
         found = importance.contributions_to_mean(values, log_weights, groups)
         if values.dtype != torch.bool:
             return AverageLaw(found, self.sample_weights, observed)
+        # Of truth values the tail is that of the weights, which many alike would hide from a fit.
+        found = replace(found, shape=torch.full_like(found.shape, self.sample_weights.shape))
         one = 1.0 / importance.effective_groups(log_weights, groups)
         return AverageLaw(found, self.sample_weights, Observed.SHARE, (0.0, 1.0), one)
 

@@ -180,10 +180,8 @@ class AverageLaw:
                 reason = f"a share of less than about {3 * self.one_sample:.2g} would not show"
                 return Verdict(Trust.DO_NOT_USE, reason)
             return Verdict(Trust.TRUST, "all values are the same")
-        if self.observed is Observed.SHARE:
-            shape, tail, many = weights.shape, tail_size(len(weights.log_weights)), _RARE
-        else:
-            tail, many = self.contributions.tail, min(_MANY, _PART * number)
+        tail = self.contributions.tail
+        many = _RARE if self.observed is Observed.SHARE else min(_MANY, _PART * number)
         rest = f"the error rests on {carriers:.3g} of {number:,} contributions"
         if carriers >= many and _upper(shape, tail) <= _SAFE_VARIANCE:
             return Verdict(Trust.TRUST, rest)

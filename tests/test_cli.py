@@ -8,12 +8,14 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
 from typer.testing import CliRunner
 
 import boltzflow as bf
 from boltzflow.cli import app, generators
+from boltzflow.ensemble import Ensemble
 from boltzflow.molecules import available_systems
 
 ROOT = str(Path(__file__).parent.parent)
@@ -328,14 +330,35 @@ def test_a_damaged_summary_is_named(run_directory, tmp_path):
 
 
 def test_replicas_are_compared_and_the_finding_kept(run_directory, tmp_path):
-    other = tmp_path / "other"
+    other = tmp_path / "other"  # as another seed may have made it
     shutil.copytree(run_directory, other)
+    drawn = Ensemble.load(other)
+    noise = np.random.default_rng(0).normal(size=len(drawn))
+    drawn.replace(log_weights=drawn.log_weights + noise, absolute=True).save(other)
+    document = json.loads((other / "summary.json").read_text())
+    document["run"]["seed"] = 6
+    (other / "summary.json").write_text(json.dumps(document))
     output = call("replicas", run_directory, other).output
     assert "Do not use: weights of training 1:" in output  # 64 samples of a flow that has hardly been trained
     kept = json.loads((other / "summary.json").read_text())["run"]["replica_check"]
     assert kept["verdict"] in output
     assert len(kept["log_z"]) == 2
     assert "at least two ensembles" in fails("replicas", run_directory)
+
+
+def test_a_training_is_not_compared_with_itself(run_directory, tmp_path):
+    """The same directory, by another path; a copy; other samples of the same generator."""
+    copy, link, more = tmp_path / "copy", tmp_path / "link", tmp_path / "more"
+    shutil.copytree(run_directory, copy)
+    link.symlink_to(run_directory)
+    call("sample", run_directory, "-n", 64, "--seed", 77, "--out", more)
+    assert "twice" in fails("replicas", run_directory, run_directory)
+    assert "twice" in fails("replicas", run_directory, link)
+    for other in (copy, more):
+        assert "are both of seed 5" in fails("replicas", run_directory, other)
+    for name in ("generator.safetensors", "summary.json"):  # nothing says the seed: the frames do
+        (copy / name).unlink()
+    assert "hold the same frames" in fails("replicas", run_directory, copy)
 
 
 def test_maximum_likelihood_learns_from_a_directory(run_directory, tmp_path):

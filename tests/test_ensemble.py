@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import torch
 
+from boltzflow.analysis import absolute_free_energy, decorrelated, diagnose, heat_capacity, temperature_series
 from boltzflow.ensemble import Ensemble
 from boltzflow.errors import FileFormatError, NonFiniteError, OptionError, ShapeError, SystemNotFoundError
 from tests.scores import check_z_scores
@@ -222,6 +223,124 @@ def test_weights_say_whether_they_are_absolute(tmp_path):
     for one in (annealed, equal, make_ensemble(log_q=None)):
         one.save(tmp_path)
         assert Ensemble.load(tmp_path).absolute == one.absolute
+
+
+RANDOM = np.random.default_rng(0)
+SHUFFLED = RANDOM.permutation(400)
+PARTS = {
+    "all": (lambda e: e[:], True),
+    "a beginning": (lambda e: e[:100], True),
+    "every other": (lambda e: e[::2], True),
+    "backwards": (lambda e: e[::-1], True),
+    "the end of it": (lambda e: e[::-1][:50], True),
+    "as a mask": (lambda e: e[e.energies < 1.0], False),
+    "as a list of truth values": (lambda e: e[(e.energies < 1.0).tolist()], False),
+    "as indices": (lambda e: e[np.flatnonzero(e.energies < 1.0)], False),
+    "as a list of indices": (lambda e: e[np.flatnonzero(e.energies < 1.0).tolist()], False),
+    "all but one": (lambda e: e[np.arange(399)], False),
+    "one twice": (lambda e: e[np.append(np.arange(399), 0)], False),
+    "in another order": (lambda e: e[SHUFFLED], True),
+    "counted from the end": (lambda e: e[np.arange(-400, 0)], True),
+    "sorted": (lambda e: e[np.argsort(e.energies)], True),
+    "sorted by indices at once": (lambda e: e[np.argsort(e.energies)[:50]], False),
+    "sorted and cut": (lambda e: e[np.argsort(e.energies)][:50], False),
+    "sorted, heated and cut": (lambda e: e[np.argsort(e.energies)].at(310.0)[:50], False),
+    "sorted and turned round": (lambda e: e[np.argsort(e.energies)][::-1], True),
+    "thinned out": (decorrelated, True),
+    "a part thinned out": (lambda e: decorrelated(e[e.energies < 1.0]), False),
+    "drawn anew": (lambda e: e.resample(400), False),
+    "heated": (lambda e: e.at(310.0), True),
+    "other weights": (lambda e: e.with_log_weights(e.log_weights), False),
+    "other groups": (lambda e: e.replace(groups=np.arange(400)), True),
+    "another temperature": (lambda e: e.replace(temperature=310.0), False),
+}
+
+
+@pytest.mark.parametrize("name", PARTS)
+@pytest.mark.parametrize("log_q", [True, False], ids=["log q", "no log q"])
+def test_weights_stay_absolute_where_their_mean_is_still_z(name, log_q, tmp_path):
+    """Of 400 frames: 60 times over the mean of those that say so is Z, which that of a part chosen by energy is not."""
+    choose, absolute = PARTS[name]
+    z = []
+    for seed in range(60):
+        whole = make_ensemble(400, seed, absolute=True, **({} if log_q else {"log_q": None}))
+        found = choose(whole)
+        assert found.absolute == absolute
+        if found.temperature != whole.temperature or not absolute:
+            break
+        z.append((found.log_z.value + np.log(1.4)) / found.log_z.error)  # E_q exp(−t²(1 − 1/s²)/2) = 1/s
+    if len(z) == 60:
+        check_z_scores(z)
+    if not absolute:
+        with pytest.raises(OptionError, match="up to a factor"):
+            absolute_free_energy(found)
+    found.save(tmp_path)
+    again = Ensemble.load(tmp_path)
+    assert (again.absolute, again[:20].absolute) == (absolute, found[:20].absolute)
+
+
+def test_what_a_copy_keeps():
+    """What is not named, but log q of other positions or weights."""
+    whole = make_ensemble(6, groups=[5, 5, 1, 1, 2, 2])
+    same = whole.replace()
+    for name in ("positions", "energies", "log_weights", "log_q", "groups"):
+        np.testing.assert_array_equal(getattr(same, name), getattr(whole, name))
+    assert (same.topology, same.temperature, same.absolute) == (whole.topology, 300.0, True)
+    for change in ({"positions": whole.positions}, {"log_weights": whole.log_weights}):
+        assert whole.replace(**change).log_q is None
+        assert whole.replace(**change, log_q=whole.log_q).log_q is not None
+    assert whole.replace(groups=None).groups is None
+    assert whole.replace(frames=[4, 0], energies=[1.0, 2.0]).groups.tolist() == [2, 5]
+
+
+def test_copies_by_index_are_no_news():
+    """They are groups, as those of `resample` are: the error of a mean stays what it was."""
+    whole = make_ensemble(200)
+    copies = whole[np.repeat(np.arange(200), 9)]
+    assert copies.mean(bond_lengths).error == pytest.approx(whole.mean(bond_lengths).error, rel=1e-6)
+    assert whole[np.arange(100)].groups is None
+    assert make_ensemble(3, groups=[7, 7, 8])[[2, 2, 0]].groups.tolist() == [8, 8, 7]
+
+
+WITHOUT_ENERGIES = {
+    "`Ensemble.energies`": lambda e: e.energies,
+    "`Ensemble.at`": lambda e: e.at(310.0),
+    "`Ensemble.with_potential`": lambda e: e.with_potential(None),
+    "`heat_capacity`": heat_capacity,
+    "`temperature_series`": lambda e: temperature_series(e, [310.0]),
+    "`decorrelated` without a series": decorrelated,
+    "`diagnose` by frames of the equilibrium": lambda e: diagnose(
+        e, equilibrium=e.replace(log_weights=None, log_q=e.log_weights)
+    ),
+}
+
+
+@pytest.mark.parametrize("what", WITHOUT_ENERGIES)
+def test_what_needs_energies_says_so(what):
+    ensemble = make_ensemble(200, energies=None)
+    with pytest.raises(OptionError, match=f"with energies, which {what} needs; this one was made without"):
+        WITHOUT_ENERGIES[what](ensemble)
+
+
+def test_weights_of_a_trajectory_need_no_energies(tmp_path):
+    whole = make_ensemble(200, groups=np.arange(200) // 4)
+    trajectory = whole.to_mdtraj()
+    found = Ensemble.from_mdtraj(trajectory, whole.log_weights, whole.groups, temperature=310.0)
+    assert not found.has_energies
+    assert (found.failed, found.temperature, found.absolute) == (0, 310.0, False)
+    assert found.mean(bond_lengths) == whole.mean(bond_lengths)
+    assert diagnose(found).verdict == diagnose(whole).verdict
+    assert not found[::2].has_energies
+    assert len(decorrelated(found[found.groups == 0], series=np.arange(4.0))) > 0
+    found.save(tmp_path)
+    again = Ensemble.load(tmp_path)
+    assert not again.has_energies
+    assert again.groups.tolist() == whole.groups.tolist()
+    energies = np.where(np.arange(200) < 5, np.inf, 1.0)
+    with_energies = Ensemble.from_mdtraj(trajectory, None, energies=energies)
+    assert (with_energies.failed, with_energies.temperature) == (5, 300.0)
+    with pytest.raises(ShapeError, match=r"\(199,\)"):
+        Ensemble.from_mdtraj(trajectory, np.zeros(199))
 
 
 def test_frames_that_another_hamiltonian_finds_take_the_constant():

@@ -221,9 +221,11 @@ def compare(
             f"Expected at least {FEWEST_PIECES} independent pieces (groups, ladders, or stretches of a trajectory) on "
             f"either side for their noise; got {sampled.n_pieces} of samples and {truth.n_pieces} of reference."
         )
-    known = [observable for observable in (ENERGY, *internal_observables(used.topology)) if truth.holds(observable)]
+    both = (sampled, truth)
+    candidates = (ENERGY, *internal_observables(used.topology))
+    known = [observable for observable in candidates if all(side.holds(observable) for side in both)]
     random = np.random.default_rng(seed)
-    ours, theirs = (Bootstrap(source, replicates, random) for source in (sampled, truth))
+    ours, theirs = (Bootstrap(source, replicates, random) for source in both)
 
     found: list[_Difference] = []
     surfaces, basins = {}, {}

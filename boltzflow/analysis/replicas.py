@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 
 import numpy as np
 from scipy.stats import chi2, norm
@@ -56,7 +57,8 @@ def compare_replicas(
 
     Raises:
         OptionError: if there are fewer than two, they differ in temperature or number of atoms, or the
-            weights of one are not `absolute`, as those of a simulation or of resampled frames: its log Z is not known.
+            weights of one are not `absolute`, as those of a simulation or of resampled frames: its log Z is not known;
+            or two hold the same frames, which agree whatever was trained.
         NonFiniteError: if no weight of one is positive.
     """
     kinds = {(round(e.temperature, 6), e.positions.shape[1]) for e in ensembles}
@@ -71,6 +73,7 @@ def compare_replicas(
                 f"Expected what generators have drawn, with its weights; those of ensemble {number} are known up to a "
                 "factor alone, so its log Z is not known."
             )
+    _check_distinct(ensembles)
     log_z = [ensemble.log_z for ensemble in ensembles]
     shares: dict[str, list[Estimate]] = {}
     for ensemble in ensembles:
@@ -101,6 +104,19 @@ def compare_replicas(
         )
         verdict = Verdict(Trust.WITH_CARE if detectable > _BLIND else Trust.TRUST, reason)
     return ReplicaCheck(log_z, shares, p_value, detectable, worst([verdict, *_unusable(ensembles)]))
+
+
+def _check_distinct(ensembles: Sequence[Ensemble]) -> None:
+    """Raise unless ensembles are of different samples: independent ones have no frame in common."""
+    for (i, one), (j, other) in combinations(enumerate(map(_fingerprints, ensembles), 1), 2):
+        if len(one & other) > min(len(one), len(other)) / 2:
+            raise OptionError(f"Expected ensembles of different trainings; {i} and {j} hold the same frames.")
+
+
+def _fingerprints(ensemble: Ensemble) -> set[int]:
+    """Of the frames, to what a DCD file keeps of them: weights, and positions to 1e-4 nm."""
+    rows = (np.round(ensemble.positions, 4) + 0.0).reshape(len(ensemble), -1)  # no −0
+    return {hash((weight, row.tobytes())) for weight, row in zip(ensemble.log_weights.tolist(), rows, strict=True)}
 
 
 def _unusable(ensembles: Sequence[Ensemble]) -> Iterator[Verdict]:

@@ -27,9 +27,10 @@ from boltzflow.analysis.weights import diagnose
 from boltzflow.ensemble import Ensemble
 from boltzflow.errors import FileFormatError
 from boltzflow.estimate import Estimate
-from boltzflow.generator import BoltzmannGenerator
+from boltzflow.generator import KIND, VERSION, BoltzmannGenerator
 from boltzflow.molecules import MolecularSystem
 from boltzflow.storage import replace_file
+from boltzflow.tensorfile import read_tensors
 from boltzflow.verdict import Verdict
 
 SUMMARY, GENERATOR, METRICS = "summary.json", "generator.safetensors", "metrics.csv"
@@ -190,6 +191,20 @@ def add_to_summary(directory: Path, name: str, value: Any) -> None:
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise FileFormatError(f"Expected a summary in {path}: {error}. Make it with 'boltzflow analyze'.") from None
     replace_file(path, json.dumps(document, indent=2, allow_nan=False) + "\n")
+
+
+def training_seed(directory: Path) -> int | None:
+    """The seed of the training whose samples a directory holds, by its summary or its generator; None if none says it.
+
+    Raises:
+        FileFormatError: if one of these files is damaged.
+    """
+    run = (_earlier_run(directory / SUMMARY) if (directory / SUMMARY).is_file() else None) or {}
+    if "seed" not in run and (directory / GENERATOR).is_file():
+        _, header = read_tensors(directory / GENERATOR, KIND, VERSION)
+        run = header.get("provenance", {})
+    seed = run.get("seed")
+    return None if seed is None else int(seed)
 
 
 def _earlier_run(path: Path) -> Any:

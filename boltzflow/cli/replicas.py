@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from itertools import combinations
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from boltzflow.analysis import compare_replicas
-from boltzflow.analysis.report import add_to_summary
+from boltzflow.analysis.report import add_to_summary, training_seed
 from boltzflow.cli.root import app
 from boltzflow.ensemble import Ensemble
+from boltzflow.errors import OptionError
 
 
 @app.command()
@@ -28,9 +30,19 @@ def replicas(
 
         boltzflow replicas runs/seed0 runs/seed1 runs/seed2
     """
+    _check_seeds(directories)
     check = compare_replicas([Ensemble.load(directory) for directory in directories])
     for directory in directories:
         add_to_summary(directory, "replica_check", check)
     for directory, log_z in zip(directories, check.log_z, strict=True):
         typer.echo(f"{directory!s:24} log Z {log_z.value:.4f} ± {log_z.error:.4f}")
     typer.echo(str(check.verdict))
+
+
+def _check_seeds(directories: list[Path]) -> None:
+    """Raise unless these are trainings of different seeds, as far as they say: one agrees with itself."""
+    for one, other in combinations(directories, 2):
+        if one.resolve() == other.resolve():
+            raise OptionError(f"Expected directories of different trainings; got {one} twice.")
+        if (seed := training_seed(one)) is not None and seed == training_seed(other):
+            raise OptionError(f"Expected trainings of different seeds; {one} and {other} are both of seed {seed}.")

@@ -12,7 +12,7 @@ from torch import Tensor
 from boltzflow.errors import OptionError, ShapeError
 
 _STEEPEST = 0.97  # the skewness of a sum, which cannot exceed 1; at 1 the interval has no end
-_UNSEEN_SKEWNESS = 1.5  # the part of a heavy tail that no sample has reached is the steepest of it
+_UNSEEN = 0.5  # of the skewness, at most: the part of a heavy tail that no sample has reached is the steepest of it
 _HARDLY_VARY = 2.0  # largest value over the smallest of a tail
 
 
@@ -85,8 +85,8 @@ class Contributions:
 
         Student's t with as many degrees of freedom as the contributions leave for the variance (Satterthwaite 1946,
         DOI 10.2307/3002019), by Hall's transformation of a skew sum (1992, DOI 10.1111/j.2517-6161.1992.tb01883.x). A
-        sample hardly ever shows all of a heavy tail, so the end that the tail moves away is that of half as much
-        skewness again.
+        sample hardly ever shows all of a heavy tail, so the end that the tail moves away is that of a skewness larger
+        by the share k̂, up to a half.
 
         Raises:
             OptionError: if the level is not between 0 and 1.
@@ -95,7 +95,8 @@ class Contributions:
             raise OptionError(f"Expected a level between 0 and 1; got {level:g}.")
         freedom = 2.0 * self.carriers / (1.0 - self.carriers / self.number).clamp(min=1.0 / self.number)
         t = _student(level, freedom)
-        seen, guessed = (factor * self.skewness for factor in (1.0, _UNSEEN_SKEWNESS))
+        seen = self.skewness
+        guessed = (1.0 + self.shape.nan_to_num(nan=_UNSEEN).clamp(0.0, _UNSEEN)) * seen
         high = torch.minimum(_unskewed(-t, seen), _unskewed(-t, guessed))
         low = torch.maximum(_unskewed(t, seen), _unskewed(t, guessed))
         # 0 · inf is NaN: of an infinite error the interval is all there is.

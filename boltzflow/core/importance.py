@@ -306,7 +306,7 @@ class MidDistribution:
         """(…) → (…), the least or the largest value next to 0 and 1."""
         inner = share.clamp(self.shares[0], self.shares[-1])
         if len(self.values) == 1:
-            return self.values.expand_as(inner)
+            return torch.full_like(inner, self.values.item())
         right = torch.searchsorted(self.shares, inner).clamp(1, len(self.values) - 1)
         low, high = self.shares[right - 1], self.shares[right]
         found: Tensor = self.values[right - 1].lerp(self.values[right], (inner - low) / (high - low))

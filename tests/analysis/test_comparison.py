@@ -133,6 +133,8 @@ def test_a_trajectory_is_cut_into_pieces_longer_than_its_correlation() -> None:
     assert as_reference(quick, 300.0).n_pieces == 64  # a sampler's frames are independent
     names = [m.observable.name for m in compare(weighted(500, 0), slow.to_mdtraj()).marginals]
     assert "potential energy" not in names
+    without = compare(weighted(500, 0).replace(energies=None), slow)  # neither does it take samples' energies for given
+    assert "potential energy" not in [m.observable.name for m in without.marginals]
 
 
 def test_pieces_are_the_same_of_an_ensemble_and_of_its_directory(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import pytest
 from boltzflow.analysis import Trust, compare_replicas
 from boltzflow.ensemble import Ensemble
 from boltzflow.errors import OptionError
+from tests.analysis.weighted import one_atom
 
 
 def replica(seed: int, n: int = 20_000, lost: float = 0.0, spread: float = 0.5) -> Ensemble:
@@ -71,3 +72,25 @@ def test_what_cannot_be_compared_is_refused() -> None:
     for equal in (simulated, [replica(k, 500).resample(500) for k in range(2)]):
         with pytest.raises(OptionError, match="of ensemble 1 are known up to a factor"):
             compare_replicas(equal)
+
+
+def test_replicas_of_the_same_frames_are_refused(tmp_path) -> None:
+    """The same object, a copy, a part, in another order, from a file: all agree at p = 1."""
+    pair = one_atom().join(one_atom())
+    one = replica(0, 500).replace(
+        positions=np.random.default_rng(0).normal(size=(500, 2, 3)),
+        topology=pair,
+        absolute=True,
+    )
+    one.save(tmp_path / "run")
+    others = {
+        "itself": one,
+        "copy": one.replace(),
+        "part": one[:400],
+        "order": one[np.random.default_rng(1).permutation(500)],
+        "file": Ensemble.load(tmp_path / "run"),
+    }
+    for name, other in others.items():
+        with pytest.raises(OptionError, match="1 and 3 hold the same frames"):
+            compare_replicas([one, replica(1, 500), other])
+        assert other.absolute, name

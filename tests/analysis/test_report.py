@@ -50,6 +50,19 @@ def test_analysis_of_an_ensemble(ensemble, dipeptide, tmp_path):
     assert "torch" in stored["versions"]
 
 
+def test_analysis_without_energies(ensemble, dipeptide, tmp_path):
+    """Everything but the energies' pictures, and by groups; the last frames have no weight."""
+    whole = ensemble.replace(groups=np.arange(300) // 3)
+    frames = whole[:298].to_mdtraj()
+    bare = Ensemble.from_mdtraj(frames, whole.log_weights[:298], whole.groups[:298])
+    summary = bf.analyze(bare, dipeptide, tmp_path, replicates=10)
+    for name in set(PLOTS) - {"energies.png"}:
+        assert (tmp_path / name).is_file()
+    assert not (tmp_path / "energies.png").exists()
+    assert summary.populations == bf.analyze(whole, dipeptide).populations
+    assert "independent groups" in summary.verdict.reason
+
+
 def test_analysis_of_a_directory_keeps_the_facts_of_the_run(ensemble, dipeptide, tmp_path):
     ensemble.save(tmp_path)
     first = bf.analyze(ensemble, None, tmp_path, run={"training_energy_evaluations": 10**6}, replicates=10)

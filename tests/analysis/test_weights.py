@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from scipy.stats import binom
 
 from boltzflow.analysis import Trust, absolute_free_energy, diagnose, plots, smooth
-from boltzflow.analysis.weights import ess_by_size, verdict_of
 from boltzflow.ensemble import Ensemble
-from boltzflow.errors import NonFiniteError, OptionError, ShapeError
+from boltzflow.errors import NonFiniteError, OptionError
+from boltzflow.trust import SampleWeights, ess_by_size
 from boltzflow.units import thermal_energy
 from tests.scores import check_z_scores
 
@@ -128,22 +128,14 @@ def test_equal_weights_do_not_hide_those_that_they_were_drawn_by(groups: NDArray
 def test_resampled_frames_without_copies_are_taken_with_care() -> None:
     drawn = ensemble(log_normal(20_000, 0.5)).resample(300)
     assert len(set(drawn.groups)) == 300
-    assert str(diagnose(drawn).verdict).startswith("With care: samples of equal weight in groups: ask the ensemble")
+    assert "samples that were drawn by weights: ask the ensemble" in str(diagnose(drawn).verdict)
 
 
 def test_a_weight_that_no_part_of_equal_size_holds_is_refused() -> None:
     """Eight parts of 32 leave out the last 7 of 263."""
     log_weights = np.full(263, -np.inf)
     log_weights[260] = 0.0
-    assert verdict_of(log_weights).trust is Trust.DO_NOT_USE
-
-
-def test_groups_that_do_not_fit_are_refused() -> None:
-    with pytest.raises(ShapeError, match="one group for each of 100 weights"):
-        verdict_of(np.zeros(100), np.zeros(5, np.int64))
-    with pytest.raises(OptionError, match="groups as whole numbers"):
-        verdict_of(np.zeros(3), [0.0, 0.5, np.nan])
-    assert verdict_of(np.zeros(3), [0, 0, 1]).trust is Trust.DO_NOT_USE
+    assert SampleWeights(log_weights).verdict.trust is Trust.DO_NOT_USE
 
 
 def test_effective_sample_size_of_parts_is_the_mean_over_them() -> None:
