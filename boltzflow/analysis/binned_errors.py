@@ -81,7 +81,7 @@ def smooth_maximum(shares: Array, periodic: tuple[bool, ...], effective: float) 
     """A kernel over the bins, at the place where shares smoothed by it are highest: of their shape, its sum 1.
 
     The highest of many bins is high by chance too. A Gaussian is as wide as leaves least of noise and bias together, by
-    the Fourier powers of the shares (Chiu 1991, DOI 10.1214/aos/1176348376): over all bins where those differ by chance.
+    the Fourier powers of the shares (Chiu 1991, DOI 10.1214/aos/1176348376): all bins where they differ by chance.
 
     Args:
         shares: of bins on a grid of any dimension.
@@ -89,13 +89,11 @@ def smooth_maximum(shares: Array, periodic: tuple[bool, ...], effective: float) 
         effective: the effective number of independent samples.
     """
     # A line is laid out and back around a circle, without a jump at its ends.
-    folded = np.pad(
-        shares, [(0, 0 if circle else n) for circle, n in zip(periodic, shares.shape, strict=True)], "symmetric"
-    )
+    sides = [(0, 0 if circle else n) for circle, n in zip(periodic, shares.shape, strict=True)]
+    folded = np.pad(shares, sides, "symmetric")
     transform = np.fft.fftn(folded)
-    squared = sum(
-        np.square(f) for f in np.meshgrid(*(2 * np.pi * np.fft.fftfreq(n) for n in folded.shape), indexing="ij")
-    )
+    frequencies = np.meshgrid(*(2 * np.pi * np.fft.fftfreq(n) for n in folded.shape), indexing="ij")
+    squared = sum(np.square(f) for f in frequencies)
     noise = shares.sum() / effective * folded.size / shares.size
     power = np.square(np.abs(transform))
     significant = power > (np.log(power.size) + _CHANCE) * noise
