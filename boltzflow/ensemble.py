@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -319,11 +318,11 @@ class Ensemble:
     def law_of_mean(self, values: torch.Tensor, observed: Observed = Observed.ANY) -> AverageLaw:
         """The law of the error of the mean of values (n, …); of truth values it is that of a share."""
         log_weights, groups = self.weighting
-        found = importance.contributions_to_mean(values, log_weights, groups)
         if values.dtype != torch.bool:
+            found = importance.contributions_to_mean(values, log_weights, groups)
             return AverageLaw(found, self.sample_weights, observed)
         # Of truth values the tail is that of the weights, which many alike would hide from a fit.
-        found = replace(found, shape=torch.full_like(found.shape, self.sample_weights.shape))
+        found = importance.contributions_to_mean(values, log_weights, groups, self.sample_weights.shape)
         one = 1.0 / importance.effective_groups(log_weights, groups)
         return AverageLaw(found, self.sample_weights, Observed.SHARE, (0.0, 1.0), one)
 

@@ -124,13 +124,11 @@ class SampleWeights:
             yield from _above(k, limits, f"the weights have a heavy tail (Pareto k̂ {k:.2f})")
         yield from _above(largest, _LARGEST, f"one sample has {largest:.0%} of the weight")
         yield from _below(effective, _EFFECTIVE, f"there are only {summary}")
-        sizes = dict(ess_by_size(self.log_weights))
-        if there := sizes.get(part := n // _FOLD):  # 0: all weight is in what the parts leave out
-            here = sizes[n]
-            fall = (
-                f"the effective sample size falls with n, from {there:.2%} of {part:,} samples to {here:.2%} of {n:,}"
-            )
-            yield from _below(here / there, _FALL, fall)
+        part = n // _FOLD
+        # 0: all weight is in what the parts leave out.
+        if part >= _SMALLEST and (there := _ess_of_parts(self.log_weights, part)):
+            seen = f"from {there:.2%} of {part:,} samples to {self.ess:.2%} of {n:,}"
+            yield from _below(self.ess / there, _FALL, f"the effective sample size falls with n, {seen}")
         if self.groups is not None:
             yield from _below(independent, _GROUPS, f"the samples make up only {independent:.0f} independent groups")
 
@@ -295,9 +293,15 @@ def ess_by_size(log_weights: Array) -> list[tuple[int, float]]:
         size = n >> halvings
         if size < _SMALLEST and halvings > 0:
             break
-        parts = torch.from_numpy(log_weights[: size << halvings].reshape(-1, size))
-        found.append((size, float(np.mean([importance.effective_sample_size(part) for part in parts]))))
+        found.append((size, _ess_of_parts(log_weights, size)))
     return found
+
+
+def _ess_of_parts(log_weights: Array, size: int) -> float:
+    """The effective sample size as a fraction, its mean over as many parts of one size as there are."""
+    parts = torch.from_numpy(log_weights[: len(log_weights) // size * size].reshape(-1, size))
+    log_ess = 2 * parts.logsumexp(1) - (2 * parts).logsumexp(1) - math.log(size)
+    return float(log_ess.exp().nan_to_num(nan=0.0).clamp(max=1.0).mean())
 
 
 def _upper(shape: float, tail: int) -> float:

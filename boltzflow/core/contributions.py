@@ -40,13 +40,14 @@ class Contributions:
     tail: int
 
     @classmethod
-    def of(cls, changes: Tensor, of_samples: Tensor | None = None) -> Contributions:
+    def of(cls, changes: Tensor, of_samples: Tensor | None = None, shape: float | None = None) -> Contributions:
         """The law of an estimate from its changes.
 
         Args:
             changes: (G, …), what each independent group adds to the estimate's deviation; squares add up to its
                 variance. Not finite where one group has all the weight.
             of_samples: (n, …), the same for each sample, if groups are of several.
+            shape: k̂, if it is known.
 
         Raises:
             ShapeError: if there are none.
@@ -67,18 +68,20 @@ class Contributions:
             skewness=((squares * changes).sum(0) / variance**1.5).nan_to_num(nan=0.0),
             carriers=(variance.square() / squares.square().sum(0)).nan_to_num(nan=float(len(changes))),
             number=len(changes),
-            shape=_shapes(samples.abs().nan_to_num(nan=math.inf)),
+            shape=_shapes(samples.abs().nan_to_num(nan=math.inf))
+            if shape is None
+            else torch.full_like(variance, shape),
             tail=tail_size(len(samples)),
         )
 
     @classmethod
-    def joined(cls, parts: Sequence[Contributions], shape: torch.Size) -> Contributions:
+    def joined(cls, parts: Sequence[Contributions], shape: torch.Size, tail: int) -> Contributions:
         """The laws (…) of `shape` from those of some of its elements after the other, (k,) each."""
         joined = {
             name: torch.cat([getattr(part, name) for part in parts]).reshape(shape)
             for name in ("error", "skewness", "carriers", "shape")
         }
-        return cls(**joined, number=parts[0].number, tail=parts[0].tail)
+        return cls(**joined, number=parts[0].number, tail=tail)
 
     def interval(self, level: float = 0.95) -> tuple[Tensor, Tensor]:
         """The ends (…) of a confidence interval, as distances from the estimate: low ≤ 0 ≤ high.
@@ -145,7 +148,7 @@ def _shapes(values: Tensor) -> Tensor:
     shapes = [math.nan] * columns.shape[1]
     if size >= 5:
         for k, column in enumerate(columns.unbind(1)):
-            largest = column.topk(size + 1).values.flip(0)
+            largest = column.nan_to_num(nan=math.inf).topk(size + 1).values.flip(0)
             if largest[-1].isfinite():
                 shapes[k] = relevant_shape(largest / largest[-1]) if largest[-1] > 0 else -math.inf
     return torch.tensor(shapes, dtype=torch.float64).reshape(values.shape[1:])

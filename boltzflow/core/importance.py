@@ -159,8 +159,12 @@ def changes_of_mean(values: Tensor, log_weights: Tensor, groups: Tensor | None =
     return _jackknife(weights, _unrounded(deviations.where(weights > 0, 0.0), values.double().abs().amax(0)), groups)
 
 
-def contributions_to_mean(values: Tensor, log_weights: Tensor, groups: Tensor | None = None) -> Contributions:
+def contributions_to_mean(
+    values: Tensor, log_weights: Tensor, groups: Tensor | None = None, shape: float | None = None
+) -> Contributions:
     """What samples and groups contribute to the error of `weighted_mean`, some columns of values (n, …) at a time.
+
+    shape: k̂ of the tail of the samples' contributions, if it is known.
 
     Raises:
         ShapeError: if there is not one value, and one group, for each weight.
@@ -169,13 +173,10 @@ def contributions_to_mean(values: Tensor, log_weights: Tensor, groups: Tensor | 
     columns = values.flatten(1) if values.dim() > 1 else values[:, None]
     parts = []
     for some in torch.split(columns, max(1, _NUMBERS_AT_ONCE // len(columns)), 1):
-        of_samples = changes_of_mean(some, log_weights)
-        parts.append(
-            Contributions.of(of_samples)
-            if groups is None
-            else Contributions.of(changes_of_mean(some, log_weights, groups), of_samples)
-        )
-    return Contributions.joined(parts, values.shape[1:])
+        changes = changes_of_mean(some, log_weights, groups)
+        alone = groups is None or shape is not None
+        parts.append(Contributions.of(changes, None if alone else changes_of_mean(some, log_weights), shape))
+    return Contributions.joined(parts, values.shape[1:], tail_size(len(values)))
 
 
 def pareto_shape(log_weights: Tensor) -> float:
