@@ -114,7 +114,8 @@ def spline(
     ratio = mean_slope / denominator
     log_slope = (ratio * ratio * numerator).log()
     outside = real & (unit != inside)
-    y = torch.where(outside, x, low + image * length)
+    # No rounding leads out of the range: a state on a bound has an image on a bound, not beyond it.
+    y = torch.where(outside, x, (low + image * length).clamp(low, high))
     log_slope = torch.where(outside, 0.0, log_slope)
     return y, -log_slope if inverse else log_slope
 
