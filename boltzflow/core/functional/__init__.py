@@ -1,6 +1,7 @@
 """Pure tensor functions: the hot kernels."""
 
 from boltzflow.core.functional.dequantization import dequantize
+from boltzflow.core.functional.held import held
 from boltzflow.core.functional.linear_rows import linear_rows
 from boltzflow.core.functional.masks import (
     alternating_mask,
@@ -24,6 +25,7 @@ __all__ = [
     "checkerboard_mask",
     "dequantize",
     "half_mask",
+    "held",
     "linear_rows",
     "monotone_root",
     "parameter_count",

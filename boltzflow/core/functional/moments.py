@@ -28,7 +28,7 @@ def shared_moments(x: Tensor, axes: Sequence[int]) -> tuple[Tensor, Tensor, int]
     >>> shared_moments(torch.tensor([[1e-30], [3e-30]]), [0])
     (tensor([[2.0000e-30]]), tensor([[1.0000e-30]]), 2)
     """
-    count = math.prod(x.shape[i] for i in axes)
+    count = math.prod([x.shape[i] for i in axes])
     if _several():
         count = int(_together(x.new_tensor(count, dtype=torch.int64), "SUM").item())
     if x.numel():

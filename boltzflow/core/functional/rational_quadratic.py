@@ -173,7 +173,7 @@ def spline_gradient(
     grad_d1 = by_d * s + by_numerator * t * t
     grad_left = -grad_t / width
     if not inverse:
-        grad_input = torch.where(unit != inside, 0.0, -grad_left)
+        grad_input = torch.where(unit != inside, 0.0, -grad_left)  # beyond an interval, where the image stays
     grad_x = torch.where(outside, grad, grad_input / length)
 
     floor = MIN_BIN * sum(here.to(x.dtype) for here in held.beyond)

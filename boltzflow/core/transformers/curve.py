@@ -10,7 +10,7 @@ from torch import Tensor
 
 from boltzflow.core.constants import Constants
 from boltzflow.core.domain import Domain
-from boltzflow.core.functional import monotone_root
+from boltzflow.core.functional import held, monotone_root
 from boltzflow.core.transformers.transformer import Transformer
 from boltzflow.errors import OptionError
 
@@ -95,9 +95,7 @@ class CurveTransformer(Transformer):
     def _place(self, share: Tensor, low: Tensor, high: Tensor) -> Tensor:
         """From shares of the range to the coordinate; no rounding leads out of an interval."""
         x = low + (high - low) * share
-        # What is cut off is rounding, and no function of the share: the slope on a bound stays that of the curve.
-        held = x.clamp(low, high).detach() + (x - x.detach())
-        return torch.where(self.is_real | self.is_circle, x, held)
+        return torch.where(self.is_real | self.is_circle, x, held(x, low, high))
 
     def extra_repr(self) -> str:
         return f"{self.parameter_count} parameters, bound={self.bound:g}"
