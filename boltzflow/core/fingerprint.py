@@ -26,7 +26,7 @@ class Fingerprinted(nn.Module):
     loaded as ever. A part into which nothing is loaded has none.
 
     >>> from boltzflow.core import Domain, recipes
-    >>> one, other = (recipes.spline_flow(Domain.real(4), layers=2, hidden=(8,), seed=seed) for seed in (0, 1))
+    >>> one, other = (recipes.spline_flow(Domain.circle(4), layers=2, hidden=(8,), seed=seed) for seed in (0, 2))
     >>> other.load_state_dict(one.state_dict())
     Traceback (most recent call last):
     RuntimeError: Error(s) in loading state_dict for Flow:
