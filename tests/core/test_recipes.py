@@ -62,9 +62,9 @@ def test_heavy_tails_do_no_harm(make) -> None:
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(0)
         data = torch.distributions.StudentT(2.0).sample((10_000, 2))
-    flow = make(PLANE, layers=6, hidden=(64, 64), seed=2)
+    flow = make(PLANE, layers=6, hidden=(32, 32), seed=2)
     optimizer = torch.optim.Adam(flow.parameters(), lr=5e-3)
-    for part in (data.split(250) * 6)[:240]:
+    for part in data.split(100):
         optimizer.zero_grad()
         loss = -flow.log_prob(part).mean()
         loss.backward()
