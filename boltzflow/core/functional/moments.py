@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from typing import Literal
 
 import torch
@@ -11,7 +10,7 @@ from torch import Tensor, distributed
 
 
 @torch.no_grad()
-def shared_moments(x: Tensor, axes: Sequence[int]) -> tuple[Tensor, Tensor, int]:
+def shared_moments(x: Tensor, axes: list[int]) -> tuple[Tensor, Tensor, int]:
     """Mean and standard deviation of x over some axes, of the batches of all processes together.
 
     Where `torch.distributed` connects several processes, all of them must call this at the same step, and all get the
