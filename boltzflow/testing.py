@@ -274,7 +274,7 @@ def _edges(layer: nn.Module, coordinate: Coordinate, dtype: torch.dtype) -> list
     bounds = torch.cat(
         [torch.empty(0, dtype=torch.float64), *(b.flatten() for name, b in found if name.endswith((".low", ".high")))]
     )
-    edges = bounds[bounds.isfinite()].unique().to(dtype)
+    edges = torch.tensor(sorted({b for b in bounds.tolist() if math.isfinite(b)}), dtype=dtype)
     return [*edges, *torch.nextafter(edges, edges + 1), *torch.nextafter(edges, edges - 1), *(3.0 * edges)]
 
 

@@ -53,8 +53,8 @@ class RationalQuadratic(Transformer):
             raise OptionError(f"RationalQuadratic: expected at least 2 bins; got {bins}.")
         if bins * MIN_BIN >= 1.0:
             raise OptionError(
-                f"RationalQuadratic: expected fewer than {1.0 / MIN_BIN:g} bins, for each takes {MIN_BIN:g} of the range "
-                f"at least; got {bins}."
+                f"RationalQuadratic: expected fewer than {1.0 / MIN_BIN:g} bins, each of which takes "
+                f"{MIN_BIN:g} of the range at least; got {bins}."
             )
         super().__init__(domain, parameter_count(bins))
         self.bins = bins
