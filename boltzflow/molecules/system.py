@@ -26,9 +26,10 @@ from boltzflow.errors import NonFiniteError, OptionError, ShapeError, Unsupporte
 from boltzflow.molecules import readers, sequence
 from boltzflow.molecules.bonds import add_missing_bonds
 from boltzflow.molecules.cartesian import mixed_coordinates
+from boltzflow.molecules.forcefields import ForceFieldFiles, file_names, read_forcefield
 from boltzflow.molecules.internal import frozen_atoms, frozen_copy, internal_coordinates
 from boltzflow.molecules.parameters import constraints
-from boltzflow.molecules.parametrize import Constraints, ForceFieldFiles
+from boltzflow.molecules.parametrize import Constraints
 from boltzflow.molecules.plain import system_from_xml, topology_from_plain, topology_to_plain
 from boltzflow.molecules.potentials import eager_potential
 from boltzflow.molecules.symmetry import Symmetry, find_symmetry, label_orders
@@ -115,7 +116,9 @@ class MolecularSystem:
             TopologyError: if residues are missing within a chain; names the atoms on either side.
             OptionError: if the force field, the constraints or the temperature is impossible.
         """
-        parts = readers.from_structure(path, app.PDBFile, "PDB", forcefield, constraints, hydrogens_at_ph)
+        files = file_names(forcefield)
+        field = read_forcefield(files)
+        parts = readers.from_structure(path, "PDB", field, files, constraints, hydrogens_at_ph)
         return cls(*parts, checked_temperature(temperature), name or Path(path).stem)
 
     @classmethod
@@ -129,7 +132,9 @@ class MolecularSystem:
         hydrogens_at_ph: float | None = None,
     ) -> Self:
         """A molecule from a PDBx/mmCIF file; everything else is as for `from_pdb`."""
-        parts = readers.from_structure(path, app.PDBxFile, "mmCIF", forcefield, constraints, hydrogens_at_ph)
+        files = file_names(forcefield)
+        field = read_forcefield(files)
+        parts = readers.from_structure(path, "mmCIF", field, files, constraints, hydrogens_at_ph)
         return cls(*parts, checked_temperature(temperature), name or Path(path).stem)
 
     @classmethod
