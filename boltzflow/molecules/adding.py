@@ -177,7 +177,7 @@ def _pdb(system: MolecularSystem) -> tuple[str, bool]:
     return file.getvalue(), _names_and_bonds(again) == _names_and_bonds(system.topology)
 
 
-def _names_and_bonds(topology: app.Topology) -> tuple[list[tuple[object, ...]], set[frozenset[int]]]:
+def _names_and_bonds(topology: app.Topology) -> tuple[list[Any], set[frozenset[int]]]:
     atoms = [
         (atom.name, atom.element, residue.name, residue.id, residue.insertionCode.strip(), residue.chain.index)
         for residue in topology.residues()

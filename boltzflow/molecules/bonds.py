@@ -18,7 +18,9 @@ _RADII = {
 }  # fmt: skip
 """Covalent radii in nm (Cordero et al. 2008, doi 10.1039/b801115j); no other element gets bonds from distances."""
 
-_LONGEST = 1.3  # of a bond, in units of the sum of its atoms' radii
+LONGEST = 1.3
+"""Of a bond, in units of the sum of its atoms' radii. Two neighbours of one atom are farther apart."""
+
 _HYDROGEN = {app.element.hydrogen}
 
 
@@ -34,12 +36,12 @@ def add_missing_bonds(topology: app.Topology, system: openmm.System, positions: 
     candidates = [(i, j) for i, j, _, _ in bond_terms(system)] + [(i, j) for i, j, _ in constraints(system)]
     if not candidates and not known:
         first, second = np.triu_indices(len(atoms), 1)
-        near = np.linalg.norm(positions[first] - positions[second], axis=1) < 2 * _LONGEST * max(_RADII.values())
+        near = np.linalg.norm(positions[first] - positions[second], axis=1) < 2 * LONGEST * max(_RADII.values())
         candidates = list(zip(first[near].tolist(), second[near].tolist(), strict=True))
     found = [
         (i, j)
         for i, j in candidates
-        if frozenset((i, j)) not in known and _stretch(atoms[i], atoms[j], positions) < _LONGEST
+        if frozenset((i, j)) not in known and _stretch(atoms[i], atoms[j], positions) < LONGEST
     ]
     for i, j in found:
         topology.addBond(atoms[i], atoms[j])

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import openmm.unit as u
 from openmm import app
 
 from boltzflow.errors import FileFormatError, ShapeError, TopologyError
-from boltzflow.molecules.bonds import label, stretch_of_bonds, usual_length
+from boltzflow.molecules.bonds import LONGEST, label, stretch_of_bonds, usual_length
 from boltzflow.molecules.naming import standard_names
 
 _GAP = 2.0  # from which on two atoms are not bonded, in units of a bond's usual length
-_OTHER = 1.5  # between a bond's length and the distance of two neighbours of one atom, in the same units
 _COINCIDENT = 0.3
 _SCALE = (0.25, 4.0)  # of the median; ten times is a nanometre taken for an ångström or the other way round
 
@@ -58,7 +58,7 @@ def check_positions(
         topology,
         positions,
         path,
-        _OTHER,
+        LONGEST,
         f"it has another order of atoms than {parameters}, another molecule, or one that its box cuts",
     )
 
@@ -74,21 +74,23 @@ def _check_names(topology: app.Topology, names: Names, parameters: str | Path, p
     here = [(atom.residue.name, atom.name[:longest].upper()) for atom in atoms]
     there = [(residue, atom.upper()) for residue, atom in (standard_names(*name) for name in names)]
     wrong = [i for i, (one, other) in enumerate(zip(here, there, strict=True)) if _initial(one) != _initial(other)]
-    groups: Iterable[list[int]] = [[atom.index for atom in residue.atoms()] for residue in topology.residues()]
-    for group in [*groups, list(range(len(atoms)))]:
-        one, other = [here[i] for i in group], [there[i] for i in group]
-        if len(group) == len(atoms):
-            is_permuted = sorted(one) == sorted(other)
-        else:
-            is_permuted = sorted(name for _, name in one) == sorted(name for _, name in other)
-        if is_permuted:
-            wrong += [i for i in group if here[i][1] != there[i][1]]
+    wrong += _moved(here, there)
+    for residue in topology.residues():
+        group = [atom.index for atom in residue.atoms()]
+        wrong += [group[k] for k in _moved([here[i][1] for i in group], [there[i][1] for i in group])]
     if wrong:
         i = min(wrong)
         raise TopologyError(
             f"Expected the atoms of {parameters} in the same order in {path}; atom {i + 1} is {label(atoms[i])} there "
             f"and {''.join(names[i][:1])}-{names[i][1]} here."
         )
+
+
+def _moved(here: Sequence[Any], there: Sequence[Any]) -> list[int]:
+    """Where two lists differ that hold the same names."""
+    if sorted(here) != sorted(there):
+        return []
+    return [i for i, (one, other) in enumerate(zip(here, there, strict=True)) if one != other]
 
 
 def _initial(name: tuple[str, str]) -> str:

@@ -40,7 +40,7 @@ def read_forcefield(files: Sequence[str]) -> app.ForceField:
             )
     for place, element in scripts(files):
         warnings.warn(
-            f"The force field {place} runs code of its own (<{element}>), as any program would.", stacklevel=4
+            f"The force field {place} runs code of its own (<{element}>), as any program would.", stacklevel=3
         )
     try:
         return app.ForceField(*files)

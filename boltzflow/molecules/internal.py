@@ -98,9 +98,7 @@ def _check_energy(
             context.setPositions(x)
             energies.append(context.getState(getEnergy=True).getPotentialEnergy().value_in_unit(u.kilojoule_per_mole))
     except openmm.OpenMMException as error:
-        raise UnsupportedForceError(
-            f"Expected a System that OpenMM can evaluate; it says: {one_line(error)}."
-        ) from None
+        raise UnsupportedForceError(f"Expected a System that OpenMM can evaluate; got: {one_line(error)}.") from None
     here, there = energies
     if not math.isfinite(here):
         raise TopologyError(

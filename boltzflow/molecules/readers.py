@@ -63,8 +63,8 @@ def from_amber(
 ) -> Parts:
     """Amber's parameters and topology, and its coordinates."""
     options = {**_options(constraints), "implicitSolvent": _solvent(implicit_solvent)}
-    parameters = _read(prmtop, app.AmberPrmtopFile, "Amber prmtop")
-    positions = _read(coordinates, app.AmberInpcrdFile, "Amber coordinate").positions
+    parameters = _read(prmtop, app.AmberPrmtopFile, "an Amber prmtop")
+    positions = _read(coordinates, app.AmberInpcrdFile, "an Amber coordinate").positions
     check_positions(parameters.topology, positions, None, prmtop, coordinates)
     with _explained(f"Amber parameters that OpenMM can use in {prmtop}"):
         system = parameters.createSystem(**options)
@@ -77,8 +77,8 @@ def from_gromacs(
     """GROMACS' topology with all that it includes, and its structure."""
     folder = None if include_folder is None else str(include_folder)
     options = _options(constraints)
-    parameters = _read(top, lambda path: app.GromacsTopFile(path, includeDir=folder), "GROMACS top")
-    structure = _read(gro, app.GromacsGroFile, "GROMACS gro")
+    parameters = _read(top, lambda path: app.GromacsTopFile(path, includeDir=folder), "a GROMACS top")
+    structure = _read(gro, app.GromacsGroFile, "a GROMACS gro")
     if structure.getNumFrames() > 1:
         warnings.warn(f"{gro} holds {structure.getNumFrames()} frames; the first one is read.", stacklevel=3)
     names = list(zip(structure.residueNames, structure.atomNames, strict=True))
@@ -97,12 +97,12 @@ def from_charmm(
 ) -> Parts:
     """CHARMM's structure file, positions as PDB or CRD, and parameter files (rtf, prm, str)."""
     options = {**_options(constraints), "implicitSolvent": _solvent(implicit_solvent)}
-    molecule = _read(psf, app.CharmmPsfFile, "CHARMM psf")
+    molecule = _read(psf, app.CharmmPsfFile, "a CHARMM psf")
     if Path(structure).suffix.lower() == ".pdb":
         pdb = read(structure, "PDB")
         positions, names = pdb.positions, [(atom.residue.name, atom.name) for atom in pdb.topology.atoms()]
     else:
-        crd = _read(structure, app.CharmmCrdFile, "CHARMM crd")
+        crd = _read(structure, app.CharmmCrdFile, "a CHARMM crd")
         positions, names = crd.positions, list(zip(crd.resname, crd.attype, strict=True))
     check_positions(molecule.topology, positions, names, psf, structure)
     for path in parameters:
@@ -119,7 +119,7 @@ def read(path: str | Path, kind: Literal["PDB", "mmCIF"]) -> app.PDBFile | app.P
         SystemNotFoundError: if there is no such file.
         FileFormatError: if it is damaged or of another kind.
     """
-    return _read(path, lambda path: read_structure(Path(path), kind), kind)
+    return _read(path, lambda path: read_structure(Path(path), kind), f"a {kind}")
 
 
 def _options(constraints: Constraints | None) -> dict[str, Any]:
@@ -147,7 +147,7 @@ def _require(path: str | Path) -> None:
 
 def _read(path: str | Path, reader: Callable[[str], Read], kind: str) -> Read:
     _require(path)
-    with _explained(f"a {kind} file in {path}"):
+    with _explained(f"{kind} file in {path}"):
         return reader(str(path))
 
 

@@ -79,13 +79,14 @@ def _most_occupied(records: Sequence[Record], residue: list[int]) -> tuple[list[
             occupancies.setdefault(records[i].location, []).append(records[i].occupancy)
     if len(occupancies) < 2:
         return residue, ""
-    best = max(occupancies, key=lambda location: sum(occupancies[location]) / len(occupancies[location]))
+    mean = {location: sum(values) / len(values) for location, values in occupancies.items()}
+    best = max(mean, key=mean.__getitem__)
     left = [
         i
         for i in residue
         if records[i].location == best or (not records[i].location and best not in places[records[i].atom])
     ]
-    return left, f"{best or 'the one without a letter'}, occupancy {records[left[0]].occupancy:g}"
+    return left, f"{best or 'the one without a letter'}, occupancy {mean[best]:.2g}"
 
 
 def _molecules(records: Sequence[Record], residue: list[int], path: Path) -> list[list[int]]:

@@ -16,6 +16,7 @@ from boltzflow.molecules.records import Chosen, Record, choose_records
 
 _ATOM = ("ATOM  ", "HETATM")
 _BETWEEN_MODELS = ("MODEL", "END")  # ENDMDL too; some programs write END alone
+_CALLER = 7  # of `MolecularSystem.from_pdb`, for warnings
 _UNKNOWN = (".", "?", "")  # values of mmCIF
 
 
@@ -125,11 +126,12 @@ def read_structure(path: Path, kind: Literal["PDB", "mmCIF"]) -> app.PDBFile | a
         raise FileFormatError(f"Expected a {kind} file in {path}; it has no atoms.")
     chosen = choose_records(found.records, path)
     if found.models > 1:
-        warnings.warn(f"{path} holds {found.models} models; the first one is read.", stacklevel=5)
+        warnings.warn(f"{path} holds {found.models} models; the first one is read.", stacklevel=_CALLER)
     if chosen.alternates:
         listed = "; ".join(chosen.alternates[:3]) + ("; …" if len(chosen.alternates) > 3 else "")
         warnings.warn(
-            f"{path} has alternate locations; of each residue the most occupied one is read: {listed}.", stacklevel=5
+            f"{path} has alternate locations; of each residue the most occupied one is read: {listed}.",
+            stacklevel=_CALLER,
         )
     file = io.StringIO(found.written(chosen))
     read = app.PDBFile(file) if kind == "PDB" else app.PDBxFile(file)

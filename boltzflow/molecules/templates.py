@@ -61,7 +61,7 @@ def _atom_names(residue: str, template: app.ForceField._TemplateData) -> set[str
 def _advice(missing: Sequence[str], extra: Sequence[str]) -> str:
     ready = "or pass a ready openmm.System"
     if not missing and not extra:
-        return f"Let the file give its bonds (CONECT) and name chain ends so, {ready}"
+        return f"Give its bonds in the file (CONECT), name the residue after its protonation state, {ready}"
     if not missing:
         return f"Name the residue after its protonation state, {ready}"
     if not extra and all(name.lstrip("0123456789").startswith("H") for name in missing):
