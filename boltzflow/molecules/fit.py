@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from boltzflow.molecules.bonds import LONGEST, label, stretch_of_bonds, usual_le
 from boltzflow.molecules.naming import standard_names
 
 _GAP = 2.0  # from which on two atoms are not bonded, in units of a bond's usual length
+_STRAINED = 1.5  # what a bond may be in a model that nothing has minimised, if it is the only long one of its atoms
 _COINCIDENT = 0.3
 _SCALE = (0.25, 4.0)  # of the median; ten times is a nanometre taken for an ångström or the other way round
 
@@ -29,7 +31,7 @@ def check_structure(topology: app.Topology, positions: u.Quantity, path: str | P
         FileFormatError: if all are far too short or too long.
         TopologyError: if one is; names the atoms.
     """
-    _check_bonds(topology, positions, path, _GAP, None)
+    _check_bonds(topology, positions, path, None)
 
 
 def check_positions(
@@ -58,7 +60,6 @@ def check_positions(
         topology,
         positions,
         path,
-        LONGEST,
         f"it has another order of atoms than {parameters}, another molecule, or one that its box cuts",
     )
 
@@ -97,9 +98,7 @@ def _initial(name: tuple[str, str]) -> str:
     return name[1].lstrip("0123456789*'\"")[:1]
 
 
-def _check_bonds(
-    topology: app.Topology, positions: u.Quantity, path: str | Path, longest: float, elsewhere: str | None
-) -> None:
+def _check_bonds(topology: app.Topology, positions: u.Quantity, path: str | Path, elsewhere: str | None) -> None:
     """elsewhere: what may be wrong with positions that come from another file than the topology."""
     bonds, stretches = stretch_of_bonds(topology, np.asarray(positions.value_in_unit(u.nanometer), dtype=np.float64))
     if not bonds:
@@ -110,7 +109,16 @@ def _check_bonds(
             f"Expected positions in {path} in the unit of its format; its bonds are {median:.2g} times as long as "
             "bonds are (in the median), as where nm are taken for Å or Å for nm."
         )
-    wrong = np.flatnonzero((stretches > longest) | (stretches < _COINCIDENT))
+    if elsewhere is None:
+        is_long = stretches > _GAP
+    else:  # an atom in another's place is too far from each of its neighbours
+        long = [(one.index, other.index) for (one, other), x in zip(bonds, stretches, strict=True) if x > LONGEST]
+        count = Counter(atom for pair in long for atom in pair)
+        is_long = (stretches > _STRAINED) | [
+            x > LONGEST and max(count[one.index], count[other.index]) > 1
+            for (one, other), x in zip(bonds, stretches, strict=True)
+        ]
+    wrong = np.flatnonzero(is_long | (stretches < _COINCIDENT))
     if len(wrong) == 0:
         return
     (one, other), stretch = bonds[wrong[0]], stretches[wrong[0]]

@@ -119,7 +119,7 @@ def read(path: str | Path, kind: Literal["PDB", "mmCIF"]) -> app.PDBFile | app.P
         SystemNotFoundError: if there is no such file.
         FileFormatError: if it is damaged or of another kind.
     """
-    return _read(path, lambda path: read_structure(Path(path), kind), f"a {kind}")
+    return _read(path, lambda path: read_structure(Path(path), kind), "a PDB" if kind == "PDB" else "an mmCIF")
 
 
 def _options(constraints: Constraints | None) -> dict[str, Any]:

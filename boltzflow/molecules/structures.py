@@ -70,8 +70,8 @@ class _Mmcif:
     def __init__(self, text: str) -> None:
         self.blocks: list[Any] = []
         PdbxReader(io.StringIO(text)).read(self.blocks)
-        self.atoms = self.blocks[0].getObj("atom_site")
-        rows = self.atoms.getRowList()
+        self.atoms: Any = self.blocks[0].getObj("atom_site") if self.blocks else None
+        rows = [] if self.atoms is None else self.atoms.getRowList()
         models = [self._value(row, "pdbx_PDB_model_num") for row in rows]
         self.models = len(set(models))
         self.rows = [row for row, model in zip(rows, models, strict=True) if model == models[0]]
@@ -123,7 +123,7 @@ def read_structure(path: Path, kind: Literal["PDB", "mmCIF"]) -> app.PDBFile | a
     text = path.read_text(encoding="utf-8")
     found = _Pdb(text) if kind == "PDB" else _Mmcif(text)
     if not found.records:
-        raise FileFormatError(f"Expected a {kind} file in {path}; it has no atoms.")
+        raise ValueError("it has no atoms")
     chosen = choose_records(found.records, path)
     if found.models > 1:
         warnings.warn(f"{path} holds {found.models} models; the first one is read.", stacklevel=_CALLER)

@@ -43,7 +43,8 @@ def waters(numbers: Sequence[int], apart: float = 3.0) -> list[Atom]:
 
 
 def place(atom: Atom) -> NDArray[np.float64]:
-    return np.add(WATER[("O", "H1", "H2").index(atom[2])], [atom[6], 0.0, 0.0])
+    x: NDArray[np.float64] = WATER[("O", "H1", "H2").index(atom[2])] + [atom[6], 0.0, 0.0]
+    return x
 
 
 def pdb(atoms: Sequence[Atom], path: Path) -> Path:
