@@ -159,4 +159,4 @@ def _explained(expected: str) -> Iterator[None]:
     except BoltzflowError:
         raise
     except Exception as error:
-        raise FileFormatError(f"Expected {expected}; reading failed: {one_line(error)}.") from None
+        raise FileFormatError(f"Expected {expected}; reading it failed: {one_line(error)}.") from None

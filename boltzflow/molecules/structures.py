@@ -120,7 +120,7 @@ def read_structure(path: Path, kind: Literal["PDB", "mmCIF"]) -> app.PDBFile | a
         FileFormatError: if an atom's name stands twice in a residue, or atoms are lost.
         Exception: whatever OpenMM's reader lets through.
     """
-    text = path.read_text(encoding="utf-8")
+    text = path.read_text(encoding="utf-8", errors="replace")  # remarks have names in any encoding
     found = _Pdb(text) if kind == "PDB" else _Mmcif(text)
     if not found.records:
         raise ValueError("it has no atoms")

@@ -111,10 +111,12 @@ class MolecularSystem:
 
         Raises:
             SystemNotFoundError: if there is no such file.
-            FileFormatError: if it is no PDB file.
+            FileFormatError: if it is no PDB file, a name stands twice in a residue, or positions are in nm.
             TemplateError: if the force field does not know a residue; names it and says what to do.
-            TopologyError: if residues are missing within a chain; names the atoms on either side.
+            TopologyError: if residues are missing within a chain, or an atom is out of place; names the atoms.
             OptionError: if the force field, the constraints or the temperature is impossible.
+
+        Of several models the first is read, and of each residue the most occupied alternate location, with a warning.
         """
         files = file_names(forcefield)
         field = read_forcefield(files)
@@ -158,7 +160,8 @@ class MolecularSystem:
             name: the file's stem if not given.
 
         Raises:
-            SystemNotFoundError, FileFormatError: if a file is missing or damaged.
+            SystemNotFoundError, FileFormatError: if a file is missing, damaged, or holds what OpenMM cannot use.
+            ShapeError, TopologyError: if the positions are those of other atoms; names the first that differs.
             OptionError: if an option is impossible.
         """
         parts = readers.from_amber(prmtop, coordinates, implicit_solvent, constraints)
@@ -185,7 +188,8 @@ class MolecularSystem:
             name: the file's stem if not given.
 
         Raises:
-            SystemNotFoundError, FileFormatError: if a file is missing or damaged.
+            SystemNotFoundError, FileFormatError: if a file is missing, damaged, or holds what OpenMM cannot use.
+            ShapeError, TopologyError: if the positions are those of other atoms; names the first that differs.
             OptionError: if an option is impossible.
         """
         parts = readers.from_gromacs(top, gro, include_folder, constraints)
@@ -215,6 +219,7 @@ class MolecularSystem:
 
         Raises:
             SystemNotFoundError, FileFormatError: if a file is missing, damaged, or lacks parameters.
+            ShapeError, TopologyError: if the positions are those of other atoms; names the first that differs.
             OptionError: if an option is impossible.
         """
         parts = readers.from_charmm(psf, structure, parameters, implicit_solvent, constraints)

@@ -26,15 +26,16 @@ def no_template(residue: app.topology.Residue, field: app.ForceField, files: Seq
     if not known:
         have_not += " or any residue of that name"
         return f"{have_not}. Choose a force field that knows it, or pass a ready openmm.System."
-    nearest = min(known, key=lambda name: len(known[name] ^ names))
-    missing, extra = sorted(known[nearest] - names), sorted(names - known[nearest])
+    nearest = min(known, key=lambda name: len(known[name].keys() ^ names))
+    missing = sorted(known[nearest][name] for name in known[nearest].keys() - names)
+    extra = sorted(names - known[nearest].keys())
     parts = [f"{', '.join(missing)} missing"] if missing else []
     parts += [f"{', '.join(extra)} too many"] if extra else []
     found = " and ".join(parts) or "all atoms there, but other bonds, such as none to the next residue or a disulfide"
     return f"{have_not}: beside its template {nearest} there are {found}. {_advice(missing, extra)}."
 
 
-def _templates(residue: str, field: app.ForceField) -> Iterable[tuple[str, set[str]]]:
+def _templates(residue: str, field: app.ForceField) -> Iterable[tuple[str, dict[str, str]]]:
     """The templates of a residue within a chain, at its ends, and with each patch of it: names, and those of atoms."""
     ends = ("N", "C") if len(residue) == 3 else ("5", "3", "N")  # amino acids; nucleotides
     placed = [f"{end}{residue}" if len(residue) == 3 else f"{residue}{end}" for end in ends]
@@ -54,8 +55,9 @@ def _templates(residue: str, field: app.ForceField) -> Iterable[tuple[str, set[s
         yield f"{residue} with {name}", _atom_names(residue, patched)
 
 
-def _atom_names(residue: str, template: app.ForceField._TemplateData) -> set[str]:
-    return {standard_names(residue, atom.name)[1] for atom in template.atoms}
+def _atom_names(residue: str, template: app.ForceField._TemplateData) -> dict[str, str]:
+    """The template's own names of its atoms by those that OpenMM's readers give them."""
+    return {standard_names(residue, atom.name)[1]: atom.name for atom in template.atoms}
 
 
 def _advice(missing: Sequence[str], extra: Sequence[str]) -> str:

@@ -331,7 +331,7 @@ def replace(path: Path, old: str, new: str) -> None:
 def test_what_openmm_cannot_use_is_one_sentence(tmp_path: Path) -> None:
     """Radii beyond the tables of GBn2, 10-12 terms, AMOEBA's prmtop; a top without parameters."""
     prmtop, inpcrd = amber_files(tmp_path)
-    message = r"^Expected Amber parameters that OpenMM can use in .*water\.prmtop; reading failed: .*\.$"
+    message = r"^Expected Amber parameters that OpenMM can use in .*water\.prmtop; reading it failed: .*\.$"
     replace(prmtop, "  1.50000000E+00  1.20000000E+00", "  9.50000000E+00  1.20000000E+00")
     with pytest.raises(FileFormatError, match=message):
         bf.MolecularSystem.from_amber(prmtop, inpcrd, implicit_solvent="GBn2")
