@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import platformdirs
 from openmm import app
 from pydantic import PositiveFloat
@@ -111,7 +112,7 @@ def _structure(folder: Path) -> tuple[app.Topology, Any]:
         return pdb.topology, pdb.positions
     try:
         plain = json.loads(_text(folder, STRUCTURE))
-        return topology_from_plain(plain["topology"]), plain["positions"]
+        return topology_from_plain(plain["topology"]), np.array(plain["positions"], dtype=np.float64)
     except (LookupError, TypeError, ValueError) as error:
         raise FileFormatError(f"Expected a topology and positions in {folder / STRUCTURE}; got {error!r}.") from None
 

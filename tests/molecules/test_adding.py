@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -91,7 +92,15 @@ def test_names_that_a_pdb_file_cannot_hold_are_kept(
     assert sorted(map(sorted, again.bonds)) == sorted(map(sorted, system.bonds))
     assert np.array_equal(again.positions, system.positions)
     assert energy(again) == pytest.approx(energy(system), abs=1e-6)
-    for text in ("{", "[]", "{}", '{"topology": {}, "positions": []}', '{"topology": 1}'):
+    whole = json.loads((folder / "structure.json").read_text())
+    for text in (
+        json.dumps(whole | {"positions": "x"}),
+        "{",
+        "[]",
+        "{}",
+        '{"topology": {}, "positions": []}',
+        '{"topology": 1}',
+    ):
         (folder / "structure.json").write_text(text)
         with pytest.raises(FileFormatError, match=r"Expected a topology and positions in .*structure\.json"):
             bf.load_system("names")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 import warnings
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -92,6 +93,14 @@ def test_waters_that_share_a_number_are_all_read(
     assert len(set(system.atom_names)) == system.n_atoms
     np.testing.assert_allclose(10 * system.positions, [place(atom) for atom in atoms], atol=1e-5)
     assert len(system.bonds) == 2 * len(numbers)
+
+
+def test_an_mmcif_file_without_a_column_of_locations_is_read_whole(tmp_path: Path) -> None:
+    """OpenMM takes the last column for it, and leaves out every water but the first of a chain."""
+    path = mmcif(waters((1, 2)), tmp_path / "x.cif")
+    text = path.read_text().replace("_atom_site.label_alt_id\n", "")
+    path.write_text(re.sub(r"^(HETATM \d+ \w+ \w+) \. ", r"\1 ", text, flags=re.MULTILINE))
+    assert bf.MolecularSystem.from_mmcif(path, "amber14/tip3p.xml").n_atoms == 6
 
 
 @pytest.mark.parametrize(("write", "read"), READERS)
