@@ -37,9 +37,9 @@ def no_template(residue: app.topology.Residue, field: app.ForceField, files: Seq
 
 def _templates(residue: str, field: app.ForceField) -> Iterable[tuple[str, dict[str, str]]]:
     """The templates of a residue within a chain, at its ends, and with each patch of it: names, and those of atoms."""
-    ends = ("N", "C") if len(residue) == 3 else ("5", "3", "N")  # amino acids; nucleotides
-    placed = [f"{end}{residue}" if len(residue) == 3 else f"{residue}{end}" for end in ends]
-    for name in (residue, *placed):
+    is_amino_acid = len(residue) == 3
+    ends = [f"N{residue}", f"C{residue}"] if is_amino_acid else [f"{residue}5", f"{residue}3", f"{residue}N"]
+    for name in (residue, *ends):
         if name in field._templates:
             yield name, _atom_names(residue, field._templates[name])
     if residue not in field._templates:
