@@ -14,8 +14,10 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from boltzflow.core.domain import Domain
+from boltzflow.core.distributions import Density
+from boltzflow.core.domain import Coordinate, Domain
 from boltzflow.core.layer import Bijection
+from boltzflow.core.transformers import Transformer
 
 if TYPE_CHECKING:
     from boltzflow.energies import Potential  # loads OpenMM, which checks of flows do not need
@@ -57,8 +59,10 @@ def check_bijection(
     """Everything that a bijection promises, on n random states.
 
     Shapes and dtype kept; images inside the domain; both round trips; log_ratio against the autograd
-    Jacobian in both directions; circles continuous across the seam in value and slope; a finite gradient for
-    each parameter; a state dict that restores the layer. The layer's own parameters are left as they are.
+    Jacobian in both directions; circles continuous across the seam in value and slope; at, next to and beyond every
+    bound images inside the domain, log_ratio against the Jacobian, and finite second derivatives; a finite gradient
+    for each parameter; an empty batch gives an empty result and changes no state; a state dict that restores the
+    layer. The layer's own parameters are left as they are.
 
     Args:
         layer: between domains of equal size.
@@ -95,12 +99,46 @@ def check_bijection(
             log_ratio, torch.linalg.slogdet(jacobian)[1], 10 * tolerance, f"{name}: log_ratio against autograd"
         )
         _check_seams(run, start, end, x, context, tolerance, name)
+        _check_edges(layer, run, start, end, x, context, tolerance, name)
+        _check_empty(layer, run, end, x, context, name)
     z = random_states(layer.latent_domain, n, dtype=dtype, generator=generator)
     if any(True for _ in layer.parameters()):
         _check_gradients(layer, z, context)
     fresh.load_state_dict(layer.state_dict())
     for one, other in zip(layer(z, context), fresh(z, context), strict=True):
         assert torch.equal(one, other), "a layer restored from its state dict gives other numbers"
+
+
+def check_state_dict(
+    make: Callable[[int], nn.Module], evaluate: Callable[[nn.Module], Tensor], *, seeds: tuple[int, int] = (0, 1)
+) -> None:
+    """A state dict that is loaded into a part of another seed gives the same numbers, or is refused.
+
+    Args:
+        make: from a seed to the part.
+        evaluate: what is to be the same, such as densities of given states.
+        seeds: of the part that is saved, and of the one that it is loaded into.
+    """
+    saved, other = (make(seed) for seed in seeds)
+    randomize_parameters(saved)
+    try:
+        other.load_state_dict(saved.state_dict())
+    except RuntimeError:
+        return
+    assert torch.equal(evaluate(other), evaluate(saved)), "a state dict is taken by a part that gives other numbers"
+
+
+def check_no_samples(density: Density, context: Tensor | None = None) -> None:
+    """No samples are asked for: an empty result, whose density is empty too.
+
+    Args:
+        density: a distribution, a target or a flow.
+        context: (0, C) or None.
+    """
+    x, log_prob = density.sample(0, context)
+    assert x.shape == (0, *density.domain.shape), f"sample(0) of shape {tuple(x.shape)}"
+    assert log_prob.shape == (0,), f"log-densities of sample(0) of shape {tuple(log_prob.shape)}"
+    assert density.log_prob(x, context).shape == (0,), "log_prob of no states is not empty"
 
 
 def check_density(
@@ -195,6 +233,80 @@ def _check_seams(
         _assert_close(end.difference(y_high, y_low), torch.zeros_like(y_low), 10 * tolerance, f"{where}: value")
         slopes = [_jacobian(run, at, context)[:, :, i] for at in (low, high)]
         _assert_close(slopes[1], slopes[0], 100 * tolerance, f"{where}: slope")
+
+
+def _check_edges(
+    layer: nn.Module,
+    run: Callable[..., tuple[Tensor, Tensor]],
+    start: Domain,
+    end: Domain,
+    x: Tensor,
+    context: Tensor | None,
+    tolerance: float,
+    name: str,
+) -> None:
+    """One coordinate of each state is put at, next to or beyond a bound: of its domain, or of a transformer."""
+    places = [(i, value) for i in range(len(start)) for value in _edges(layer, start.coordinates[i], x.dtype)]
+    if not places:
+        return
+    rows = torch.arange(len(places)) % len(x)
+    at = x[rows].flatten(1)
+    at[range(len(places)), [i for i, _ in places]] = torch.stack([value for _, value in places])
+    at = at.view(-1, *start.shape).requires_grad_()
+    some = None if context is None else context[rows]
+    y, log_ratio = run(at, some)
+    outside = [f"{value.item():.17g} of {start.coordinates[i]}" for i, value in places]
+    for inside, what in ((end.contains(y), "an image outside"), (log_ratio.isfinite(), "a log_ratio not finite")):
+        assert inside.all(), f"{name}: {what} {end} of a state at {outside[int(inside.int().argmin())]}"
+    _assert_close(
+        log_ratio, torch.linalg.slogdet(_jacobian(run, at, some))[1], 10 * tolerance, f"{name}: log_ratio at bounds"
+    )
+    _check_second_derivatives(layer, y, log_ratio, at, name)
+
+
+def _edges(layer: nn.Module, coordinate: Coordinate, dtype: torch.dtype) -> list[Tensor]:
+    """Bounds of a coordinate, their neighbours and, where there is something beyond, points there."""
+    inside = torch.tensor([coordinate.low, coordinate.high], dtype=dtype)
+    if coordinate.kind != "real":
+        middle = inside.mean()
+        return [*inside, *torch.nextafter(inside, middle)]
+    found = [b for part in layer.modules() if isinstance(part, Transformer) for b in part.named_buffers()]
+    bounds = torch.cat(
+        [torch.empty(0, dtype=torch.float64), *(b.flatten() for name, b in found if name.endswith((".low", ".high")))]
+    )
+    edges = torch.tensor(sorted({b for b in bounds.tolist() if math.isfinite(b)}), dtype=dtype)
+    return [*edges, *torch.nextafter(edges, edges + 1), *torch.nextafter(edges, edges - 1), *(3.0 * edges)]
+
+
+def _check_second_derivatives(layer: nn.Module, y: Tensor, log_ratio: Tensor, x: Tensor, name: str) -> None:
+    """Finite for states and parameters: those of a score-matching loss. A layer may refuse them."""
+    leaves = [x, *(p for p in layer.parameters() if p.requires_grad)]
+    probe = torch.linspace(0.5, 1.5, y[0].numel(), dtype=y.dtype).view(y.shape[1:])
+    (score,) = torch.autograd.grad((y * probe).sum() + log_ratio.sum(), x, create_graph=True)
+    assert score.isfinite().all(), f"{name}: a first derivative at a bound is not finite"
+    if not score.requires_grad:
+        return
+    try:
+        second = torch.autograd.grad(score.square().sum(), leaves, allow_unused=True)
+    except RuntimeError:
+        return
+    assert all(g is None or bool(g.isfinite().all()) for g in second), f"{name}: a second derivative is not finite"
+
+
+def _check_empty(
+    layer: nn.Module,
+    run: Callable[..., tuple[Tensor, Tensor]],
+    end: Domain,
+    x: Tensor,
+    context: Tensor | None,
+    name: str,
+) -> None:
+    before = {key: value.clone() for key, value in layer.state_dict().items()}
+    y, log_ratio = run(x[:0], None if context is None else context[:0])
+    assert y.shape == (0, *end.shape), f"{name}: shape {tuple(y.shape)} of an empty batch, expected {(0, *end.shape)}"
+    assert log_ratio.shape == (0,), f"{name}: log_ratio of shape {tuple(log_ratio.shape)} of an empty batch"
+    for key, value in layer.state_dict().items():
+        assert torch.equal(value, before[key]), f"{name}: an empty batch changed {key}"
 
 
 def _check_gradients(layer: nn.Module, x: Tensor, context: Tensor | None) -> None:

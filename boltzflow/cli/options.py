@@ -10,6 +10,7 @@ import typer
 from boltzflow import runs
 from boltzflow.config import SystemConfig
 from boltzflow.errors import OptionError, RunDirectoryError
+from boltzflow.molecules.forcefields import scripts
 
 Molecule = Annotated[
     str, typer.Argument(metavar="SYSTEM|FILE.pdb", help="A system's name, or a PDB file with all hydrogens.")
@@ -52,4 +53,9 @@ def resumed(config: Config, directory: Path, given: set[str]) -> Config:
                 f"The run in {directory} has {name} {getattr(stored, name)}; got {getattr(config, name)}: "
                 "resume with its own settings, or start anew in another --out."
             )
+    if "forcefield" not in given and (found := scripts(stored.forcefield)):
+        raise OptionError(
+            f"Expected a force field without code in {directory / runs.CONFIG}; <{found[0][1]}> of {found[0][0]} would "
+            "run some: name it with --forcefield if it is yours."
+        )
     return stored

@@ -12,7 +12,7 @@ from boltzflow.analysis.report import GENERATOR
 from boltzflow.cli.options import ForceFieldFiles
 from boltzflow.cli.root import app
 from boltzflow.molecules import SystemDescription, available_systems
-from boltzflow.molecules.adding import add_to_library, read_molecule
+from boltzflow.molecules.adding import add_to_library, new_folder, read_molecule
 from boltzflow.molecules.library import DESCRIPTION
 from boltzflow.molecules.parametrize import Constraints
 
@@ -67,7 +67,8 @@ def add(
     """Add a molecule to the library.
 
     Writes NAME/system.yaml, NAME/topology.pdb and NAME/README.md, and
-    NAME/system.xml where the force field is not one that OpenMM ships.
+    NAME/system.xml where the force field is not one that OpenMM ships;
+    and NAME/structure.json where a PDB file cannot hold all names.
     Whether coordinates can be made for the molecule is found out before.
 
     Examples:
@@ -76,6 +77,8 @@ def add(
         boltzflow systems add 1uao.cif --name chignolin_wt --hydrogens-at-ph 7
         boltzflow systems add ligand.prmtop --coordinates ligand.inpcrd
     """
+    name = file.stem.lower().replace("-", "_") if name is None else name
+    new_folder(name, library)
     is_structure = file.suffix.lower() in (".pdb", ".cif")
     field = tuple(forcefield or (runs.PDB_FORCEFIELD if is_structure else ()))
     system = read_molecule(
@@ -90,7 +93,7 @@ def add(
     size = len(system.coordinates().domain)
     folder = add_to_library(
         system,
-        name or file.stem.lower().replace("-", "_"),
+        name,
         source=file.name,
         forcefield=field,
         constraints=constraints,

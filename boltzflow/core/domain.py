@@ -228,7 +228,10 @@ class Domain:
 def wrap(x: Tensor, low: Tensor | float, high: Tensor | float) -> Tensor:
     """`x` modulo high − low, in [low, high); the gradient is 1."""
     period = high - low
-    return x - period * torch.floor((x - low) / period)
+    y = x - period * torch.floor((x - low) / period)
+    # Next to the seam the quotient may be rounded to a whole number: one turn too many, or too few.
+    y = torch.where(y < low, high - (low - y), y)
+    return torch.where(y >= high, low + (y - high), y)
 
 
 def _repeat(kind: Kind, low: float, high: float, n: int, names: Sequence[str] | None) -> tuple[Coordinate, ...]:

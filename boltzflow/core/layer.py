@@ -11,11 +11,12 @@ from torch import Tensor, nn
 
 from boltzflow.core.compilation import compile_method
 from boltzflow.core.domain import Domain
+from boltzflow.core.fingerprint import Fingerprinted
 from boltzflow.core.transformers import Transformer
 from boltzflow.errors import DomainError
 
 
-class Layer(nn.Module, ABC):
+class Layer(Fingerprinted, ABC):
     """A map between two domains that accounts for what it does to a density.
 
     Both directions return ``(out, log_ratio)``, log_ratio of shape (batch,): log|det ∂out/∂in| of the

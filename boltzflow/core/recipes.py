@@ -56,7 +56,7 @@ def spline_flow(
         bound: real coordinates are transformed within location ± bound·width.
         context_size: size of the context; 0 for an unconditional flow.
         seed: of masks, seams and weights; the global random state is left as it was. Masks and seams are not part
-            of the state dict, which therefore belongs to a flow of the same seed.
+            of the state dict, but its fingerprints know them: a flow of another seed refuses it.
         base: on the same domain; by default `Independent` of this location and width.
         groups: indices of the coordinates, each in one group; None for one group of all.
 
@@ -176,7 +176,7 @@ def maf(
     *,
     layers: int = 5,
     hidden: Sequence[int] = (128, 128),
-    scale: Scale = "exp",
+    scale: Scale = "tanh",
     passes: int | None = None,
     context_size: int = 0,
     seed: int = 0,
@@ -186,7 +186,8 @@ def maf(
     Args:
         domain: flat, of real coordinates.
         layers, hidden, passes, context_size, seed: as in `autoregressive_spline_flow`.
-        scale: see `transformers.Affine`.
+        scale: see `transformers.Affine`; the default is bounded, so that outliers in the data do no harm. A state dict
+            from before it was, when "exp" was the default, still means that.
 
     Raises:
         DomainError: if a coordinate is not real.
@@ -206,7 +207,7 @@ def realnvp(
     *,
     layers: int = 8,
     hidden: Sequence[int] = (128, 128),
-    scale: Scale = "exp",
+    scale: Scale = "tanh",
     context_size: int = 0,
     seed: int = 0,
 ) -> Flow:
@@ -218,7 +219,8 @@ def realnvp(
         domain: flat, of at least two real coordinates.
         layers: number of couplings.
         hidden: sizes of the hidden layers of each conditioner.
-        scale: see `transformers.Affine`.
+        scale: see `transformers.Affine`; the default is bounded, so that outliers in the data do no harm. A state dict
+            from before it was, when "exp" was the default, still means that.
         context_size: size of the context; 0 for an unconditional flow.
         seed: of the weights; the global random state is left as it was.
 

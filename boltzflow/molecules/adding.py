@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import io
+import json
 import re
+import secrets
+import shutil
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,10 +16,19 @@ import openmm.unit as u
 from openmm import app
 
 from boltzflow.energies.system_xml import system_to_xml
-from boltzflow.errors import OptionError, RunDirectoryError, TopologyError
-from boltzflow.molecules.library import DESCRIPTION, TOPOLOGY, SystemDescription, available_systems, user_folder
+from boltzflow.errors import OptionError, RunDirectoryError, StorageError
+from boltzflow.molecules.library import (
+    DESCRIPTION,
+    STRUCTURE,
+    TOPOLOGY,
+    SystemDescription,
+    available_systems,
+    user_folder,
+)
 from boltzflow.molecules.parametrize import Constraints
+from boltzflow.molecules.plain import topology_to_plain
 from boltzflow.molecules.system import MolecularSystem
+from boltzflow.storage import replace_file
 
 SYSTEM_XML = "system.xml"
 
@@ -88,7 +100,9 @@ def add_to_library(
     """Write a system's folder, which `load_system(name)` finds then.
 
     The folder holds system.yaml, topology.pdb and README.md; and, unless all files of the force field are OpenMM's
-    own, system.xml with the Hamiltonian.
+    own, system.xml with the Hamiltonian. Where a PDB file cannot hold all names (of residues longer than four letters,
+    of atoms that share one), structure.json holds them, with all digits of the positions. The folder appears whole or
+    not at all.
 
     Args:
         system: the molecule.
@@ -100,17 +114,13 @@ def add_to_library(
 
     Raises:
         OptionError: if the name is not one.
-        TopologyError: if a PDB file cannot hold its atoms and bonds.
         RunDirectoryError: if the library has such a system, or the folder exists; nothing is written.
         UnsupportedForceError: if the Hamiltonian cannot be written.
+        StorageError: if the folder cannot; nothing of it is left.
     """
-    if not re.fullmatch(r"[a-z0-9_]+", name):
-        raise OptionError(f"Expected a name of lower-case letters, digits and underscores; got {name!r}.")
-    folder = (library or user_folder()) / name
-    if folder.exists() or name in available_systems():
-        found = available_systems().get(name, folder)
-        raise RunDirectoryError(f"Expected a new name; there is a system {name!r} in {found}.")
-    is_ready = not forcefield or any(Path(file).exists() for file in forcefield)
+    folder = new_folder(name, library)
+    structure, is_whole = _pdb(system)
+    is_ready = not forcefield or not is_whole or any(Path(file).exists() for file in forcefield)
     description = SystemDescription.of(
         description=f"{system.n_atoms} atoms from {source}, {system.temperature:g} K",
         forcefield=() if is_ready else tuple(forcefield),
@@ -118,31 +128,62 @@ def add_to_library(
         constraints="none" if is_ready else constraints,
         temperature=system.temperature,
     )
-    xml = system_to_xml(system.openmm_system) if is_ready else None
-    structure = _pdb(system)
-    folder.mkdir(parents=True)
-    if xml is not None:
-        (folder / SYSTEM_XML).write_text(xml, encoding="utf-8")
-    (folder / TOPOLOGY).write_text(structure, encoding="utf-8")
-    description.write(folder / DESCRIPTION)
-    (folder / "README.md").write_text(_readme(system, name, source, forcefield, constraints), encoding="utf-8")
+    files = {TOPOLOGY: structure, "README.md": _readme(system, name, source, forcefield, constraints)}
+    if is_ready:
+        files[SYSTEM_XML] = system_to_xml(system.openmm_system)
+    if not is_whole:
+        plain = {"topology": topology_to_plain(system.topology), "positions": system.positions.tolist()}
+        files[STRUCTURE] = json.dumps(plain)
+    partial = folder.with_name(f".{name}.{secrets.token_hex(4)}")
+    try:
+        for file, text in files.items():
+            replace_file(partial / file, text)
+        description.write(partial / DESCRIPTION)
+        partial.rename(folder)
+    except StorageError:
+        raise
+    except OSError as error:
+        raise StorageError(f"Cannot make {folder}: {error.strerror or error}.") from error
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
     return folder
 
 
-def _pdb(system: MolecularSystem) -> str:
-    """The reference structure as a PDB file, if it holds all atoms and bonds."""
+def new_folder(name: str, library: Path | None = None) -> Path:
+    """Where a new system's folder will be; see `add_to_library` for the arguments.
+
+    Raises:
+        OptionError: if the name is not one.
+        RunDirectoryError: if the library has such a system, or the folder exists.
+    """
+    if not re.fullmatch(r"[a-z0-9_]+", name):
+        raise OptionError(
+            f"Expected a name of lower-case letters, digits and underscores; got {name!r} (--name on the command line)."
+        )
+    folder = (library or user_folder()) / name
+    if folder.exists() or name in available_systems():
+        found = available_systems().get(name, folder)
+        raise RunDirectoryError(f"Expected a new name; there is a system {name!r} in {found}.")
+    return folder
+
+
+def _pdb(system: MolecularSystem) -> tuple[str, bool]:
+    """The reference structure as a PDB file, and whether that holds all names and bonds."""
     file = io.StringIO()
     app.PDBFile.writeFile(system.topology, system.positions * u.nanometer, file, keepIds=True)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of names that stand twice: refused below
+        warnings.simplefilter("ignore")  # of names that stand twice
         again = app.PDBFile(io.StringIO(file.getvalue())).topology
-    bonds = {frozenset((bond.atom1.index, bond.atom2.index)) for bond in again.bonds()}
-    if again.getNumAtoms() != system.n_atoms or bonds != {frozenset(pair) for pair in system.bonds}:
-        raise TopologyError(
-            f"Expected a molecule that a PDB file can hold; of {system.n_atoms} atoms and {len(system.bonds)} bonds "
-            f"{again.getNumAtoms()} and {len(bonds)} come back: give the atoms of each residue different names."
-        )
-    return file.getvalue()
+    return file.getvalue(), _names_and_bonds(again) == _names_and_bonds(system.topology)
+
+
+def _names_and_bonds(topology: app.Topology) -> tuple[list[Any], set[frozenset[int]]]:
+    atoms = [
+        (atom.name, atom.element, residue.name, residue.id, residue.insertionCode.strip(), residue.chain.index)
+        for residue in topology.residues()
+        for atom in residue.atoms()
+    ]
+    return atoms, {frozenset((bond.atom1.index, bond.atom2.index)) for bond in topology.bonds()}
 
 
 def _readme(

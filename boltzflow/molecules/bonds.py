@@ -1,4 +1,4 @@
-"""Bonds that a topology lacks, and bonds that are no bonds."""
+"""Bonds that a topology lacks, and how long its bonds are."""
 
 from __future__ import annotations
 
@@ -18,8 +18,10 @@ _RADII = {
 }  # fmt: skip
 """Covalent radii in nm (Cordero et al. 2008, doi 10.1039/b801115j); no other element gets bonds from distances."""
 
-_LONGEST = 1.3  # of a bond, in units of the sum of its atoms' radii
-_GAP = 2.0  # from which on it is none, in the same units
+LONGEST = 1.3
+"""Of a bond, in units of the sum of its atoms' radii. Two neighbours of one atom are farther apart."""
+
+_HYDROGEN = {app.element.hydrogen}
 
 
 def add_missing_bonds(topology: app.Topology, system: openmm.System, positions: NDArray[np.float64]) -> None:
@@ -34,12 +36,12 @@ def add_missing_bonds(topology: app.Topology, system: openmm.System, positions: 
     candidates = [(i, j) for i, j, _, _ in bond_terms(system)] + [(i, j) for i, j, _ in constraints(system)]
     if not candidates and not known:
         first, second = np.triu_indices(len(atoms), 1)
-        near = np.linalg.norm(positions[first] - positions[second], axis=1) < 2 * _LONGEST * max(_RADII.values())
+        near = np.linalg.norm(positions[first] - positions[second], axis=1) < 2 * LONGEST * max(_RADII.values())
         candidates = list(zip(first[near].tolist(), second[near].tolist(), strict=True))
     found = [
         (i, j)
         for i, j in candidates
-        if frozenset((i, j)) not in known and _stretch(atoms[i], atoms[j], positions) < _LONGEST
+        if frozenset((i, j)) not in known and _stretch(atoms[i], atoms[j], positions) < LONGEST
     ]
     for i, j in found:
         topology.addBond(atoms[i], atoms[j])
@@ -52,14 +54,19 @@ def add_missing_bonds(topology: app.Topology, system: openmm.System, positions: 
         )
 
 
-def stretched_bond(topology: app.Topology, positions: object) -> tuple[str, str, float] | None:
-    """The first bond of the topology that is far too long: names of its atoms and their distance in nm."""
-    x = np.asarray(positions, dtype=np.float64)
-    for bond in topology.bonds():
-        if _GAP < _stretch(bond.atom1, bond.atom2, x) < math.inf:
-            distance = float(np.linalg.norm(x[bond.atom1.index] - x[bond.atom2.index]))
-            return label(bond.atom1), label(bond.atom2), distance
-    return None
+def stretch_of_bonds(
+    topology: app.Topology, positions: NDArray[np.float64]
+) -> tuple[list[tuple[app.topology.Atom, app.topology.Atom]], NDArray[np.float64]]:
+    """The bonds of a topology whose usual length is known, and their lengths in units of that.
+
+    What rigid water has between its hydrogens in some files is none.
+    """
+    bonds = [
+        (bond.atom1, bond.atom2)
+        for bond in topology.bonds()
+        if math.isfinite(usual_length(bond.atom1, bond.atom2)) and {bond.atom1.element, bond.atom2.element} != _HYDROGEN
+    ]
+    return bonds, np.array([_stretch(one, other, positions) for one, other in bonds])
 
 
 def label(atom: app.topology.Atom) -> str:
@@ -67,9 +74,13 @@ def label(atom: app.topology.Atom) -> str:
     return f"{atom.residue.name}{atom.residue.id}-{atom.name}"
 
 
+def usual_length(one: app.topology.Atom, other: app.topology.Atom) -> float:
+    """The sum of two atoms' covalent radii, nm; infinite for elements without one."""
+    radii = [_RADII.get(atom.element.symbol, math.inf) if atom.element else math.inf for atom in (one, other)]
+    return sum(radii)
+
+
 def _stretch(one: app.topology.Atom, other: app.topology.Atom, x: NDArray[np.float64]) -> float:
     """The distance of two atoms in units of a bond's usual length; infinite for elements without a radius."""
-    radii = [_RADII.get(atom.element.symbol, 0.0) if atom.element else 0.0 for atom in (one, other)]
-    if min(radii) == 0.0:
-        return math.inf
-    return float(np.linalg.norm(x[one.index] - x[other.index])) / sum(radii)
+    usual = usual_length(one, other)
+    return math.inf if math.isinf(usual) else float(np.linalg.norm(x[one.index] - x[other.index])) / usual

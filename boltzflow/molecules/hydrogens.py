@@ -9,7 +9,7 @@ import openmm.unit as u
 from openmm import app
 
 from boltzflow.errors import TemplateError
-from boltzflow.molecules.parametrize import one_line
+from boltzflow.molecules.forcefields import one_line
 
 
 def with_hydrogens(

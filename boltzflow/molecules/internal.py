@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Sequence
 from typing import Literal
 
 import numpy as np
 import openmm
 import openmm.unit as u
+import scipy.spatial
 from numpy.typing import NDArray
 from openmm import app
 
 from boltzflow.coordinates import InternalCoordinates
 from boltzflow.energies.system_xml import copy_system
-from boltzflow.errors import TopologyError
+from boltzflow.errors import TopologyError, UnsupportedForceError
+from boltzflow.molecules.forcefields import one_line
 from boltzflow.molecules.parameters import angle_terms, bond_terms, constraints
 
 _TURN = np.array([[0.36, 0.48, -0.8], [-0.8, 0.6, 0.0], [0.48, 0.64, 0.6]])  # a rotation without symmetry
@@ -43,8 +46,7 @@ def internal_coordinates(
     frozen = frozen_atoms(system)
     if frozen and core:
         raise TopologyError("Expected frozen atoms or a Cartesian core; got both: atoms that are held need no modes.")
-    if not frozen:
-        _check_invariance(system, positions)
+    _check_energy(system, positions, names, must_be_invariant=not frozen)
     return InternalCoordinates.from_structure(
         bonds,
         positions,
@@ -79,18 +81,41 @@ def frozen_copy(system: openmm.System, atoms: Collection[int]) -> openmm.System:
     return copied
 
 
-def _check_invariance(system: openmm.System, positions: NDArray[np.float64]) -> None:
-    """Raise a TopologyError if the energy changes when all atoms are moved and turned together."""
-    integrator = openmm.VerletIntegrator(0.001)
-    context = openmm.Context(system, integrator, openmm.Platform.getPlatformByName("Reference"))
-    energies = []
-    for x in (positions, positions @ _TURN.T + _SHIFT):
-        context.setPositions(x)
-        energies.append(context.getState(getEnergy=True).getPotentialEnergy().value_in_unit(u.kilojoule_per_mole))
+def _check_energy(
+    system: openmm.System, positions: NDArray[np.float64], names: Sequence[str], must_be_invariant: bool
+) -> None:
+    """Raise an error if the reference structure has no finite energy, or one that changes with place and orientation.
+
+    Raises:
+        UnsupportedForceError: if OpenMM refuses the System.
+        TopologyError: naming the two closest atoms, or saying by how much the energy changes.
+    """
+    try:
+        integrator = openmm.VerletIntegrator(0.001)
+        context = openmm.Context(system, integrator, openmm.Platform.getPlatformByName("Reference"))
+        energies = []
+        for x in (positions, positions @ _TURN.T + _SHIFT):
+            context.setPositions(x)
+            energies.append(context.getState(getEnergy=True).getPotentialEnergy().value_in_unit(u.kilojoule_per_mole))
+    except openmm.OpenMMException as error:
+        raise UnsupportedForceError(f"Expected a System that OpenMM can evaluate; got: {one_line(error)}.") from None
     here, there = energies
-    if not abs(here - there) <= _SAME * max(abs(here), abs(there), 1.0):
+    if not math.isfinite(here):
+        raise TopologyError(
+            f"Expected a finite energy of the reference structure; got {here} kJ/mol, and the closest atoms, "
+            f"{_closest(positions, names)}."
+        )
+    if must_be_invariant and not abs(here - there) <= _SAME * max(abs(here), abs(there), 1.0):
         raise TopologyError(
             f"Expected an energy that stays when all atoms are moved and turned together; it goes from {here:.6g} to "
             f"{there:.6g} kJ/mol: a restraint in space or a periodic box. Freeze at least three atoms, restrain "
             "distances between atoms instead, or build the system without a box."
         )
+
+
+def _closest(positions: NDArray[np.float64], names: Sequence[str]) -> str:
+    """The two atoms that are closest to each other, and their distance."""
+    distances, neighbours = scipy.spatial.cKDTree(positions).query(positions, k=2)
+    one = int(distances[:, 1].argmin())
+    other = int(next(i for i in neighbours[one] if i != one))
+    return f"{names[one]} and {names[other]}, are {distances[one, 1]:.2g} nm apart"

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
-from xml.etree import ElementTree
+from typing import Any
 
+import numpy as np
 import platformdirs
 from openmm import app
 from pydantic import PositiveFloat
@@ -13,14 +15,15 @@ from pydantic import PositiveFloat
 import boltzflow
 from boltzflow.documents import Document
 from boltzflow.errors import FileFormatError, SystemNotFoundError
+from boltzflow.molecules import readers
+from boltzflow.molecules.forcefields import forcefield_of_folder, is_inside
 from boltzflow.molecules.parametrize import Constraints
-from boltzflow.molecules.plain import system_from_xml
+from boltzflow.molecules.plain import system_from_xml, topology_from_plain
 from boltzflow.molecules.system import MolecularSystem
 
 DESCRIPTION, TOPOLOGY = "system.yaml", "topology.pdb"
-
-_CODE = ("Script", "InitializationScript", "Include")
-"""Elements of a force-field file whose text OpenMM executes, or that name another file."""
+STRUCTURE = "structure.json"
+"""Topology and positions where a PDB file cannot hold them: long names of residues, one name for several atoms."""
 
 
 class SystemDescription(Document):
@@ -62,7 +65,7 @@ def available_systems() -> dict[str, Path]:
     """
     found: dict[str, Path] = {}
     for folder in library_folders():
-        for description in sorted(folder.glob(f"*/{DESCRIPTION}")):
+        for description in sorted(folder.glob(f"[!.]*/{DESCRIPTION}")):
             found.setdefault(description.parent.name, description.parent)
     return dict(sorted(found.items()))
 
@@ -76,7 +79,8 @@ def load_system(name: str, temperature: float | None = None) -> MolecularSystem:
 
     Raises:
         SystemNotFoundError: if no system has this name; lists those that exist.
-        FileFormatError: if its description or its force field is damaged, or if the force field would run code.
+        FileFormatError: if one of its files is damaged, or if its force field would run code or is in another folder.
+        UnsupportedForceError: if its System could run code.
         OptionError: if the temperature is not positive.
 
     >>> load_system("alanine_dipeptide")
@@ -90,39 +94,33 @@ def load_system(name: str, temperature: float | None = None) -> MolecularSystem:
     description = SystemDescription.read(folder / DESCRIPTION)
     if bool(description.forcefield) == (description.openmm_system is not None):
         raise FileFormatError(f"Expected either a forcefield or an openmm_system in {folder / DESCRIPTION}.")
+    kelvin = description.temperature if temperature is None else temperature
     if description.openmm_system is not None:
-        pdb = app.PDBFile(str(folder / TOPOLOGY))
-        hamiltonian = system_from_xml(_text(folder / description.openmm_system))
-        kelvin = description.temperature if temperature is None else temperature
-        return MolecularSystem(pdb.topology, hamiltonian, pdb.positions, kelvin, name)
-    return MolecularSystem.from_pdb(
-        folder / TOPOLOGY,
-        forcefield=[_resolved(folder, file) for file in description.forcefield],
-        temperature=description.temperature if temperature is None else temperature,
-        constraints=description.constraints,
-        name=name,
-    )
+        topology, positions = _structure(folder)
+        return MolecularSystem(
+            topology, system_from_xml(_text(folder, description.openmm_system)), positions, kelvin, name
+        )
+    field, files = forcefield_of_folder(folder, description.forcefield)
+    parts = readers.from_structure(folder / TOPOLOGY, "PDB", field, files, description.constraints)
+    return MolecularSystem(*parts, kelvin, name)
 
 
-def _text(path: Path) -> str:
+def _structure(folder: Path) -> tuple[app.Topology, Any]:
+    """The topology and the positions of a system's folder."""
+    if not (folder / STRUCTURE).is_file():
+        pdb = readers.read(folder / TOPOLOGY, "PDB")
+        return pdb.topology, pdb.positions
     try:
-        return path.read_text(encoding="utf-8")
+        plain = json.loads(_text(folder, STRUCTURE))
+        return topology_from_plain(plain["topology"]), np.array(plain["positions"], dtype=np.float64)
+    except (LookupError, TypeError, ValueError) as error:
+        raise FileFormatError(f"Expected a topology and positions in {folder / STRUCTURE}; got {error!r}.") from None
+
+
+def _text(folder: Path, name: str) -> str:
+    if not is_inside(name):
+        raise FileFormatError(f"Expected a file in {folder}; got {name!r}.")
+    try:
+        return (folder / name).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise FileFormatError(f"Cannot read {path}: {error}.") from None
-
-
-def _resolved(folder: Path, file: str) -> str:
-    """The path of a force-field file that lies in a system's folder; another's name is OpenMM's to find."""
-    path = folder / file
-    if not path.is_file():
-        return file
-    try:
-        elements = list(ElementTree.parse(path).iter())
-    except (OSError, ElementTree.ParseError) as error:
-        raise FileFormatError(f"Expected the XML of a force field in {path}; reading it failed: {error}.") from None
-    # What OpenMM would execute or evaluate as Python. A system's folder is data, and loading data runs no code.
-    for element in elements:
-        correction = element.get("useDispersionCorrection", "False")
-        if element.tag in _CODE or correction not in ("True", "False"):
-            raise FileFormatError(f"Expected a force field without code in {path}; <{element.tag}> would run some.")
-    return str(path)
+        raise FileFormatError(f"Cannot read {folder / name}: {error}.") from None

@@ -1,8 +1,9 @@
-"""Names of residues that tell them apart."""
+"""Names of residues and atoms."""
 
 from __future__ import annotations
 
 import mdtraj
+from openmm import app
 
 
 def residue_names(topology: mdtraj.Topology) -> list[str]:
@@ -15,3 +16,14 @@ def residue_names(topology: mdtraj.Topology) -> list[str]:
         chains = [str(number) for number in range(1, len(chains) + 1)]
     before = [f"{chain}:" if len(chains) > 1 else "" for chain in chains]
     return [f"{before[residue.chain.index]}{residue}" for residue in topology.residues]
+
+
+def standard_names(residue: str, atom: str) -> tuple[str, str]:
+    """The names of a residue and of one of its atoms as OpenMM's readers translate them: HN of any peptide is H.
+
+    >>> standard_names("HSD", "HN")
+    ('HIS', 'H')
+    """
+    app.PDBFile._loadNameReplacementTables()
+    name = app.PDBFile._residueNameReplacements.get(residue, residue)
+    return name, app.PDBFile._atomNameReplacements.get(name, {}).get(atom, atom)

@@ -9,7 +9,7 @@ import openmm
 from openmm import app
 
 from boltzflow.energies.system_xml import load_system_xml
-from boltzflow.errors import FileFormatError, UnsupportedForceError
+from boltzflow.errors import BoltzflowError, FileFormatError
 
 
 def topology_to_plain(topology: app.Topology) -> dict[str, Any]:
@@ -41,11 +41,11 @@ def system_from_xml(xml: str) -> openmm.System:
 
     Raises:
         FileFormatError: if it is damaged.
-        UnsupportedForceError: if it names a PythonForce, which would run code from the file.
+        UnsupportedForceError: if it could run code from the file; see `load_system_xml`.
     """
     try:
         system = load_system_xml(xml)
-    except UnsupportedForceError:
+    except BoltzflowError:
         raise
     except (openmm.OpenMMException, ValueError) as error:
         raise FileFormatError(f"Expected the XML of an openmm.System; reading it failed: {error}.") from None

@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any, Literal, NamedTuple, TypeVar
+from typing import Any, Literal, NamedTuple, TypeVar
 
 import openmm
 import openmm.unit as u
 from openmm import app
 
-from boltzflow.errors import FileFormatError, OptionError, SystemNotFoundError, TopologyError
-from boltzflow.molecules.bonds import stretched_bond
+from boltzflow.errors import BoltzflowError, FileFormatError, OptionError, SystemNotFoundError
+from boltzflow.molecules.fit import check_positions, check_structure
+from boltzflow.molecules.forcefields import one_line
 from boltzflow.molecules.hydrogens import with_hydrogens
-from boltzflow.molecules.parametrize import (
-    CONSTRAINTS,
-    Constraints,
-    ForceFieldFiles,
-    create_system,
-    file_names,
-    one_line,
-    read_forcefield,
-)
+from boltzflow.molecules.parametrize import CONSTRAINTS, Constraints, create_system
+from boltzflow.molecules.structures import read_structure
 
 ImplicitSolvent = Literal["none", "HCT", "OBC1", "OBC2", "GBn", "GBn2"]
 
@@ -47,20 +43,18 @@ class Parts(NamedTuple):
 
 def from_structure(
     path: str | Path,
-    reader: Callable[[IO[str]], Any],
-    kind: str,
-    forcefield: ForceFieldFiles,
+    kind: Literal["PDB", "mmCIF"],
+    field: app.ForceField,
+    files: Sequence[str],
     constraints: Constraints | None,
-    hydrogens_at_ph: float | None,
+    hydrogens_at_ph: float | None = None,
 ) -> Parts:
-    """A structure file of `kind`, and a force field."""
-    structure = _read(path, _from_path(reader), kind)
-    files = file_names(forcefield)
-    field = read_forcefield(files)
+    """A structure file of `kind`, and a force field of these files."""
+    structure = read(path, kind)
     topology, positions = structure.topology, structure.positions
+    check_structure(topology, positions, path)
     if hydrogens_at_ph is not None:
         topology, positions = with_hydrogens(topology, positions, field, hydrogens_at_ph)
-    _refuse_gaps(topology, positions)
     return Parts(topology, create_system(topology, field, files, constraints), positions)
 
 
@@ -68,9 +62,12 @@ def from_amber(
     prmtop: str | Path, coordinates: str | Path, implicit_solvent: ImplicitSolvent, constraints: Constraints | None
 ) -> Parts:
     """Amber's parameters and topology, and its coordinates."""
-    parameters = _read(prmtop, app.AmberPrmtopFile, "Amber prmtop")
-    positions = _read(coordinates, app.AmberInpcrdFile, "Amber coordinate").positions
-    system = parameters.createSystem(**_options(constraints), implicitSolvent=_solvent(implicit_solvent))
+    options = {**_options(constraints), "implicitSolvent": _solvent(implicit_solvent)}
+    parameters = _read(prmtop, app.AmberPrmtopFile, "an Amber prmtop")
+    positions = _read(coordinates, app.AmberInpcrdFile, "an Amber coordinate").positions
+    check_positions(parameters.topology, positions, None, prmtop, coordinates)
+    with _explained(f"Amber parameters that OpenMM can use in {prmtop}"):
+        system = parameters.createSystem(**options)
     return Parts(parameters.topology, system, positions)
 
 
@@ -79,9 +76,16 @@ def from_gromacs(
 ) -> Parts:
     """GROMACS' topology with all that it includes, and its structure."""
     folder = None if include_folder is None else str(include_folder)
-    parameters = _read(top, lambda path: app.GromacsTopFile(path, includeDir=folder), "GROMACS top")
-    positions = _read(gro, app.GromacsGroFile, "GROMACS gro").positions
-    return Parts(parameters.topology, parameters.createSystem(**_options(constraints)), positions)
+    options = _options(constraints)
+    parameters = _read(top, lambda path: app.GromacsTopFile(path, includeDir=folder), "a GROMACS top")
+    structure = _read(gro, app.GromacsGroFile, "a GROMACS gro")
+    if structure.getNumFrames() > 1:
+        warnings.warn(f"{gro} holds {structure.getNumFrames()} frames; the first one is read.", stacklevel=3)
+    names = list(zip(structure.residueNames, structure.atomNames, strict=True))
+    check_positions(parameters.topology, structure.positions, names, top, gro)
+    with _explained(f"GROMACS parameters that OpenMM can use in {top}"):
+        system = parameters.createSystem(**options)
+    return Parts(parameters.topology, system, structure.positions)
 
 
 def from_charmm(
@@ -92,20 +96,30 @@ def from_charmm(
     constraints: Constraints | None,
 ) -> Parts:
     """CHARMM's structure file, positions as PDB or CRD, and parameter files (rtf, prm, str)."""
-    molecule = _read(psf, app.CharmmPsfFile, "CHARMM psf")
-    reader = _from_path(app.PDBFile) if Path(structure).suffix.lower() == ".pdb" else app.CharmmCrdFile
-    positions = _read(structure, reader, "PDB or CHARMM crd").positions
+    options = {**_options(constraints), "implicitSolvent": _solvent(implicit_solvent)}
+    molecule = _read(psf, app.CharmmPsfFile, "a CHARMM psf")
+    if Path(structure).suffix.lower() == ".pdb":
+        pdb = read(structure, "PDB")
+        positions, names = pdb.positions, [(atom.residue.name, atom.name) for atom in pdb.topology.atoms()]
+    else:
+        crd = _read(structure, app.CharmmCrdFile, "a CHARMM crd")
+        positions, names = crd.positions, list(zip(crd.resname, crd.attype, strict=True))
+    check_positions(molecule.topology, positions, names, psf, structure)
     for path in parameters:
         _require(path)
-    try:
-        values = app.CharmmParameterSet(*map(str, parameters))
-        system = molecule.createSystem(values, **_options(constraints), implicitSolvent=_solvent(implicit_solvent))
-    except Exception as error:  # the reader lets any Python error through
-        raise FileFormatError(
-            f"Expected CHARMM parameters that fit {psf} in {', '.join(map(str, parameters)) or 'no files'}; "
-            f"reading them failed: {one_line(error)}."
-        ) from None
+    with _explained(f"CHARMM parameters that fit {psf} in {', '.join(map(str, parameters)) or 'no files'}"):
+        system = molecule.createSystem(app.CharmmParameterSet(*map(str, parameters)), **options)
     return Parts(molecule.topology, system, positions)
+
+
+def read(path: str | Path, kind: Literal["PDB", "mmCIF"]) -> app.PDBFile | app.PDBxFile:
+    """The first model of a structure file; see `read_structure`.
+
+    Raises:
+        SystemNotFoundError: if there is no such file.
+        FileFormatError: if it is damaged or of another kind.
+    """
+    return _read(path, lambda path: read_structure(Path(path), kind), "a PDB" if kind == "PDB" else "an mmCIF")
 
 
 def _options(constraints: Constraints | None) -> dict[str, Any]:
@@ -133,28 +147,16 @@ def _require(path: str | Path) -> None:
 
 def _read(path: str | Path, reader: Callable[[str], Read], kind: str) -> Read:
     _require(path)
-    try:
+    with _explained(f"{kind} file in {path}"):
         return reader(str(path))
-    except Exception as error:  # OpenMM's readers let any Python error through
-        raise FileFormatError(f"Expected a {kind} file in {path}; reading it failed: {one_line(error)}.") from None
 
 
-def _from_path(reader: Callable[[IO[str]], Read]) -> Callable[[str], Read]:
-    """A reader of open files for a path: given one, some of OpenMM's leave the file open when they fail."""
-
-    def read(path: str) -> Read:
-        with Path(path).open(encoding="utf-8") as file:
-            return reader(file)
-
-    return read
-
-
-def _refuse_gaps(topology: app.Topology, positions: u.Quantity) -> None:
-    """Raise a TopologyError where residues that follow each other are bonded over a gap: some are missing."""
-    found = stretched_bond(topology, positions.value_in_unit(u.nanometer))
-    if found is not None:
-        one, other, distance = found
-        raise TopologyError(
-            f"Expected bonded atoms side by side; {one} and {other} are {distance:.2f} nm apart: residues or atoms "
-            "between them are missing. Model them (PDBFixer), or let the chain end there with caps of its own."
-        )
+@contextmanager
+def _explained(expected: str) -> Iterator[None]:
+    """Turns what OpenMM's readers raise, which may be any of Python's errors, into one that says what was expected."""
+    try:
+        yield
+    except BoltzflowError:
+        raise
+    except Exception as error:
+        raise FileFormatError(f"Expected {expected}; reading it failed: {one_line(error)}.") from None

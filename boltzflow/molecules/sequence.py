@@ -10,14 +10,9 @@ import openmm
 from openmm import app
 
 from boltzflow.errors import MissingDependencyError, OptionError
+from boltzflow.molecules.forcefields import ForceFieldFiles, file_names, read_forcefield
 from boltzflow.molecules.hydrogens import with_hydrogens
-from boltzflow.molecules.parametrize import (
-    Constraints,
-    ForceFieldFiles,
-    create_system,
-    file_names,
-    read_forcefield,
-)
+from boltzflow.molecules.parametrize import Constraints, create_system
 from boltzflow.molecules.readers import Parts
 
 LETTERS = "ACDEFGHIKLMNPQRSTVWY"

@@ -26,9 +26,10 @@ from boltzflow.errors import NonFiniteError, OptionError, ShapeError, Unsupporte
 from boltzflow.molecules import readers, sequence
 from boltzflow.molecules.bonds import add_missing_bonds
 from boltzflow.molecules.cartesian import mixed_coordinates
+from boltzflow.molecules.forcefields import ForceFieldFiles, file_names, read_forcefield
 from boltzflow.molecules.internal import frozen_atoms, frozen_copy, internal_coordinates
 from boltzflow.molecules.parameters import constraints
-from boltzflow.molecules.parametrize import Constraints, ForceFieldFiles
+from boltzflow.molecules.parametrize import Constraints
 from boltzflow.molecules.plain import system_from_xml, topology_from_plain, topology_to_plain
 from boltzflow.molecules.potentials import eager_potential
 from boltzflow.molecules.symmetry import Symmetry, find_symmetry, label_orders
@@ -110,12 +111,16 @@ class MolecularSystem:
 
         Raises:
             SystemNotFoundError: if there is no such file.
-            FileFormatError: if it is no PDB file.
+            FileFormatError: if it is no PDB file, a name stands twice in a residue, or positions are in nm.
             TemplateError: if the force field does not know a residue; names it and says what to do.
-            TopologyError: if residues are missing within a chain; names the atoms on either side.
+            TopologyError: if residues are missing within a chain, or an atom is out of place; names the atoms.
             OptionError: if the force field, the constraints or the temperature is impossible.
+
+        Of several models the first is read, and of each residue the most occupied alternate location, with a warning.
         """
-        parts = readers.from_structure(path, app.PDBFile, "PDB", forcefield, constraints, hydrogens_at_ph)
+        files = file_names(forcefield)
+        field = read_forcefield(files)
+        parts = readers.from_structure(path, "PDB", field, files, constraints, hydrogens_at_ph)
         return cls(*parts, checked_temperature(temperature), name or Path(path).stem)
 
     @classmethod
@@ -129,7 +134,9 @@ class MolecularSystem:
         hydrogens_at_ph: float | None = None,
     ) -> Self:
         """A molecule from a PDBx/mmCIF file; everything else is as for `from_pdb`."""
-        parts = readers.from_structure(path, app.PDBxFile, "mmCIF", forcefield, constraints, hydrogens_at_ph)
+        files = file_names(forcefield)
+        field = read_forcefield(files)
+        parts = readers.from_structure(path, "mmCIF", field, files, constraints, hydrogens_at_ph)
         return cls(*parts, checked_temperature(temperature), name or Path(path).stem)
 
     @classmethod
@@ -153,7 +160,8 @@ class MolecularSystem:
             name: the file's stem if not given.
 
         Raises:
-            SystemNotFoundError, FileFormatError: if a file is missing or damaged.
+            SystemNotFoundError, FileFormatError: if a file is missing, damaged, or holds what OpenMM cannot use.
+            ShapeError, TopologyError: if the positions are those of other atoms; names the first that differs.
             OptionError: if an option is impossible.
         """
         parts = readers.from_amber(prmtop, coordinates, implicit_solvent, constraints)
@@ -180,7 +188,8 @@ class MolecularSystem:
             name: the file's stem if not given.
 
         Raises:
-            SystemNotFoundError, FileFormatError: if a file is missing or damaged.
+            SystemNotFoundError, FileFormatError: if a file is missing, damaged, or holds what OpenMM cannot use.
+            ShapeError, TopologyError: if the positions are those of other atoms; names the first that differs.
             OptionError: if an option is impossible.
         """
         parts = readers.from_gromacs(top, gro, include_folder, constraints)
@@ -210,6 +219,7 @@ class MolecularSystem:
 
         Raises:
             SystemNotFoundError, FileFormatError: if a file is missing, damaged, or lacks parameters.
+            ShapeError, TopologyError: if the positions are those of other atoms; names the first that differs.
             OptionError: if an option is impossible.
         """
         parts = readers.from_charmm(psf, structure, parameters, implicit_solvent, constraints)

@@ -73,14 +73,18 @@ def load_checkpoint(
             "resume with those of the run, or start anew in another directory."
         )
     weights = _under("flow.", tensors)
-    own = flow.state_dict()
-    if {k: v.shape for k, v in weights.items()} != {k: v.shape for k, v in own.items()}:
-        raise FileFormatError(f"{path} is the checkpoint of a flow of another architecture; expected that of this run.")
+    before = {name: tensor.clone() for name, tensor in flow.state_dict().items()}
+    try:
+        flow.load_state_dict(weights)
+    except RuntimeError as error:
+        flow.load_state_dict(before)
+        raise FileFormatError(
+            f"{path} is the checkpoint of a flow of another architecture; expected that of this run."
+        ) from error
     state: dict[int, dict[str, Tensor]] = {}
     for name, tensor in _under("optimizer.", tensors).items():
         index, key = name.split(".", 1)
         state.setdefault(int(index), {})[key] = tensor
-    flow.load_state_dict(weights)
     optimizer.load_state_dict({"state": state, "param_groups": groups})
     random.set_state(state_of_random)
     device = next(flow.parameters()).device

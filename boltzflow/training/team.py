@@ -108,12 +108,13 @@ class Several(Team):
     def place(self, model: Trainable) -> None:
         if self.device != next(model.flow.parameters()).device:
             model.to(self.device)
+        state = model.flow.state_dict()
         with _others_alive(), torch.no_grad():
-            for tensor in model.flow.state_dict().values():
-                # A tensor of a state dict may be a view, which cannot be received into.
-                received = tensor.contiguous()
-                distributed.broadcast(received, src=0)
-                tensor.copy_(received)
+            for name, tensor in state.items():
+                # A tensor of a state dict may be a view, which cannot be received into, or on another device.
+                state[name] = tensor.to(self.device, copy=True, memory_format=torch.contiguous_format)
+                distributed.broadcast(state[name], src=0)
+        model.flow.load_state_dict(state)  # not all of it is tensors that could be written to
 
     def average(self, tensors: list[Tensor]) -> None:
         # One message instead of one for each tensor.

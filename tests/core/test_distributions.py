@@ -581,3 +581,20 @@ def test_quantiles_of_tables_undo_their_cumulative_distribution(dtype: torch.dty
     slope = (base.cumulative(x[:100] + step / 2) - base.cumulative(x[:100] - step / 2)) / step
     inside = (x[:100, 0] > -0.99) & (x[:100, 0] < 1.99) & (x[:100, 1].abs() < 3.13)
     torch.testing.assert_close(slope.prod(1).log()[inside], log_q[:100][inside], atol=0.02, rtol=0)
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize("size", [1e3, 1e10, 1e20, 1e30])
+def test_gradients_of_a_mixture_far_out_are_those_of_its_nearest_mode(size: float, dtype: torch.dtype) -> None:
+    """Beyond the squares that the dtype can hold too, where the log-density itself is −∞."""
+    scales = torch.tensor([[0.5, 0.5], [2.0, 2.0], [1.0, 1.0]])
+    mixture = GaussianMixture(PLANE, torch.tensor([[-2.0, 0.5], [1.0, 1.0], [0.5, -2.0]]), scales).to(dtype)
+    x = size * torch.tensor([[1.0, 0.3], [-0.2, -1.0], [0.0, 0.0]], dtype=dtype)
+    x.requires_grad_()
+    log_prob = mixture.log_prob(x)
+    (score,) = torch.autograd.grad(log_prob.sum(), x, create_graph=True)
+    assert torch.allclose(score[:2], -(x[:2] - 1.0) / 4.0, rtol=1e-2 if size < 1e4 else 1e-5)
+    (second,) = torch.autograd.grad(score.sum(), x)
+    assert second.isfinite().all()
+    alone = DiagonalNormal(PLANE).to(dtype)
+    assert torch.equal(log_prob.isfinite(), alone.log_prob(0.5 * x).isfinite())

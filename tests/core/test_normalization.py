@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from boltzflow.core import Domain, Flow, distributions, layers, nets, objectives
+from boltzflow.core import Chain, Domain, Flow, distributions, layers, nets, objectives
 from boltzflow.errors import DomainError, OptionError
 
 FLAT = Domain.real(3)
@@ -61,6 +61,70 @@ def test_a_coordinate_that_stands_still_keeps_its_scale():
     y, log_ratio = layer.inverse(torch.tensor([[1.0, 2.0, 3.0], [1.0, 2.0, 5.0]]))
     assert torch.allclose(y, torch.tensor([[0.0, 0.0, -1.0], [0.0, 0.0, 1.0]]))
     assert (log_ratio == 0.0).all()
+
+
+@pytest.mark.parametrize("direction", ["forward", "inverse"])
+@pytest.mark.parametrize("unit", [1e-30, 1e-10, 1e-7, 1.0, 1e15])
+def test_the_unit_of_the_data_does_not_matter(unit, direction):
+    layer, x = layers.ActNorm(FLAT), unit * data(FLAT)
+    y, log_ratio = getattr(layer, direction)(x)
+    mean, width = moments(y)
+    assert mean.abs().max() < 1e-5
+    assert torch.allclose(width, torch.ones(3), atol=1e-5)
+    assert torch.allclose(log_ratio, -x.double().std(0, correction=0).log().sum().float(), rtol=1e-4)
+
+
+def test_equal_numbers_keep_their_scale_however_they_are_rounded():
+    layer = layers.ActNorm(FLAT)
+    y, log_ratio = layer.inverse(torch.tensor([0.1, 1e-9, 12345.678]).expand(77, 3))
+    assert (y == 0.0).all()
+    assert (log_ratio == 0.0).all()
+
+
+@pytest.mark.parametrize("make", [layers.ActNorm, layers.BatchNorm])
+@pytest.mark.parametrize("rows", [0, 1])
+def test_a_batch_without_a_spread_is_passed_over(make, rows):
+    layer, x = make(FLAT), data(FLAT)
+    before = {key: value.clone() for key, value in layer.state_dict().items()}
+    z, log_ratio = layer.inverse(x[:rows])
+    assert torch.allclose(z, x[:rows], rtol=1e-4)
+    assert (log_ratio.abs() < 1e-4).all()
+    assert all(torch.equal(value, before[key]) for key, value in layer.state_dict().items())
+    mean, width = moments(layer.inverse(x)[0])
+    assert mean.abs().max() < 1e-5
+    assert torch.allclose(width, torch.ones(3), atol=1e-3)
+
+
+@pytest.mark.parametrize("make", [layers.ActNorm, layers.BatchNorm])
+def test_a_single_image_has_a_spread(make):
+    mean, width = moments(make(IMAGE).inverse(data(IMAGE, 1))[0])
+    assert mean.abs().max() < 1e-5
+    assert torch.allclose(width, torch.ones(3), atol=1e-2)
+
+
+def one_of_two(rank, folder):
+    """A process that sees half of the data; the other one begins with an empty batch."""
+    store = torch.distributed.FileStore(f"{folder}/store", 2)
+    torch.distributed.init_process_group("gloo", store=store, rank=rank, world_size=2)
+    torch.manual_seed(rank)
+    chain = Chain([layers.ActNorm(FLAT), layers.BatchNorm(FLAT), layers.ActNorm(FLAT)])
+    part = data(FLAT)[rank * 24 : 24 + 40 * rank]
+    chain.inverse(part[: 24 * rank])
+    chain.inverse(part)
+    torch.save(chain.state_dict(), f"{folder}/{rank}.pt")
+    torch.distributed.destroy_process_group()
+
+
+@pytest.mark.slow
+def test_processes_start_from_the_batches_of_all(tmp_path):
+    torch.multiprocessing.spawn(one_of_two, (str(tmp_path),), nprocs=2)
+    first, second = (torch.load(tmp_path / f"{rank}.pt") for rank in (0, 1))
+    assert all(torch.equal(value, second[key]) for key, value in first.items())
+    # The last layer is the first one that the data meet: rank 1's rows of the first step are all there were.
+    alone = layers.ActNorm(FLAT)
+    alone.inverse(data(FLAT)[24:48])
+    assert torch.allclose(first["layers.2.normalizer.shift.value"], alone.normalizer.shift.value, rtol=1e-4)
+    assert torch.allclose(first["layers.2.normalizer.log_scale.value"], alone.normalizer.log_scale.value, rtol=1e-4)
 
 
 def test_actnorm_is_started_in_one_graph_under_a_compiler():

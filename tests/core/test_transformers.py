@@ -154,6 +154,19 @@ def test_deep_sigmoidal_is_its_formula_and_never_saturates() -> None:
     assert torch.allclose(log_slope.double(), slope[:, 0, 0].min().log().expand(1, 2), atol=1e-3)
 
 
+@pytest.mark.parametrize("size", [1e2, 1e4, 1e6, 1e8])
+def test_slopes_of_deep_sigmoidal_keep_their_digits_far_out(size: float) -> None:
+    """Single against double precision, with units that are nearly alike among others."""
+    sigmoidal = DeepSigmoidal(Domain.real(1), units=4)
+    for scale in (1e-3, 1.0):
+        parameters = raw(sigmoidal, 1, 200, scale=scale)
+        z = size * torch.linspace(-1.0, 1.0, 200, dtype=torch.float64)[None]
+        x, log_slope = sigmoidal(z, parameters)
+        rough_x, rough = sigmoidal(z.float(), parameters.float())
+        assert (rough - log_slope).abs().max() < 1e-5
+        assert torch.allclose(rough_x.double(), x, rtol=1e-5, atol=1e-5)
+
+
 def test_units_of_deep_sigmoidal_part_from_each_other() -> None:
     """From zeros, where all units are alike, descent finds a map with two steps, which one unit could not make."""
     sigmoidal = DeepSigmoidal(Domain.real(1), units=4).double()
@@ -173,6 +186,7 @@ def test_units_of_deep_sigmoidal_part_from_each_other() -> None:
 @pytest.mark.parametrize(
     ("build", "error", "message"),
     [
+        (lambda: RationalQuadratic(Domain.real(1), bins=1000), OptionError, "fewer than 1000 bins, .* got 1000"),
         (lambda: Bernstein(Domain.real(1), degree=1), OptionError, "degree of at least 2; got 1"),
         (lambda: Bernstein(Domain.real(1), bound=-1.0), OptionError, "Bernstein: expected a positive bound; got -1"),
         (lambda: UnconstrainedMonotonic(Domain.real(1), units=0), OptionError, "one unit and one cell; got 0 and 16"),

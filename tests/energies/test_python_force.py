@@ -13,7 +13,7 @@ from openmm import app
 
 import boltzflow as bf
 from boltzflow.energies import OpenMMPotential, TorchPotential
-from boltzflow.energies.system_xml import copy_system, holds_python, load_system_xml
+from boltzflow.energies.system_xml import _DATA_ALONE, copy_system, holds_python, load_system_xml
 from boltzflow.errors import EvaluationError, TopologyError, UnsupportedForceError
 from boltzflow.testing import check_potential
 
@@ -131,10 +131,44 @@ def test_other_systems_are_copied(vacuum: openmm.System) -> None:
     assert openmm.XmlSerializer.serialize(copied) == openmm.XmlSerializer.serialize(vacuum)
 
 
-@pytest.mark.parametrize("name", ["PythonForce", "&#80;ythonForce", "&#x50;ythonForce", "TorchForce"])
-def test_refuses_xml_that_executes_code(name: str) -> None:
+@pytest.mark.parametrize(
+    "name", ["PythonForce", "&#80;ythonForce", "&#x50;ythonForce", "TorchForce", "PlumedForce", "Context", "", "x"]
+)
+@pytest.mark.parametrize(
+    "xml",
+    [
+        '<System type="System"><Forces><Force type="{}"/></Forces></System>',
+        '<System type="{}"/>',
+        '<System type="System"><Forces><Force type="CustomCVForce"><CollectiveVariables><CollectiveVariable name="u">'
+        '<Force type="{}"/></CollectiveVariable></CollectiveVariables></Force></Forces></System>',
+        '<System type="System"><Forces><Force type="CustomBondForce"><Functions><Function name="f" type="{}"/>'
+        "</Functions></Force></Forces></System>",
+        '<!DOCTYPE x [<!ENTITY e "{}">]><System type="System"><Forces><Force type="&e;"/></Forces></System>',
+    ],
+)
+def test_refuses_xml_of_classes_that_may_execute_code(xml: str, name: str) -> None:
     with pytest.raises(UnsupportedForceError, match="executes code"):
-        load_system_xml(f'<System><Forces><Force type="{name}"/></Forces></System>')
+        load_system_xml(xml.format(name))
+
+
+def test_openmm_is_given_what_was_checked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No text in which its own parser might see more: no comments, no declarations."""
+    given: list[str] = []
+    monkeypatch.setattr(openmm.XmlSerializer, "deserialize", given.append)
+    load_system_xml(
+        '<?xml version="1.0"?><!DOCTYPE x [<!ENTITY e "1">]><System type="System"><!-- <a> --><b c="&e;"/></System>'
+    )
+    assert given == ['<System type="System"><b c="1" /></System>']
+
+
+def test_each_force_of_openmm_is_known_to_be_data_or_not() -> None:
+    """A class that a new OpenMM brings is refused until someone has looked at what loading it does."""
+    found = {
+        name
+        for name, kind in vars(openmm).items()
+        if isinstance(kind, type) and issubclass(kind, openmm.Force | openmm.TabulatedFunction)
+    }
+    assert found - _DATA_ALONE <= {"Force", "TabulatedFunction", "PythonForce"}
 
 
 def test_loads_harmless_xml(vacuum: openmm.System) -> None:

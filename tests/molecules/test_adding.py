@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import errno
+import json
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +14,7 @@ from typer.testing import CliRunner
 
 import boltzflow as bf
 from boltzflow.cli import app
-from boltzflow.errors import FileFormatError, OptionError, RunDirectoryError, TopologyError
+from boltzflow.errors import FileFormatError, OptionError, RunDirectoryError, StorageError
 from boltzflow.molecules import available_systems
 from boltzflow.molecules.adding import add_to_library, read_molecule
 
@@ -65,13 +68,63 @@ def test_what_was_added_is_loaded(library: Path, file: Path, forcefield: tuple[s
     assert {path: path.read_bytes() for path in folder.iterdir()} == before
 
 
-def test_a_molecule_that_a_pdb_file_cannot_hold_is_refused(library: Path) -> None:
-    system = bf.load_system("butane")
+def rename_atoms(system: bf.MolecularSystem) -> None:
     for atom in system.topology.atoms():
         atom.name = "X"
-    with pytest.raises(TopologyError, match="different names"):
-        add_to_library(system, "same_names", source="x", library=library)
-    assert not (library / "same_names").exists()
+
+
+def rename_residues(system: bf.MolecularSystem) -> None:
+    for residue in system.topology.residues():
+        residue.name = "LONGNAME"
+
+
+@pytest.mark.parametrize("forcefield", [(), FIELD])
+@pytest.mark.parametrize("rename", [rename_atoms, rename_residues])
+def test_names_that_a_pdb_file_cannot_hold_are_kept(
+    library: Path, rename: Callable[[bf.MolecularSystem], None], forcefield: tuple[str, ...]
+) -> None:
+    system = read_molecule(DIPEPTIDE, forcefield=FIELD)
+    rename(system)
+    folder = add_to_library(system, "names", source="x", forcefield=forcefield, library=library)
+    assert (folder / "topology.pdb").is_file()
+    again = bf.load_system("names")
+    assert again.atom_names == system.atom_names
+    assert sorted(map(sorted, again.bonds)) == sorted(map(sorted, system.bonds))
+    assert np.array_equal(again.positions, system.positions)
+    assert energy(again) == pytest.approx(energy(system), abs=1e-6)
+    whole = json.loads((folder / "structure.json").read_text())
+    for text in (
+        json.dumps(whole | {"positions": "x"}),
+        "{",
+        "[]",
+        "{}",
+        '{"topology": {}, "positions": []}',
+        '{"topology": 1}',
+    ):
+        (folder / "structure.json").write_text(text)
+        with pytest.raises(FileFormatError, match=r"Expected a topology and positions in .*structure\.json"):
+            bf.load_system("names")
+
+
+@pytest.mark.parametrize("file", ["topology.pdb", "system.xml", "system.yaml", "README.md"])
+def test_a_full_disk_leaves_nothing(library: Path, monkeypatch: pytest.MonkeyPatch, file: str) -> None:
+    system = read_molecule(DIPEPTIDE, forcefield=FIELD)
+    replace = Path.replace
+
+    def full(self: Path, target: Path) -> Path:
+        if target.name == file:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return replace(self, target)
+
+    monkeypatch.setattr(Path, "replace", full)
+    with pytest.raises(StorageError, match="No space left"):
+        add_to_library(system, "mine", source="x", library=library)
+    assert not list(library.iterdir())
+    monkeypatch.undo()
+    monkeypatch.setenv("BOLTZFLOW_SYSTEMS", str(library))
+    add_to_library(system, "mine", source="x", library=library)
+    assert [path.name for path in library.iterdir()] == ["mine"]
+    assert bf.load_system("mine").n_atoms == 22
 
 
 def test_a_description_must_say_where_energies_come_from(library: Path) -> None:
@@ -114,6 +167,11 @@ def test_the_command_adds_files_of_each_kind(library: Path, tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
+        ([DIPEPTIDE, "--name", ""], "got ''"),
+        ([DIPEPTIDE, "--name", "$^$"], "got '$^$'"),
+        ([DIPEPTIDE, "--name", "../mine"], "got '../mine'"),
+        ([DIPEPTIDE, "--name", "a/b"], "got 'a/b'"),
+        (["Benzene (1).pdb"], "got 'benzene (1)' (--name on the command line)"),
         (["none.pdb"], "No such file: none.pdb"),
         (["x.mol2"], "Expected a file .pdb, .cif, .prmtop"),
         (["x.prmtop"], "Expected coordinates with x.prmtop"),
@@ -122,8 +180,8 @@ def test_the_command_adds_files_of_each_kind(library: Path, tmp_path: Path) -> N
         (["x.top", "--coordinates", "x.gro", "--hydrogens-at-ph", "7"], "to add hydrogens to"),
     ],
 )
-def test_the_command_refuses_in_one_sentence(library: Path, arguments: list[str], message: str) -> None:
-    result = CliRunner().invoke(app, ["systems", "add", *arguments])
+def test_the_command_refuses_in_one_sentence(library: Path, arguments: list[object], message: str) -> None:
+    result = CliRunner().invoke(app, ["systems", "add", *map(str, arguments)])
     assert result.exit_code == 1
     assert message in result.output
     assert result.output.count("\n") == 1

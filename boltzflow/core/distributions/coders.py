@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import softplus
@@ -41,9 +43,9 @@ class Dirac(Distribution):
     def _point(self, context: Tensor | None) -> Tensor:
         if context is None:
             raise OptionError("Dirac: expected a context; got none.")
-        if context[0].numel() != len(self.domain):
-            raise ShapeError(f"Dirac: expected {len(self.domain)} numbers for each state; got {context[0].numel()}.")
-        return context.reshape(-1, *self.domain.shape)
+        if (size := math.prod(context.shape[1:])) != len(self.domain):
+            raise ShapeError(f"Dirac: expected {len(self.domain)} numbers for each state; got {size}.")
+        return context.reshape(len(context), *self.domain.shape)
 
 
 class ConditionalBernoulli(Distribution):
@@ -80,7 +82,7 @@ class ConditionalBernoulli(Distribution):
                 f"ConditionalBernoulli: expected the net to give ({context.shape[0]}, {len(self.domain)}); got "
                 f"{tuple(out.shape)}."
             )
-        return out.view(-1, *self.domain.shape)
+        return out.view(len(out), *self.domain.shape)
 
     def sample(
         self, n: int, context: Tensor | None = None, *, generator: torch.Generator | None = None

@@ -6,9 +6,10 @@ from abc import ABC, abstractmethod
 from typing import Protocol
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from boltzflow.core.domain import Domain
+from boltzflow.core.fingerprint import Fingerprinted
 
 
 class Density(Protocol):
@@ -30,7 +31,7 @@ class Density(Protocol):
         ...
 
 
-class Distribution(nn.Module, ABC):
+class Distribution(Fingerprinted, ABC):
     """A normalised density on a `domain`, with exact samples.
 
     `context` (batch, C) conditions it; a distribution that has no use for it ignores it and says so.

@@ -58,7 +58,8 @@ class ImageDensity(Distribution):
         self, n: int, context: Tensor | None = None, *, generator: torch.Generator | None = None
     ) -> tuple[Tensor, Tensor]:
         like = self.log_density
-        pixel = torch.multinomial(like.exp().flatten(), n, replacement=True, generator=generator)
+        # `multinomial` refuses to draw nothing.
+        pixel = torch.multinomial(like.exp().flatten(), max(1, n), replacement=True, generator=generator)[:n]
         index = torch.stack([pixel // like.shape[1], pixel % like.shape[1]], 1).to(like.dtype)
         noise = torch.rand(2, n, 2, dtype=like.dtype, device=like.device, generator=generator)
         size = like.new_tensor(like.shape)

@@ -107,7 +107,9 @@ class Independent(Distribution):
         if len(i := self.normal):
             x = x.index_copy(1, i, location[i] + width[i] * normal(n, len(i), dtype=x.dtype))
         if len(i := self.uniform):
-            x = x.index_copy(1, i, low[i] + (high - low)[i] * uniform(n, len(i), dtype=x.dtype))
+            x = x.index_copy(
+                1, i, (low[i] + (high - low)[i] * uniform(n, len(i), dtype=x.dtype)).clamp(low[i], high[i])
+            )
         if len(i := self.truncated):
             # In double precision, for single would leave no more than a few levels in the tails.
             share = uniform(n, len(i), dtype=torch.float64)

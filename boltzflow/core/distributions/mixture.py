@@ -39,8 +39,8 @@ class _Weighted(Distribution):
         """Which component each of n samples comes from: (n,) int64."""
         weights = self.log_weights(context).detach().exp()
         check_rows(len(weights), n, type(self).__name__)
-        if len(weights) == 1:
-            return torch.multinomial(weights[0], n, replacement=True, generator=generator)
+        if len(weights) == 1:  # `multinomial` refuses to draw nothing
+            return torch.multinomial(weights[0], max(1, n), replacement=True, generator=generator)[:n]
         return torch.multinomial(weights, 1, generator=generator)[:, 0]
 
 
@@ -98,7 +98,7 @@ class Mixture(_Weighted):
         parts, places = [], []
         for k, component in enumerate(self._densities()):
             rows = (chosen == k).nonzero()[:, 0]
-            if len(rows):
+            if len(rows) or n == 0:
                 some = None if context is None else context[rows]
                 parts.append(component.sample(len(rows), some, generator=generator)[0])
                 places.append(rows)
@@ -177,7 +177,11 @@ class GaussianMixture(_Weighted):
         log_scales = self.log_scales(context)
         z = (x[:, None] - self.locations(context)) * (-log_scales).exp()
         each = (-0.5 * z.square() - log_scales - LOG_SQRT_2PI).flatten(2).sum(-1)
-        return torch.logsumexp(each + self.log_weights(context), -1)
+        # Far out each term overflows to −∞, where a sum of exponentials has no gradient: the nearest mode's is right.
+        z = z.detach().flatten(2)
+        nearest = (z / z.abs().amax((1, 2), keepdim=True)).square().sum(-1).argmin(-1, keepdim=True)
+        alone = each.gather(-1, nearest)[:, 0]
+        return torch.where(alone == -torch.inf, alone, _log_sum(each + self.log_weights(context)))
 
 
 class Product(Distribution):

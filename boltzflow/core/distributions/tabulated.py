@@ -79,6 +79,8 @@ class Tabulated(Distribution):
         knots = self.knots
         share = torch.rand(len(self.domain), n, dtype=knots.dtype, device=knots.device, generator=generator)
         x = self._at_share(share)
+        # The last knot may be a bound that was rounded to single precision.
+        x = x.clamp(self.domain.lows(x), self.domain.highs(x))
         return x, self.log_prob(x)
 
     def quantile(self, share: Tensor) -> Tensor:

@@ -17,8 +17,6 @@ import torch
 from torch import Tensor
 from torch.nn.functional import softplus
 
-from boltzflow.core.domain import wrap
-
 MIN_BIN = 1e-3
 """The least width and height of a bin, as a share of the whole range."""
 
@@ -71,6 +69,13 @@ def _find_bin(point: Tensor, parameters: Tensor, real: Tensor, circle: Tensor, b
     return _Bin(left, bottom, width, height, slope_left, slope_right, beyond, widths, heights)
 
 
+def _share_of_range(x: Tensor, low: Tensor, length: Tensor, circle: Tensor) -> Tensor:
+    """Where a point lies between low and high; on circles in [0, 1], also where rounding has put it before the seam."""
+    turned = x - length * torch.floor((x - low) / length)
+    unit = (torch.where(circle, turned, x) - low) / length
+    return torch.where(circle, unit - unit.floor(), unit)
+
+
 def _shares(logits: tuple[Tensor, ...]) -> list[Tensor]:
     """A softmax over the rows, scaled so that with `MIN_BIN` more for each the sum is 1."""
     peak = logits[0]
@@ -89,7 +94,7 @@ def spline(
 ) -> tuple[Tensor, Tensor]:
     """The map and its log-slope, see `rational_quadratic_spline`."""
     length = high - low
-    unit = (torch.where(circle, wrap(x, low, high), x) - low) / length
+    unit = _share_of_range(x, low, length, circle)
     inside = unit.clamp(0.0, 1.0)
     held = _find_bin(inside, parameters, real, circle, by_height=inverse)
     slope_left = softplus(held.raw_slope_left + _UNIT_SLOPE) + MIN_SLOPE
@@ -114,7 +119,8 @@ def spline(
     ratio = mean_slope / denominator
     log_slope = (ratio * ratio * numerator).log()
     outside = real & (unit != inside)
-    y = torch.where(outside, x, low + image * length)
+    # No rounding leads out of the range: a state on a bound has an image on a bound, not beyond it.
+    y = torch.where(outside, x, (low + image * length).clamp(low, high))
     log_slope = torch.where(outside, 0.0, log_slope)
     return y, -log_slope if inverse else log_slope
 
@@ -137,7 +143,7 @@ def spline_gradient(
     those of the spline by the theorem on implicit functions.
     """
     length = high - low
-    unit = (torch.where(circle, wrap(x, low, high), x) - low) / length
+    unit = _share_of_range(x, low, length, circle)
     inside = unit.clamp(0.0, 1.0)
     held = _find_bin(inside, parameters, real, circle, by_height=False)
     left, width, height = held.left, held.width, held.height
@@ -172,7 +178,7 @@ def spline_gradient(
     grad_d1 = by_d * s + by_numerator * t * t
     grad_left = -grad_t / width
     if not inverse:
-        grad_input = torch.where(unit != inside, 0.0, -grad_left)
+        grad_input = torch.where(unit != inside, 0.0, -grad_left)  # beyond an interval, where the image stays
     grad_x = torch.where(outside, grad, grad_input / length)
 
     floor = MIN_BIN * sum(here.to(x.dtype) for here in held.beyond)

@@ -8,6 +8,7 @@ from torch.nn.functional import softplus
 
 from boltzflow.core.constants import Constants
 from boltzflow.core.domain import Coordinate, Domain
+from boltzflow.core.functional import held
 from boltzflow.core.layer import Bijection
 from boltzflow.errors import DomainError, OptionError
 
@@ -139,7 +140,8 @@ def _logistic(z: Tensor, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _logit(x: Tensor, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
-    """The inverse of `_logistic` and the log of its slope; points within rounding of an edge are clamped."""
-    least = torch.finfo(x.dtype).eps * (high - low)
-    left, right = (x - low).clamp(min=least), (high - x).clamp(min=least)
+    """The inverse of `_logistic` and the log of its slope; points within rounding of an edge are put beside it."""
+    length = high - low
+    least = torch.finfo(x.dtype).eps * length
+    left, right = held(x - low, least, length), held(high - x, least, length)
     return left.log() - right.log(), (high - low).log() - left.log() - right.log()

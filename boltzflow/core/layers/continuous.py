@@ -101,6 +101,8 @@ class ContinuousFlow(Bijection):
     def _solve(
         self, x: Tensor, context: Tensor | None, times: tuple[float, float], generator: torch.Generator | None
     ) -> tuple[Tensor, Tensor]:
+        if not len(x):  # of which no solver knows how large a step may be
+            return x, x.new_zeros(0)
         noise = None
         if self.trace == "hutchinson" and self.training:
             # One direction for the whole path: the right-hand side must not change under the solver's feet.

@@ -81,9 +81,11 @@ class ImageCoupling(Bijection):
             half = channels // 2
             self.start, self.stop = (half, channels) if flip else (0, half)
             outputs, inputs = self.stop - self.start, channels - (self.stop - self.start)
+            moving = (torch.arange(channels) >= half) == flip
         else:
-            self.register_buffer("moving", checkerboard_mask(domain.shape) ^ flip, persistent=False)
             outputs, inputs = channels, channels
+            moving = checkerboard_mask(domain.shape) ^ flip
+        self.register_buffer("moving", moving, persistent=False)  # read by the fingerprint in either case
         self.transformer = transformer(Domain.real((outputs, height, width)))
         make = net if net is not None else (lambda before, after: ConvNet(before, (64, 64), after))
         self.net = make(inputs + context_size, outputs * self.transformer.parameter_count)

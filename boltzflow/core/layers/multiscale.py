@@ -103,4 +103,4 @@ def split_parts(z: Tensor, parts: Sequence[Domain]) -> list[Tensor]:
     """Numbers (batch, D) cut into arrays (batch, *shape), one for each domain."""
     ends = list(accumulate(map(len, parts)))
     pieces = z.tensor_split(ends[:-1], 1)
-    return [piece.reshape(-1, *part.shape) for piece, part in zip(pieces, parts, strict=True)]
+    return [piece.reshape(len(piece), *part.shape) for piece, part in zip(pieces, parts, strict=True)]

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from boltzflow.core.domain import Domain
+from boltzflow.core.functional import shared_moments
 from boltzflow.core.layer import Bijection
 from boltzflow.core.layers.elementwise import ElementwiseAffine
 from boltzflow.core.nets import DataNormalizer
@@ -18,7 +19,9 @@ class ActNorm(Bijection):
     Kingma & Dhariwal 2018, arXiv 1807.03039. One scale and shift for each coordinate of a flat domain, for each
     channel of an image. The first batch may come in either direction, and is normalised in the direction it
     goes; afterwards both are learned. Before the first batch, and in evaluation mode until there was one, the
-    layer is the identity. The state dict says whether there was one.
+    layer is the identity. The state dict says whether there was one. A batch that cannot tell a spread (empty, or a
+    single row of a flat domain) does not count. In data-parallel training (`torch.distributed`) the first batch is
+    that of all processes together.
 
     Args:
         domain: real, of any event shape.
@@ -66,6 +69,9 @@ class BatchNorm(Bijection):
     log_ratio is that of the map with the batch's numbers held fixed, so that the densities are those of a
     flow that changes from batch to batch. `forward` uses the running averages always, hence it does not undo
     `inverse` in training mode, and objectives that sample and evaluate (path gradients) need evaluation mode.
+    A training batch with fewer than two values for each variance (empty, or a single row of a flat domain) is
+    normalised by the running averages and leaves them as they are. In data-parallel training (`torch.distributed`)
+    these follow the batches of all processes together, each of which normalises by its own.
 
     Args:
         domain: real, of any event shape.
@@ -113,12 +119,15 @@ class BatchNorm(Bijection):
         return z, log_ratio - self.copies * deviation.log().sum()
 
     def _batch_moments(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        mean = x.mean(self.axes, keepdim=True)[0]
-        variance = (x - mean).square().mean(self.axes, keepdim=True)[0]
         with torch.no_grad():
-            self.mean.lerp_(mean, self.momentum)
-            self.variance.lerp_(variance, self.momentum)
-        return mean, variance
+            mean, deviation, count = shared_moments(x, self.axes)
+            if count > 1:
+                self.mean.lerp_(mean[0], self.momentum)
+                self.variance.lerp_(deviation[0].square(), self.momentum)
+        if x.numel() < 2 * self.mean.numel():
+            return self.mean, self.variance
+        mean = x.mean(self.axes, keepdim=True)[0]
+        return mean, (x - mean).square().mean(self.axes, keepdim=True)[0]
 
 
 def _shared_shape(domain: Domain, where: str) -> tuple[int, ...]:

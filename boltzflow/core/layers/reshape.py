@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
-from torch.nn.functional import pixel_shuffle, pixel_unshuffle
 
 from boltzflow.core.domain import Domain
 from boltzflow.core.layer import Bijection
@@ -37,12 +36,12 @@ class Reshape(Bijection):
     def forward(
         self, z: Tensor, context: Tensor | None = None, *, generator: torch.Generator | None = None
     ) -> tuple[Tensor, Tensor]:
-        return z.reshape(-1, *self.data_domain.shape), z.new_zeros(z.shape[0])
+        return z.reshape(z.shape[0], *self.data_domain.shape), z.new_zeros(z.shape[0])
 
     def inverse(
         self, x: Tensor, context: Tensor | None = None, *, generator: torch.Generator | None = None
     ) -> tuple[Tensor, Tensor]:
-        return x.reshape(-1, *self.latent_domain.shape), x.new_zeros(x.shape[0])
+        return x.reshape(x.shape[0], *self.latent_domain.shape), x.new_zeros(x.shape[0])
 
 
 class Squeeze(Bijection):
@@ -71,9 +70,14 @@ class Squeeze(Bijection):
     def forward(
         self, z: Tensor, context: Tensor | None = None, *, generator: torch.Generator | None = None
     ) -> tuple[Tensor, Tensor]:
-        return pixel_shuffle(z, self.factor), z.new_zeros(z.shape[0])
+        # Not `pixel_shuffle`, whose result of an empty batch has the shape of the batch before.
+        f, (channels, height, width) = self.factor, self.data_domain.shape
+        pixels = z.reshape(z.shape[0], channels, f, f, height // f, width // f).permute(0, 1, 4, 2, 5, 3)
+        return pixels.reshape(z.shape[0], channels, height, width), z.new_zeros(z.shape[0])
 
     def inverse(
         self, x: Tensor, context: Tensor | None = None, *, generator: torch.Generator | None = None
     ) -> tuple[Tensor, Tensor]:
-        return pixel_unshuffle(x, self.factor), x.new_zeros(x.shape[0])
+        f, (channels, height, width) = self.factor, self.data_domain.shape
+        squares = x.reshape(x.shape[0], channels, height // f, f, width // f, f).permute(0, 1, 3, 5, 2, 4)
+        return squares.reshape(x.shape[0], *self.latent_domain.shape), x.new_zeros(x.shape[0])

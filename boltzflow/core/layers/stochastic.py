@@ -67,7 +67,8 @@ class KernelLayer(StochasticLayer):
         log_prob = partial(self._path.log_prob, context=context, fraction=self.fraction)
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.stop_gradient):
             move = self.kernel(z, log_prob, context, generator=generator)
-        self.acceptance = move.acceptance.mean()
+        if len(z):
+            self.acceptance = move.acceptance.mean()
         log_ratio = move.log_ratio
         if self.stop_gradient and torch.is_grad_enabled() and z.requires_grad:
             before = safe_log_prob(log_prob, self.kernel.domain, z)

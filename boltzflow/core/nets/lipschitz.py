@@ -60,7 +60,7 @@ class _Differentiated:
 
         def vjp(u: Tensor) -> Tensor:
             u = u.expand(*u.shape[:-2], *x.shape)
-            rows: Tensor = torch.vmap(lambda row: pull(row)[0])(u.reshape(-1, *x.shape))
+            rows: Tensor = torch.vmap(lambda row: pull(row)[0])(u.reshape(math.prod(u.shape[:-2]), *x.shape))
             return rows.view(u.shape)
 
         return value, vjp

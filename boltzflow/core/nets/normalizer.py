@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from boltzflow.core.functional import shared_moments
 from boltzflow.core.nets.context import ContextParameter
 
 
@@ -12,8 +13,9 @@ class DataNormalizer(nn.Module):
     """(x − shift)/scale, where the first batch in training mode sets both, so that it comes out normalised.
 
     Kingma & Dhariwal 2018, arXiv 1807.03039 ("actnorm"). Ever after, shift and log scale are learned as other
-    parameters are. Until then, and in evaluation mode, it is the identity. Whether a batch has been seen is
-    part of the state dict.
+    parameters are. Until then, and in evaluation mode, it is the identity. A batch with fewer than two values for each
+    number is passed over; in data-parallel training the batches of all processes are one. Whether a batch has been
+    seen is part of the state dict.
 
     Args:
         shape: of shift and scale; axes of length 1 are shared: (C, 1, 1) for one number a channel.
@@ -48,13 +50,15 @@ class DataNormalizer(nn.Module):
         """
         if self.initialized or not self.training:
             return
-        self.initialized = True
         with torch.no_grad():
             shape = self.shift.value.shape
             shared = [0, *(i + 1 for i, n in enumerate(shape) if n == 1 and x.shape[i + 1] != 1)]
-            mean = x.mean(shared, keepdim=True)
-            deviation = (x - mean).square().mean(shared, keepdim=True).sqrt()
-            deviation = torch.where(deviation > 1e-6, deviation, 1.0)  # a coordinate that stands still keeps its scale
+            mean, deviation, count = shared_moments(x, shared)
+            if count < 2:  # no spread can be told from it
+                return
+            self.initialized = True
+            # A coordinate that stands still, but for rounding, keeps its scale.
+            deviation = torch.where(deviation > torch.finfo(x.dtype).eps * mean.abs(), deviation, 1.0)
             if undo:
                 mean, deviation = -mean / deviation, 1.0 / deviation
             self.shift.value.copy_(mean.view(shape))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import torch
@@ -41,7 +42,8 @@ def rejection_sampling(
         generator: the source of randomness.
 
     Returns:
-        Samples (n, *shape), one for each row of the context, and the share of proposals that were accepted.
+        Samples (n, *shape), one for each row of the context, and the share of proposals that were accepted, NaN where
+        none were made.
 
     Raises:
         OptionError: if log p − log q exceeds the bound at a proposal.
@@ -54,6 +56,8 @@ def rejection_sampling(
     >>> bool(0.45 < acceptance < 0.55)
     True
     """
+    if n == 0:
+        return proposal.sample(0, context, generator=generator)[0], math.nan
     missing: Tensor | None = None
     x: Tensor | None = None
     proposed = accepted = 0

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor
@@ -13,10 +13,11 @@ from boltzflow.core.domain import Domain, wrap
 from boltzflow.core.transformers.transformer import Transformer
 from boltzflow.errors import DomainError, OptionError
 
-Scale = Literal["additive", "exp", "sigmoid", "inverse_sigmoid"]
-"""How a raw number s becomes a scale: 1 (volume is kept), eˢ, σ(s + 2) + 10⁻³, or one over that."""
+Scale = Literal["additive", "exp", "sigmoid", "inverse_sigmoid", "tanh"]
+"""How a raw number s becomes a scale: 1 (volume is kept), eˢ, σ(s + 2) + 10⁻³, one over that, or e^(3·tanh(s/3))."""
 
 _SIGMOID_SHIFT, _SIGMOID_FLOOR = 2.0, 1e-3
+_TANH_BOUND = 3.0
 
 
 class Affine(Transformer):
@@ -25,7 +26,11 @@ class Affine(Transformer):
     Additive: Dinh et al. 2014, arXiv 1410.8516 (NICE); exp: Dinh et al. 2016, arXiv 1605.08803 (RealNVP);
     sigmoid, whose scales are bounded and which starts at 0.88 instead of 1: Kingma & Dhariwal 2018,
     arXiv 1807.03039 (Glow). Scales of exp are not bounded: far outside of what a deep flow has learnt they overflow,
-    and the density is NaN there; choose sigmoid where densities of arbitrary points are asked for.
+    and the density is NaN there, which a single outlier in the data suffices for. Those of tanh are exp's near 1, and
+    stay between e⁻³ and e³ (Dinh et al. 2016 have a tanh there, too).
+
+    The state dict names the scale, and loading adopts it. One that does not, because it is older than tanh, is that
+    of exp where tanh is expected: this was the recipes' default.
 
     Args:
         domain: real coordinates and circles, or an array.
@@ -70,6 +75,8 @@ class Affine(Transformer):
         raw = parameters[1]
         if self.scale == "exp":
             log_scale = raw
+        elif self.scale == "tanh":
+            log_scale = _TANH_BOUND * (raw / _TANH_BOUND).tanh()
         else:
             log_scale = torch.logaddexp(logsigmoid(raw + _SIGMOID_SHIFT), raw.new_tensor(_SIGMOID_FLOOR).log())
             log_scale = log_scale if self.scale == "sigmoid" else -log_scale
@@ -82,6 +89,34 @@ class Affine(Transformer):
         low = torch.where(circle, self.constants.low, 0.0).to(x.dtype)
         high = torch.where(circle, self.constants.high, 1.0).to(x.dtype)
         return torch.where(circle, wrap(x, low, high), x)
+
+    def _save_to_state_dict(self, destination: dict[str, Any], prefix: str, keep_vars: bool) -> None:
+        super()._save_to_state_dict(destination, prefix, keep_vars)
+        if self.scale != "additive":  # which the number of parameters tells from the others
+            destination[prefix + "scale"] = torch.tensor(get_args(Scale).index(self.scale))
+
+    def _load_from_state_dict(
+        self,
+        state_dict: dict[str, Any],
+        prefix: str,
+        local_metadata: dict[str, Any],
+        strict: bool,
+        missing_keys: list[str],
+        unexpected_keys: list[str],
+        error_msgs: list[str],
+    ) -> None:
+        super()._load_from_state_dict(
+            state_dict, prefix, local_metadata, strict, missing_keys, unexpected_keys, error_msgs
+        )
+        found = state_dict.get(prefix + "scale")
+        if self.scale == "additive":
+            return
+        if found is not None:
+            self.scale = get_args(Scale)[int(found)]
+            if prefix + "scale" in unexpected_keys:
+                unexpected_keys.remove(prefix + "scale")
+        elif strict and self.scale == "tanh":  # else it may hold nothing at all of this layer
+            self.scale = "exp"
 
     def extra_repr(self) -> str:
         return f"scale={self.scale!r}"

@@ -40,9 +40,8 @@ class Bernstein(CurveTransformer):
             raise OptionError(f"Bernstein: expected a degree of at least 2; got {degree}.")
         super().__init__(domain, degree, bound)
         self.degree = degree
-        powers = torch.arange(degree, dtype=torch.float64)
         binomial = torch.tensor([math.comb(degree - 1, k) for k in range(degree)], dtype=torch.float64)
-        self.basis = Constants(powers=powers, binomial=binomial)
+        self.basis = Constants(binomial=binomial)
 
     def curve(self, parameters: Tensor) -> Curve:
         steps = unit_softplus(parameters, floor=_LEAST_STEP)
@@ -51,14 +50,21 @@ class Bernstein(CurveTransformer):
         steps = steps / torch.where(self.is_real, float(self.degree), steps.sum(0))
         before = torch.cat([torch.zeros_like(first), steps[:-1].cumsum(0)])
         rows = (-1, *[1] * (parameters.dim() - 1))
-        powers, binomial = (t.to(steps.dtype).view(rows) for t in (self.basis.powers, self.basis.binomial))
+        binomial = self.basis.binomial.to(steps.dtype).view(rows)
 
         def height(at: Tensor) -> tuple[Tensor, Tensor]:
             # Of degree M − 1: the slope's basis, in which a term of the height is a line from step to step.
-            basis = binomial * at.pow(powers) * (1.0 - at).pow(powers.flip(0))
+            basis = binomial * self._powers(at) * self._powers(1.0 - at).flip(0)
             return (basis * (before + at * steps)).sum(0), (self.degree * (basis * steps).sum(0)).log()
 
         return height
+
+    def _powers(self, at: Tensor) -> Tensor:
+        """at⁰ … at^(M − 1) by products, whose derivatives are polynomials: those of `pow` are NaN at 0."""
+        powers = [torch.ones_like(at)]
+        for _ in range(self.degree - 1):
+            powers.append(powers[-1] * at)
+        return torch.stack(powers)
 
     def select(self, index: Tensor) -> Bernstein:
         return Bernstein(self.domain[index.tolist()], degree=self.degree, bound=self.bound)

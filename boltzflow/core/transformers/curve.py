@@ -10,7 +10,7 @@ from torch import Tensor
 
 from boltzflow.core.constants import Constants
 from boltzflow.core.domain import Domain
-from boltzflow.core.functional import monotone_root
+from boltzflow.core.functional import held, monotone_root
 from boltzflow.core.transformers.transformer import Transformer
 from boltzflow.errors import OptionError
 
@@ -48,7 +48,7 @@ class CurveTransformer(Transformer):
         high = torch.where(is_real, bound, domain.highs(like)[: len(kinds)])
         # Columns beside (d, batch); single numbers beside (batch, *shape).
         shape = (-1, 1) if flat else ()
-        self.constants = Constants(low=low.view(shape), length=(high - low).view(shape))
+        self.constants = Constants(low=low.view(shape), high=high.view(shape))
         self.register_buffer("is_real", is_real.view(shape), persistent=False)
         self.register_buffer("is_circle", is_circle.view(shape), persistent=False)
 
@@ -63,26 +63,27 @@ class CurveTransformer(Transformer):
         """
 
     def forward(self, z: Tensor, parameters: Tensor) -> tuple[Tensor, Tensor]:
-        low, length = self._range(z)
-        at = self._turn((z - low) / length)
+        low, high = self._range(z)
+        at = self._turn((z - low) / (high - low))
         inside = at.clamp(0.0, 1.0)
         height, log_slope = self.curve(parameters[1:])(inside)
         beyond = torch.where(self.is_real, (at - inside) * log_slope.exp(), 0.0)
-        return self._place(self._turn(height + beyond + self._shift(parameters)), low, length), log_slope
+        return self._place(self._turn(height + beyond + self._shift(parameters)), low, high), log_slope
 
     def inverse(self, x: Tensor, parameters: Tensor) -> tuple[Tensor, Tensor]:
-        low, length = self._range(x)
+        low, high = self._range(x)
         curve = self.curve(parameters[1:])
-        at = self._turn((x - low) / length - self._shift(parameters))
+        at = self._turn((x - low) / (high - low) - self._shift(parameters))
         top = torch.where(self.is_real, curve(torch.ones_like(at))[0], 1.0)
-        height = torch.minimum(at.clamp(min=0.0), top)
+        # Not `minimum`, which halves the gradient where both are equal: on the bound.
+        height = torch.where(at > top, top, at.clamp(min=0.0))
         inside = monotone_root(curve, height, 0.0, 1.0)
         log_slope = curve(inside)[1]
         beyond = torch.where(self.is_real, (at - height) * (-log_slope).exp(), 0.0)
-        return self._place(inside + beyond, low, length), -log_slope
+        return self._place(inside + beyond, low, high), -log_slope
 
     def _range(self, like: Tensor) -> tuple[Tensor, Tensor]:
-        return self.constants.low.to(like.dtype), self.constants.length.to(like.dtype)
+        return self.constants.low.to(like.dtype), self.constants.high.to(like.dtype)
 
     def _shift(self, parameters: Tensor) -> Tensor:
         return torch.where(self.is_real | self.is_circle, parameters[0], 0.0)
@@ -91,10 +92,10 @@ class CurveTransformer(Transformer):
         """Circles modulo 1."""
         return torch.where(self.is_circle, share - share.floor(), share)
 
-    def _place(self, share: Tensor, low: Tensor, length: Tensor) -> Tensor:
+    def _place(self, share: Tensor, low: Tensor, high: Tensor) -> Tensor:
         """From shares of the range to the coordinate; no rounding leads out of an interval."""
-        x = low + length * share
-        return torch.where(self.is_real | self.is_circle, x, torch.minimum(torch.maximum(x, low), low + length))
+        x = low + (high - low) * share
+        return torch.where(self.is_real | self.is_circle, x, held(x, low, high))
 
     def extra_repr(self) -> str:
         return f"{self.parameter_count} parameters, bound={self.bound:g}"

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from boltzflow.core.constants import Constants
 from boltzflow.core.domain import Domain, wrap
-from boltzflow.core.functional import parameter_count, rational_quadratic_spline
+from boltzflow.core.functional import MIN_BIN, parameter_count, rational_quadratic_spline
 from boltzflow.core.transformers.transformer import Transformer
 from boltzflow.errors import OptionError
 
@@ -29,8 +29,8 @@ class RationalQuadratic(Transformer):
             A spline maps its seam to itself, so successive layers should differ in it.
 
     Raises:
-        OptionError: if there are fewer than two bins; if an array, whose coordinates are all alike, is given
-            numbers for each coordinate.
+        OptionError: if there are fewer than two bins, or so many that their least sizes fill the range; if an array,
+            whose coordinates are all alike, is given numbers for each coordinate.
 
     >>> spline = RationalQuadratic(Domain.circle(2), bins=4)
     >>> angles, log_slope = spline(torch.zeros(2, 5), torch.zeros(spline.parameter_count, 2, 5))
@@ -51,6 +51,11 @@ class RationalQuadratic(Transformer):
     ) -> None:
         if bins < 2:
             raise OptionError(f"RationalQuadratic: expected at least 2 bins; got {bins}.")
+        if bins * MIN_BIN >= 1.0:
+            raise OptionError(
+                f"RationalQuadratic: expected fewer than {1.0 / MIN_BIN:g} bins, each of which takes "
+                f"{MIN_BIN:g} of the range at least; got {bins}."
+            )
         super().__init__(domain, parameter_count(bins))
         self.bins = bins
         self.informed = width is not None

@@ -69,11 +69,13 @@ class DeepSigmoidal(Transformer):
     def _mixture(z: Tensor, log_weight: Tensor, slope: Tensor, offset: Tensor) -> tuple[Tensor, Tensor]:
         """The logit of the mixture and its log-slope; no sigmoid ever saturates, for all is added as logarithms."""
         at = slope * z + offset
-        log_on, log_off = logsigmoid(at), logsigmoid(-at)
-        log_share = torch.logsumexp(log_weight + log_on, 0)
-        log_rest = torch.logsumexp(log_weight + log_off, 0)
-        log_density = torch.logsumexp(log_weight + slope.log() + log_on + log_off, 0)
-        return log_share - log_rest, log_density - log_share - log_rest
+        on, off = log_weight + logsigmoid(at), log_weight + logsigmoid(-at)
+        # Relative to the largest terms, which grow like |z| and would take the digits of the slope along.
+        top_on, top_off = on.detach().amax(0), off.detach().amax(0)
+        on, off = on - top_on, off - top_off
+        log_share, log_rest = torch.logsumexp(on, 0), torch.logsumexp(off, 0)
+        log_density = torch.logsumexp(slope.log() + on + off - log_weight, 0)
+        return log_share - log_rest + (top_on - top_off), log_density - log_share - log_rest
 
     def extra_repr(self) -> str:
         return f"units={self.units}"

@@ -72,8 +72,6 @@ class PlaneTarget(ExactTarget):
     def sample(
         self, n: int, context: Tensor | None = None, *, generator: torch.Generator | None = None
     ) -> tuple[Tensor, Tensor]:
-        if n == 0:
-            return self.like.new_empty(0, 2), self.like.new_empty(0)
         envelope, log_mass = self._envelope
         x, _ = rejection_sampling(envelope.to(self.like.device), self, log_mass, n, generator=generator)
         x = x.to(self.like.dtype)

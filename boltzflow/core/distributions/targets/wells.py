@@ -93,7 +93,7 @@ class ManyWell(ExactTarget):
 
     def log_prob(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         self.domain.check(x, "ManyWell")
-        return self.pair.log_prob(x.reshape(-1, 2)).view(x.shape[0], -1).sum(1)
+        return self.pair.log_prob(x.reshape(-1, 2)).view(len(x), x.shape[1] // 2).sum(1)
 
     def sample(
         self, n: int, context: Tensor | None = None, *, generator: torch.Generator | None = None

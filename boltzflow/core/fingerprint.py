@@ -1,0 +1,120 @@
+"""State dicts that know what they belong to."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from boltzflow.core.domain import Domain
+
+_KEY = "fingerprint"
+_KINDS = {"real": 0.0, "interval": 1.0, "circle": 2.0}
+_ROWS = ("domains", "masks or orders", "seams, bounds or scales")
+_ROUNDING = 1e-6  # relative: what was computed elsewhere, or kept in single precision, is still the same
+
+
+class Fingerprinted(nn.Module):
+    """A part whose state dict says what its constructor fixed and the state dict itself does not hold.
+
+    A state dict holds parameters, but not the domains, masks, orders, seams and bounds that they were learned with:
+    without a fingerprint it could be loaded into a part of another seed, and would give another density there. The
+    fingerprint is made of the domains and of all buffers that are not persistent, those of parts within included.
+    Loading refuses another one, with torch's own RuntimeError; a state dict that has none, because it is older, is
+    loaded as ever. A part into which nothing is loaded has none.
+
+    >>> from boltzflow.core import Domain, recipes
+    >>> one, other = (recipes.spline_flow(Domain.circle(4), layers=2, hidden=(8,), seed=seed) for seed in (0, 2))
+    >>> other.load_state_dict(one.state_dict())
+    Traceback (most recent call last):
+    RuntimeError: Error(s) in loading state_dict for Flow:
+    ...
+    """
+
+    def fingerprint(self) -> Tensor:
+        """Weighted sums (3, 3) of domains, integer and floating buffers: cosine, sine, and the size of rounding."""
+        domains = [number for domain in self._domains() for number in _numbers(domain)]
+        buffers = list(_fixed(self))
+        rows = (
+            [torch.tensor(domains, dtype=torch.float64)],
+            [b for b in buffers if not b.is_floating_point()],
+            [b for b in buffers if b.is_floating_point()],
+        )
+        return torch.stack([_weighted_sums(row) for row in rows]).to(next(_state(self)).device)
+
+    def _domains(self) -> list[Domain]:
+        return [value for value in vars(self).values() if isinstance(value, Domain)]
+
+    def _save_to_state_dict(self, destination: dict[str, Any], prefix: str, keep_vars: bool) -> None:
+        super()._save_to_state_dict(destination, prefix, keep_vars)
+        if _carries(self):
+            destination[prefix + _KEY] = self.fingerprint()
+
+    def _load_from_state_dict(
+        self,
+        state_dict: dict[str, Any],
+        prefix: str,
+        local_metadata: dict[str, Any],
+        strict: bool,
+        missing_keys: list[str],
+        unexpected_keys: list[str],
+        error_msgs: list[str],
+    ) -> None:
+        super()._load_from_state_dict(
+            state_dict, prefix, local_metadata, strict, missing_keys, unexpected_keys, error_msgs
+        )
+        found = state_dict.get(prefix + _KEY)
+        if found is None or not _carries(self):
+            return
+        if prefix + _KEY in unexpected_keys:
+            unexpected_keys.remove(prefix + _KEY)
+        own = self.fingerprint()
+        difference = (found.to(own) - own)[:, :2].abs().amax(1)
+        others = [name for name, d, size in zip(_ROWS, difference, own[:, 2], strict=True) if not d <= _ROUNDING * size]
+        if others:
+            error_msgs.append(
+                f"{prefix.removesuffix('.') or type(self).__name__}: expected the state dict of a part with the same "
+                f"{' and '.join(others)}; got that of another, made with another seed or other options."
+            )
+
+
+def _state(module: nn.Module) -> Iterator[Tensor]:
+    """What a state dict holds of a module: parameters and persistent buffers."""
+    yield from module.parameters()
+    for part in module.modules():
+        for name, buffer in part.named_buffers(recurse=False):
+            if name not in part._non_persistent_buffers_set:
+                yield buffer
+
+
+def _carries(module: nn.Module) -> bool:
+    """Whether a module saves a fingerprint: where there is nothing to load, nothing can be loaded wrongly."""
+    return isinstance(module, Fingerprinted) and any(True for _ in _state(module))
+
+
+def _fixed(module: nn.Module) -> Iterator[Tensor]:
+    """The buffers that are not persistent, of a module and of what is in it and has no fingerprint of its own."""
+    for name, buffer in module.named_buffers(recurse=False, remove_duplicate=False):
+        if name in module._non_persistent_buffers_set:
+            yield buffer
+    for child in module.children():
+        if not _carries(child):
+            yield from _fixed(child)
+
+
+def _weighted_sums(tensors: list[Tensor]) -> Tensor:
+    """Σ xᵢ cos i, Σ xᵢ sin i and the norm of x: (3,) float64, of the numbers of all tensors in a row."""
+    if not tensors:
+        return torch.zeros(3, dtype=torch.float64)
+    numbers = torch.cat([t.detach().cpu().flatten().double() for t in tensors]).nan_to_num(posinf=3.0, neginf=-3.0)
+    at = torch.arange(1.0, len(numbers) + 1.0, dtype=torch.float64)
+    return torch.stack([numbers @ at.cos(), numbers @ at.sin(), numbers.norm()])
+
+
+def _numbers(domain: Domain) -> Iterator[float]:
+    """Kinds and bounds of a flat domain. An array has real coordinates only, and its shape is that of parameters."""
+    if len(domain.shape) == 1:
+        for c in domain:
+            yield from (_KINDS[c.kind], *((c.low, c.high) if c.kind != "real" else ()))

@@ -1,0 +1,54 @@
+"""Mean and width of a batch, shared among the processes of a data-parallel training."""
+
+from __future__ import annotations
+
+import math
+from typing import Literal
+
+import torch
+from torch import Tensor, distributed
+
+
+@torch.no_grad()
+def shared_moments(x: Tensor, axes: list[int]) -> tuple[Tensor, Tensor, int]:
+    """Mean and standard deviation of x over some axes, of the batches of all processes together.
+
+    Where `torch.distributed` connects several processes, all of them must call this at the same step, and all get the
+    same numbers. Deviations are squared on a scale of their own, so that no unit of x is too small or too large.
+
+    Args:
+        x: (batch, *event); a batch may be empty.
+        axes: to average over, 0 among them.
+
+    Returns:
+        Mean and standard deviation, of the shape of x with length 1 along `axes`, and the number of values that each
+        comes from. Where all values are equal the deviation is 0, to the last digit.
+
+    >>> shared_moments(torch.tensor([[1e-30], [3e-30]]), [0])
+    (tensor([[2.0000e-30]]), tensor([[1.0000e-30]]), 2)
+    """
+    count = math.prod([x.shape[i] for i in axes])
+    if _several():
+        count = int(_together(x.new_tensor(count, dtype=torch.int64), "SUM").item())
+    if x.numel():
+        low, high = x.amin(axes, keepdim=True), x.amax(axes, keepdim=True)
+    else:
+        high = x.sum(axes, keepdim=True) - torch.inf
+        low = -high
+    low, high = _together(low, "MIN"), _together(high, "MAX")
+    mean = _together((x / max(1, count)).sum(axes, keepdim=True), "SUM").clamp(low, high)
+    reach = torch.maximum(high - mean, mean - low)
+    reach = torch.where(high > low, reach, 1.0)
+    square = _together((((x - mean) / reach).square() / max(1, count)).sum(axes, keepdim=True), "SUM")
+    return mean, torch.where(high > low, reach * square.sqrt(), 0.0), count
+
+
+def _several() -> bool:
+    return distributed.is_available() and distributed.is_initialized() and distributed.get_world_size() > 1
+
+
+def _together(x: Tensor, operation: Literal["SUM", "MIN", "MAX"]) -> Tensor:
+    """The sum, the least or the largest of x over all processes; x itself where there is one process."""
+    if _several():
+        distributed.all_reduce(x, getattr(distributed.ReduceOp, operation))
+    return x

@@ -1,0 +1,137 @@
+"""Force-field files: OpenMM's own, the user's, and those that come with a system. Which of them run code."""
+
+from __future__ import annotations
+
+import io
+import warnings
+from collections.abc import Sequence
+from pathlib import Path, PurePath
+from xml.etree import ElementTree
+
+from openmm import app
+from openmm.app.forcefield import _getDataDirectories
+
+from boltzflow.errors import FileFormatError, OptionError
+
+ForceFieldFiles = Sequence[str | Path] | str | Path
+"""Names of OpenMM's force-field files or paths; one alone needs no list."""
+
+_CODE = ("Script", "InitializationScript")
+"""Elements of a force-field file whose text OpenMM executes."""
+
+
+def file_names(files: ForceFieldFiles) -> tuple[str, ...]:
+    """The names of force-field files."""
+    return (str(files),) if isinstance(files, str | Path) else tuple(map(str, files))
+
+
+def read_forcefield(files: Sequence[str]) -> app.ForceField:
+    """OpenMM's force field of these files of the user's, with a warning where one of them runs code.
+
+    Raises:
+        OptionError: if one is not known or damaged, or if its name means one of OpenMM's and another file.
+    """
+    for file in files:
+        own, shipped = Path(file), _shipped(file)
+        if own.is_file() and shipped is not None and not own.samefile(shipped):
+            raise OptionError(
+                f"Expected a force field that is one file; {file} is one of OpenMM's and another in {Path.cwd()}: "
+                "give the full path of the one that is meant."
+            )
+    for place, element in scripts(files):
+        warnings.warn(
+            f"The force field {place} runs code of its own (<{element}>), as any program would.", stacklevel=3
+        )
+    try:
+        return app.ForceField(*files)
+    except Exception as error:  # a missing file is a ValueError, a damaged one any of several parse errors
+        raise OptionError(f"Cannot read the force field {', '.join(files)}: {one_line(error)}.") from None
+
+
+def scripts(files: Sequence[str]) -> list[tuple[Path, str]]:
+    """The files that run code and the element by which they do, of force-field files and all that they include.
+
+    OpenMM's own files are left out.
+    """
+    found: list[tuple[Path, str]] = []
+    left, seen = [Path(file) for file in files], set[Path]()
+    while left:
+        path = left.pop()
+        if path.resolve() in seen or not path.is_file():  # what is not here is one of OpenMM's, or it will say so
+            continue
+        seen.add(path.resolve())
+        try:
+            root = ElementTree.parse(path).getroot()
+        except (OSError, ElementTree.ParseError):  # OpenMM says why
+            continue
+        element = _code(root)
+        if element is not None:
+            found.append((path, element))
+        for included in root.iter("Include"):
+            name = included.get("file", "")
+            beside = path.parent / name
+            left.append(beside if beside.is_file() else Path(name))
+    return found
+
+
+def forcefield_of_folder(folder: Path, names: Sequence[str]) -> tuple[app.ForceField, tuple[str, ...]]:
+    """The force field of a system's folder, and the paths of its files: those in it, or else OpenMM's own.
+
+    A folder may come from anyone, so it is data: what would run code is refused, and a name leads nowhere else.
+
+    Raises:
+        FileFormatError: if a file is neither in the folder nor one of OpenMM's, is damaged, or would run code.
+    """
+    sources: list[io.StringIO | str] = []
+    paths = []
+    for name in names:
+        path, shipped = folder / name, _shipped(name)
+        if is_inside(name) and path.is_file():
+            sources.append(io.StringIO(_data_alone(path)))  # OpenMM reads what was checked, not the file again
+        elif shipped is not None:
+            path = shipped
+            sources.append(str(path))
+        else:
+            raise FileFormatError(f"Expected a force field in {folder} or one that OpenMM brings; got {name!r}.")
+        paths.append(str(path))
+    try:
+        return app.ForceField(*sources), tuple(paths)
+    except Exception as error:  # any of several
+        raise FileFormatError(f"Cannot read the force field {', '.join(paths)}: {one_line(error)}.") from None
+
+
+def is_inside(name: str) -> bool:
+    """Whether a path that is relative to a folder stays inside of it."""
+    return not PurePath(name).is_absolute() and ".." not in PurePath(name).parts
+
+
+def one_line(error: Exception) -> str:
+    """An error's text without line breaks and final stop."""
+    return " ".join(str(error).split()).rstrip(".")
+
+
+def _shipped(name: str) -> Path | None:
+    """The file of this name that OpenMM, or a package of force fields for it, brings."""
+    found = (Path(folder, name) for folder in _getDataDirectories() if is_inside(name))
+    return next((path for path in found if path.is_file()), None)
+
+
+def _code(root: ElementTree.Element) -> str | None:
+    """The first element that OpenMM would execute or evaluate as Python."""
+    for element in root.iter():
+        if element.tag in _CODE or element.get("useDispersionCorrection", "False") not in ("True", "False"):
+            return element.tag
+    return None
+
+
+def _data_alone(path: Path) -> str:
+    """The text of a force-field file that runs nothing and includes nothing."""
+    try:
+        text = path.read_text(encoding="utf-8")
+        root = ElementTree.fromstring(text)
+    except (OSError, UnicodeDecodeError, ElementTree.ParseError) as error:
+        raise FileFormatError(f"Expected the XML of a force field in {path}; reading it failed: {error}.") from None
+    element = "Include" if next(root.iter("Include"), None) is not None else _code(root)
+    if element is not None:
+        raise FileFormatError(f"Expected a force field without code in {path}; <{element}> would run some.")
+    return text
