@@ -1,31 +1,29 @@
-"""Bounds, start values and start widths of internal coordinates, from the force field's constants."""
+"""Bounds, start values and start widths of internal coordinates, from the energies along them."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
+from itertools import combinations
 from typing import Any
 
 import torch
+from torch import Tensor
 
-from boltzflow.coordinates.bond_graph import ring_bonds
-from boltzflow.coordinates.zmatrix import ZMatrix, measure
+from boltzflow.coordinates.bond_graph import BondGraph, ring_bonds
+from boltzflow.coordinates.geometry import angle
+from boltzflow.coordinates.profile import LARGEST_BEND, Profiles
+from boltzflow.coordinates.zmatrix import LARGEST_ANGLE, ZMatrix, measure, polar_angle
 from boltzflow.core.domain import Coordinate
 from boltzflow.units import thermal_energy
 
 HOTTEST = 1200.0
 """Temperature in K up to which thermal frames lie inside the bounds."""
 
-SIGMAS = 6.0
-"""Half-width of the bounds of lengths and angles, in thermal widths at `HOTTEST`."""
-
-_SHORTEST = 0.2  # of the equilibrium length
-_ANGLE_MARGIN = 0.05  # rad: angles stay this far from 0 and π, where the volume element vanishes
 _CLOSEST = 0.1  # nm: the heads of two molecules come no closer
 _POLE = 1e-3  # rad: what is left out of a sphere around its poles, 5e-7 of its area
-_LARGEST_BEND = 1.2  # √2 times it is still in the disk, of radius 2, onto which a sphere is projected
-_BOND_STIFFNESS = 2.5e5  # kJ/mol/nm², where the force field gives none
-_ANGLE_STIFFNESS = 400.0  # kJ/mol/rad²
+_LOST = 1e-5  # probability that bends may cut off
+_NEARLY_STRAIGHT = 0.02  # rad: a reference so close to a line has no angle to start from
 _TORSION_SIGMAS = 14.0  # thermal widths at 300 K in half of a torsion's interval, as in dynamics of peptides
 
 
@@ -33,8 +31,7 @@ def physical_coordinates(
     zmatrix: ZMatrix,
     bonds: Sequence[tuple[int, int]],
     positions: Any,
-    bond_terms: Iterable[tuple[int, int, float, float]],
-    angle_terms: Iterable[tuple[int, int, int, float, float]],
+    profiles: Profiles,
     temperature: float,
     separation: float,
 ) -> Iterator[tuple[Coordinate, float, float]]:
@@ -46,8 +43,6 @@ def physical_coordinates(
     free = [i for i, torsion in enumerate(zmatrix.torsions, 3) if torsion.kind == "circle"]
     reference = torch.as_tensor(positions).detach().to("cpu", torch.float64)
     lengths, angles, torsions = measure(rows, reference, zmatrix.linear, free)
-    stretching = {frozenset((i, j)): (b, k) for i, j, b, k in bond_terms if k > 0}
-    bending = {(frozenset((i, k)), j): (theta, c) for i, j, k, theta, c in angle_terms if c > 0}
     rings = ring_bonds(bonds, len(names))
     kt, hot = thermal_energy(temperature), thermal_energy(max(HOTTEST, temperature))
 
@@ -56,31 +51,30 @@ def physical_coordinates(
             low, high = min(_CLOSEST, value / 2), value + separation
             yield Coordinate("interval", low, high, f"distance {names[i]} {names[j]}"), value, math.inf
             continue
-        center, stiffness = stretching.get(frozenset((i, j)), (value, _BOND_STIFFNESS))
-        reach = SIGMAS * math.sqrt(hot / stiffness)
-        low, high = max(min(center, value) - reach, _SHORTEST * center), max(center, value) + reach
-        yield Coordinate("interval", low, high, f"bond {names[i]} {names[j]}"), center, math.sqrt(kt / stiffness)
+        center, width, low, high = profiles.length(i, j, value).held(kt, hot)
+        yield Coordinate("interval", low, high, f"bond {names[i]} {names[j]}"), center, width
 
-    stiffnesses: dict[int, float] = {}
+    bending: dict[int, tuple[float, float]] = {}
     for row, ((i, j, k, _), value) in enumerate(zip(rows[2:], angles, strict=True), 2):
-        center, stiffness = bending.get((frozenset((i, k)), j), (value, _ANGLE_STIFFNESS))
         name = f"angle {names[i]} {names[j]} {names[k]}"
-        reach = SIGMAS * math.sqrt(hot / stiffness)
         if zmatrix.is_link(i, j) or zmatrix.is_link(j, k):
             yield Coordinate("interval", _POLE, math.pi - _POLE, name), value, math.inf
         elif row in linear:
-            stiffnesses[row] = stiffness
-            yield _bend(f"bend {names[i]} {names[j]} {names[k]}", reach), 0.0, math.sqrt(kt / stiffness)
+            profile = profiles.angle(i, j, k, polar_angle(value, torsions[row - 3]))
+            reach = min(math.pi - profile.held(kt, hot).low, LARGEST_BEND)
+            bending[row] = reach, profile.bend_width(kt)
+            bend = Coordinate("interval", -reach, reach, f"bend {names[i]} {names[j]} {names[k]}")
+            yield bend, 0.0, bending[row][1]
         else:
-            low, high = min(center, value) - reach, max(center, value) + reach
+            center, width, low, high = profiles.angle(i, j, k, value).held(kt, hot)
             if not rings.isdisjoint([frozenset((i, j)), frozenset((j, k))]):
                 center = value
-            coordinate = Coordinate("interval", max(low, _ANGLE_MARGIN), min(high, math.pi - _ANGLE_MARGIN), name)
-            yield coordinate, center, math.sqrt(kt / stiffness)
+            yield Coordinate("interval", low, high, name), center, width
 
     for row, (torsion, value) in enumerate(zip(zmatrix.torsions, torsions, strict=True), 3):
         if row in linear:
-            yield _bend(torsion.name, SIGMAS * math.sqrt(hot / stiffnesses[row])), 0.0, math.sqrt(kt / stiffnesses[row])
+            reach, width = bending[row]
+            yield Coordinate("interval", -reach, reach, torsion.name), 0.0, width
             continue
         middle, half = (torsion.low + torsion.high) / 2, (torsion.high - torsion.low) / 2
         width = half / _TORSION_SIGMAS * math.sqrt(kt / thermal_energy(300.0))
@@ -88,5 +82,25 @@ def physical_coordinates(
         yield torsion, center, math.inf if torsion.kind == "circle" else width
 
 
-def _bend(name: str, reach: float) -> Coordinate:
-    return Coordinate("interval", -min(reach, _LARGEST_BEND), min(reach, _LARGEST_BEND), name)
+def straight_angles(
+    graph: BondGraph, reference: Tensor, profiles: Profiles, temperature: float
+) -> tuple[list[tuple[int, int, int]], list[tuple[int, int, int]]]:
+    """Angles (end, middle, end) that are linear by their energy, and those too soft for bends to hold them.
+
+    Bends cut off what lies too far from the line. An angle of which they cut more at the hottest temperature than one
+    in 100 000 stays an angle, which cuts the line itself off, and next to nothing with it.
+    """
+    kt, hot = thermal_energy(temperature), thermal_energy(max(HOTTEST, temperature))
+    linear, bent = [], []
+    for middle, around in enumerate(graph.neighbours):
+        for i, k in combinations(around, 2):
+            value = float(angle(*reference[[i, middle, k]]))
+            profile = profiles.angle(i, middle, k, value)
+            if not profile.held(kt, hot).center > LARGEST_ANGLE:
+                if not value > LARGEST_ANGLE:
+                    continue
+            else:
+                linear.append((i, middle, k))
+            if value < math.pi - _NEARLY_STRAIGHT and profile.outside_of_bends(LARGEST_BEND, hot) > _LOST:
+                bent.append((i, middle, k))
+    return linear, bent

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from itertools import groupby
 from typing import NamedTuple
 
-import numpy as np
 import openmm
 import openmm.unit as u
 import torch
@@ -136,7 +135,7 @@ def tabulated_base(coordinates: MolecularCoordinates, tables: Tables | None = No
         tables: for its bounded coordinates; None for uniform ones, into which a state dict is loaded.
     """
     domain = coordinates.domain
-    knots, values = _uniform(domain) if tables is None else _refined(tables)
+    knots, values = _uniform(domain) if tables is None else _refined(coordinates, tables)
     densities = values / torch.trapezoid(values, knots, dim=1)[:, None]
     densities = (1 - _FLOOR) * densities + _FLOOR / (knots[:, -1:] - knots[:, :1])
     parts: list[Distribution] = []
@@ -157,17 +156,21 @@ def _uniform(domain: Domain) -> Tables:
     return Tables(knots, torch.ones_like(knots))
 
 
-def _refined(tables: Tables) -> Tables:
-    """Tables with more knots, between which the logarithm of the density is interpolated (monotone cubics)."""
+def _refined(coordinates: MolecularCoordinates, tables: Tables) -> Tables:
+    """Tables with more knots, between which log(density / volume element) is interpolated (monotone cubics).
+
+    Near a pole the density vanishes with its volume element, and its logarithm is no cubic there.
+    """
     weight = torch.arange(_FINER, dtype=torch.float64) / _FINER
     inner = torch.lerp(tables.knots[:, :-1, None], tables.knots[:, 1:, None], weight).flatten(1)
     knots = torch.cat([inner, tables.knots[:, -1:]], 1)
     log_values = tables.values.clamp(min=_LEAST * tables.values.amax(1, keepdim=True)).log()
-    rows = [
-        PchipInterpolator(coarse.numpy(), values.numpy())(fine.numpy())
-        for coarse, values, fine in zip(tables.knots, log_values, knots, strict=True)
-    ]
-    return Tables(knots, torch.from_numpy(np.array(rows).reshape(knots.shape)).exp())
+    rows = []
+    for i, coarse, values, fine in zip(_bounded(coordinates.domain), tables.knots, log_values, knots, strict=True):
+        smooth = values - coordinates.log_volume_along(i, coarse)
+        found = torch.from_numpy(PchipInterpolator(coarse.numpy(), smooth.numpy())(fine.numpy()))
+        rows.append(found + coordinates.log_volume_along(i, fine))
+    return Tables(knots, torch.stack(rows).exp() if rows else knots)
 
 
 def _extent(knots: Tensor, values: Tensor) -> float:
