@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import cached_property
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Literal, NamedTuple, Self
 
 import mdtraj
@@ -60,6 +61,9 @@ class Ensemble:
     (0.656, 1)
     """
 
+    cut_off: Mapping[str, float] = MappingProxyType({})
+    """The probability that bounds of the sampler's coordinates cut off, by its name: what no weight shows."""
+
     def __init__(
         self,
         positions: ArrayLike | torch.Tensor,
@@ -106,7 +110,12 @@ class Ensemble:
         log_q, groups = (None if array is None else array[frames] for array in (self.log_q, self.groups))
         parts = (self.positions[frames], self.energies[frames], self.temperature, self.log_weights[frames])
         absolute = self.absolute and getattr(frames, "dtype", None) != np.bool_
-        return type(self)(*parts, log_q, self.topology, groups, absolute)
+        return self._handing_on(type(self)(*parts, log_q, self.topology, groups, absolute))
+
+    def _handing_on(self, copy: Self) -> Self:
+        """A copy of the same sampler's frames."""
+        copy.cut_off = self.cut_off
+        return copy
 
     def __repr__(self) -> str:
         return (
@@ -253,7 +262,7 @@ class Ensemble:
             NonFiniteError: if one is NaN or +inf.
         """
         parts = (self.positions, self.energies, self.temperature, log_weights)
-        return type(self)(*parts, topology=self.topology, groups=self.groups)
+        return self._handing_on(type(self)(*parts, topology=self.topology, groups=self.groups))
 
     @property
     def _log_weights(self) -> torch.Tensor:
@@ -325,7 +334,7 @@ class Ensemble:
         if groups is None:
             groups = frames if self.groups is None else self.groups[frames]
         parts = (self.positions[frames], self.energies[frames], self.temperature)
-        return type(self)(*parts, topology=self.topology, groups=groups)
+        return self._handing_on(type(self)(*parts, topology=self.topology, groups=groups))
 
     # -- for another distribution ------------------------------------------------------------------
 
@@ -372,7 +381,7 @@ class Ensemble:
             log_weights[found] = -new[found] - self.log_q[found]
         absolute = self.absolute and (self.log_q is not None or not found.any())
         parts = (self.positions, energies, temperature, log_weights, self.log_q, self.topology, self.groups)
-        return type(self)(*parts, absolute)
+        return self._handing_on(type(self)(*parts, absolute))
 
     # -- in and out --------------------------------------------------------------------------------
 
@@ -406,6 +415,8 @@ class Ensemble:
         said = None if self.absolute == (self.log_q is not None) else np.array(self.absolute)
         optional = {"log_q": self.log_q, "groups": self.groups, "absolute": said}
         arrays |= {name: array for name, array in optional.items() if array is not None}
+        if self.cut_off:
+            arrays |= {"cut_off": np.array(list(self.cut_off.values())), "cut_off_by": np.array(list(self.cut_off))}
         np.savez(folder / WEIGHTS, **arrays)
 
     @classmethod
@@ -429,13 +440,18 @@ class Ensemble:
             raise FileFormatError(f"Cannot read the samples in {folder}: {error}.") from None
         if int(arrays.pop("version", 0)) != _FORMAT_VERSION:
             raise FileFormatError(f"Expected format {_FORMAT_VERSION} of {folder / WEIGHTS}; it is of another one.")
+        cut_off = dict(
+            zip(*(arrays.pop(name, np.empty(0)).tolist() for name in ("cut_off_by", "cut_off")), strict=True)
+        )
         wanted = {"temperature", "energies", "log_weights"}
         if not wanted <= set(arrays) <= wanted | {"log_q", "groups", "absolute"}:
             raise FileFormatError(
                 f"Expected {', '.join(sorted(wanted))} in {folder / WEIGHTS}; got {', '.join(sorted(arrays))}."
             )
         temperature = float(arrays.pop("temperature"))
-        return cls(positions=positions, temperature=temperature, topology=topology, **arrays)
+        found = cls(positions=positions, temperature=temperature, topology=topology, **arrays)
+        found.cut_off = cut_off
+        return found
 
 
 def whole_numbers(groups: ArrayLike) -> NDArray[np.int64]:

@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from boltzflow.analysis.axes import as_tensor
+from boltzflow.analysis.cut_off import cut_off_verdict
 from boltzflow.analysis.verdict import Trust, Verdict, worst
 from boltzflow.analysis.weights import weights_verdict
 from boltzflow.core import importance
@@ -220,7 +221,7 @@ def _norm(parts: Array) -> float:
 
 def _verdict(ensemble: Ensemble, functions: _Functions) -> Verdict:
     """That of the weights, and whether so few samples make up the error of log Z that it may as well be another."""
-    verdicts = [weights_verdict(ensemble.log_weights, ensemble.groups)]
+    verdicts = [weights_verdict(ensemble.log_weights, ensemble.groups), *cut_off_verdict(ensemble)]
     squares = np.square(functions.of_log_z)
     if 0.0 < (total := squares.sum()) < np.inf and (few := 1.0 / np.square(squares / total).sum()) < _FEW:
         reason = f"the error of log Z rests on {few:.0f} of {len(ensemble):,} samples, far from the others in weight"

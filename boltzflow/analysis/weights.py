@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike
 
 from boltzflow.analysis.axes import Array, Groups, as_tensor
 from boltzflow.analysis.collapse import TOO_THIN, coverage_verdict, expected_thin_share, share_found
+from boltzflow.analysis.cut_off import cut_off_verdict
 from boltzflow.analysis.verdict import Trust, Verdict, worst
 from boltzflow.core import importance
 from boltzflow.ensemble import Ensemble, Estimate
@@ -81,7 +82,7 @@ def diagnose(ensemble: Ensemble, equilibrium: Ensemble | None = None) -> WeightD
     log_weights = ensemble.log_weights
     is_dead = bool(np.isneginf(log_weights).all())
     log_z = Estimate(-math.inf, math.inf) if is_dead else ensemble.log_z
-    verdicts = [weights_verdict(log_weights, ensemble.groups)]
+    verdicts = [weights_verdict(log_weights, ensemble.groups), *cut_off_verdict(ensemble)]
     forward_ess = None
     if equilibrium is not None:
         excess = _equilibrium_log_weights(equilibrium, ensemble.temperature) - log_z.value

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import combinations
 from typing import Any
 
@@ -14,7 +14,7 @@ from boltzflow.coordinates.bond_graph import BondGraph, ring_bonds
 from boltzflow.coordinates.geometry import angle
 from boltzflow.coordinates.profile import LARGEST_BEND, Profiles
 from boltzflow.coordinates.zmatrix import LARGEST_ANGLE, ZMatrix, measure, polar_angle
-from boltzflow.core.domain import Coordinate
+from boltzflow.core.domain import Coordinate, Domain
 from boltzflow.units import thermal_energy
 
 HOTTEST = 1200.0
@@ -22,6 +22,7 @@ HOTTEST = 1200.0
 
 _CLOSEST = 0.1  # nm: the heads of two molecules come no closer
 _POLE = 1e-3  # rad: what is left out of a sphere around its poles, 5e-7 of its area
+_NOTHING = 1e-9  # probability that is not worth a word
 _LOST = 1e-5  # probability that bends may cut off
 _NEARLY_STRAIGHT = 0.02  # rad: a reference so close to a line has no angle to start from
 _TORSION_SIGMAS = 14.0  # thermal widths at 300 K in half of a torsion's interval, as in dynamics of peptides
@@ -80,6 +81,44 @@ def physical_coordinates(
         width = half / _TORSION_SIGMAS * math.sqrt(kt / thermal_energy(300.0))
         center = middle + math.remainder(value - middle, 2 * math.pi)
         yield torsion, center, math.inf if torsion.kind == "circle" else width
+
+
+def cut_off(
+    zmatrix: ZMatrix, domain: Domain, numbers: Iterable[int], positions: Any, profiles: Profiles, temperature: float
+) -> dict[str, float]:
+    """The probability that each length and angle, by the energy along it alone, lies outside its bounds.
+
+    Args:
+        zmatrix: of the coordinates.
+        domain: bounds of all 3N−6 lengths, angles and torsions.
+        numbers: those of them that vary within these bounds.
+        positions: the reference structure (N, 3), nm, at which all other coordinates are.
+        profiles: energies.
+        temperature: K.
+    """
+    n = zmatrix.n_atoms
+    kt, hot = thermal_energy(temperature), thermal_energy(max(HOTTEST, temperature))
+    reference = torch.as_tensor(positions).detach().to("cpu", torch.float64)
+    lengths, angles, torsions = measure(zmatrix.rows, reference, zmatrix.linear)
+    found = {}
+    for number in numbers:
+        coordinate = domain.coordinates[number]
+        row = number + 1 if number < n - 1 else number - n + 3
+        if number >= 2 * n - 3 or zmatrix.is_link(*zmatrix.rows[row][:2]):
+            continue
+        i, j, k, _ = zmatrix.rows[row]
+        if number < n - 1:
+            lost = profiles.length(i, j, lengths[row - 1]).outside(coordinate.low, coordinate.high, kt, hot)
+        elif zmatrix.is_link(j, k):
+            continue
+        elif row in zmatrix.linear:
+            value = polar_angle(angles[row - 2], torsions[row - 3])
+            lost = profiles.angle(i, j, k, value).outside_of_bends(coordinate.high, kt)
+        else:
+            lost = profiles.angle(i, j, k, angles[row - 2]).outside(coordinate.low, coordinate.high, kt, hot)
+        if lost > _NOTHING:
+            found[coordinate.name] = lost
+    return found
 
 
 def straight_angles(

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from boltzflow.coordinates.bond_graph import BondGraph
-from boltzflow.coordinates.bounds import physical_coordinates, straight_angles
+from boltzflow.coordinates.bounds import cut_off, physical_coordinates, straight_angles
 from boltzflow.coordinates.fixed import constrained_coordinates, frozen_coordinates, pose_of
 from boltzflow.coordinates.geometry import between, cross, norm, turn
 from boltzflow.coordinates.molecular import MolecularCoordinates
@@ -295,6 +295,17 @@ class InternalCoordinates(MolecularCoordinates):
         fixed = {place: self.fixed[i] for place, i in enumerate(kept) if i in self.fixed}
         centers, widths = ([values[i] for i in kept] for values in (self._centers, self._widths))
         return InternalCoordinates(first, self._physical[kept], centers, widths, self.lengths, fixed)
+
+    def cut_off(
+        self, positions: Any, profiles: Profiles, temperature: float, numbers: Iterable[int] | None = None
+    ) -> dict[str, float]:
+        """The probability that lies outside the bounds of each length and angle, by name; see `bounds.cut_off`.
+
+        numbers: of some of the D coordinates; all if None. Unbounded lengths cut nothing off.
+        """
+        chosen = range(len(self.domain)) if numbers is None else numbers
+        varying = [self.varying[k] for k in chosen if self.domain.coordinates[k].kind != "real"]
+        return cut_off(self.zmatrix, self._physical, varying, positions, profiles, temperature)
 
     def numbers_of(self, atoms: Collection[int]) -> list[int]:
         """The numbers, among all 3N−6, of the coordinates by which some atoms are placed."""

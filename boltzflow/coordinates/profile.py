@@ -94,16 +94,14 @@ class Profile:
             if not low < center < high:
                 center = float((x * weights * self._volume(x)).sum() / (weights * self._volume(x)).sum())
         shift = self.value - center
-        return Held(
-            center,
-            width,
-            max(low, lowest) if shift > 0 else max(low + shift, lowest),
-            min(high + max(shift, 0.0), highest),
-        )
+        return Held(center, width, max(low + min(shift, 0.0), lowest), min(high + max(shift, 0.0), highest))
 
-    def outside(self, low: float, high: float, kt: float) -> float:
-        """The probability at kT (kJ/mol) that the coordinate lies outside bounds, by this energy alone."""
-        x, log_p = self._log_density(low, high, kt)
+    def outside(self, low: float, high: float, kt: float, hot: float) -> float:
+        """The probability at kT that the coordinate lies outside bounds, by this energy alone.
+
+        A length that the energy does not hold at the hottest kT is taken to end where `held` ends it.
+        """
+        x, log_p = self._log_density(low, high, kt, hot)
         density = (log_p - log_p.max()).exp()
         total = float(torch.trapezoid(density, x))
         inside = (x >= low) & (x <= high)
@@ -112,7 +110,7 @@ class Profile:
     def outside_of_bends(self, largest: float, kt: float) -> float:
         """The probability at kT that one of the two bends that stand for an angle exceeds the largest."""
         edge = math.pi - 2 * math.asin(largest / 2)
-        x, log_p = self._log_density(edge, math.pi - POLE, kt)
+        x, log_p = self._log_density(edge, math.pi - POLE, kt, kt)
         density = (log_p - log_p.max()).exp()
         radius = 2 * (x / 2).cos()
         part = (4 / math.pi * torch.acos((largest / radius).clamp(max=1.0))).clamp(max=1.0)
@@ -129,19 +127,18 @@ class Profile:
 
     def _span(self, hot: float) -> tuple[float, float]:
         """Between what values the coordinate may lie at all."""
-        if self.kind == "angle":
-            return POLE, math.pi - POLE
-        if isinstance(self.energy, Parabola):
-            return _SHORTEST * max(self.value, self.energy.center), math.inf
-        ends = torch.tensor([self.value, _LONGEST * self.value], dtype=torch.float64)
-        here, far = self._energies(ends).tolist()
-        return _SHORTEST * self.value, float(ends[1]) if far > here + _DEPTH * hot else self.value + self.separation
+        lowest, highest = natural_range(self.kind, self.value)
+        if self.kind == "length" and not isinstance(self.energy, Parabola):
+            here, far = self._energies(torch.tensor([self.value, highest], dtype=torch.float64)).tolist()
+            if not far > here + _DEPTH * hot:
+                return lowest, self.value + self.separation
+        return lowest, highest
 
     def _basin(self, hot: float, lowest: float, highest: float) -> tuple[float, float]:
         """Between what values the energy is within 18 kT of its least."""
         bottom = self.value
         for _ in range(2):  # the second time with fine steps about the bottom
-            x = _around(bottom, lowest, highest)
+            x = around(bottom, lowest, highest)
             u = self._energies(x)
             place = _descend(u.tolist(), int((x - bottom).abs().argmin()))
             bottom = float(x[place])
@@ -154,14 +151,14 @@ class Profile:
         high = _crossing(x, u - u.min(), end, end + 1, _DEPTH * hot) if end < len(x) - 1 else float(x[-1])
         return low, high
 
-    def _log_density(self, low: float, high: float, kt: float) -> tuple[Tensor, Tensor]:
+    def _log_density(self, low: float, high: float, kt: float, hot: float) -> tuple[Tensor, Tensor]:
         """Points within bounds and beyond them, ascending, and the logarithm of the density there."""
-        lowest, highest = self._span(kt)
+        lowest, highest = self._span(hot)
         inside = torch.linspace(low, high, _INSIDE, dtype=torch.float64)
-        x = torch.cat([_around(low, lowest, low)[:-1], inside, _around(high, high, min(highest, _LONGEST * high))[1:]])
+        x = torch.cat([around(low, lowest, low)[:-1], inside, around(high, high, min(highest, _LONGEST * high))[1:]])
         u = self._energies(x)
         least = int(torch.where((x >= low) & (x <= high), u, torch.inf).argmin())
-        first = _above_holes(u, least, _DEPTH * kt)
+        first = _above_holes(u, least, _DEPTH * hot)
         x, u = x[first:], u[first:]
         return x, self._volume(x).log() - (u - u.min()) / kt
 
@@ -203,17 +200,21 @@ class Profiles:
         return Profile(found or parabola, "angle", value)
 
 
-def _around(middle: float, lowest: float, highest: float) -> Tensor:
+def natural_range(kind: Literal["length", "angle"], value: float) -> tuple[float, float]:
+    """Between what values in nm or rad a coordinate around a value is looked for."""
+    return (POLE, math.pi - POLE) if kind == "angle" else (_SHORTEST * value, _LONGEST * value)
+
+
+def around(middle: float, lowest: float, highest: float, per_side: int = _PER_SIDE) -> Tensor:
     """Points from the lowest to the highest, ascending, the closer together the closer to the middle."""
-    steps = torch.linspace(0.0, 1.0, _PER_SIDE, dtype=torch.float64)
-    parts = [torch.tensor([middle], dtype=torch.float64)]
-    for end in (lowest, highest):
-        reach = abs(end - middle)
-        if reach > 0:
-            nearest = min(_NEAREST * max(abs(middle), _NEAREST), reach / 2)
-            offsets = nearest * (reach / nearest) ** steps
-            parts = [middle - offsets.flip(0), *parts] if end < middle else [*parts, middle + offsets]
-    return torch.cat(parts)
+    steps = torch.linspace(0.0, 1.0, per_side, dtype=torch.float64)
+
+    def offsets(reach: float) -> Tensor:
+        nearest = min(_NEAREST * max(middle, _NEAREST), reach / 2)
+        return nearest * (reach / nearest) ** steps if reach > 0 else steps[:0]
+
+    below, above = offsets(middle - lowest), offsets(highest - middle)
+    return torch.cat([middle - below.flip(0), torch.tensor([middle], dtype=torch.float64), middle + above])
 
 
 def _descend(u: list[float], place: int) -> int:

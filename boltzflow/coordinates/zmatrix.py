@@ -261,19 +261,19 @@ def checked_structure(positions: Any, atomic_numbers: Sequence[int], names: Sequ
     Raises:
         ShapeError, NonFiniteError, TopologyError: as `build_zmatrix`.
     """
-    positions = torch.as_tensor(positions).detach().to("cpu", torch.float64)
+    structure: Tensor = torch.as_tensor(positions).detach().to("cpu", torch.float64)
     n = len(names)
-    if positions.shape != (n, 3) or len(atomic_numbers) != n:
+    if structure.shape != (n, 3) or len(atomic_numbers) != n:
         raise ShapeError(
             f"Expected positions ({n}, 3) and {n} atomic numbers for {n} names; "
-            f"got {tuple(positions.shape)} and {len(atomic_numbers)}."
+            f"got {tuple(structure.shape)} and {len(atomic_numbers)}."
         )
-    broken = (~torch.isfinite(positions)).any(-1).nonzero().flatten().tolist()
+    broken = (~torch.isfinite(structure)).any(-1).nonzero().flatten().tolist()
     if broken:
         raise NonFiniteError(f"Expected finite reference positions; got some that are not for {names[broken[0]]}.")
     if n < 3:
         raise TopologyError(f"Expected at least 3 atoms for internal coordinates; got {n} ({', '.join(names)}).")
-    return positions
+    return structure
 
 
 def _check_parts(graph: BondGraph, positions: Tensor) -> None:

@@ -88,10 +88,7 @@ def spline_flow(
             seen = seen | whole
             mask = ~whole
             for number in range(count):
-                if len(part) == 1:
-                    mask = whole
-                else:
-                    mask = _random_half(domain, part) if number % 2 == 0 else whole & ~mask
+                mask = _random_half(domain, part) if number % 2 == 0 or len(part) == 1 else whole & ~mask
                 couplings.append(
                     SplineCoupling(
                         domain,

@@ -8,16 +8,14 @@ from typing import Literal
 import numpy as np
 import openmm
 import openmm.unit as u
-import torch
 from numpy.typing import NDArray
 from openmm import app
 
 from boltzflow.coordinates import InternalCoordinates
-from boltzflow.coordinates.bond_graph import BondGraph
+from boltzflow.coordinates.profile import Energies
 from boltzflow.energies.system_xml import copy_system
 from boltzflow.errors import TopologyError
 from boltzflow.molecules.parameters import angle_terms, bond_terms, constraints
-from boltzflow.molecules.profiles import EnergyAlong
 
 _TURN = np.array([[0.36, 0.48, -0.8], [-0.8, 0.6, 0.0], [0.48, 0.64, 0.6]])  # a rotation without symmetry
 _SHIFT = np.array([0.31, -0.17, 0.23])  # nm
@@ -30,13 +28,14 @@ def internal_coordinates(
     positions: NDArray[np.float64],
     names: Sequence[str],
     bonds: Sequence[tuple[int, int]],
+    energies: Energies,
     temperature: float,
     lengths: Literal["bounded", "unbounded"],
     labels: Literal["fixed", "free"],
     separation: float,
     core: Collection[int] = (),
 ) -> InternalCoordinates:
-    """See `MolecularSystem.coordinates`; `core` is placed first."""
+    """See `MolecularSystem.coordinates`; `core` is placed first, `energies` are those along lengths and angles."""
     sites = [i for i in range(system.getNumParticles()) if system.isVirtualSite(i)]
     if sites:
         raise TopologyError(
@@ -48,16 +47,14 @@ def internal_coordinates(
         raise TopologyError("Expected frozen atoms or a Cartesian core; got both: atoms that are held need no modes.")
     if not frozen:
         _check_invariance(system, positions)
-    numbers = [atom.element.atomic_number if atom.element else 0 for atom in topology.atoms()]
-    graph = BondGraph(bonds, numbers, names)
     return InternalCoordinates.from_structure(
         bonds,
         positions,
-        numbers,
+        [atom.element.atomic_number if atom.element else 0 for atom in topology.atoms()],
         names,
         bond_terms=bond_terms(system),
         angle_terms=angle_terms(system),
-        energies=EnergyAlong(system, graph, torch.from_numpy(positions), frozen),
+        energies=energies,
         temperature=temperature,
         lengths=lengths,
         labels=labels,

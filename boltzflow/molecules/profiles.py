@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Sequence
 from functools import cached_property
 
 import openmm
 import torch
+from scipy.interpolate import PchipInterpolator
 from torch import Tensor
 
 from boltzflow.coordinates.bond_graph import BondGraph
 from boltzflow.coordinates.geometry import angle, cross, distance
-from boltzflow.coordinates.profile import Energy
+from boltzflow.coordinates.profile import Energy, around, natural_range
 from boltzflow.energies import Potential
 from boltzflow.molecules.parameters import constraints
 from boltzflow.molecules.potentials import eager_potential
 from boltzflow.molecules.terms import Term, Terms
+
+_POINTS = 40  # values of the whole energy on either side of the reference's
+_HIGH = 1e5  # kJ/mol above the least: what is higher is all the same
 
 
 class EnergyAlong:
@@ -41,6 +46,7 @@ class EnergyAlong:
         self._fixed = {frozenset((i, j)) for i, j, _ in constraints(system)}
         self._frozen = set(frozen)
         self._known: dict[str, Potential] = {}
+        self._interpolated: dict[tuple[int, ...], PchipInterpolator] = {}
 
     def __call__(self, atoms: Sequence[int]) -> Energy | None:
         if frozenset((atoms[0], atoms[-1])) in self._fixed or set(atoms) <= self._frozen:
@@ -51,7 +57,7 @@ class EnergyAlong:
         if not pairs and {self._terms.kind(term) for term in terms} == {parabola}:
             return None
         if not terms and not pairs:
-            return self._along(atoms, range(len(self._positions)), self._whole)
+            return self._whole_along(atoms)
         others = {atom for term in terms for atom in term.atoms} - set(atoms)
         chosen = [*atoms, *sorted(others)]
         part = self._terms.system(chosen, terms, pairs)
@@ -69,6 +75,23 @@ class EnergyAlong:
             if ends <= set(term.atoms)
             and (set(term.atoms) <= set(atoms) or self._terms.kind(term) == "CustomCompoundBondForce")
         ]
+
+    def _whole_along(self, atoms: Sequence[int]) -> Energy:
+        """The whole energy along a coordinate, which may be costly: interpolated between a few values."""
+        key = tuple(atoms)
+        if key not in self._interpolated:
+            ends = self._positions[list(atoms)]
+            is_length = len(atoms) == 2
+            value = float(distance(*ends) if is_length else angle(*ends))
+            x = around(
+                value, *(natural_range("length", value) if is_length else natural_range("angle", value)), _POINTS
+            )
+            energies = self._along(atoms, range(len(self._positions)), self._whole)(x).double()
+            lowest = float(energies[energies.isfinite()].min())
+            energies = torch.nan_to_num(energies, nan=math.inf).clamp(lowest, lowest + _HIGH)
+            self._interpolated[key] = PchipInterpolator(x.numpy(), energies.numpy())
+        smooth = self._interpolated[key]
+        return lambda values: torch.from_numpy(smooth(values.numpy()))
 
     @cached_property
     def _whole(self) -> Potential:

@@ -1,0 +1,164 @@
+"""What bounds cut off: log Z and averages of triatomic molecules against quadrature, whatever force holds them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import openmm as mm
+import pytest
+from openmm import app
+from scipy import integrate
+
+import boltzflow as bf
+from boltzflow.analysis import absolute_free_energy, diagnose
+from boltzflow.analysis.verdict import Trust
+from boltzflow.units import thermal_energy
+
+Function = Callable[[float], float]
+LENGTH, ANGLE = 0.2, 1.9
+
+
+def triatomic(
+    *forces: mm.Force, length: float = LENGTH, angle: float = ANGLE, temperature: float = 300.0, stiff: bool = False
+) -> bf.MolecularSystem:
+    """Atom 0 bonded to 1 and 2; stiff: with bonds of 2e5 kJ/mol/nm²."""
+    system, topology = mm.System(), app.Topology()
+    residue = topology.addResidue("MOL", topology.addChain())
+    atoms = [topology.addAtom(name, app.element.carbon, residue) for name in "ABC"]
+    for _ in atoms:
+        system.addParticle(12.0)
+    for k in (1, 2):
+        topology.addBond(atoms[0], atoms[k])
+    bonds = mm.HarmonicBondForce()
+    for k in (1, 2):
+        bonds.addBond(0, k, length, 2e5)
+    for force in (*forces, *([bonds] if stiff else [])):
+        system.addForce(force)
+    x = [[0.0, 0.0, 0.0], [length, 0.0, 0.0], [length * math.cos(angle), length * math.sin(angle), 0.0]]
+    return bf.MolecularSystem(topology, system, np.array(x), temperature)
+
+
+def samples(molecule: bf.MolecularSystem, n: int = 20_000, **options: Any) -> bf.Ensemble:
+    made = {"layers": 1, "hidden": (8,), "start": "bonded", "backend": "torch"} | options
+    return bf.BoltzmannGenerator.for_system(molecule, **made).sample(n, seed=1)
+
+
+def log_integral(energy: Function, volume: Function, low: float, high: float, temperature: float = 300.0) -> float:
+    kt = thermal_energy(temperature)
+    x = np.linspace(low, high, 20_001)
+    density = np.array([volume(t) * math.exp(-energy(t) / kt) for t in x])
+    return math.log(integrate.simpson(density, x=x))
+
+
+def angles(ensemble: bf.Ensemble) -> np.ndarray:
+    x = ensemble.positions.astype(float)
+    u, v = x[:, 1] - x[:, 0], x[:, 2] - x[:, 0]
+    return np.arctan2(np.linalg.norm(np.cross(u, v), axis=1), (u * v).sum(1))
+
+
+def check(ensemble: bf.Ensemble, exact: float) -> None:
+    """log Z within four errors and what single precision leaves."""
+    value, error = ensemble.log_z
+    assert abs(value - exact) < 4 * error + 1e-5, (value, error, exact)
+    assert error < 0.01
+    assert not ensemble.cut_off
+
+
+def harmonic_angle(stiffness: float = 100.0, angle: float = ANGLE) -> mm.HarmonicAngleForce:
+    force = mm.HarmonicAngleForce()
+    force.addAngle(1, 0, 2, angle, stiffness)
+    return force
+
+
+def bonds(expression: str) -> mm.CustomBondForce:
+    force = mm.CustomBondForce(expression)
+    for k in (1, 2):
+        force.addBond(0, k, [])
+    return force
+
+
+def parabolas(stiffness: float, length: float = LENGTH) -> mm.HarmonicBondForce:
+    force = mm.HarmonicBondForce()
+    for k in (1, 2):
+        force.addBond(0, k, length, stiffness)
+    return force
+
+
+def compound(expression: str, *groups: list[int]) -> mm.CustomCompoundBondForce:
+    force = mm.CustomCompoundBondForce(len(groups[0]), expression)
+    for group in groups:
+        force.addBond(group, [])
+    return force
+
+
+def pairs(expression: str) -> mm.CustomNonbondedForce:
+    force = mm.CustomNonbondedForce(expression)
+    for _ in range(3):
+        force.addParticle([])
+    force.addExclusion(1, 2)
+    return force
+
+
+def exceptions(well: float) -> mm.NonbondedForce:
+    force = mm.NonbondedForce()
+    for _ in range(3):
+        force.addParticle(0.0, 1.0, 0.0)
+    for k in (1, 2):
+        force.addException(0, k, 0.0, LENGTH / 2 ** (1 / 6), well)
+    force.addException(1, 2, 0.0, 1.0, 0.0)
+    return force
+
+
+def collective(expression: str) -> mm.CustomCVForce:
+    force = mm.CustomCVForce(expression)
+    for k in (1, 2):
+        distance = mm.CustomBondForce("r")
+        distance.addBond(0, k, [])
+        force.addCollectiveVariable(f"r{k}", distance)
+    return force
+
+
+def parabola(stiffness: float) -> Function:
+    return lambda r: stiffness / 2 * (r - LENGTH) ** 2
+
+
+def lennard_jones(well: float) -> Function:
+    return lambda r: well * ((LENGTH / r) ** 12 - 2 * (LENGTH / r) ** 6)
+
+
+SOFT = "0.5*3000*(r-0.2)^2"
+BONDS: dict[str, tuple[list[mm.Force], Function]] = {
+    "harmonic": ([parabolas(3000.0)], parabola(3000.0)),
+    "custom": ([bonds(SOFT)], parabola(3000.0)),
+    "very soft": ([bonds("0.5*300*(r-0.2)^2")], parabola(300.0)),
+    "stiff": ([bonds("0.5*1000000*(r-0.2)^2")], parabola(1e6)),
+    "two classes": ([bonds(SOFT), parabolas(2000.0)], parabola(5000.0)),
+    "two terms": ([bonds(SOFT), bonds(SOFT)], parabola(6000.0)),
+    "softened": ([parabolas(5000.0), bonds("-0.5*4000*(r-0.2)^2")], parabola(1000.0)),
+    "quartic": ([bonds("1e6*(r-0.2)^4")], lambda r: 1e6 * (r - LENGTH) ** 4),
+    "Morse": ([bonds("300*(1-exp(-8*(r-0.2)))^2")], lambda r: 300 * (1 - math.exp(-8 * (r - LENGTH))) ** 2),
+    "double well": (
+        [bonds("40*(((r-0.25)/0.05)^2-1)^2")],
+        lambda r: 40 * (((r - 0.25) / 0.05) ** 2 - 1) ** 2,
+    ),
+    "compound of two": ([compound("1500*(distance(p1,p2)-0.2)^2", [0, 1], [2, 0])], parabola(3000.0)),
+    "compound of three": (
+        [compound("1500*((distance(p1,p2)-0.2)^2+(distance(p1,p3)-0.2)^2)", [0, 1, 2])],
+        parabola(3000.0),
+    ),
+    "exceptions": ([exceptions(200.0)], lennard_jones(200.0)),
+    "pairs": ([pairs("1500*(r-0.2)^2")], parabola(3000.0)),
+    "collective variables": ([collective("1500*((r1-0.2)^2+(r2-0.2)^2)")], parabola(3000.0)),
+}
+
+
+@pytest.mark.parametrize("kind", BONDS)
+def test_bounds_of_bonds_hold_whatever_force_says_it(kind: str) -> None:
+    forces, energy = BONDS[kind]
+    ensemble = samples(triatomic(*forces, harmonic_angle()))
+    exact = 2 * log_integral(energy, lambda r: r * r, 1e-4, 0.9)
+    exact += log_integral(lambda t: 50 * (t - ANGLE) ** 2, math.sin, 0.0, math.pi)
+    check(ensemble, exact)
