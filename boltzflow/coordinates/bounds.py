@@ -13,6 +13,7 @@ from torch import Tensor
 from boltzflow.coordinates.bond_graph import BondGraph, ring_bonds
 from boltzflow.coordinates.geometry import angle
 from boltzflow.coordinates.profile import LARGEST_BEND, Profiles
+from boltzflow.coordinates.tree import NEARLY_STRAIGHT
 from boltzflow.coordinates.zmatrix import LARGEST_ANGLE, ZMatrix, measure, polar_angle
 from boltzflow.core.domain import Coordinate, Domain
 from boltzflow.units import thermal_energy
@@ -22,9 +23,8 @@ HOTTEST = 1200.0
 
 _CLOSEST = 0.1  # nm: the heads of two molecules come no closer
 _POLE = 1e-3  # rad: what is left out of a sphere around its poles, 5e-7 of its area
-_NOTHING = 1e-9  # probability that is not worth a word
+_NOTHING = 1e-8  # probability that is not worth a word
 _LOST = 1e-5  # probability that bends may cut off
-_NEARLY_STRAIGHT = 0.02  # rad: a reference so close to a line has no angle to start from
 _TORSION_SIGMAS = 14.0  # thermal widths at 300 K in half of a torsion's interval, as in dynamics of peptides
 
 
@@ -55,17 +55,19 @@ def physical_coordinates(
         center, width, low, high = profiles.length(i, j, value).held(kt, hot)
         yield Coordinate("interval", low, high, f"bond {names[i]} {names[j]}"), center, width
 
-    bending: dict[int, tuple[float, float]] = {}
+    bending: dict[int, tuple[float, float, float]] = {}
     for row, ((i, j, k, _), value) in enumerate(zip(rows[2:], angles, strict=True), 2):
         name = f"angle {names[i]} {names[j]} {names[k]}"
         if zmatrix.is_link(i, j) or zmatrix.is_link(j, k):
             yield Coordinate("interval", _POLE, math.pi - _POLE, name), value, math.inf
         elif row in linear:
             profile = profiles.angle(i, j, k, polar_angle(value, torsions[row - 3]))
-            reach = min(math.pi - profile.held(kt, hot).low, LARGEST_BEND)
-            bending[row] = reach, profile.bend_width(kt)
+            middle, _, low, _ = profile.held(kt, hot)
+            reach, width = min(math.pi - low, LARGEST_BEND), profile.bend_width(kt)
+            off_line = 0.0 if middle > LARGEST_ANGLE else 1.0
+            bending[row] = reach, width, off_line * torsions[row - 3]
             bend = Coordinate("interval", -reach, reach, f"bend {names[i]} {names[j]} {names[k]}")
-            yield bend, 0.0, bending[row][1]
+            yield bend, off_line * value, width
         else:
             center, width, low, high = profiles.angle(i, j, k, value).held(kt, hot)
             if not rings.isdisjoint([frozenset((i, j)), frozenset((j, k))]):
@@ -74,8 +76,8 @@ def physical_coordinates(
 
     for row, (torsion, value) in enumerate(zip(zmatrix.torsions, torsions, strict=True), 3):
         if row in linear:
-            reach, width = bending[row]
-            yield Coordinate("interval", -reach, reach, torsion.name), 0.0, width
+            reach, width, center = bending[row]
+            yield Coordinate("interval", -reach, reach, torsion.name), center, width
             continue
         middle, half = (torsion.low + torsion.high) / 2, (torsion.high - torsion.low) / 2
         width = half / _TORSION_SIGMAS * math.sqrt(kt / thermal_energy(300.0))
@@ -127,19 +129,24 @@ def straight_angles(
     """Angles (end, middle, end) that are linear by their energy, and those too soft for bends to hold them.
 
     Bends cut off what lies too far from the line. An angle of which they cut more at the hottest temperature than one
-    in 100 000 stays an angle, which cuts the line itself off, and next to nothing with it.
+    in 100 000 stays an angle, which cuts the line itself off, and next to nothing with it. Where other atoms stand
+    around the middle, the atom's torsion is bounded by theirs: it is linear if it crosses the line with a probability
+    of more than that, and bends lose less.
     """
-    kt, hot = thermal_energy(temperature), thermal_energy(max(HOTTEST, temperature))
+    hot = thermal_energy(max(HOTTEST, temperature))
     linear, bent = [], []
     for middle, around in enumerate(graph.neighbours):
         for i, k in combinations(around, 2):
             value = float(angle(*reference[[i, middle, k]]))
             profile = profiles.angle(i, middle, k, value)
-            if not profile.held(kt, hot).center > LARGEST_ANGLE:
-                if not value > LARGEST_ANGLE:
-                    continue
-            else:
-                linear.append((i, middle, k))
-            if value < math.pi - _NEARLY_STRAIGHT and profile.outside_of_bends(LARGEST_BEND, hot) > _LOST:
+            center, width, *_ = profile.held(hot, hot)
+            is_straight = max(center, value) > LARGEST_ANGLE
+            crossing = math.erfc((math.pi - max(center, value)) / width / math.sqrt(2)) / 2 if len(around) > 2 else 0.0
+            if not is_straight and crossing < _LOST:
+                continue
+            lost = profile.outside_of_bends(LARGEST_BEND, hot)
+            if is_straight and lost > _LOST and value < math.pi - NEARLY_STRAIGHT and not crossing > lost:
                 bent.append((i, middle, k))
+            elif is_straight or crossing > lost:
+                linear.append((i, middle, k))
     return linear, bent

@@ -17,7 +17,7 @@ Energies = Callable[[Sequence[int]], "Energy | None"]
 """Two atoms of a length, or three of an angle → the energy along it; None where parabolas are all that acts."""
 
 SIGMAS = 6.0
-"""Half-width of the bounds of lengths and angles, in thermal widths of a parabola at the hottest temperature."""
+"""Half-width of the bounds of angles, in thermal widths of a parabola at the hottest temperature; of lengths twice that."""
 
 POLE = 1e-4
 """Angles stay so far from 0 and π, in rad, where torsions have no meaning: at most 5e-9 rad² of the sphere each."""
@@ -25,6 +25,7 @@ POLE = 1e-4
 LARGEST_BEND = 1.41
 """Largest bend: √2 times it still lies in the disk, of radius 2, onto which a sphere is projected."""
 
+_ROOM = {"length": 2.0, "angle": 1.0}  # in units of the distance at which the energy has risen
 _DEPTH = SIGMAS**2 / 2  # kT: what a parabola has at the bounds
 _SHORTEST = 1e-3  # of a length: what is cut below is a billionth of what a uniform density has
 _LONGEST = 100.0  # times a length: where an energy that holds it must have risen
@@ -76,8 +77,9 @@ class Profile:
         """Center, thermal width at kT, and bounds for the hottest kT; both in kJ/mol.
 
         The bounds are where the energy has risen by 18 kT from its least value, for a parabola 6 thermal widths, at
-        the hottest temperature, and as far around the reference's value. A length that no energy holds ends
-        `separation` beyond the reference.
+        the hottest temperature, and as far around the reference's value; of lengths twice as far from the center, for
+        atoms around a crowded centre stretch their bonds together. A length that no energy holds ends `separation`
+        beyond the reference.
         """
         lowest, highest = self._span(hot)
         if isinstance(self.energy, Parabola):
@@ -93,7 +95,8 @@ class Profile:
             width = _spread(x, weights)
             if not low < center < high:
                 center = float((x * weights * self._volume(x)).sum() / (weights * self._volume(x)).sum())
-        shift = self.value - center
+        room, shift = _ROOM[self.kind], self.value - center
+        low, high = center - room * (center - low), center + room * (high - center)
         return Held(center, width, max(low + min(shift, 0.0), lowest), min(high + max(shift, 0.0), highest))
 
     def outside(self, low: float, high: float, kt: float, hot: float) -> float:

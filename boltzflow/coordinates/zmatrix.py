@@ -48,7 +48,8 @@ class ZMatrix:
     this rotation: its reference is the grandparent's parent. The second has the first as its reference, so
     its torsion is the difference of both rotations. The third's is measured from the bisector of the first
     two (unless the second's torsion is a circle): its difference to the first, less half of the second's.
-    Further ones are like the second.
+    Further ones are like the second. Atoms on a line with their grandparent come last and are nobody's carrier or
+    second: they have no direction about that line.
 
     An atom on a line with its parent and grandparent has two bends in the place of angle and torsion
     (see `bends`), and torsions beyond it are measured as if the line were straight.
@@ -119,7 +120,8 @@ def _relations(rows: Sequence[Row], linear: Collection[int], free: Collection[in
         _, parent, grandparent, reference = row
         placed = children.setdefault((parent, grandparent), [])
         if placed:
-            second = placed[1] if len(placed) == 2 and placed[1] not in free else -1
+            has_second = len(placed) == 2 and placed[1] not in free and not {placed[1], i} & set(linear)
+            second = placed[1] if has_second else -1
             found.append(Relation(carrier=placed[0], second=second))
         else:
             frame = place[frame_of(row_of, row)]

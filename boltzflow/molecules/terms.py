@@ -28,7 +28,8 @@ LISTED = (
 _PAIRWISE = (openmm.NonbondedForce, openmm.CustomNonbondedForce)
 _LISTS = ("Bonds", "Angles", "Torsions")
 _LEFT_OUT = ("Exceptions", "Exclusions")
-_OF_ATOMS = ("Particles", "InteractionGroups", "ParticleOffsets", "ExceptionOffsets")
+_OFFSETS = ("ParticleOffsets", "ExceptionOffsets")
+_OF_ATOMS = ("Particles", "InteractionGroups", *_OFFSETS)
 _ATOM = re.compile(r"(p|a|b)\d+")  # attributes of a term that are atoms; the a and b of a correction map
 
 
@@ -113,11 +114,12 @@ class Terms:
 
 
 class _PairForce:
-    """A NonbondedForce or CustomNonbondedForce, in which each particle has parameters."""
+    """A NonbondedForce or CustomNonbondedForce, in which each particle has parameters; without their offsets."""
 
     def __init__(self, element: ElementTree.Element) -> None:
         self._part = next(name for name in _LEFT_OUT if element.find(name) is not None)
         self._element = _without(element, self._part, *_OF_ATOMS)
+        self._element.extend(ElementTree.Element(name) for name in _OFFSETS if element.find(name) is not None)
         self._particles = element.findall("Particles/Particle")
         self._left_out = {frozenset(_atoms(pair)): pair for pair in element.findall(f"{self._part}/*")}
         self._groups = element.findall("InteractionGroups/InteractionGroup")

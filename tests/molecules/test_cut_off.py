@@ -162,3 +162,60 @@ def test_bounds_of_bonds_hold_whatever_force_says_it(kind: str) -> None:
     exact = 2 * log_integral(energy, lambda r: r * r, 1e-4, 0.9)
     exact += log_integral(lambda t: 50 * (t - ANGLE) ** 2, math.sin, 0.0, math.pi)
     check(ensemble, exact)
+
+
+def custom_angle(expression: str) -> mm.CustomAngleForce:
+    force = mm.CustomAngleForce(expression)
+    force.addAngle(1, 0, 2, [])
+    return force
+
+
+def exact_angle(energy: Function, temperature: float = 300.0) -> tuple[float, float]:
+    """log of ∫ sin θ exp(−U/kT) dθ, and ⟨θ⟩."""
+    log_z = log_integral(energy, math.sin, 0.0, math.pi, temperature)
+    return log_z, math.exp(log_integral(energy, lambda t: t * math.sin(t), 0.0, math.pi, temperature) - log_z)
+
+
+def check_angle(ensemble: bf.Ensemble, energy: Function, temperature: float = 300.0, length: float = LENGTH) -> None:
+    log_z, mean = exact_angle(energy, temperature)
+    bond = log_integral(lambda r: 1e5 * (r - length) ** 2, lambda r: r * r, 1e-4, 3 * length, temperature)
+    check(ensemble, log_z + 2 * bond)
+    value, error = ensemble.mean(angles(ensemble))
+    assert abs(value - mean) < 4 * error, (value, error, mean)
+
+
+@pytest.mark.parametrize("degrees", [100, 120, 150, 160, 165, 169, 172, 175])
+@pytest.mark.parametrize("stiffness", [10.0, 20.0, 100.0, 1000.0])
+def test_wide_angles_lose_nothing(degrees: int, stiffness: float) -> None:
+    angle = math.radians(degrees)
+    molecule = triatomic(harmonic_angle(stiffness, angle), angle=angle, stiff=True)
+    check_angle(samples(molecule), lambda t: stiffness / 2 * (t - angle) ** 2)
+
+
+@pytest.mark.parametrize("temperature", [10.0, 1000.0, 3000.0])
+def test_bounds_hold_at_any_temperature(temperature: float) -> None:
+    molecule = triatomic(harmonic_angle(300.0, 1.82), temperature=temperature, stiff=True)
+    check_angle(samples(molecule), lambda t: 150 * (t - 1.82) ** 2, temperature)
+
+
+def test_bounds_hold_for_a_range_of_temperatures() -> None:
+    molecule = triatomic(harmonic_angle(30.0, 2.4), stiff=True)
+    generator = bf.BoltzmannGenerator.for_system(molecule, layers=2, hidden=(8,), start="bonded", temperatures=(300, 600))
+    for temperature in (300.0, 600.0):
+        check_angle(generator.sample(50_000, temperature=temperature, seed=1), lambda t: 15 * (t - 2.4) ** 2, temperature)
+
+
+ANGLES: dict[str, tuple[list[mm.Force], Function]] = {
+    "custom": ([custom_angle("25*(theta-2.6)^2")], lambda t: 25 * (t - 2.6) ** 2),
+    "cosine": ([custom_angle("60*(1+cos(theta))")], lambda t: 60 * (1 + math.cos(t))),
+    "two classes": ([custom_angle("25*(theta-2)^2"), harmonic_angle(20.0, 2.5)], lambda t: 25 * (t - 2) ** 2 + 10 * (t - 2.5) ** 2),
+    "compound": ([compound("40*(angle(p1,p2,p3)-1.7)^2", [1, 0, 2])], lambda t: 40 * (t - 1.7) ** 2),
+    "two wells": ([custom_angle("30*cos(4*theta)")], lambda t: 30 * math.cos(4 * t)),
+    "none": ([], lambda _: 0.0),
+}
+
+
+@pytest.mark.parametrize("kind", ANGLES)
+def test_bounds_of_angles_hold_whatever_force_says_it(kind: str) -> None:
+    forces, energy = ANGLES[kind]
+    check_angle(samples(triatomic(*forces, stiff=True)), energy)
