@@ -17,7 +17,7 @@ Energies = Callable[[Sequence[int]], "Energy | None"]
 """Two atoms of a length, or three of an angle → the energy along it; None where parabolas are all that acts."""
 
 SIGMAS = 6.0
-"""Half-width of the bounds of angles, in thermal widths of a parabola at the hottest temperature; of lengths twice that."""
+"""Half-width of the bounds of angles, in thermal widths of a parabola at the hottest temperature."""
 
 POLE = 1e-4
 """Angles stay so far from 0 and π, in rad, where torsions have no meaning: at most 5e-9 rad² of the sphere each."""

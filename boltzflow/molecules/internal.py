@@ -8,6 +8,7 @@ from typing import Literal
 import numpy as np
 import openmm
 import openmm.unit as u
+import torch
 from numpy.typing import NDArray
 from openmm import app
 
@@ -47,7 +48,7 @@ def internal_coordinates(
         raise TopologyError("Expected frozen atoms or a Cartesian core; got both: atoms that are held need no modes.")
     if not frozen:
         _check_invariance(system, positions)
-    return InternalCoordinates.from_structure(
+    coordinates = InternalCoordinates.from_structure(
         bonds,
         positions,
         [atom.element.atomic_number if atom.element else 0 for atom in topology.atoms()],
@@ -63,6 +64,8 @@ def internal_coordinates(
         core=core,
         separation=separation,
     )
+    _check_reference(coordinates, positions)
+    return coordinates
 
 
 def frozen_atoms(system: openmm.System) -> tuple[int, ...]:
@@ -80,6 +83,18 @@ def frozen_copy(system: openmm.System, atoms: Collection[int]) -> openmm.System:
         if set(copied.getConstraintParameters(index)[:2]) <= set(atoms):
             copied.removeConstraint(index)
     return copied
+
+
+def _check_reference(coordinates: InternalCoordinates, positions: NDArray[np.float64]) -> None:
+    """Raise a TopologyError if the reference structure lies outside the domain; names the coordinate."""
+    z = coordinates.inverse(torch.from_numpy(positions)[None])[0][0]
+    for value, coordinate in zip(z.tolist(), coordinates.domain, strict=True):
+        if coordinate.kind == "interval" and not coordinate.low <= value <= coordinate.high:
+            raise TopologyError(
+                f"Expected a reference structure inside the bounds of its coordinates; {coordinate.name} is "
+                f"{value:.4g}, not between {coordinate.low:.4g} and {coordinate.high:.4g}: minimise the structure "
+                "(`boltzflow.simulation.minimize`), or correct the positions of these atoms."
+            )
 
 
 def _check_invariance(system: openmm.System, positions: NDArray[np.float64]) -> None:

@@ -200,15 +200,22 @@ def test_bounds_hold_at_any_temperature(temperature: float) -> None:
 
 def test_bounds_hold_for_a_range_of_temperatures() -> None:
     molecule = triatomic(harmonic_angle(30.0, 2.4), stiff=True)
-    generator = bf.BoltzmannGenerator.for_system(molecule, layers=2, hidden=(8,), start="bonded", temperatures=(300, 600))
+    generator = bf.BoltzmannGenerator.for_system(
+        molecule, layers=2, hidden=(8,), start="bonded", temperatures=(300, 600)
+    )
     for temperature in (300.0, 600.0):
-        check_angle(generator.sample(50_000, temperature=temperature, seed=1), lambda t: 15 * (t - 2.4) ** 2, temperature)
+        check_angle(
+            generator.sample(50_000, temperature=temperature, seed=1), lambda t: 15 * (t - 2.4) ** 2, temperature
+        )
 
 
 ANGLES: dict[str, tuple[list[mm.Force], Function]] = {
     "custom": ([custom_angle("25*(theta-2.6)^2")], lambda t: 25 * (t - 2.6) ** 2),
     "cosine": ([custom_angle("60*(1+cos(theta))")], lambda t: 60 * (1 + math.cos(t))),
-    "two classes": ([custom_angle("25*(theta-2)^2"), harmonic_angle(20.0, 2.5)], lambda t: 25 * (t - 2) ** 2 + 10 * (t - 2.5) ** 2),
+    "two classes": (
+        [custom_angle("25*(theta-2)^2"), harmonic_angle(20.0, 2.5)],
+        lambda t: 25 * (t - 2) ** 2 + 10 * (t - 2.5) ** 2,
+    ),
     "compound": ([compound("40*(angle(p1,p2,p3)-1.7)^2", [1, 0, 2])], lambda t: 40 * (t - 1.7) ** 2),
     "two wells": ([custom_angle("30*cos(4*theta)")], lambda t: 30 * math.cos(4 * t)),
     "none": ([], lambda _: 0.0),
