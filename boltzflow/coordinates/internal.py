@@ -359,6 +359,11 @@ class InternalCoordinates(MolecularCoordinates):
         return cls(zmatrix, Domain.of(coordinates), centers, widths, lengths, fixed, pose)
 
     @property
+    def to_rotations(self) -> Tensor:
+        """By how much each torsion turns each row from the fourth on about its bond (N−3, N−3)."""
+        return self._to_rotations
+
+    @property
     def varying(self) -> tuple[int, ...]:
         """The number of each of the D coordinates among all 3N−6."""
         return tuple(i for i in range(len(self._physical)) if i not in self.fixed)
