@@ -159,7 +159,7 @@ class BoltzmannGenerator:
         system, coordinates = self.system, self.coordinates
         orders = system.label_orders(coordinates)
         kelvin = self.temperature if self.temperatures is None else self.temperatures[1]
-        tables = bonded_tables(system.openmm_system, coordinates, orders, kelvin)
+        tables = bonded_tables(system.openmm_system, coordinates, orders, kelvin, system.energies_along)
         if start == "sampled":
             tables = sampled_tables(tables, self.potential, coordinates, kelvin, seed)
         self.flow.base.load_state_dict(tabulated_base(coordinates, tables).state_dict())

@@ -15,7 +15,7 @@ from boltzflow.coordinates.tree import frame_of
 from boltzflow.coordinates.zmatrix import unbend
 
 Part = tuple[int, bool]
-"""A rigid part: the row that moves it, −1 for what stays, and whether the part is at its atom or turns about its parent."""
+"""A rigid part: the row that moves it, −1 for what stays, and whether it turns about the parent of the row's atom."""
 
 
 class _Motion(NamedTuple):
@@ -121,7 +121,7 @@ class Moves:
         if row in coordinates.zmatrix.linear:
             other = coordinates.varying.index(i + n - 3 if i < 2 * n - 3 else i - n + 3)
             pair = (values, z[other]) if i < 2 * n - 3 else (z[other], values)
-            new = unbend(*torch.broadcast_tensors(*pair))
+            new = unbend(*pair)
             old = unbend(*((z[number], z[other]) if i < 2 * n - 3 else (z[other], z[number])))
             opening, turning = new[0] - old[0], new[1] - old[1]
         elif i >= 2 * n - 3:

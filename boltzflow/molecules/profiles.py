@@ -17,7 +17,7 @@ from boltzflow.coordinates.profile import Energy, around, natural_range
 from boltzflow.energies import Potential
 from boltzflow.molecules.parameters import constraints
 from boltzflow.molecules.potentials import eager_potential
-from boltzflow.molecules.terms import Term, Terms
+from boltzflow.molecules.terms import Terms
 
 _POINTS = 40  # values of the whole energy on either side of the reference's
 _HIGH = 1e5  # kJ/mol above the least: what is higher is all the same
@@ -51,7 +51,7 @@ class EnergyAlong:
     def __call__(self, atoms: Sequence[int]) -> Energy | None:
         if frozenset((atoms[0], atoms[-1])) in self._fixed or set(atoms) <= self._frozen:
             return None
-        terms = self._acting(atoms)
+        terms = self._terms.acting(atoms)
         pairs = self._terms.pairs_within([atoms[0], atoms[-1]])
         parabola = "HarmonicBondForce" if len(atoms) == 2 else "HarmonicAngleForce"
         if not pairs and {self._terms.kind(term) for term in terms} == {parabola}:
@@ -65,16 +65,6 @@ class EnergyAlong:
         if key not in self._known:
             self._known[key] = eager_potential(part)
         return self._along(atoms, chosen, self._known[key])
-
-    def _acting(self, atoms: Sequence[int]) -> list[Term]:
-        """Terms that change with the length or angle of these atoms."""
-        ends = {atoms[0], atoms[-1]}
-        return [
-            term
-            for term in self._terms.of(atoms[0])
-            if ends <= set(term.atoms)
-            and (set(term.atoms) <= set(atoms) or self._terms.kind(term) == "CustomCompoundBondForce")
-        ]
 
     def _whole_along(self, atoms: Sequence[int]) -> Energy:
         """The whole energy along a coordinate, which may be costly: interpolated between a few values."""

@@ -366,7 +366,7 @@ class MolecularSystem:
             self._positions,
             self.atom_names,
             self.bonds,
-            self._energies,
+            self.energies_along,
             self.temperature,
             lengths,
             labels,
@@ -398,7 +398,7 @@ class MolecularSystem:
         {}
         """
         kelvin = self.temperature if temperature is None else checked_temperature(temperature)
-        profiles = Profiles(bond_terms(self._system), angle_terms(self._system), self._energies)
+        profiles = Profiles(bond_terms(self._system), angle_terms(self._system), self.energies_along)
         internal, numbers = coordinates, None
         if isinstance(coordinates, MixedCoordinates):
             internal, numbers = coordinates.internal, coordinates.rest
@@ -407,7 +407,8 @@ class MolecularSystem:
         return internal.cut_off(self._positions, profiles, kelvin, numbers)
 
     @cached_property
-    def _energies(self) -> EnergyAlong:
+    def energies_along(self) -> EnergyAlong:
+        """The energy along each length and angle: of two or three atoms, whatever forces it comes from."""
         return EnergyAlong(self._system, self.bond_graph, torch.from_numpy(self.positions), frozen_atoms(self._system))
 
     def freeze(self, atoms: str | Sequence[int]) -> Self:

@@ -76,9 +76,15 @@ class Terms:
                 found[atom].append(number)
         return found
 
-    def of(self, atom: int) -> list[Term]:
-        """The terms of an atom."""
-        return [self.terms[number] for number in self._of_atom[atom]]
+    def acting(self, atoms: Sequence[int]) -> list[Term]:
+        """Terms that change with the length of two atoms, or the angle of three."""
+        ends, near = {atoms[0], atoms[-1]}, (self.terms[number] for number in self._of_atom[atoms[0]])
+        return [
+            term
+            for term in near
+            if ends <= set(term.atoms)
+            and (set(term.atoms) <= set(atoms) or self.kind(term) == "CustomCompoundBondForce")
+        ]
 
     def kind(self, term: Term) -> str:
         """The class name of the force that a term is of."""

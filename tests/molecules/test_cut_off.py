@@ -13,8 +13,6 @@ from openmm import app
 from scipy import integrate
 
 import boltzflow as bf
-from boltzflow.analysis import absolute_free_energy, diagnose
-from boltzflow.analysis.verdict import Trust
 from boltzflow.units import thermal_energy
 
 Function = Callable[[float], float]
