@@ -59,6 +59,7 @@ class InternalCoordinates(MolecularCoordinates):
         zmatrix: the rows by which atoms are placed.
         lengths: "bounded" or "unbounded".
         fixed: the value of each coordinate that is none, by its number among all 3N−6.
+        varying: the number of each of the D coordinates among these.
 
     Args:
         zmatrix: from `build_zmatrix`.
@@ -107,7 +108,7 @@ class InternalCoordinates(MolecularCoordinates):
         if lengths not in ("bounded", "unbounded"):
             raise OptionError(f"Expected lengths 'bounded' or 'unbounded'; got {lengths!r}.")
         self.fixed = dict(sorted((fixed or {}).items()))
-        varying = [i for i in range(size) if i not in self.fixed]
+        varying = self.varying = tuple(i for i in range(size) if i not in self.fixed)
         if not varying:
             raise TopologyError(f"Expected coordinates that vary; constraints and frozen atoms fix all {size}.")
         is_unbounded = [
@@ -362,11 +363,6 @@ class InternalCoordinates(MolecularCoordinates):
     def to_rotations(self) -> Tensor:
         """By how much each torsion turns each row from the fourth on about its bond (N−3, N−3)."""
         return self._to_rotations
-
-    @property
-    def varying(self) -> tuple[int, ...]:
-        """The number of each of the D coordinates among all 3N−6."""
-        return tuple(i for i in range(len(self._physical)) if i not in self.fixed)
 
     def log_volume_along(self, number: int, values: Tensor) -> Tensor:
         """See `MolecularCoordinates.log_volume_along`."""

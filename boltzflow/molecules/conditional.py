@@ -16,7 +16,6 @@ from boltzflow.coordinates.moves import Moves
 from boltzflow.coordinates.profile import Energies, Energy
 from boltzflow.energies import Potential
 from boltzflow.energies.forcefield.nonbonded import COULOMB_CONSTANT
-from boltzflow.molecules.potentials import eager_potential
 from boltzflow.molecules.terms import LISTED, Term, Terms
 from boltzflow.units import thermal_energy
 
@@ -106,7 +105,7 @@ class ConditionalDensities:
                 changed |= {i: term for i, term in near.items() if len({parts[atom] for atom in term.atoms}) > 1}
             terms = list(changed.values())
             atoms = sorted({atom for term in terms for atom in term.atoms})
-            self._prepared[key] = atoms, eager_potential(self._terms.system(atoms, terms)) if terms else None
+            self._prepared[key] = atoms, self._terms.potential(atoms, terms) if terms else None
         return self._prepared[key]
 
     def _unheld(self, number: int) -> Energy | None:

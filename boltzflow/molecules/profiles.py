@@ -45,7 +45,6 @@ class EnergyAlong:
         self._terms = Terms(system)
         self._fixed = {frozenset((i, j)) for i, j, _ in constraints(system)}
         self._frozen = set(frozen)
-        self._known: dict[str, Potential] = {}
         self._interpolated: dict[tuple[int, ...], PchipInterpolator] = {}
 
     def __call__(self, atoms: Sequence[int]) -> Energy | None:
@@ -60,11 +59,7 @@ class EnergyAlong:
             return self._whole_along(atoms)
         others = {atom for term in terms for atom in term.atoms} - set(atoms)
         chosen = [*atoms, *sorted(others)]
-        part = self._terms.system(chosen, terms, pairs)
-        key = openmm.XmlSerializer.serialize(part)
-        if key not in self._known:
-            self._known[key] = eager_potential(part)
-        return self._along(atoms, chosen, self._known[key])
+        return self._along(atoms, chosen, self._terms.potential(chosen, terms, pairs))
 
     def _whole_along(self, atoms: Sequence[int]) -> Energy:
         """The whole energy along a coordinate, which may be costly: interpolated between a few values."""

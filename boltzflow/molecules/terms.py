@@ -12,6 +12,9 @@ from typing import NamedTuple
 import openmm
 import openmm.unit as u
 
+from boltzflow.energies import Potential
+from boltzflow.molecules.potentials import eager_potential
+
 LISTED = (
     openmm.HarmonicBondForce,
     openmm.HarmonicAngleForce,
@@ -57,6 +60,7 @@ class Terms:
         self.terms: list[Term] = []
         self._forces: list[_Force] = []
         self._pairs: list[_PairForce] = []
+        self._potentials: dict[str, Potential] = {}
         for force in system.getForces():
             if isinstance(force, LISTED):
                 element = _xml(force)
@@ -94,8 +98,18 @@ class Terms:
         """Whether two of the atoms are a pair of a pair force, and not an exception without energy."""
         return any(force.acts_within(atoms) for force in self._pairs)
 
-    def system(self, atoms: Sequence[int], terms: Iterable[Term], pairs: bool = False) -> openmm.System:
-        """A System of some atoms in a given order: some terms among them, and their pair forces if those are wanted."""
+    def potential(self, atoms: Sequence[int], terms: Iterable[Term], pairs: bool = False) -> Potential:
+        """The potential of some atoms in a given order: some terms among them, and their pair forces if asked for.
+
+        Those that are alike, as of equal residues, are one.
+        """
+        xml = self._xml(atoms, terms, pairs)
+        if xml not in self._potentials:
+            self._potentials[xml] = eager_potential(openmm.XmlSerializer.deserialize(xml))
+        return self._potentials[xml]
+
+    def _xml(self, atoms: Sequence[int], terms: Iterable[Term], pairs: bool) -> str:
+        """That of a System."""
         place = {atom: i for i, atom in enumerate(atoms)}
         root = ElementTree.Element("System", {"openmmVersion": openmm.__version__, "type": "System", "version": "1"})
         box = ElementTree.SubElement(root, "PeriodicBoxVectors")
@@ -116,7 +130,7 @@ class Terms:
             made[term.force].append(_renumbered(term.element, place))
         if pairs:
             forces.extend(force.of(atoms, place) for force in self._pairs)
-        return openmm.XmlSerializer.deserialize(ElementTree.tostring(root, encoding="unicode"))
+        return ElementTree.tostring(root, encoding="unicode")
 
 
 class _PairForce:
