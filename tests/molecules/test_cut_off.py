@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,10 @@ from openmm import app
 from scipy import integrate
 
 import boltzflow as bf
+from boltzflow.analysis import absolute_free_energy, diagnose
+from boltzflow.analysis.verdict import Trust
+from boltzflow.coordinates import InternalCoordinates
+from boltzflow.errors import TopologyError
 from boltzflow.units import thermal_energy
 
 Function = Callable[[float], float]
@@ -224,3 +229,60 @@ ANGLES: dict[str, tuple[list[mm.Force], Function]] = {
 def test_bounds_of_angles_hold_whatever_force_says_it(kind: str) -> None:
     forces, energy = ANGLES[kind]
     check_angle(samples(triatomic(*forces, stiff=True)), energy)
+
+
+def test_what_old_bounds_cut_off_is_part_of_the_verdict() -> None:
+    """Bounds 0.05 rad from the line, as they once were: what they lose is computed, and exceeds the error."""
+    angle, stiffness = math.radians(169), 100.0
+    molecule = triatomic(harmonic_angle(stiffness, angle), angle=angle, stiff=True)
+    coordinates = molecule.coordinates()
+    specification = coordinates.specification
+    specification["high"][2] = math.pi - 0.05
+    narrow = InternalCoordinates.from_specification(specification)
+
+    def energy(t: float) -> float:
+        return stiffness / 2 * (t - angle) ** 2
+
+    whole = log_integral(energy, math.sin, 0.0, math.pi)
+    lost = 1 - math.exp(log_integral(energy, math.sin, 0.0, math.pi - 0.05) - whole)
+    (found,) = molecule.cut_off(narrow).values()
+    assert found == pytest.approx(lost, rel=1e-3)
+    assert not molecule.cut_off(coordinates)
+    assert not molecule.cut_off(molecule.coordinates(), 1200.0)
+    ensemble = samples(molecule, coordinates=narrow)
+    for some in (ensemble, ensemble[::2], ensemble.at(310.0)):
+        for verdict in (absolute_free_energy(some).verdict, diagnose(some).verdict):
+            assert verdict.trust is not Trust.TRUST
+            assert "cut off 0.0097 of the equilibrium" in str(verdict)
+            assert coordinates.domain.names[2] in str(verdict)
+
+
+def test_a_loss_is_saved_with_the_samples(tmp_path: Path) -> None:
+    system = bf.load_system("alanine_dipeptide")
+    ensemble = bf.Ensemble(system.positions[None], [0.0], 300.0, topology=system.mdtraj_topology)
+    ensemble.cut_off = {"angle A B C": 0.25, "bond A B": 1e-3}
+    ensemble.save(tmp_path)
+    assert bf.Ensemble.load(tmp_path).cut_off == ensemble.cut_off
+
+
+def test_one_free_coordinate() -> None:
+    """Both bonds constrained: log Z is that of the angle, at the bonds' length."""
+    molecule = triatomic(harmonic_angle(20.0))
+    system = molecule.openmm_system
+    for k in (1, 2):
+        system.addConstraint(0, k, LENGTH)
+    molecule = bf.MolecularSystem(molecule.topology, system, molecule.positions)
+    exact = log_integral(lambda t: 10 * (t - ANGLE) ** 2, math.sin, 0.0, math.pi) + 4 * math.log(LENGTH)
+    for options in ({}, {"start": "plain"}, {"temperatures": (300, 600)}):
+        check(samples(molecule, **options), exact)
+
+
+def test_a_reference_outside_its_domain_is_refused() -> None:
+    system = bf.load_system("alanine_dipeptide")
+    positions = system.positions
+    alpha, beta, carbon = (system.atom_names.index(f"ALA2-{name}") for name in ("CA", "CB", "C"))
+    axis = positions[carbon] - positions[alpha]  # the side chain where the carbonyl is
+    positions[beta] = positions[alpha] + 0.9 * axis + [0.02, 0.0, 0.0]
+    broken = bf.MolecularSystem(system.topology, system.openmm_system, positions)
+    with pytest.raises(TopologyError, match=r"torsion .* is .*, not between .*: minimise"):
+        broken.coordinates()
