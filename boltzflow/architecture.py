@@ -108,8 +108,9 @@ def checked_range(temperatures: Sequence[object], own: float) -> list[float]:
         raise OptionError(
             f"Expected a range of temperatures that holds the system's own, {own:g} K; got {low:g} to {high:g} K."
         )
-    if high > HOTTEST:
+    hottest = max(HOTTEST, own)
+    if high > hottest:
         raise OptionError(
-            f"Expected temperatures up to {HOTTEST:g} K, which the coordinates' bounds are made for; got {high:g} K."
+            f"Expected temperatures up to {hottest:g} K, which the coordinates' bounds are made for; got {high:g} K."
         )
     return kelvins

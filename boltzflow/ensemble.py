@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import cached_property
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Literal, Self
 
 import mdtraj
@@ -55,6 +56,9 @@ class Ensemble:
     >>> round(ensemble.ess, 3), ensemble.failed
     (0.656, 1)
     """
+
+    cut_off: Mapping[str, float] = MappingProxyType({})
+    """The probability that bounds of the sampler's coordinates cut off, by its name: what no weight shows."""
 
     def __init__(
         self,
@@ -174,7 +178,7 @@ class Ensemble:
                 arrays["groups"] = chosen
         rest = {"temperature": self.temperature, "topology": self.topology, "absolute": absolute}
         copy = type(self)(**{**arrays, **rest, **changes})
-        copy._in_order, copy._resampled = in_order, self._resampled
+        copy._in_order, copy._resampled, copy.cut_off = in_order, self._resampled, self.cut_off
         return copy
 
     def __repr__(self) -> str:
@@ -541,6 +545,8 @@ class Ensemble:
         optional = {"energies": self._energies, "log_q": self.log_q, "groups": self.groups}
         optional |= {"absolute": said, "in_order": order, "resampled": np.array(True) if self._resampled else None}
         arrays |= {name: array for name, array in optional.items() if array is not None}
+        if self.cut_off:
+            arrays |= {"cut_off": np.array(list(self.cut_off.values())), "cut_off_by": np.array(list(self.cut_off))}
         np.savez(folder / WEIGHTS, **arrays)
 
     @classmethod
@@ -564,6 +570,9 @@ class Ensemble:
             raise FileFormatError(f"Cannot read the samples in {folder}: {error}.") from None
         if int(arrays.pop("version", 0)) != _FORMAT_VERSION:
             raise FileFormatError(f"Expected format {_FORMAT_VERSION} of {folder / WEIGHTS}; it is of another one.")
+        cut_off = dict(
+            zip(*(arrays.pop(name, np.empty(0)).tolist() for name in ("cut_off_by", "cut_off")), strict=True)
+        )
         wanted = {"temperature", "log_weights"}
         if not wanted <= set(arrays) <= wanted | {"energies", "log_q", "groups", "absolute", "in_order", "resampled"}:
             raise FileFormatError(
@@ -573,7 +582,7 @@ class Ensemble:
         resampled = bool(arrays.pop("resampled", False))
         arrays.setdefault("energies", None)
         found = cls(positions=positions, temperature=temperature, topology=topology, **arrays)
-        found._in_order, found._resampled = in_order, resampled
+        found._in_order, found._resampled, found.cut_off = in_order, resampled, cut_off
         return found
 
 

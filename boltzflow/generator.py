@@ -58,6 +58,7 @@ class BoltzmannGenerator:
         self.potential: Potential = system.potential(backend=backend)
         self.provenance: dict[str, Any] = {}
         self.flow = flow
+        self._cut_off: dict[float, dict[str, float]] = {}
         if flow.transform.stochastic_layers:
             self.flow = StochasticFlow(flow.base, flow.transform, self.internal_target())
 
@@ -158,7 +159,7 @@ class BoltzmannGenerator:
         system, coordinates = self.system, self.coordinates
         orders = system.label_orders(coordinates)
         kelvin = self.temperature if self.temperatures is None else self.temperatures[1]
-        tables = bonded_tables(system.openmm_system, coordinates, orders, kelvin)
+        tables = bonded_tables(system.openmm_system, coordinates, orders, kelvin, system.energies_along)
         if start == "sampled":
             tables = sampled_tables(tables, self.potential, coordinates, kelvin, seed)
         self.flow.base.load_state_dict(tabulated_base(coordinates, tables).state_dict())
@@ -285,7 +286,7 @@ class BoltzmannGenerator:
             if progress is not None:
                 progress(min(n, start + batch_size))
         positions, energies, log_weights, log_q = (torch.cat(column) for column in zip(*parts, strict=True))
-        return Ensemble(
+        ensemble = Ensemble(
             positions=positions.numpy(),
             energies=energies.numpy(),
             temperature=kelvin,
@@ -294,6 +295,15 @@ class BoltzmannGenerator:
             topology=self.system.mdtraj_topology,
             absolute=True,
         )
+        ensemble.cut_off = self.cut_off(kelvin)
+        return ensemble
+
+    def cut_off(self, temperature: object = None) -> dict[str, float]:
+        """What the coordinates' bounds cut off at a temperature, by default its own; see `MolecularSystem.cut_off`."""
+        kelvin = self.temperature if temperature is None else checked_temperature(temperature)
+        if kelvin not in self._cut_off:
+            self._cut_off[kelvin] = self.system.cut_off(self.coordinates, kelvin)
+        return self._cut_off[kelvin]
 
     def log_prob(self, positions: Tensor, *, temperature: object = None) -> Tensor:
         """log q of given structures, in the Cartesian measure with rigid motion integrated out.

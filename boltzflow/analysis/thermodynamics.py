@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from boltzflow.analysis.cut_off import cut_off_verdict
 from boltzflow.core import importance
 from boltzflow.core.contributions import Contributions
 from boltzflow.ensemble import Ensemble
@@ -96,7 +97,8 @@ def absolute_free_energy(ensemble: Ensemble) -> AbsoluteFreeEnergy:
     log_z = ensemble.log_z
     value, error = log_z.scaled(-thermal_energy(ensemble.temperature))
     assert log_z.verdict is not None
-    return AbsoluteFreeEnergy(value, error, ensemble.temperature, log_z, log_z.verdict)
+    verdict = worst([log_z.verdict, *cut_off_verdict(ensemble)])
+    return AbsoluteFreeEnergy(value, error, ensemble.temperature, log_z, verdict)
 
 
 @dataclass(frozen=True, eq=False)
@@ -183,7 +185,8 @@ def _verdict(ensemble: Ensemble, estimates: Mapping[str, Estimate]) -> Verdict:
     """The worst of the weights' verdict and those of several estimates with them."""
     laws = {name: estimate.law for name, estimate in estimates.items() if estimate.law is not None}
     own = [Verdict(law.own_verdict.trust, f"{name}: {law.own_verdict.reason}") for name, law in laws.items()]
-    return worst([ensemble.sample_weights.verdict, *(v for v in own if v.trust > Trust.TRUST)])
+    reasons = (verdict for verdict in own if verdict.trust > Trust.TRUST)
+    return worst([ensemble.sample_weights.verdict, *reasons, *cut_off_verdict(ensemble)])
 
 
 def _moment(ensemble: Ensemble, values: Array) -> Estimate:

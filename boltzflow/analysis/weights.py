@@ -11,6 +11,7 @@ import torch
 
 from boltzflow.analysis.axes import Array
 from boltzflow.analysis.collapse import TOO_THIN, coverage_verdict, expected_thin_share, share_found
+from boltzflow.analysis.cut_off import cut_off_verdict
 from boltzflow.analysis.thermodynamics import heat_capacity
 from boltzflow.core import importance
 from boltzflow.ensemble import Ensemble
@@ -76,7 +77,7 @@ def diagnose(ensemble: Ensemble, equilibrium: Ensemble | None = None) -> WeightD
     log_weights = ensemble.log_weights
     is_dead = bool(np.isneginf(log_weights).all())
     log_z = Estimate(-math.inf, math.inf) if is_dead else ensemble.log_z
-    verdicts = [ensemble.sample_weights.verdict]
+    verdicts = [ensemble.sample_weights.verdict, *cut_off_verdict(ensemble)]
     if not is_dead:
         verdicts += _energy_verdicts(ensemble)
     forward_ess = None

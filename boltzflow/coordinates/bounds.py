@@ -1,31 +1,30 @@
-"""Bounds, start values and start widths of internal coordinates, from the force field's constants."""
+"""Bounds, start values and start widths of internal coordinates, from the energies along them."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import combinations
 from typing import Any
 
 import torch
+from torch import Tensor
 
-from boltzflow.coordinates.bond_graph import ring_bonds
-from boltzflow.coordinates.zmatrix import ZMatrix, measure
-from boltzflow.core.domain import Coordinate
+from boltzflow.coordinates.bond_graph import BondGraph, ring_bonds
+from boltzflow.coordinates.geometry import angle
+from boltzflow.coordinates.profile import LARGEST_BEND, Profiles
+from boltzflow.coordinates.tree import NEARLY_STRAIGHT
+from boltzflow.coordinates.zmatrix import LARGEST_ANGLE, ZMatrix, measure, polar_angle
+from boltzflow.core.domain import Coordinate, Domain
 from boltzflow.units import thermal_energy
 
 HOTTEST = 1200.0
 """Temperature in K up to which thermal frames lie inside the bounds."""
 
-SIGMAS = 6.0
-"""Half-width of the bounds of lengths and angles, in thermal widths at `HOTTEST`."""
-
-_SHORTEST = 0.2  # of the equilibrium length
-_ANGLE_MARGIN = 0.05  # rad: angles stay this far from 0 and π, where the volume element vanishes
 _CLOSEST = 0.1  # nm: the heads of two molecules come no closer
 _POLE = 1e-3  # rad: what is left out of a sphere around its poles, 5e-7 of its area
-_LARGEST_BEND = 1.2  # √2 times it is still in the disk, of radius 2, onto which a sphere is projected
-_BOND_STIFFNESS = 2.5e5  # kJ/mol/nm², where the force field gives none
-_ANGLE_STIFFNESS = 400.0  # kJ/mol/rad²
+_NOTHING = 1e-8  # probability that is not worth a word
+_LOST = 1e-5  # probability that bends may cut off
 _TORSION_SIGMAS = 14.0  # thermal widths at 300 K in half of a torsion's interval, as in dynamics of peptides
 
 
@@ -33,8 +32,7 @@ def physical_coordinates(
     zmatrix: ZMatrix,
     bonds: Sequence[tuple[int, int]],
     positions: Any,
-    bond_terms: Iterable[tuple[int, int, float, float]],
-    angle_terms: Iterable[tuple[int, int, int, float, float]],
+    profiles: Profiles,
     temperature: float,
     separation: float,
 ) -> Iterator[tuple[Coordinate, float, float]]:
@@ -46,8 +44,6 @@ def physical_coordinates(
     free = [i for i, torsion in enumerate(zmatrix.torsions, 3) if torsion.kind == "circle"]
     reference = torch.as_tensor(positions).detach().to("cpu", torch.float64)
     lengths, angles, torsions = measure(rows, reference, zmatrix.linear, free)
-    stretching = {frozenset((i, j)): (b, k) for i, j, b, k in bond_terms if k > 0}
-    bending = {(frozenset((i, k)), j): (theta, c) for i, j, k, theta, c in angle_terms if c > 0}
     rings = ring_bonds(bonds, len(names))
     kt, hot = thermal_energy(temperature), thermal_energy(max(HOTTEST, temperature))
 
@@ -56,31 +52,32 @@ def physical_coordinates(
             low, high = min(_CLOSEST, value / 2), value + separation
             yield Coordinate("interval", low, high, f"distance {names[i]} {names[j]}"), value, math.inf
             continue
-        center, stiffness = stretching.get(frozenset((i, j)), (value, _BOND_STIFFNESS))
-        reach = SIGMAS * math.sqrt(hot / stiffness)
-        low, high = max(min(center, value) - reach, _SHORTEST * center), max(center, value) + reach
-        yield Coordinate("interval", low, high, f"bond {names[i]} {names[j]}"), center, math.sqrt(kt / stiffness)
+        center, width, low, high = profiles.length(i, j, value).held(kt, hot)
+        yield Coordinate("interval", low, high, f"bond {names[i]} {names[j]}"), center, width
 
-    stiffnesses: dict[int, float] = {}
+    bending: dict[int, tuple[float, float, float]] = {}
     for row, ((i, j, k, _), value) in enumerate(zip(rows[2:], angles, strict=True), 2):
-        center, stiffness = bending.get((frozenset((i, k)), j), (value, _ANGLE_STIFFNESS))
         name = f"angle {names[i]} {names[j]} {names[k]}"
-        reach = SIGMAS * math.sqrt(hot / stiffness)
         if zmatrix.is_link(i, j) or zmatrix.is_link(j, k):
             yield Coordinate("interval", _POLE, math.pi - _POLE, name), value, math.inf
         elif row in linear:
-            stiffnesses[row] = stiffness
-            yield _bend(f"bend {names[i]} {names[j]} {names[k]}", reach), 0.0, math.sqrt(kt / stiffness)
+            profile = profiles.angle(i, j, k, polar_angle(value, torsions[row - 3]))
+            middle, _, low, _ = profile.held(kt, hot)
+            reach, width = min(math.pi - low, LARGEST_BEND), profile.bend_width(kt)
+            off_line = 0.0 if middle > LARGEST_ANGLE else 1.0
+            bending[row] = reach, width, off_line * torsions[row - 3]
+            bend = Coordinate("interval", -reach, reach, f"bend {names[i]} {names[j]} {names[k]}")
+            yield bend, off_line * value, width
         else:
-            low, high = min(center, value) - reach, max(center, value) + reach
+            center, width, low, high = profiles.angle(i, j, k, value).held(kt, hot)
             if not rings.isdisjoint([frozenset((i, j)), frozenset((j, k))]):
                 center = value
-            coordinate = Coordinate("interval", max(low, _ANGLE_MARGIN), min(high, math.pi - _ANGLE_MARGIN), name)
-            yield coordinate, center, math.sqrt(kt / stiffness)
+            yield Coordinate("interval", low, high, name), center, width
 
     for row, (torsion, value) in enumerate(zip(zmatrix.torsions, torsions, strict=True), 3):
         if row in linear:
-            yield _bend(torsion.name, SIGMAS * math.sqrt(hot / stiffnesses[row])), 0.0, math.sqrt(kt / stiffnesses[row])
+            reach, width, center = bending[row]
+            yield Coordinate("interval", -reach, reach, torsion.name), center, width
             continue
         middle, half = (torsion.low + torsion.high) / 2, (torsion.high - torsion.low) / 2
         width = half / _TORSION_SIGMAS * math.sqrt(kt / thermal_energy(300.0))
@@ -88,5 +85,68 @@ def physical_coordinates(
         yield torsion, center, math.inf if torsion.kind == "circle" else width
 
 
-def _bend(name: str, reach: float) -> Coordinate:
-    return Coordinate("interval", -min(reach, _LARGEST_BEND), min(reach, _LARGEST_BEND), name)
+def cut_off(
+    zmatrix: ZMatrix, domain: Domain, numbers: Iterable[int], positions: Any, profiles: Profiles, temperature: float
+) -> dict[str, float]:
+    """The probability that each length and angle, by the energy along it alone, lies outside its bounds.
+
+    Args:
+        zmatrix: of the coordinates.
+        domain: bounds of all 3N−6 lengths, angles and torsions.
+        numbers: those of them that vary within these bounds.
+        positions: the reference structure (N, 3), nm, at which all other coordinates are.
+        profiles: energies.
+        temperature: K.
+    """
+    n = zmatrix.n_atoms
+    kt, hot = thermal_energy(temperature), thermal_energy(max(HOTTEST, temperature))
+    reference = torch.as_tensor(positions).detach().to("cpu", torch.float64)
+    lengths, angles, torsions = measure(zmatrix.rows, reference, zmatrix.linear)
+    found = {}
+    for number in numbers:
+        coordinate = domain.coordinates[number]
+        row = number + 1 if number < n - 1 else number - n + 3
+        if number >= 2 * n - 3 or zmatrix.is_link(*zmatrix.rows[row][:2]):
+            continue
+        i, j, k, _ = zmatrix.rows[row]
+        if number < n - 1:
+            lost = profiles.length(i, j, lengths[row - 1]).outside(coordinate.low, coordinate.high, kt, hot)
+        elif zmatrix.is_link(j, k):
+            continue
+        elif row in zmatrix.linear:
+            value = polar_angle(angles[row - 2], torsions[row - 3])
+            lost = profiles.angle(i, j, k, value).outside_of_bends(coordinate.high, kt)
+        else:
+            lost = profiles.angle(i, j, k, angles[row - 2]).outside(coordinate.low, coordinate.high, kt, hot)
+        if lost > _NOTHING:
+            found[coordinate.name] = lost
+    return found
+
+
+def straight_angles(
+    graph: BondGraph, reference: Tensor, profiles: Profiles, temperature: float
+) -> tuple[list[tuple[int, int, int]], list[tuple[int, int, int]]]:
+    """Angles (end, middle, end) that are linear by their energy, and those too soft for bends to hold them.
+
+    Bends cut off what lies too far from the line. An angle of which they cut more at the hottest temperature than one
+    in 100 000 stays an angle, which cuts the line itself off, and next to nothing with it. Where other atoms stand
+    around the middle, the atom's torsion is bounded by theirs: it is linear if it crosses the line with a probability
+    of more than that, and bends lose less.
+    """
+    hot = thermal_energy(max(HOTTEST, temperature))
+    linear, bent = [], []
+    for middle, around in enumerate(graph.neighbours):
+        for i, k in combinations(around, 2):
+            value = float(angle(*reference[[i, middle, k]]))
+            profile = profiles.angle(i, middle, k, value)
+            center, width, *_ = profile.held(hot, hot)
+            is_straight = max(center, value) > LARGEST_ANGLE
+            crossing = math.erfc((math.pi - max(center, value)) / width / math.sqrt(2)) / 2 if len(around) > 2 else 0.0
+            if not is_straight and crossing < _LOST:
+                continue
+            lost = profile.outside_of_bends(LARGEST_BEND, hot)
+            if is_straight and lost > _LOST and value < math.pi - NEARLY_STRAIGHT and not crossing > lost:
+                bent.append((i, middle, k))
+            elif is_straight or crossing > lost:
+                linear.append((i, middle, k))
+    return linear, bent

@@ -10,13 +10,15 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from boltzflow.coordinates.bounds import physical_coordinates
+from boltzflow.coordinates.bond_graph import BondGraph
+from boltzflow.coordinates.bounds import cut_off, physical_coordinates, straight_angles
 from boltzflow.coordinates.fixed import constrained_coordinates, frozen_coordinates, pose_of
 from boltzflow.coordinates.geometry import between, cross, norm, turn
 from boltzflow.coordinates.molecular import MolecularCoordinates
 from boltzflow.coordinates.placement import Placement
+from boltzflow.coordinates.profile import Energies, Profiles
 from boltzflow.coordinates.rows import Rows
-from boltzflow.coordinates.zmatrix import LARGEST_ANGLE, Labels, ZMatrix, bends, build_zmatrix, unbend
+from boltzflow.coordinates.zmatrix import Labels, ZMatrix, bends, build_zmatrix, checked_structure, unbend
 from boltzflow.core.domain import Coordinate, Domain, wrap
 from boltzflow.core.functional import stored
 from boltzflow.errors import OptionError, TopologyError
@@ -57,6 +59,7 @@ class InternalCoordinates(MolecularCoordinates):
         zmatrix: the rows by which atoms are placed.
         lengths: "bounded" or "unbounded".
         fixed: the value of each coordinate that is none, by its number among all 3N−6.
+        varying: the number of each of the D coordinates among these.
 
     Args:
         zmatrix: from `build_zmatrix`.
@@ -105,7 +108,7 @@ class InternalCoordinates(MolecularCoordinates):
         if lengths not in ("bounded", "unbounded"):
             raise OptionError(f"Expected lengths 'bounded' or 'unbounded'; got {lengths!r}.")
         self.fixed = dict(sorted((fixed or {}).items()))
-        varying = [i for i in range(size) if i not in self.fixed]
+        varying = self.varying = tuple(i for i in range(size) if i not in self.fixed)
         if not varying:
             raise TopologyError(f"Expected coordinates that vary; constraints and frozen atoms fix all {size}.")
         is_unbounded = [
@@ -202,6 +205,7 @@ class InternalCoordinates(MolecularCoordinates):
         *,
         bond_terms: Iterable[tuple[int, int, float, float]] = (),
         angle_terms: Iterable[tuple[int, int, int, float, float]] = (),
+        energies: Energies | None = None,
         temperature: float = 300.0,
         lengths: Lengths = "bounded",
         labels: Labels = "fixed",
@@ -212,9 +216,11 @@ class InternalCoordinates(MolecularCoordinates):
     ) -> InternalCoordinates:
         """Internal coordinates, with bounds and start values from the force field.
 
-        Bounds of lengths and angles are 6 thermal widths √(kT/k) at 1200 K to either side of the force
-        field's equilibrium and of the reference value. Angles with a bond of a ring start at the reference
-        value, which closes the ring; all others, and the lengths, at the equilibrium.
+        Bounds of lengths and angles are where the energy along them has risen by 18 kT at 1200 K (at the temperature
+        itself if that is higher), for a parabola 6 thermal widths √(kT/k), to either side of the equilibrium and of
+        the reference value. Angles end 1e-4 rad from 0 and π, lengths that no energy holds `separation` beyond the
+        reference. Angles with a bond of a ring start at the reference value, which closes the ring; all others, and
+        the lengths, at the equilibrium.
 
         Args:
             bonds: pairs of atom indices.
@@ -223,6 +229,8 @@ class InternalCoordinates(MolecularCoordinates):
             names: one for each atom, such as "ALA2-CA".
             bond_terms: harmonic bonds (i, j, length in nm, k in kJ/mol/nm²), energy k (b − b₀)² / 2.
             angle_terms: harmonic angles (i, j, k, angle in rad, k in kJ/mol/rad²).
+            energies: along the lengths and angles on which other terms act than these: of two or three atoms → a
+                function of lengths in nm or angles in rad (n,) that gives energies in kJ/mol (n,), or None.
             temperature: of the start widths, K.
             lengths: "bounded" or "unbounded".
             labels: "fixed", or "free" for every order of equivalent hydrogens (see `build_zmatrix`).
@@ -249,12 +257,14 @@ class InternalCoordinates(MolecularCoordinates):
             raise OptionError(f"Expected labels 'fixed' or 'free'; got {labels!r}.")
         if not separation > 0:
             raise OptionError(f"Expected a positive separation in nm; got {separation!r}.")
-        angle_terms = list(angle_terms)
-        linear = [(i, j, k) for i, j, k, theta, stiffness in angle_terms if stiffness > 0 and theta > LARGEST_ANGLE]
+        profiles = Profiles(bond_terms, angle_terms, energies, separation)
+        graph = BondGraph(bonds, atomic_numbers, names)
+        reference = checked_structure(positions, atomic_numbers, names)
+        linear, bent = straight_angles(graph, reference, profiles, temperature)
         zmatrix = build_zmatrix(
-            bonds, positions, atomic_numbers, names, linear=linear, core=core or frozen, labels=labels
+            bonds, positions, atomic_numbers, names, linear=linear, bent=bent, core=core or frozen, labels=labels
         )
-        described = physical_coordinates(zmatrix, bonds, positions, bond_terms, angle_terms, temperature, separation)
+        described = physical_coordinates(zmatrix, bonds, positions, profiles, temperature, separation)
         coordinates, centers, widths = zip(*described, strict=True)
         # The bounds of bends are physical ones, unlike those of other torsions, and known only now.
         zmatrix = replace(zmatrix, torsions=coordinates[2 * zmatrix.n_atoms - 3 :])
@@ -286,6 +296,17 @@ class InternalCoordinates(MolecularCoordinates):
         fixed = {place: self.fixed[i] for place, i in enumerate(kept) if i in self.fixed}
         centers, widths = ([values[i] for i in kept] for values in (self._centers, self._widths))
         return InternalCoordinates(first, self._physical[kept], centers, widths, self.lengths, fixed)
+
+    def cut_off(
+        self, positions: Any, profiles: Profiles, temperature: float, numbers: Iterable[int] | None = None
+    ) -> dict[str, float]:
+        """The probability that lies outside the bounds of each length and angle, by name; see `bounds.cut_off`.
+
+        numbers: of some of the D coordinates; all if None. Unbounded lengths cut nothing off.
+        """
+        chosen = range(len(self.domain)) if numbers is None else numbers
+        varying = [self.varying[k] for k in chosen if self.domain.coordinates[k].kind != "real"]
+        return cut_off(self.zmatrix, self._physical, varying, positions, profiles, temperature)
 
     def numbers_of(self, atoms: Collection[int]) -> list[int]:
         """The numbers, among all 3N−6, of the coordinates by which some atoms are placed."""
@@ -337,6 +358,21 @@ class InternalCoordinates(MolecularCoordinates):
         fixed, pose = dict(specification.get("fixed", ())), specification.get("pose")
         centers, lengths = specification["centers"], specification["lengths"]
         return cls(zmatrix, Domain.of(coordinates), centers, widths, lengths, fixed, pose)
+
+    @property
+    def to_rotations(self) -> Tensor:
+        """By how much each torsion turns each row from the fourth on about its bond (N−3, N−3)."""
+        return self._to_rotations
+
+    def log_volume_along(self, number: int, values: Tensor) -> Tensor:
+        """See `MolecularCoordinates.log_volume_along`."""
+        i, n = self.varying[number], self.zmatrix.n_atoms
+        if i < n - 1:
+            if self._is_unbounded[i]:
+                return 3 * self._length_scales[i].to(values) * values
+            return 2 * values.log()
+        is_angle = i < 2 * n - 3 and i - n + 3 not in self.zmatrix.linear
+        return values.sin().log() if is_angle else torch.zeros_like(values)
 
     @property
     def physical_names(self) -> tuple[str, ...]:

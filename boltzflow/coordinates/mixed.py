@@ -30,6 +30,9 @@ class MixedCoordinates(MolecularCoordinates):
         cartesian: of the core's atoms, in ascending order of their indices.
         core: these indices.
 
+    Attributes:
+        rest: the numbers, among those of `internal`, of the coordinates behind the modes.
+
     Raises:
         TopologyError: if a coordinate of the core is fixed, or an atom of it is placed from one outside.
     """
@@ -48,6 +51,7 @@ class MixedCoordinates(MolecularCoordinates):
             )
         varying = [i for i in range(size) if i not in internal.fixed]
         rest = [k for k, i in enumerate(varying) if i not in set(numbers)]
+        self.rest = tuple(rest)
         modes = cartesian.domain
         super().__init__(modes + internal.domain[rest] if rest else modes, internal.data_domain)
         self.internal, self.cartesian = internal, cartesian
@@ -61,6 +65,15 @@ class MixedCoordinates(MolecularCoordinates):
         for name in ("centers", "widths"):
             ends = [getattr(cartesian, name), getattr(internal, name)[rest]]
             self.register_buffer(name, torch.cat(ends), persistent=False)
+
+    def log_volume_along(self, number: int, values: Tensor) -> Tensor:
+        """See `MolecularCoordinates.log_volume_along`."""
+        modes = len(self.cartesian.domain)
+        return (
+            torch.zeros_like(values)
+            if number < modes
+            else self.internal.log_volume_along(self.rest[number - modes], values)
+        )
 
     @property
     def specification(self) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from typing import Any, ClassVar
 
+import torch
 from torch import Tensor
 
 from boltzflow.core.domain import Domain
@@ -31,6 +32,10 @@ class MolecularCoordinates(Bijection):
     def domain(self) -> Domain:
         """The domain of the coordinates: the latent domain."""
         return self.latent_domain
+
+    def log_volume_along(self, number: int, values: Tensor) -> Tensor:
+        """The part of the volume element's logarithm that one coordinate alone makes, at its values (n,): (n,)."""
+        return torch.zeros_like(values)
 
     @property
     @abstractmethod

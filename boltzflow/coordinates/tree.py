@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Callable, Collection, Mapping, Sequence
 
 from torch import Tensor
 
 from boltzflow.coordinates.bond_graph import BondGraph
+from boltzflow.coordinates.geometry import angle
 from boltzflow.errors import TopologyError
 
 Row = tuple[int, int, int, int]
+
+NEARLY_STRAIGHT = 0.02
+"""So close to a line, in rad, a structure gives no plane to start from."""
 
 
 class Tree:
@@ -45,14 +50,15 @@ class Tree:
         root, parent, children = self.root, self._parent, self._children
         first, *others = children[root]
         bent = [atom for atom in others if self._is_link(root, atom) or not self._is_linear(first, root, atom)]
+        # Of a molecule that is linear alone the angle is a coordinate, if the structure says in which plane it lies.
+        bent = bent or [atom for atom in others if self._angle(first, root, atom) < math.pi - NEARLY_STRAIGHT]
         if not bent:
             on_line = (first, root, *others)
             raise TopologyError(
                 f"Expected atoms that do not all lie on a line; got {' '.join(self._graph.names[a] for a in on_line)}: "
                 "a linear molecule alone has no internal coordinates."
             )
-        second = bent[0]
-        others.remove(second)
+        second, *others = self._bent_first(others, root, first, bent[0])
         rows: list[Row] = [(root, -1, -1, -1), (first, root, -1, -1), (second, root, first, -1)]
         rows += [(atom, root, first, second) for atom in others]
         # Seen from the first child, the root is a child like any other: the tree hangs on the seed's first bond.
@@ -64,7 +70,7 @@ class Tree:
             if atom == root or not children[atom]:
                 continue
             grandparent = parent[atom]
-            carrier, *siblings = children[atom]
+            carrier, *siblings = self._bent_first(children[atom], atom, grandparent)
             rows.append((carrier, atom, grandparent, across.get(atom, parent[grandparent])))
             if siblings and self._is_link(atom, grandparent) and not self._is_link(carrier, atom):
                 # The head of a part: nothing but its first child is placed by the link, the rest as in a seed.
@@ -75,6 +81,22 @@ class Tree:
             else:
                 rows.extend((sibling, atom, grandparent, carrier) for sibling in siblings)
         return tuple(sorted(rows, key=levels(rows).__getitem__))
+
+    def _bent_first(self, atoms: Sequence[int], centre: int, seen_from: int, chosen: int = -1) -> list[int]:
+        """Atoms around a centre, those on a line with an atom at its other side last; a chosen one is the first of all.
+
+        What the others are placed by must have a direction of its own.
+        """
+
+        def is_linear(atom: int) -> bool:
+            return not (self._is_link(centre, atom) or self._is_link(centre, seen_from)) and self._is_linear(
+                atom, centre, seen_from
+            )
+
+        return sorted(atoms, key=lambda atom: (atom != chosen, is_linear(atom)))
+
+    def _angle(self, i: int, j: int, k: int) -> float:
+        return float(angle(*self._positions[[i, j, k]]))
 
     def _is_link(self, a: int, b: int) -> bool:
         return b not in self._graph.neighbours[a]

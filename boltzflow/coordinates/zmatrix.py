@@ -6,7 +6,7 @@ import math
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -48,7 +48,8 @@ class ZMatrix:
     this rotation: its reference is the grandparent's parent. The second has the first as its reference, so
     its torsion is the difference of both rotations. The third's is measured from the bisector of the first
     two (unless the second's torsion is a circle): its difference to the first, less half of the second's.
-    Further ones are like the second.
+    Further ones are like the second. Atoms on a line with their grandparent come last and are nobody's carrier or
+    second: they have no direction about that line.
 
     An atom on a line with its parent and grandparent has two bends in the place of angle and torsion
     (see `bends`), and torsions beyond it are measured as if the line were straight.
@@ -119,7 +120,8 @@ def _relations(rows: Sequence[Row], linear: Collection[int], free: Collection[in
         _, parent, grandparent, reference = row
         placed = children.setdefault((parent, grandparent), [])
         if placed:
-            second = placed[1] if len(placed) == 2 and placed[1] not in free else -1
+            has_second = len(placed) == 2 and placed[1] not in free and not {placed[1], i} & set(linear)
+            second = placed[1] if has_second else -1
             found.append(Relation(carrier=placed[0], second=second))
         else:
             frame = place[frame_of(row_of, row)]
@@ -147,6 +149,11 @@ def unbend(p: Tensor, q: Tensor) -> tuple[Tensor, Tensor]:
     p = torch.where(on_line, torch.finfo(p.dtype).eps, p)
     r = torch.where(on_line, p * p, square).sqrt()
     return math.pi - 2 * torch.asin(r / 2), torch.atan2(q, p)
+
+
+def polar_angle(p: float, q: float) -> float:
+    """The angle in rad of an atom with two bends."""
+    return math.pi - 2 * math.asin(min(math.hypot(p, q) / 2, 1.0))
 
 
 def measure(
@@ -180,6 +187,7 @@ def build_zmatrix(
     names: Sequence[str],
     *,
     linear: Collection[tuple[int, int, int]] = (),
+    bent: Collection[tuple[int, int, int]] = (),
     core: Collection[int] = (),
     labels: Labels = "fixed",
 ) -> ZMatrix:
@@ -209,6 +217,7 @@ def build_zmatrix(
         names: one for each atom, such as "ALA2-CA"; the part after the last "-" tells the backbone.
         linear: angles (end, middle, end) that the force field makes linear; those of more than 170° in the
             reference are found.
+        bent: angles (end, middle, end) that are none of these, whatever else says so: too soft for bends.
         core: atoms that are placed before all others, from one another alone.
         labels: "free" puts siblings that are leaves of one element (the hydrogens of CH₃ and CH₂) on circles,
             so that every order of their labels lies in the domain.
@@ -223,24 +232,14 @@ def build_zmatrix(
     >>> build_zmatrix([(0, 1), (0, 2)], water, [8, 1, 1], ["O", "H1", "H2"]).rows
     ((0, -1, -1, -1), (1, 0, -1, -1), (2, 0, 1, -1))
     """
-    positions = torch.as_tensor(positions).detach().to("cpu", torch.float64)
-    n = len(names)
-    if positions.shape != (n, 3) or len(atomic_numbers) != n:
-        raise ShapeError(
-            f"Expected positions ({n}, 3) and {n} atomic numbers for {n} names; "
-            f"got {tuple(positions.shape)} and {len(atomic_numbers)}."
-        )
-    broken = (~torch.isfinite(positions)).any(-1).nonzero().flatten().tolist()
-    if broken:
-        raise NonFiniteError(f"Expected finite reference positions; got some that are not for {names[broken[0]]}.")
-    if n < 3:
-        raise TopologyError(f"Expected at least 3 atoms for internal coordinates; got {n} ({', '.join(names)}).")
+    positions = checked_structure(positions, atomic_numbers, names)
     graph = BondGraph(bonds, atomic_numbers, names)
     _check_parts(graph, positions)
-    straight = {(frozenset((i, k)), j) for i, j, k in linear}
+    straight, soft = ({(frozenset((i, k)), j) for i, j, k in angles} for angles in (linear, bent))
 
     def is_linear(i: int, j: int, k: int) -> bool:
-        return (frozenset((i, k)), j) in straight or float(angle(*positions[[i, j, k]])) > LARGEST_ANGLE
+        key = frozenset((i, k)), j
+        return key not in soft and (key in straight or float(angle(*positions[[i, j, k]])) > LARGEST_ANGLE)
 
     tree = Tree(graph, positions, core, is_linear)
     rows = tree.rows()
@@ -256,6 +255,27 @@ def build_zmatrix(
     described = enumerate(zip(rows[3:], _relations(rows, on_line, free), torsions, strict=True), 3)
     kinds = tuple(describe(row, relation, value, i in on_line) for i, (row, relation, value) in described)
     return ZMatrix(tuple(names), rows, kinds, on_line, tuple(tree.links))
+
+
+def checked_structure(positions: Any, atomic_numbers: Sequence[int], names: Sequence[str]) -> Tensor:
+    """The reference structure (N, 3) in nm, float64 on the CPU.
+
+    Raises:
+        ShapeError, NonFiniteError, TopologyError: as `build_zmatrix`.
+    """
+    structure: Tensor = torch.as_tensor(positions).detach().to("cpu", torch.float64)
+    n = len(names)
+    if structure.shape != (n, 3) or len(atomic_numbers) != n:
+        raise ShapeError(
+            f"Expected positions ({n}, 3) and {n} atomic numbers for {n} names; "
+            f"got {tuple(structure.shape)} and {len(atomic_numbers)}."
+        )
+    broken = (~torch.isfinite(structure)).any(-1).nonzero().flatten().tolist()
+    if broken:
+        raise NonFiniteError(f"Expected finite reference positions; got some that are not for {names[broken[0]]}.")
+    if n < 3:
+        raise TopologyError(f"Expected at least 3 atoms for internal coordinates; got {n} ({', '.join(names)}).")
+    return structure
 
 
 def _check_parts(graph: BondGraph, positions: Tensor) -> None:

@@ -41,13 +41,14 @@ def spline_flow(
 
     Couplings come in pairs: a random half of the coordinates (half of the circles, half of the others) given
     the rest, then the rest given that half. Each coupling cuts the circles open at another place. The flow
-    starts as the identity, so that its first samples are those of the base.
+    starts as the identity, so that its first samples are those of the base. A coordinate alone is moved by every
+    coupling, given the context if there is one.
 
     With `groups` the density is a product of conditional ones: the couplings of the first group move and see it
     alone, those of the second move it and see the first as well, and so on. They are smaller than couplings of all.
 
     Args:
-        domain: flat, of at least two coordinates.
+        domain: flat.
         layers: number of couplings; with groups one number for each, or one for all of them.
         hidden: sizes of the hidden layers of each conditioner.
         bins: number of bins of each spline.
@@ -61,15 +62,15 @@ def spline_flow(
         groups: indices of the coordinates, each in one group; None for one group of all.
 
     Raises:
-        OptionError: if the net is unknown, a group has fewer than two coordinates, or the groups are not a partition.
+        OptionError: if the net is unknown, a group is empty, or the groups are not a partition.
 
     >>> spline_flow(Domain.real(1) + Domain.circle(1), layers=2).domain.names
     ('x0', 'x1')
     """
     parts = [list(range(len(domain)))] if groups is None else [list(group) for group in groups]
     counts = [layers] * len(parts) if isinstance(layers, int) else list(layers)
-    if min(map(len, parts), default=0) < 2:
-        raise OptionError(f"spline_flow: expected a domain of at least 2 coordinates; got {domain}.")
+    if not all(parts) or not parts:
+        raise OptionError(f"spline_flow: expected at least one coordinate in each group; got {parts} of {domain}.")
     if sorted(i for part in parts for i in part) != list(range(len(domain))) or len(counts) != len(parts):
         raise OptionError(
             f"spline_flow: expected each of {len(domain)} coordinates in one group, and one number of layers or one "
@@ -87,7 +88,7 @@ def spline_flow(
             seen = seen | whole
             mask = ~whole
             for number in range(count):
-                mask = _random_half(domain, part) if number % 2 == 0 else whole & ~mask
+                mask = _random_half(domain, part) if number % 2 == 0 or len(part) == 1 else whole & ~mask
                 couplings.append(
                     SplineCoupling(
                         domain,

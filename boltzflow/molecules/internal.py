@@ -10,10 +10,12 @@ import numpy as np
 import openmm
 import openmm.unit as u
 import scipy.spatial
+import torch
 from numpy.typing import NDArray
 from openmm import app
 
 from boltzflow.coordinates import InternalCoordinates
+from boltzflow.coordinates.profile import Energies
 from boltzflow.energies.system_xml import copy_system
 from boltzflow.errors import TopologyError, UnsupportedForceError
 from boltzflow.molecules.forcefields import one_line
@@ -30,13 +32,14 @@ def internal_coordinates(
     positions: NDArray[np.float64],
     names: Sequence[str],
     bonds: Sequence[tuple[int, int]],
+    energies: Energies,
     temperature: float,
     lengths: Literal["bounded", "unbounded"],
     labels: Literal["fixed", "free"],
     separation: float,
     core: Collection[int] = (),
 ) -> InternalCoordinates:
-    """See `MolecularSystem.coordinates`; `core` is placed first."""
+    """See `MolecularSystem.coordinates`; `core` is placed first, `energies` are those along lengths and angles."""
     sites = [i for i in range(system.getNumParticles()) if system.isVirtualSite(i)]
     if sites:
         raise TopologyError(
@@ -47,13 +50,14 @@ def internal_coordinates(
     if frozen and core:
         raise TopologyError("Expected frozen atoms or a Cartesian core; got both: atoms that are held need no modes.")
     _check_energy(system, positions, names, must_be_invariant=not frozen)
-    return InternalCoordinates.from_structure(
+    coordinates = InternalCoordinates.from_structure(
         bonds,
         positions,
         [atom.element.atomic_number if atom.element else 0 for atom in topology.atoms()],
         names,
         bond_terms=bond_terms(system),
         angle_terms=angle_terms(system),
+        energies=energies,
         temperature=temperature,
         lengths=lengths,
         labels=labels,
@@ -62,6 +66,8 @@ def internal_coordinates(
         core=core,
         separation=separation,
     )
+    _check_reference(coordinates, positions)
+    return coordinates
 
 
 def frozen_atoms(system: openmm.System) -> tuple[int, ...]:
@@ -79,6 +85,18 @@ def frozen_copy(system: openmm.System, atoms: Collection[int]) -> openmm.System:
         if set(copied.getConstraintParameters(index)[:2]) <= set(atoms):
             copied.removeConstraint(index)
     return copied
+
+
+def _check_reference(coordinates: InternalCoordinates, positions: NDArray[np.float64]) -> None:
+    """Raise a TopologyError if the reference structure lies outside the domain; names the coordinate."""
+    z = coordinates.inverse(torch.from_numpy(positions)[None])[0][0]
+    for value, coordinate in zip(z.tolist(), coordinates.domain, strict=True):
+        if coordinate.kind == "interval" and not coordinate.low <= value <= coordinate.high:
+            raise TopologyError(
+                f"Expected a reference structure inside the bounds of its coordinates; {coordinate.name} is "
+                f"{value:.4g}, not between {coordinate.low:.4g} and {coordinate.high:.4g}: minimise the structure "
+                "(`boltzflow.simulation.minimize`), or correct the positions of these atoms."
+            )
 
 
 def _check_energy(

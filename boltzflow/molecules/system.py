@@ -18,8 +18,14 @@ from numpy.typing import NDArray
 from openmm import app
 from torch import Tensor
 
-from boltzflow.coordinates import MolecularCoordinates, rigid_dynamics_log_factor
+from boltzflow.coordinates import (
+    InternalCoordinates,
+    MixedCoordinates,
+    MolecularCoordinates,
+    rigid_dynamics_log_factor,
+)
 from boltzflow.coordinates.bond_graph import BondGraph
+from boltzflow.coordinates.profile import Profiles
 from boltzflow.energies import BoltzmannTarget, OpenMMPotential, Potential, TorchPotential
 from boltzflow.energies.system_xml import copy_system, system_to_xml
 from boltzflow.errors import NonFiniteError, OptionError, ShapeError, UnsupportedForceError
@@ -28,10 +34,11 @@ from boltzflow.molecules.bonds import add_missing_bonds
 from boltzflow.molecules.cartesian import mixed_coordinates
 from boltzflow.molecules.forcefields import ForceFieldFiles, file_names, read_forcefield
 from boltzflow.molecules.internal import frozen_atoms, frozen_copy, internal_coordinates
-from boltzflow.molecules.parameters import constraints
+from boltzflow.molecules.parameters import angle_terms, bond_terms, constraints
 from boltzflow.molecules.parametrize import Constraints
 from boltzflow.molecules.plain import system_from_xml, topology_from_plain, topology_to_plain
 from boltzflow.molecules.potentials import eager_potential
+from boltzflow.molecules.profiles import EnergyAlong
 from boltzflow.molecules.symmetry import Symmetry, find_symmetry, label_orders
 from boltzflow.units import checked_temperature
 
@@ -369,6 +376,7 @@ class MolecularSystem:
             self._positions,
             self.atom_names,
             self.bonds,
+            self.energies_along,
             self.temperature,
             lengths,
             labels,
@@ -380,6 +388,38 @@ class MolecularSystem:
         return mixed_coordinates(
             internal, chosen, self._system, torch.from_numpy(self.positions), self.temperature, trajectory
         )
+
+    def cut_off(self, coordinates: MolecularCoordinates, temperature: Any = None) -> dict[str, float]:
+        """The probability that each length and angle lies outside its bounds, by name: what a generator cannot show.
+
+        It is that of the energy along the coordinate alone, all others as in the reference structure. Coordinates that
+        lose less than 1e-9 are left out.
+
+        Args:
+            coordinates: of this system; modes of a core have no bounds.
+            temperature: in K or a Quantity; the system's own if not given.
+
+        Raises:
+            OptionError: if the temperature is not positive.
+
+        >>> import boltzflow as bf
+        >>> system = bf.load_system("alanine_dipeptide")
+        >>> system.cut_off(system.coordinates())
+        {}
+        """
+        kelvin = self.temperature if temperature is None else checked_temperature(temperature)
+        profiles = Profiles(bond_terms(self._system), angle_terms(self._system), self.energies_along)
+        internal, numbers = coordinates, None
+        if isinstance(coordinates, MixedCoordinates):
+            internal, numbers = coordinates.internal, coordinates.rest
+        if not isinstance(internal, InternalCoordinates):
+            return {}
+        return internal.cut_off(self._positions, profiles, kelvin, numbers)
+
+    @cached_property
+    def energies_along(self) -> EnergyAlong:
+        """The energy along each length and angle: of two or three atoms, whatever forces it comes from."""
+        return EnergyAlong(self._system, self.bond_graph, torch.from_numpy(self.positions), frozen_atoms(self._system))
 
     def freeze(self, atoms: str | Sequence[int]) -> Self:
         """This system with some atoms held where the reference structure has them: their masses are zero.

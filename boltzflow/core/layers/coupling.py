@@ -81,7 +81,7 @@ class Coupling(HasNet, Bijection):
 
         self.features = DomainFeatures(domain, location, width, visible=shown)
         make = trunk if trunk is not None else (lambda inputs: MLP(inputs, (128, 128)))
-        self.trunk = make(self.features.size + context_size)
+        self.trunk = make(self.features.size + context_size) if self.features.size + context_size else _Constant()
         width_of_trunk = int(self.trunk.out_features)  # type: ignore[arg-type]
         self.head = nn.Linear(width_of_trunk, transformer.parameter_count * self.moved)
         nn.init.zeros_(self.head.weight)
@@ -111,6 +111,15 @@ class Coupling(HasNet, Bijection):
 
     def extra_repr(self) -> str:
         return f"{self.moved} of {len(self.data_domain)} coordinates"
+
+
+class _Constant(nn.Module):
+    """The net of a coupling that is given nothing: the parameters of its transformer are constants."""
+
+    out_features = 1
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.new_ones(len(x), 1)
 
 
 class AffineCoupling(Coupling):
