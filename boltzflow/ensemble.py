@@ -13,8 +13,18 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 
 from boltzflow.core import importance
+from boltzflow.dcd import write_dcd
 from boltzflow.energies.potential import Potential, energies_of_frames
-from boltzflow.errors import FileFormatError, NonFiniteError, OptionError, ShapeError, SystemNotFoundError
+from boltzflow.errors import (
+    BoltzflowError,
+    FileFormatError,
+    NonFiniteError,
+    OptionError,
+    RunDirectoryError,
+    ShapeError,
+    SystemNotFoundError,
+)
+from boltzflow.storage import plain_path, replacing
 from boltzflow.units import checked_temperature, thermal_energy
 
 TRAJECTORY, TOPOLOGY, WEIGHTS = "samples.dcd", "topology.pdb", "weights.npz"
@@ -386,27 +396,38 @@ class Ensemble:
             raise ShapeError("Expected an ensemble with a topology; this one was made without.")
         return mdtraj.Trajectory(self.positions, self.topology)
 
-    def save(self, directory: str | Path) -> None:
+    def save(self, directory: str | Path, overwrite: bool = False) -> None:
         """Write samples.dcd (positions, float32), topology.pdb (one frame) and weights.npz.
 
-        Files of that name are replaced.
+        Args:
+            directory: made if there is none.
+            overwrite: whether files of these names are replaced.
 
         Raises:
             ShapeError: if the ensemble has no topology.
+            RunDirectoryError: if there is a file of one of these names and `overwrite` is False.
+            StorageError: if a file cannot be written.
         """
-        trajectory = self.to_mdtraj()
+        if self.topology is None:
+            raise ShapeError("Expected an ensemble with a topology; this one was made without.")
+        # A PDB file holds no NaN; those of failed frames are nowhere.
+        heaviest = np.nan_to_num(self.positions[int(np.argmax(self.log_weights))], nan=0.0, posinf=0.0, neginf=0.0)
         folder = Path(directory)
-        folder.mkdir(parents=True, exist_ok=True)
+        taken = [name for name in (TRAJECTORY, TOPOLOGY, WEIGHTS) if (folder / name).exists()]
+        if taken and not overwrite:
+            raise RunDirectoryError(f"{folder} already holds {taken[0]}: save elsewhere, or with overwrite=True.")
         # Without weights there are no samples: old ones must not be taken for those of new frames.
         (folder / WEIGHTS).unlink(missing_ok=True)
-        trajectory.save_dcd(str(folder / TRAJECTORY))
-        trajectory[int(np.argmax(self.log_weights))].save_pdb(str(folder / TOPOLOGY))
+        write_dcd(folder / TRAJECTORY, self.positions)
+        with replacing(folder / TOPOLOGY) as partial:
+            mdtraj.Trajectory(heaviest, self.topology).save_pdb(str(partial))
         arrays: dict[str, Any] = {"version": _FORMAT_VERSION, "temperature": self.temperature}
         arrays |= {"energies": self.energies, "log_weights": self.log_weights}
         said = None if self.absolute == (self.log_q is not None) else np.array(self.absolute)
         optional = {"log_q": self.log_q, "groups": self.groups, "absolute": said}
         arrays |= {name: array for name, array in optional.items() if array is not None}
-        np.savez(folder / WEIGHTS, **arrays)
+        with replacing(folder / WEIGHTS) as partial, partial.open("wb") as file:
+            np.savez(file, **arrays)
 
     @classmethod
     def load(cls, directory: str | Path) -> Self:
@@ -423,19 +444,26 @@ class Ensemble:
         try:
             with (folder / WEIGHTS).open("rb") as file, np.load(file, allow_pickle=False) as stored:
                 arrays = dict(stored)
+            version = int(arrays.pop("version", 0))
             topology = mdtraj.load_topology(str(folder / TOPOLOGY), standard_names=False)
-            positions = mdtraj.load_dcd(str(folder / TRAJECTORY), top=topology).xyz
+            with plain_path(folder / TRAJECTORY) as path:
+                positions = mdtraj.load_dcd(path, top=topology).xyz
         except Exception as error:  # numpy, zipfile and mdtraj raise many kinds for a damaged file
             raise FileFormatError(f"Cannot read the samples in {folder}: {error}.") from None
-        if int(arrays.pop("version", 0)) != _FORMAT_VERSION:
+        if version != _FORMAT_VERSION:
             raise FileFormatError(f"Expected format {_FORMAT_VERSION} of {folder / WEIGHTS}; it is of another one.")
         wanted = {"temperature", "energies", "log_weights"}
         if not wanted <= set(arrays) <= wanted | {"log_q", "groups", "absolute"}:
             raise FileFormatError(
                 f"Expected {', '.join(sorted(wanted))} in {folder / WEIGHTS}; got {', '.join(sorted(arrays))}."
             )
-        temperature = float(arrays.pop("temperature"))
-        return cls(positions=positions, temperature=temperature, topology=topology, **arrays)
+        try:
+            if any(array.dtype.kind not in "biuf" for array in arrays.values()):
+                raise ValueError("an array holds no numbers")
+            temperature = float(arrays.pop("temperature"))
+            return cls(positions=positions, temperature=temperature, topology=topology, **arrays)
+        except (BoltzflowError, TypeError, ValueError) as error:
+            raise FileFormatError(f"The samples in {folder} are damaged: {str(error).rstrip('.')}.") from None
 
 
 def whole_numbers(groups: ArrayLike) -> NDArray[np.int64]:

@@ -144,14 +144,27 @@ def check_same_molecule(topology: mdtraj.Topology, reference: Reference) -> None
         return
     if reference.ensemble.topology is None:
         raise ShapeError("Expected a reference with a topology; this one was made without.")
-    ours, theirs = ([atom.element for atom in t.atoms] for t in (topology, reference.ensemble.topology))
-    if len(ours) != len(theirs):
-        raise ShapeError(f"Expected a reference of the same molecule, {len(ours)} atoms; got {len(theirs)}.")
-    for i, (one, other) in enumerate(zip(ours, theirs, strict=True)):
-        if one != other:
+    check_same_atoms(topology, reference.ensemble.topology, "a reference", "the samples")
+
+
+def check_same_atoms(ours: mdtraj.Topology, theirs: mdtraj.Topology, what: str, of: str) -> None:
+    """Raise unless two molecules have the same elements in the same order.
+
+    Args:
+        ours, theirs: the molecule meant, and that of `what`.
+        what: such as "a reference".
+        of: whose molecule is meant.
+
+    Raises:
+        ShapeError: saying where they differ.
+    """
+    if ours.n_atoms != theirs.n_atoms:
+        raise ShapeError(f"Expected {what} of the same molecule as {of}, {ours.n_atoms} atoms; got {theirs.n_atoms}.")
+    for i, (one, other) in enumerate(zip(ours.atoms, theirs.atoms, strict=True)):
+        if one.element != other.element:
             raise ShapeError(
-                f"Expected a reference whose atoms are in the same order; atom {i} is {one.symbol} in the samples and "
-                f"{other.symbol} in the reference."
+                f"Expected {what} whose atoms are in the same order as those of {of}; atom {i} is "
+                f"{one.element.symbol} there and {other.element.symbol} here."
             )
 
 

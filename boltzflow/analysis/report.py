@@ -21,8 +21,10 @@ from boltzflow.analysis.basins import POSITIVE_PHI, positive_phi
 from boltzflow.analysis.free_energy import free_energy_profile, free_energy_surface
 from boltzflow.analysis.geometry import GeometryCheck, check_geometry, wrong_handed
 from boltzflow.analysis.html import write_page
-from boltzflow.analysis.observables import backbone_torsions
+from boltzflow.analysis.observables import Torsion, backbone_torsions
 from boltzflow.analysis.populations import Population
+from boltzflow.analysis.references import check_same_atoms
+from boltzflow.analysis.run_facts import checked_run
 from boltzflow.analysis.verdict import Verdict
 from boltzflow.analysis.weights import diagnose
 from boltzflow.ensemble import Ensemble, Estimate
@@ -101,6 +103,8 @@ def analyze(
 ) -> Summary:
     """Weights, free energies along φ and ψ, populations, sanity of the geometry; plots, summary.json and report.html.
 
+    Files are written whatever the numbers are; where no weight is positive they have neither plots nor structures.
+
     Args:
         source: an ensemble, or the directory where one was saved.
         system: gives the force field for the check of bonds and angles; that of the directory's generator if not given.
@@ -113,7 +117,7 @@ def analyze(
 
     Raises:
         SystemNotFoundError: if the directory holds no samples.
-        NonFiniteError: if no weight is positive.
+        ShapeError: if the samples are those of another molecule than the system, or have no topology.
         FileFormatError: if samples or summary are damaged.
     """
     if isinstance(source, Ensemble):
@@ -126,10 +130,23 @@ def analyze(
         if run is None and (Path(source) / SUMMARY).is_file():
             run = _earlier_run(Path(source) / SUMMARY)
 
-    used = ensemble[ensemble.weights > 0]
-    trajectory = used.to_mdtraj()
-    torsions = backbone_torsions(trajectory)
-    low, high = POSITIVE_PHI
+    if system is not None and ensemble.topology is not None:
+        check_same_atoms(system.mdtraj_topology, ensemble.topology, "samples", "the system")
+    found = diagnose(ensemble)
+    used = None if found.log_z.value == -math.inf else ensemble[ensemble.weights > 0]
+    torsions, populations, geometry, inverted = [], {}, None, 0
+    if used is not None:
+        trajectory = used.to_mdtraj()
+        torsions = backbone_torsions(trajectory)
+        inverted = int(wrong_handed(trajectory).sum())
+        geometry = check_geometry(used, system) if system else None
+        low, high = POSITIVE_PHI
+        populations = {
+            f"{low:g} < phi {residue} < {high:g} rad": share
+            for residue, share in positive_phi(
+                torsions, used.log_weights, used.temperature, low, high, used.groups
+            ).items()
+        }
     summary = Summary(
         temperature=ensemble.temperature,
         frames=len(ensemble),
@@ -137,39 +154,48 @@ def analyze(
         ess=ensemble.ess,
         ess_clipped=ensemble.ess_clipped(),
         pareto_k=ensemble.pareto_k,
-        log_z=ensemble.log_z,
-        verdict=diagnose(ensemble).verdict,
-        populations={
-            f"{low:g} < phi {residue} < {high:g} rad": found
-            for residue, found in positive_phi(
-                torsions, used.log_weights, used.temperature, low, high, used.groups
-            ).items()
-        },
-        geometry=check_geometry(used, system) if system else None,
-        wrong_handed_frames=int(wrong_handed(trajectory).sum()),
+        log_z=found.log_z,
+        verdict=found.verdict,
+        populations=populations,
+        geometry=geometry,
+        wrong_handed_frames=inverted,
         run=dict(run or {}),
         versions=_versions(),
     )
     if directory is not None:
         folder = Path(directory)
         folder.mkdir(parents=True, exist_ok=True)
-        name = system.name.replace("_", " ") if system else ""
         title = plot_title(system, ensemble)
-        options: Any = {"replicates": replicates, "seed": seed, "groups": used.groups}
-        logs, kelvin = used.log_weights, used.temperature
-        if torsions:
-            pairs = list(zip(torsions[::2], torsions[1::2], strict=True))
-            surfaces = [free_energy_surface(a.values, b.values, logs, kelvin, **options) for a, b in pairs]
-            profiles = [free_energy_profile(t.values, logs, kelvin, **options) for t in torsions]
-            plots.ramachandran(surfaces, [a.residue for a, _ in pairs], title, folder / "ramachandran.png")
-            plots.profiles(profiles, torsions, POSITIVE_PHI, title, folder / "profiles.png")
-        plots.weights(ensemble, title, folder / "weights.png")
-        plots.energies(ensemble, title, folder / "energies.png")
+        if used is not None:
+            _plot(ensemble, used, torsions, title, folder, replicates, seed)
         if (folder / METRICS).is_file():
             plots.training(folder / METRICS, title, folder / "training.png")
         summary.write(folder / SUMMARY)
+        name = system.name.replace("_", " ") if system else ""
         write_page(folder, name or "Samples", summary.document, summary.verdicts, used)
     return summary
+
+
+def _plot(
+    ensemble: Ensemble,
+    used: Ensemble,
+    torsions: list[Torsion],
+    title: str,
+    folder: Path,
+    replicates: int,
+    seed: int,
+) -> None:
+    """The figures of an ensemble; `used` are its samples of positive weight."""
+    options: Any = {"replicates": replicates, "seed": seed, "groups": used.groups}
+    logs, kelvin = used.log_weights, used.temperature
+    if torsions:
+        pairs = list(zip(torsions[::2], torsions[1::2], strict=True))
+        surfaces = [free_energy_surface(a.values, b.values, logs, kelvin, **options) for a, b in pairs]
+        profiles = [free_energy_profile(t.values, logs, kelvin, **options) for t in torsions]
+        plots.ramachandran(surfaces, [a.residue for a, _ in pairs], title, folder / "ramachandran.png")
+        plots.profiles(profiles, torsions, POSITIVE_PHI, title, folder / "profiles.png")
+    plots.weights(ensemble, title, folder / "weights.png")
+    plots.energies(ensemble, title, folder / "energies.png")
 
 
 def plot_title(system: MolecularSystem | None, ensemble: Ensemble) -> str:
@@ -186,18 +212,38 @@ def add_to_summary(directory: Path, name: str, value: Any) -> None:
     """
     path = directory / SUMMARY
     try:
-        document = json.loads(path.read_text(encoding="utf-8"))
-        document["run"][name] = as_document(value)
-    except (OSError, ValueError, TypeError, KeyError) as error:
+        document = _read_summary(path)
+    except ValueError as error:
         raise FileFormatError(f"Expected a summary in {path}: {error}. Make it with 'boltzflow analyze'.") from None
+    document["run"][name] = as_document(value)
     replace_file(path, json.dumps(document, indent=2, allow_nan=False) + "\n")
 
 
-def _earlier_run(path: Path) -> Any:
+def _earlier_run(path: Path) -> dict[str, Any]:
     try:
-        return json.loads(path.read_text(encoding="utf-8")).get("run")
-    except (ValueError, AttributeError) as error:
-        raise FileFormatError(f"{path} is damaged: {error}. Delete it to analyze the samples anew.") from None
+        return checked_run(_read_summary(path)["run"])
+    except (ValueError, KeyError) as error:
+        reason = " ".join(str(error).split())
+        raise FileFormatError(f"{path} is damaged: {reason}. Delete it to analyze the samples anew.") from None
+
+
+def _read_summary(path: Path) -> dict[str, Any]:
+    """The document in a file.
+
+    Raises:
+        ValueError: if it is no JSON with a mapping, or of numbers that JSON does not know.
+    """
+
+    def refuse(constant: str) -> float:
+        raise ValueError(f"expected finite numbers; got {constant}")
+
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"), parse_constant=refuse)
+    except (OSError, RecursionError) as error:
+        raise ValueError(str(error)) from None
+    if not isinstance(document, dict) or not isinstance(document.get("run"), dict):
+        raise ValueError("expected a mapping with a mapping 'run'")
+    return document
 
 
 def _versions() -> dict[str, str]:
