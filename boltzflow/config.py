@@ -78,7 +78,7 @@ class RunConfig(SystemConfig):
     batch_size: Count | None = None
     optimizer: Optimizer | None = None
     learning_rate: Annotated[float, _within(1e-10, 100.0)] | None = None
-    ema: float = Field(0.0, ge=0.0, lt=1.0)
+    ema: Annotated[float, _within(1e-6, 1.0 - 1e-9, zero=True)] = 0.0
     precision: Precision | None = None
     patience: CountOrNone | None = None
     tensorboard: bool = False

@@ -73,6 +73,10 @@ def _run(
     system = build_system(config)
     torsions = named_torsions(system)
     timestep = config.timestep or (0.002 if system.openmm_system.getNumConstraints() else 0.001)
+    if config.hottest <= system.temperature:
+        raise OptionError(
+            f"Expected the hottest temperature above the lowest, {system.temperature:g} K; got {config.hottest:g} K."
+        )
     options = TemperingOptions(
         picoseconds=config.picoseconds,
         equilibration=config.equilibration,

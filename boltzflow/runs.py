@@ -24,6 +24,7 @@ from boltzflow.ensemble import TOPOLOGY, TRAJECTORY, WEIGHTS, Ensemble
 from boltzflow.errors import BoltzflowError, FileFormatError, OptionError, RunDirectoryError, SystemNotFoundError
 from boltzflow.generator import BoltzmannGenerator
 from boltzflow.molecules import MolecularSystem, available_systems, load_system
+from boltzflow.molecules.same_atoms import check_same_atoms
 from boltzflow.needs import disk_of_samples, memory_of_samples, memory_of_training
 from boltzflow.storage import check_there, claimed, plain_path
 from boltzflow.training import ForwardKL, Method, train
@@ -142,6 +143,8 @@ def _train(
     # Whatever is impossible is said before the work, and before anything is written.
     on_gpu = torch.cuda.mem_get_info()[1] if config.accelerator == "cuda" else None
     check_memory(memory_of_training(config, len(coordinates.domain)), "layers, hidden sizes and a batch", on_gpu)
+    if config.data is not None and not resume:
+        check_same_atoms(system.mdtraj_topology, Ensemble.load(config.data).to_mdtraj().topology, "data", "the run")
     if is_first:
         check_room(config.samples, system.n_atoms, directory)
     options = config.training_options
@@ -341,7 +344,7 @@ def _source(source: str | None, generator: BoltzmannGenerator) -> Path | Ensembl
         with plain_path(path) as name:
             trajectory = mdtraj.load(name, top=system.mdtraj_topology)
     except Exception as error:  # mdtraj raises many kinds for what is no trajectory
-        reason = str(error).split(". ")[0].rstrip(".")
+        reason = " ".join(str(error).split()).split(". ")[0].rstrip(".")
         raise FileFormatError(f"Cannot read {path} as a trajectory of {system.n_atoms} atoms: {reason}.") from None
     energies = energies_of_frames(generator.potential, trajectory.xyz, like=next(generator.flow.parameters()))
     return Ensemble(trajectory.xyz, energies, generator.temperature, topology=trajectory.topology)

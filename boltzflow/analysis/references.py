@@ -20,6 +20,7 @@ from boltzflow.analysis.observables import backbone_torsions
 from boltzflow.core import importance
 from boltzflow.ensemble import TRAJECTORY, Ensemble
 from boltzflow.errors import FileFormatError, OptionError, ShapeError, SystemNotFoundError
+from boltzflow.molecules.same_atoms import check_same_atoms
 
 REFERENCE, TORSIONS = "reference.json", "torsions.npz"
 
@@ -147,27 +148,6 @@ def check_same_molecule(topology: mdtraj.Topology, reference: Reference) -> None
     check_same_atoms(topology, reference.ensemble.topology, "a reference", "the samples")
 
 
-def check_same_atoms(ours: mdtraj.Topology, theirs: mdtraj.Topology, what: str, of: str) -> None:
-    """Raise unless two molecules have the same elements in the same order.
-
-    Args:
-        ours, theirs: the molecule meant, and that of `what`.
-        what: such as "a reference".
-        of: whose molecule is meant.
-
-    Raises:
-        ShapeError: saying where they differ.
-    """
-    if ours.n_atoms != theirs.n_atoms:
-        raise ShapeError(f"Expected {what} of the same molecule as {of}, {ours.n_atoms} atoms; got {theirs.n_atoms}.")
-    for i, (one, other) in enumerate(zip(ours.atoms, theirs.atoms, strict=True)):
-        if one.element != other.element:
-            raise ShapeError(
-                f"Expected {what} whose atoms are in the same order as those of {of}; atom {i} is "
-                f"{one.element.symbol} there and {other.element.symbol} here."
-            )
-
-
 def _of_frames(ensemble: Ensemble, has_energies: bool = True) -> Reference:
     groups = ensemble.groups
     pieces = _stretches(ensemble, has_energies) if groups is None else _numbered(groups, len(ensemble))
@@ -234,8 +214,11 @@ def _facts(folder: Path) -> dict[str, Any] | None:
     if not (folder / REFERENCE).is_file():
         return None
     try:
-        return dict(json.loads((folder / REFERENCE).read_text(encoding="utf-8")))
-    except ValueError as error:
+        facts = json.loads((folder / REFERENCE).read_text(encoding="utf-8"))
+        if not isinstance(facts, dict):
+            raise ValueError(f"expected a mapping; got {type(facts).__name__}")
+        return facts
+    except (ValueError, RecursionError) as error:
         raise FileFormatError(f"{folder / REFERENCE} is damaged: {error}.") from None
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import platform
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
 from typing import Any
@@ -23,14 +23,14 @@ from boltzflow.analysis.geometry import GeometryCheck, check_geometry, wrong_han
 from boltzflow.analysis.html import write_page
 from boltzflow.analysis.observables import Torsion, backbone_torsions
 from boltzflow.analysis.populations import Population
-from boltzflow.analysis.references import check_same_atoms
-from boltzflow.analysis.run_facts import checked_run
+from boltzflow.analysis.run_facts import check_run
 from boltzflow.analysis.verdict import Verdict
 from boltzflow.analysis.weights import diagnose
 from boltzflow.ensemble import Ensemble, Estimate
 from boltzflow.errors import FileFormatError
 from boltzflow.generator import BoltzmannGenerator
 from boltzflow.molecules import MolecularSystem
+from boltzflow.molecules.same_atoms import check_same_atoms
 from boltzflow.storage import replace_file
 
 SUMMARY, GENERATOR, METRICS = "summary.json", "generator.safetensors", "metrics.csv"
@@ -166,10 +166,10 @@ def analyze(
         folder = Path(directory)
         folder.mkdir(parents=True, exist_ok=True)
         title = plot_title(system, ensemble)
+        if (folder / METRICS).is_file():  # first, since it may be damaged
+            plots.training(folder / METRICS, title, folder / "training.png")
         if used is not None:
             _plot(ensemble, used, torsions, title, folder, replicates, seed)
-        if (folder / METRICS).is_file():
-            plots.training(folder / METRICS, title, folder / "training.png")
         summary.write(folder / SUMMARY)
         name = system.name.replace("_", " ") if system else ""
         write_page(folder, name or "Samples", summary.document, summary.verdicts, used)
@@ -204,25 +204,30 @@ def plot_title(system: MolecularSystem | None, ensemble: Ensemble) -> str:
     return f"{name}{ensemble.temperature:g} K, {len(ensemble):,} samples"
 
 
-def add_to_summary(directory: Path, name: str, value: Any) -> None:
-    """Add a fact about the run to the summary in a directory.
+def add_to_summaries(directories: Sequence[Path], name: str, value: Any) -> None:
+    """Add a fact about the run to the summary in each directory; all are read before one is written.
 
     Raises:
-        FileFormatError: if there is no sound summary.
+        FileFormatError: if there is no sound summary in one of them; none is changed then.
     """
-    path = directory / SUMMARY
-    try:
-        document = _read_summary(path)
-    except ValueError as error:
-        raise FileFormatError(f"Expected a summary in {path}: {error}. Make it with 'boltzflow analyze'.") from None
-    document["run"][name] = as_document(value)
-    replace_file(path, json.dumps(document, indent=2, allow_nan=False) + "\n")
+    documents = {}
+    for path in (directory / SUMMARY for directory in directories):
+        try:
+            documents[path] = _read_summary(path)
+        except ValueError as error:
+            reason = " ".join(str(error).split())
+            raise FileFormatError(
+                f"Expected a summary in {path}: {reason}. Make it with 'boltzflow analyze'."
+            ) from None
+    for path, document in documents.items():
+        document["run"][name] = as_document(value)
+        replace_file(path, json.dumps(document, indent=2, allow_nan=False) + "\n")
 
 
 def _earlier_run(path: Path) -> dict[str, Any]:
     try:
-        return checked_run(_read_summary(path)["run"])
-    except (ValueError, KeyError) as error:
+        return dict(_read_summary(path)["run"])
+    except ValueError as error:
         reason = " ".join(str(error).split())
         raise FileFormatError(f"{path} is damaged: {reason}. Delete it to analyze the samples anew.") from None
 
@@ -231,7 +236,7 @@ def _read_summary(path: Path) -> dict[str, Any]:
     """The document in a file.
 
     Raises:
-        ValueError: if it is no JSON with a mapping, or of numbers that JSON does not know.
+        ValueError: if it is no JSON, has numbers that JSON does not know, or a run that no summary has.
     """
 
     def refuse(constant: str) -> float:
@@ -243,6 +248,7 @@ def _read_summary(path: Path) -> dict[str, Any]:
         raise ValueError(str(error)) from None
     if not isinstance(document, dict) or not isinstance(document.get("run"), dict):
         raise ValueError("expected a mapping with a mapping 'run'")
+    check_run(document["run"])
     return document
 
 

@@ -60,14 +60,16 @@ class _Run(BaseModel):
     steps: int = 0
 
 
-def checked_run(run: dict[str, Any]) -> dict[str, Any]:
-    """The same, if what is read of it is as `analyze` writes it.
+def check_run(run: dict[str, Any]) -> None:
+    """Raise unless what is read of it is as `analyze` writes it.
 
     Raises:
         ValueError: naming the first key that is not.
 
-    >>> checked_run({"seed": 7})
-    {'seed': 7}
+    >>> check_run({"collapse_check": {"verdict": 7}})
+    Traceback (most recent call last):
+        ...
+    ValueError: run.collapse_check.verdict: input should be a valid string; got 7
     """
     try:
         _Run.model_validate(run, strict=True)
@@ -76,4 +78,3 @@ def checked_run(run: dict[str, Any]) -> dict[str, Any]:
         raise ValueError(
             f"run.{'.'.join(map(str, fault['loc']))}: {fault['msg'].lower()}; got {fault['input']!r}"
         ) from None
-    return run

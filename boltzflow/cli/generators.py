@@ -30,7 +30,7 @@ from boltzflow.presets import PRESETS
 from boltzflow.storage import claimed
 from boltzflow.training.methods import METHODS
 from boltzflow.training.options import Optimizer
-from boltzflow.training.team import started
+from boltzflow.training.team import check_shares, started
 
 DEFAULTS = RunConfig(system="-")
 _PRESET = "by preset"
@@ -154,8 +154,11 @@ def train(
         config = resumed(config, directory, given)
     rank, processes = started()
     if config.devices > 1 and processes == 1:
+        # Told here once, not by each process.
+        if config.batch_size is not None:
+            check_shares(config.batch_size, config.devices)
         if not resume:
-            runs.check_unused(directory)  # told here once, not by each process
+            runs.check_unused(directory)
         launch(config.devices)
         return
     try:

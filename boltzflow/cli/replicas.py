@@ -9,7 +9,7 @@ import typer
 
 from boltzflow.analysis import compare_replicas
 from boltzflow.analysis.numbers import told
-from boltzflow.analysis.report import add_to_summary
+from boltzflow.analysis.report import add_to_summaries
 from boltzflow.cli.root import app
 from boltzflow.ensemble import Ensemble
 
@@ -30,8 +30,7 @@ def replicas(
         boltzflow replicas runs/seed0 runs/seed1 runs/seed2
     """
     check = compare_replicas([Ensemble.load(directory) for directory in directories])
-    for directory in directories:
-        add_to_summary(directory, "replica_check", check)
+    add_to_summaries(directories, "replica_check", check)
     for directory, log_z in zip(directories, check.log_z, strict=True):
         typer.echo(f"{directory!s:24} log Z {told(log_z.value, '.4f')} ± {told(log_z.error, '.4f')}")
     typer.echo(str(check.verdict))

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-import click
 import torch
 import typer
 
 import boltzflow
 from boltzflow.errors import BoltzflowError
 
+_Usage = typer.BadParameter.__mro__[2]  # ClickException, of click or of the copy that newer versions of typer hold
 _DEBUG = "boltzflow.debug"
 INTERRUPTED = 130  # the shell's exit code for Ctrl-C
 
@@ -25,7 +25,7 @@ class Commands(typer.core.TyperGroup):
     def invoke(self, ctx: Any) -> Any:
         try:
             return super().invoke(ctx)
-        except (click.ClickException, click.exceptions.Exit, click.Abort, SystemExit):
+        except (_Usage, typer.Exit, typer.Abort, SystemExit):
             raise
         except KeyboardInterrupt:
             typer.echo("Interrupted.", err=True)
@@ -39,11 +39,11 @@ class Commands(typer.core.TyperGroup):
 
 def _sentence(error: BaseException) -> str:
     """What to tell of an error."""
-    if isinstance(error, BoltzflowError):
-        return str(error)
-    if isinstance(error, OSError):
-        return f"cannot read or write: {error}"
     text = " ".join(str(error).split()) or "no more is known"
+    if isinstance(error, BoltzflowError):
+        return text
+    if isinstance(error, OSError):
+        return f"Cannot read or write {error.filename or 'a file'}: {error.strerror or text}."
     if isinstance(error, MemoryError | torch.OutOfMemoryError) or "can't allocate memory" in text:
         return f"memory is full: ask for fewer samples, a smaller batch or a smaller flow ({text})."
     return (
