@@ -45,7 +45,7 @@ def replacing(path: Path, size: int | None = None) -> Iterator[Path]:
     except OSError as error:
         if isinstance(error, StorageError):
             raise
-        kept = "; what was there before is kept" if path.exists() else ""
+        kept = "; what was there before is kept" if os.path.exists(path) else ""  # noqa: PTH110 (Path's raises for a name that is too long)
         length = "" if size is None else f" ({size:,} bytes)"
         raise StorageError(f"Cannot write {path}{length}: {error.strerror or error}{kept}.") from error
 

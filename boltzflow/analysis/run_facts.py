@@ -53,9 +53,9 @@ class _Evaluation(BaseModel):
 class _Run(BaseModel):
     """What may be missing must not be null."""
 
-    collapse_check: _Judged = _Judged(verdict="")
-    replica_check: _Judged = _Judged(verdict="")
-    evaluation: _Evaluation = Field(default_factory=lambda: _Evaluation.model_construct())
+    collapse_check: _Judged = Field(default=None)
+    replica_check: _Judged = Field(default=None)
+    evaluation: _Evaluation = Field(default=None)
     stopped_early: bool = False
     steps: int = 0
 

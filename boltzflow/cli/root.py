@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 import torch
 import typer
@@ -10,7 +10,8 @@ import typer
 import boltzflow
 from boltzflow.errors import BoltzflowError
 
-_Usage = typer.BadParameter.__mro__[2]  # ClickException, of click or of the copy that newer versions of typer hold
+# ClickException, of click or of the copy that newer versions of typer hold.
+_Usage = cast("type[Exception]", typer.BadParameter.__mro__[2])
 _DEBUG = "boltzflow.debug"
 INTERRUPTED = 130  # the shell's exit code for Ctrl-C
 
