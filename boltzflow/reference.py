@@ -84,7 +84,7 @@ def _run(
         record_every=200 * timestep,
         seed=config.seed,
     )
-    if options.records < 2:
+    if options.records < 2 and not resume:  # a run that goes on may have recorded more
         least = 2 * options.record_every
         raise OptionError(f"Expected picoseconds for two frames, {least:g} ps or more; got {config.picoseconds:g}.")
     check_memory(memory_of_reference(config, system.n_atoms), "ladders and temperatures")

@@ -151,7 +151,7 @@ def _remove_empty(folders: list[Path]) -> None:
     for folder in folders:
         try:
             folder.rmdir()
-        except OSError:  # it holds something, or has gone already
+        except (OSError, ValueError):  # it holds something, has gone already, or has no name that can be
             return
 
 

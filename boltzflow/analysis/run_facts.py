@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import BaseModel, ValidationError
 
 Number = float | None  # None: not finite
+
+_MISSING: Any = None  # a key may be missing; null is refused
 
 
 class _Judged(BaseModel):
@@ -51,11 +53,9 @@ class _Evaluation(BaseModel):
 
 
 class _Run(BaseModel):
-    """What may be missing must not be null."""
-
-    collapse_check: _Judged = Field(default=None)
-    replica_check: _Judged = Field(default=None)
-    evaluation: _Evaluation = Field(default=None)
+    collapse_check: _Judged = _MISSING
+    replica_check: _Judged = _MISSING
+    evaluation: _Evaluation = _MISSING
     stopped_early: bool = False
     steps: int = 0
 
