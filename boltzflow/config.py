@@ -27,7 +27,7 @@ def _within(low: float, high: float, unit: str = "", zero: bool = False) -> Afte
 SEEDS = 2**64
 """So many seeds PyTorch knows."""
 
-Count = Annotated[int, Field(ge=1, lt=2**63)]
+Count = Annotated[int, Field(gt=0, lt=2**63)]
 CountOrNone = Annotated[int, Field(ge=0, lt=2**63)]
 Seed = Annotated[int, Field(ge=0, lt=SEEDS)]
 Temperature = Annotated[float, _within(1.0, 1e5, "K")]

@@ -144,7 +144,8 @@ def _train(
     on_gpu = torch.cuda.mem_get_info()[1] if config.accelerator == "cuda" else None
     check_memory(memory_of_training(config, len(coordinates.domain)), "layers, hidden sizes and a batch", on_gpu)
     if config.data is not None and not resume:
-        check_same_atoms(system.mdtraj_topology, Ensemble.load(config.data).to_mdtraj().topology, "data", "the run")
+        data = Ensemble.load(config.data).to_mdtraj()
+        check_same_atoms(system.mdtraj_topology, data.topology, f"data in {config.data}", "the run")
     if is_first:
         check_room(config.samples, system.n_atoms, directory)
     options = config.training_options
