@@ -3,14 +3,36 @@
 from __future__ import annotations
 
 from dataclasses import fields
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
+from pydantic import AfterValidator, Field
 
 from boltzflow.documents import Document
 from boltzflow.molecules.parametrize import Constraints
 from boltzflow.presets import PresetName, settings
 from boltzflow.training.options import Optimizer, Precision, TrainingOptions
+
+
+def _within(low: float, high: float, unit: str = "", zero: bool = False) -> AfterValidator:
+    """Numbers from `low` to `high`, or 0: what lies outside, infinite and NaN too, overflows or does nothing."""
+
+    def check(value: float) -> float:
+        if low <= value <= high or (zero and value == 0.0):
+            return value
+        raise ValueError(f"expected {'0 or ' if zero else ''}a number from {low:g} to {high:g} {unit}".rstrip())
+
+    return AfterValidator(check)
+
+
+SEEDS = 2**64
+"""So many seeds PyTorch knows."""
+
+Count = Annotated[int, Field(gt=0, lt=2**63)]
+CountOrNone = Annotated[int, Field(ge=0, lt=2**63)]
+Seed = Annotated[int, Field(ge=0, lt=SEEDS)]
+Temperature = Annotated[float, _within(1.0, 1e5, "K")]
+Time = Annotated[float, _within(1e-3, 1e9, "ps")]
+TimeOrNone = Annotated[float, _within(1e-3, 1e9, "ps", zero=True)]
 
 
 class SystemConfig(Document):
@@ -26,7 +48,7 @@ class SystemConfig(Document):
     system: str = Field(min_length=1)
     forcefield: tuple[str, ...] = ()
     constraints: Constraints = "none"
-    temperature: PositiveFloat | None = None
+    temperature: Temperature | None = None
 
 
 class RunConfig(SystemConfig):
@@ -52,23 +74,23 @@ class RunConfig(SystemConfig):
     preset: PresetName = "standard"
     method: str = "reverse_then_forward"
     data: str | None = None
-    steps: PositiveInt | None = None
-    batch_size: PositiveInt | None = None
+    steps: Count | None = None
+    batch_size: Count | None = None
     optimizer: Optimizer | None = None
-    learning_rate: PositiveFloat | None = None
-    ema: float = Field(0.0, ge=0.0, lt=1.0)
+    learning_rate: Annotated[float, _within(1e-10, 100.0)] | None = None
+    ema: Annotated[float, _within(1e-6, 1.0 - 1e-9, zero=True)] = 0.0
     precision: Precision | None = None
-    patience: NonNegativeInt | None = None
+    patience: CountOrNone | None = None
     tensorboard: bool = False
     accelerator: Literal["cpu", "cuda"] = "cpu"
-    devices: PositiveInt = 1
-    layers: PositiveInt | None = None
-    hidden: tuple[PositiveInt, ...] | None = Field(None, min_length=1)
-    bins: PositiveInt = 8
-    temperatures: tuple[PositiveFloat, PositiveFloat] | None = None
-    samples: PositiveInt = 100_000
-    check_picoseconds: NonNegativeFloat = 20.0
-    seed: NonNegativeInt = 0
+    devices: Count = 1
+    layers: Count | None = None
+    hidden: tuple[Count, ...] | None = Field(None, min_length=1)
+    bins: Count = 8
+    temperatures: tuple[Temperature, Temperature] | None = None
+    samples: Count = 100_000
+    check_picoseconds: TimeOrNone = 20.0
+    seed: Seed = 0
 
     def completed(self, coordinates: int) -> CompleteRunConfig:
         """With what the preset says wherever nothing was asked for, for a flow of so many coordinates."""
@@ -84,13 +106,13 @@ class RunConfig(SystemConfig):
 class CompleteRunConfig(RunConfig):
     """A `RunConfig` that leaves nothing to the preset."""
 
-    steps: PositiveInt
-    batch_size: PositiveInt
+    steps: Count
+    batch_size: Count
     optimizer: Optimizer
     precision: Precision
-    patience: NonNegativeInt
-    layers: PositiveInt
-    hidden: tuple[PositiveInt, ...] = Field(min_length=1)
+    patience: CountOrNone
+    layers: Count
+    hidden: tuple[Count, ...] = Field(min_length=1)
 
     @property
     def training_options(self) -> TrainingOptions:
@@ -119,13 +141,13 @@ class ReferenceConfig(SystemConfig):
     64
     """
 
-    picoseconds: PositiveFloat = 200.0
-    equilibration: NonNegativeFloat = 50.0
-    ladders: int = Field(64, ge=2)
-    temperatures: int = Field(8, ge=2)
-    hottest: PositiveFloat = 1200.0
-    umbrella: NonNegativeFloat = 0.0
-    timestep: PositiveFloat | None = None
-    hydrogen_mass: PositiveFloat | None = None
-    friction: PositiveFloat = 2.0
-    seed: NonNegativeInt = 0
+    picoseconds: Time = 200.0
+    equilibration: TimeOrNone = 50.0
+    ladders: int = Field(64, ge=2, lt=2**63)
+    temperatures: int = Field(8, ge=2, lt=2**63)
+    hottest: Temperature = 1200.0
+    umbrella: Annotated[float, _within(1e-3, 1e4, "kJ/mol", zero=True)] = 0.0
+    timestep: Annotated[float, _within(1e-5, 0.1, "ps")] | None = None
+    hydrogen_mass: Annotated[float, _within(0.1, 100.0, "dalton")] | None = None
+    friction: Annotated[float, _within(1e-3, 1e5, "1/ps")] = 2.0
+    seed: Seed = 0

@@ -15,9 +15,19 @@ from numpy.typing import ArrayLike, NDArray
 
 from boltzflow.core import importance
 from boltzflow.core.contributions import Contributions
+from boltzflow.dcd import write_dcd
 from boltzflow.energies.potential import Potential, energies_of_frames
-from boltzflow.errors import FileFormatError, NonFiniteError, OptionError, ShapeError, SystemNotFoundError
+from boltzflow.errors import (
+    BoltzflowError,
+    FileFormatError,
+    NonFiniteError,
+    OptionError,
+    RunDirectoryError,
+    ShapeError,
+    SystemNotFoundError,
+)
 from boltzflow.estimate import Estimate, Law
+from boltzflow.storage import plain_path, replacing
 from boltzflow.trust import AverageLaw, Observed, QuantileLaw, SampleWeights
 from boltzflow.units import checked_temperature, thermal_energy
 
@@ -523,21 +533,31 @@ class Ensemble:
             raise ShapeError("Expected an ensemble with a topology; this one was made without.")
         return mdtraj.Trajectory(self.positions, self.topology)
 
-    def save(self, directory: str | Path) -> None:
+    def save(self, directory: str | Path, overwrite: bool = False) -> None:
         """Write samples.dcd (positions, float32), topology.pdb (one frame) and weights.npz.
 
-        Files of that name are replaced.
+        Args:
+            directory: made if there is none.
+            overwrite: whether files of these names are replaced.
 
         Raises:
             ShapeError: if the ensemble has no topology.
+            RunDirectoryError: if there is a file of one of these names and `overwrite` is False.
+            StorageError: if a file cannot be written.
         """
-        trajectory = self.to_mdtraj()
+        if self.topology is None:
+            raise ShapeError("Expected an ensemble with a topology; this one was made without.")
+        # A PDB file holds no NaN; those of failed frames are nowhere.
+        heaviest = np.nan_to_num(self.positions[int(np.argmax(self.log_weights))], nan=0.0, posinf=0.0, neginf=0.0)
         folder = Path(directory)
-        folder.mkdir(parents=True, exist_ok=True)
+        taken = [name for name in (TRAJECTORY, TOPOLOGY, WEIGHTS) if (folder / name).exists()]
+        if taken and not overwrite:
+            raise RunDirectoryError(f"{folder} already holds {taken[0]}: save elsewhere, or with overwrite=True.")
         # Without weights there are no samples: old ones must not be taken for those of new frames.
         (folder / WEIGHTS).unlink(missing_ok=True)
-        trajectory.save_dcd(str(folder / TRAJECTORY))
-        trajectory[int(np.argmax(self.log_weights))].save_pdb(str(folder / TOPOLOGY))
+        write_dcd(folder / TRAJECTORY, self.positions)
+        with replacing(folder / TOPOLOGY) as partial:
+            mdtraj.Trajectory(heaviest, self.topology).save_pdb(str(partial))
         arrays: dict[str, Any] = {"version": _FORMAT_VERSION, "temperature": self.temperature}
         arrays["log_weights"] = self.log_weights
         said = None if self.absolute == (self.log_q is not None) else np.array(self.absolute)
@@ -547,7 +567,8 @@ class Ensemble:
         arrays |= {name: array for name, array in optional.items() if array is not None}
         if self.cut_off:
             arrays |= {"cut_off": np.array(list(self.cut_off.values())), "cut_off_by": np.array(list(self.cut_off))}
-        np.savez(folder / WEIGHTS, **arrays)
+        with replacing(folder / WEIGHTS) as partial, partial.open("wb") as file:
+            np.savez(file, **arrays)
 
     @classmethod
     def load(cls, directory: str | Path) -> Self:
@@ -564,11 +585,13 @@ class Ensemble:
         try:
             with (folder / WEIGHTS).open("rb") as file, np.load(file, allow_pickle=False) as stored:
                 arrays = dict(stored)
+            version = int(arrays.pop("version", 0))
             topology = mdtraj.load_topology(str(folder / TOPOLOGY), standard_names=False)
-            positions = mdtraj.load_dcd(str(folder / TRAJECTORY), top=topology).xyz
+            with plain_path(folder / TRAJECTORY) as path:
+                positions = mdtraj.load_dcd(path, top=topology).xyz
         except Exception as error:  # numpy, zipfile and mdtraj raise many kinds for a damaged file
             raise FileFormatError(f"Cannot read the samples in {folder}: {error}.") from None
-        if int(arrays.pop("version", 0)) != _FORMAT_VERSION:
+        if version != _FORMAT_VERSION:
             raise FileFormatError(f"Expected format {_FORMAT_VERSION} of {folder / WEIGHTS}; it is of another one.")
         cut_off = dict(
             zip(*(arrays.pop(name, np.empty(0)).tolist() for name in ("cut_off_by", "cut_off")), strict=True)
@@ -578,10 +601,15 @@ class Ensemble:
             raise FileFormatError(
                 f"Expected {', '.join(sorted(wanted))} in {folder / WEIGHTS}; got {', '.join(sorted(arrays))}."
             )
-        temperature, in_order = float(arrays.pop("temperature")), bool(arrays.pop("in_order", True))
-        resampled = bool(arrays.pop("resampled", False))
-        arrays.setdefault("energies", None)
-        found = cls(positions=positions, temperature=temperature, topology=topology, **arrays)
+        try:
+            if any(array.dtype.kind not in "biuf" for array in arrays.values()):
+                raise ValueError("an array holds no numbers")
+            temperature, in_order = float(arrays.pop("temperature")), bool(arrays.pop("in_order", True))
+            resampled = bool(arrays.pop("resampled", False))
+            arrays.setdefault("energies", None)
+            found = cls(positions=positions, temperature=temperature, topology=topology, **arrays)
+        except (BoltzflowError, TypeError, ValueError) as error:
+            raise FileFormatError(f"The samples in {folder} are damaged: {str(error).rstrip('.')}.") from None
         found._in_order, found._resampled, found.cut_off = in_order, resampled, cut_off
         return found
 

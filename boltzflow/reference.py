@@ -16,11 +16,13 @@ from torch import Tensor
 import boltzflow
 from boltzflow.analysis.basins import POSITIVE_PHI
 from boltzflow.analysis.references import REFERENCE, TORSIONS
+from boltzflow.capacity import check_disk, check_memory
 from boltzflow.config import ReferenceConfig
 from boltzflow.energies import Potential
 from boltzflow.errors import OptionError
 from boltzflow.molecules import MolecularSystem
-from boltzflow.runs import CONFIG, build_system, check_unused
+from boltzflow.needs import disk_of_reference, memory_of_reference
+from boltzflow.runs import CONFIG, build_system, can_go_on, check_unused
 from boltzflow.simulation import (
     Langevin,
     NamedTorsion,
@@ -34,6 +36,7 @@ from boltzflow.simulation import (
     torsion_umbrella,
     torsion_values,
 )
+from boltzflow.storage import claimed, replace_file, replacing
 from boltzflow.units import thermal_energy
 
 _TORSION_BYTES = 150_000  # of the frames in torsions.npz
@@ -49,16 +52,43 @@ def reference_run(
     settings); torsions.npz (histograms, and frames with weights); samples.dcd, topology.pdb and weights.npz of the
     coldest temperature; and frames/ and checkpoints/, from which a run with `resume` goes on.
 
+    A run that fails before there is a checkpoint leaves nothing behind.
+
     Raises:
-        RunDirectoryError: if the directory already holds a run and `resume` is False.
+        RunDirectoryError: if the directory already holds a run and `resume` is False, or another process writes to it.
+        StorageError: if nothing can be written there, or it is removed meanwhile.
+        OptionError: if the recorded time is too short, or neither memory nor disk hold it.
         BoltzflowError: whatever building and sampling raise.
     """
-    if not resume:
-        check_unused(directory)
+    with claimed(directory, lambda error: can_go_on(directory, error)):
+        if not resume:
+            check_unused(directory)
+        return _run(config, directory, resume, progress)
+
+
+def _run(
+    config: ReferenceConfig, directory: Path, resume: bool, progress: Callable[[Progress], None] | None
+) -> dict[str, Any]:
     started = time.monotonic()
     system = build_system(config)
     torsions = named_torsions(system)
     timestep = config.timestep or (0.002 if system.openmm_system.getNumConstraints() else 0.001)
+    if config.hottest <= system.temperature:
+        raise OptionError(
+            f"Expected the hottest temperature above the lowest, {system.temperature:g} K; got {config.hottest:g} K."
+        )
+    options = TemperingOptions(
+        picoseconds=config.picoseconds,
+        equilibration=config.equilibration,
+        swap_every=50 * timestep,
+        record_every=200 * timestep,
+        seed=config.seed,
+    )
+    if options.records < 2 and not resume:  # a run that goes on may have recorded more
+        least = 2 * options.record_every
+        raise OptionError(f"Expected picoseconds for two frames, {least:g} ps or more; got {config.picoseconds:g}.")
+    check_memory(memory_of_reference(config, system.n_atoms), "ladders and temperatures")
+    check_disk(directory, disk_of_reference(config, system.n_atoms, options.records), "frames of all ladders")
     particles = Particles.of(system, config.hydrogen_mass)
     potential = system.potential()
     sampler = ParallelTempering(
@@ -70,14 +100,6 @@ def reference_run(
         keep=[0],
         topology=system.mdtraj_topology,
     )
-    options = TemperingOptions(
-        picoseconds=config.picoseconds,
-        equilibration=config.equilibration,
-        swap_every=50 * timestep,
-        record_every=200 * timestep,
-        seed=config.seed,
-    )
-    directory.mkdir(parents=True, exist_ok=True)
     config.write(directory / CONFIG)
     random = torch.Generator().manual_seed(config.seed)
     start = torch.from_numpy(system.positions).float()[None]
@@ -137,10 +159,11 @@ def write_reference(
         "round_trips": result.round_trips,
     }
     document = facts | found
-    result.ensemble(temperatures[0]).save(directory)
+    result.ensemble(temperatures[0]).save(directory, overwrite=True)
     arrays: dict[str, Any] = _torsion_arrays(result, torsions)
-    np.savez_compressed(directory / TORSIONS, **arrays)
-    (directory / REFERENCE).write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+    with replacing(directory / TORSIONS) as partial, partial.open("wb") as file:
+        np.savez_compressed(file, **arrays)
+    replace_file(directory / REFERENCE, json.dumps(document, indent=1) + "\n")
     return document
 
 

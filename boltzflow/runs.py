@@ -16,13 +16,17 @@ import torch
 from boltzflow.analysis import Summary, analyze, check_collapse, check_forward, compare, plots
 from boltzflow.analysis.references import FEWEST_PIECES, Reference, as_reference, check_same_molecule
 from boltzflow.analysis.report import GENERATOR, SUMMARY, as_document, plot_title
-from boltzflow.config import CompleteRunConfig, RunConfig, SystemConfig
+from boltzflow.capacity import check_disk, check_memory
+from boltzflow.config import SEEDS, CompleteRunConfig, RunConfig, SystemConfig
 from boltzflow.energies import TorchPotential
 from boltzflow.energies.potential import energies_of_frames
 from boltzflow.ensemble import TOPOLOGY, TRAJECTORY, WEIGHTS, Ensemble
 from boltzflow.errors import BoltzflowError, FileFormatError, OptionError, RunDirectoryError, SystemNotFoundError
 from boltzflow.generator import BoltzmannGenerator
 from boltzflow.molecules import MolecularSystem, available_systems, load_system
+from boltzflow.molecules.same_atoms import check_same_atoms
+from boltzflow.needs import disk_of_samples, memory_of_samples, memory_of_training
+from boltzflow.storage import check_there, claimed, plain_path
 from boltzflow.training import ForwardKL, Method, train
 from boltzflow.training.cost import estimate_cost
 from boltzflow.training.methods import method_named
@@ -90,6 +94,7 @@ def train_run(
     """Train a generator, draw samples and analyze them; everything goes into `directory`.
 
     On several devices this runs in one process for each; the first alone writes, samples and returns the summary.
+    A run that fails before there is a checkpoint leaves nothing behind.
 
     Args:
         config: the settings.
@@ -100,20 +105,51 @@ def train_run(
             where it goes on, nor on several devices.
 
     Raises:
-        RunDirectoryError: if the directory already holds a run and `resume` is False.
-        OptionError: if the accelerator is missing, or other than one process for each device was started.
+        RunDirectoryError: if the directory already holds a run and `resume` is False, or another process writes to it.
+        StorageError: if nothing can be written there, or it is removed meanwhile.
+        OptionError: if the accelerator is missing, other than one process for each device was started, or no machine
+            of this size holds the training or its samples.
         BoltzflowError: whatever building, training and sampling raise.
     """
     check_started(config.devices)
     if config.accelerator == "cuda" and not torch.cuda.is_available():
         raise OptionError("Expected a CUDA device for the accelerator cuda; torch finds none.")
-    is_first = config.devices == 1 or started()[0] == 0
-    if is_first and not resume:
-        check_unused(directory)
+    if config.devices > 1 and started()[0] > 0:
+        return _train(config, directory, resume, drawn, tell, is_first=False)
+    with claimed(directory, lambda error: can_go_on(directory, error)):
+        if not resume:
+            check_unused(directory)
+        return _train(config, directory, resume, drawn, tell, is_first=True)
+
+
+def can_go_on(directory: Path, error: BaseException) -> bool:
+    """Whether a run that an error has ended is worth keeping: after Ctrl-C always, else if there is a checkpoint."""
+    return isinstance(error, KeyboardInterrupt) or (directory / CHECKPOINT).exists()
+
+
+def _train(
+    config: RunConfig,
+    directory: Path,
+    resume: bool,
+    drawn: Progress | None,
+    tell: Callable[[str], None] | None,
+    is_first: bool,
+) -> Summary | None:
+    """One process of `train_run`."""
     system = build_system(config)
     coordinates = system.coordinates()
     config = config.completed(len(coordinates.domain))
     method = _method(config)
+    # Whatever is impossible is said before the work, and before anything is written.
+    on_gpu = torch.cuda.mem_get_info()[1] if config.accelerator == "cuda" else None
+    check_memory(memory_of_training(config, len(coordinates.domain)), "layers, hidden sizes and a batch", on_gpu)
+    if config.data is not None and not resume:
+        data = Ensemble.load(config.data).to_mdtraj()
+        check_same_atoms(system.mdtraj_topology, data.topology, f"data in {config.data}", "the run")
+    if is_first:
+        check_room(config.samples, system.n_atoms, directory)
+    options = config.training_options
+    check_shares(options.batch_size, config.devices)
     generator = BoltzmannGenerator.for_system(
         system,
         coordinates=coordinates,
@@ -124,12 +160,8 @@ def train_run(
         temperatures=config.temperatures,
     )
     generator.to(config.accelerator)
-    # Whatever is impossible is said before anything is written.
     method.check(generator)
-    options = config.training_options
-    check_shares(options.batch_size, config.devices)
     if is_first:
-        directory.mkdir(parents=True, exist_ok=True)
         config.write(directory / CONFIG)
     if tell is not None and config.devices == 1 and not resume:
         tell("Compiling, and timing a few steps …")
@@ -145,7 +177,7 @@ def train_run(
     )
     if not is_first:
         return None
-    generator.save(directory / GENERATOR)
+    check_there(directory)
     facts = {
         "method": config.method,
         "seed": config.seed,
@@ -156,7 +188,8 @@ def train_run(
         "training_seconds": round(history.last.seconds, 1),
     }
     # Training has used the stream of `seed` itself.
-    return sample_run(generator, config.samples, directory, config.seed + 1, facts, drawn, config.check_picoseconds)
+    seed = (config.seed + 1) % SEEDS
+    return _sample(generator, config.samples, directory, seed, facts, drawn, config.check_picoseconds)
 
 
 def _method(config: RunConfig) -> Method:
@@ -185,27 +218,60 @@ def sample_run(
     n: int,
     directory: Path,
     seed: int | None,
-    facts: dict[str, Any] | None = None,
     drawn: Progress | None = None,
+    temperature: float | None = None,
+    reference: Reference | None = None,
+) -> Summary:
+    """Draw `n` samples into a new directory and analyze them; the generator is kept beside them.
+
+    The temperature is the generator's own, or another one in K that it is made for. With a reference, the samples are
+    compared with it. What fails before all samples are written leaves nothing behind.
+
+    Raises:
+        RunDirectoryError: if the directory already holds a run or samples, or another process writes to it.
+        StorageError: if nothing can be written there, or it is removed meanwhile.
+        OptionError: if memory or disk do not hold so many, or the generator is not made for the temperature.
+    """
+    with claimed(directory, lambda _: (directory / WEIGHTS).exists()):
+        check_unused(directory)
+        check_room(n, generator.system.n_atoms, directory)
+        generator.checked_temperature(temperature)
+        return _sample(generator, n, directory, seed, {}, drawn, temperature=temperature, reference=reference)
+
+
+def check_room(n: int, atoms: int, directory: Path) -> None:
+    """Raise unless memory and the disk of `directory` hold so many samples.
+
+    Raises:
+        OptionError: says what they need.
+    """
+    check_memory(memory_of_samples(n, atoms), f"{n:,} samples")
+    check_disk(directory, disk_of_samples(n, atoms), f"{n:,} samples")
+
+
+def _sample(
+    generator: BoltzmannGenerator,
+    n: int,
+    directory: Path,
+    seed: int | None,
+    facts: dict[str, Any],
+    drawn: Progress | None,
     check_picoseconds: float = 0.0,
     temperature: float | None = None,
     reference: Reference | None = None,
 ) -> Summary:
-    """Draw `n` samples into `directory` and analyze them; `facts` go into the summary, and whether a basin is lost.
-
-    The temperature is the generator's own, or another one in K that it is made for. With a reference, the samples are
-    compared with it.
-    """
+    """Of `sample_run` and the end of a training; `facts` go into the summary, and whether a basin is lost."""
     started, evaluations = time.monotonic(), generator.potential.evaluations
     seed = secrets.randbelow(2**31) if seed is None else seed  # recorded, so that it can be drawn again
-    directory.mkdir(parents=True, exist_ok=True)
+    generator.save(directory / GENERATOR)
     if n >= WORTH_COMPILING:
         generator.compile()
     ensemble = generator.sample(n, temperature=temperature, seed=seed, progress=drawn)
-    ensemble.save(directory)
+    check_there(directory)
+    ensemble.save(directory, overwrite=True)
     run = {
         "system": generator.system.name,
-        **(facts or {}),
+        **facts,
         "sampling_energy_evaluations": generator.potential.evaluations - evaluations,
         "sampling_seconds": round(time.monotonic() - started, 1),
         "sampling_seed": seed,
@@ -276,9 +342,10 @@ def _source(source: str | None, generator: BoltzmannGenerator) -> Path | Ensembl
     if not path.is_file():
         return path
     try:
-        trajectory = mdtraj.load(str(path), top=system.mdtraj_topology)
+        with plain_path(path) as name:
+            trajectory = mdtraj.load(name, top=system.mdtraj_topology)
     except Exception as error:  # mdtraj raises many kinds for what is no trajectory
-        reason = str(error).split(". ")[0].rstrip(".")
+        reason = " ".join(str(error).split()).split(". ")[0].rstrip(".")
         raise FileFormatError(f"Cannot read {path} as a trajectory of {system.n_atoms} atoms: {reason}.") from None
     energies = energies_of_frames(generator.potential, trajectory.xyz, like=next(generator.flow.parameters()))
     return Ensemble(trajectory.xyz, energies, generator.temperature, topology=trajectory.topology)

@@ -1,11 +1,53 @@
-"""Files that are replaced whole or not at all."""
+"""Files that are replaced whole or not at all, and directories that one run at a time writes to."""
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import os
+import secrets
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-from boltzflow.errors import StorageError
+from boltzflow.errors import RunDirectoryError, StorageError
+
+LOCK = ".boltzflow.lock"
+_NO_LOCKS = (errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK)
+
+
+@contextmanager
+def replacing(path: Path, size: int | None = None) -> Iterator[Path]:
+    """Where to write a new file, which takes the place of the one at `path` when the block ends.
+
+    It lies in the same folder under a name of its own, so that two programs never write to the same file. Its suffix is
+    that of `path`.
+
+    Args:
+        path: the file; its folder is made if there is none.
+        size: in bytes, if it is known, for the message.
+
+    Raises:
+        StorageError: if the file cannot be written (a full disk, a folder without permission); the old one is kept.
+    """
+    partial = path.with_name(f".{secrets.token_hex(8)}{path.suffix}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            yield partial
+            with partial.open("rb") as file:
+                os.fsync(file.fileno())
+            partial.replace(path)
+        finally:
+            partial.unlink(missing_ok=True)
+    except OSError as error:
+        if isinstance(error, StorageError):
+            raise
+        kept = "; what was there before is kept" if os.path.exists(path) else ""  # noqa: PTH110 (Path's raises for a name that is too long)
+        length = "" if size is None else f" ({size:,} bytes)"
+        raise StorageError(f"Cannot write {path}{length}: {error.strerror or error}{kept}.") from error
 
 
 def replace_file(path: Path, content: bytes | str) -> None:
@@ -25,17 +67,124 @@ def replace_file(path: Path, content: bytes | str) -> None:
     '1 2 3'
     """
     data = content.encode("utf-8") if isinstance(content, str) else content
-    partial = path.with_name(path.name + ".part")
+    with replacing(path, len(data)) as partial, partial.open("wb") as file:
+        file.write(data)
+
+
+def check_there(directory: Path) -> None:
+    """Raise if the directory that is written to has been removed; writing on would make a new one with a part in it.
+
+    Raises:
+        StorageError: saying so.
+    """
+    if not directory.is_dir():
+        raise StorageError(f"Expected {directory}, which the run writes to; it has been removed in the meantime.")
+
+
+@contextmanager
+def claimed(directory: Path, worth_keeping: Callable[[BaseException], bool]) -> Iterator[None]:
+    """A directory that this process alone writes to until the block ends.
+
+    It is made if there is none. If the block fails, all that was not there before is removed again, unless it is
+    `worth_keeping` after the error.
+
+    Raises:
+        RunDirectoryError: if another process has it, or it is a file.
+        StorageError: if nothing can be written there, or it was removed while it was written to.
+    """
+    made = _make(directory)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        before = {directory / LOCK, *directory.iterdir()}
+        lock = _lock(directory)
+    except BaseException:
+        _remove_empty(made)
+        raise
+    try:
+        yield
+        if not _is_there(lock, directory / LOCK):
+            raise StorageError(f"{directory} was removed or replaced while it was written to: what it held is lost.")
+    except BaseException as error:
+        if _is_there(lock, directory / LOCK) and not worth_keeping(error):
+            for path in set(directory.iterdir()) - before:
+                if path.is_dir() and not path.is_symlink():
+                    shutil.rmtree(path, ignore_errors=True)
+                else:
+                    path.unlink(missing_ok=True)
+        raise
+    finally:
+        if _is_there(lock, directory / LOCK):
+            (directory / LOCK).unlink()
+        os.close(lock)
+        _remove_empty(made)
+
+
+@contextmanager
+def plain_path(path: Path) -> Iterator[str]:
+    """A name for an existing file that libraries can open which know ASCII alone: a link where its own is not."""
+    if str(path).isascii():
+        yield str(path)
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        link = Path(folder) / f"file{path.suffix}"
+        link.symlink_to(path.resolve())
+        yield str(link)
+
+
+def _make(directory: Path) -> list[Path]:
+    """Make a directory; the ones that were missing, the innermost first."""
+    missing = []
+    try:
+        for folder in (directory, *directory.parents):
+            if folder.exists():
+                break
+            missing.append(folder)
+        directory.mkdir(parents=True, exist_ok=True)
+    except FileExistsError:
+        raise RunDirectoryError(f"Expected a directory to write to; {directory} is a file.") from None
+    except (OSError, ValueError) as error:
+        _remove_empty(missing)
+        raise _unwritable(directory, error) from None
+    return missing
+
+
+def _remove_empty(folders: list[Path]) -> None:
+    for folder in folders:
         try:
-            with partial.open("wb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            partial.replace(path)
-        finally:
-            partial.unlink(missing_ok=True)
+            folder.rmdir()
+        except (OSError, ValueError):  # it holds something, has gone already, or has no name that can be
+            return
+
+
+def _lock(directory: Path) -> int:
+    """The descriptor of the directory's lock, which the system frees however this process ends."""
+    path = directory / LOCK
+    try:
+        lock = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
     except OSError as error:
-        kept = "; what was there before is kept" if path.exists() else ""
-        raise StorageError(f"Cannot write {path} ({len(data):,} bytes): {error.strerror or error}{kept}.") from error
+        raise _unwritable(directory, error) from None
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        is_ours = _is_there(lock, path)  # else the one that had it has just removed it
+    except BlockingIOError:
+        is_ours = False
+    except OSError as error:
+        if error.errno not in _NO_LOCKS:  # some cluster file systems have none: then the run goes without
+            os.close(lock)
+            raise _unwritable(directory, error) from None
+        is_ours = True
+    if not is_ours:
+        os.close(lock)
+        raise RunDirectoryError(f"Another process is writing to {directory}: wait for it, or choose another --out.")
+    return lock
+
+
+def _is_there(descriptor: int, path: Path) -> bool:
+    """Whether the open file is still the one at `path`."""
+    try:
+        return os.path.samestat(os.fstat(descriptor), path.stat())
+    except OSError:
+        return False
+
+
+def _unwritable(directory: Path, error: Exception) -> StorageError:
+    return StorageError(f"Cannot write to {directory}: {getattr(error, 'strerror', None) or error}.")

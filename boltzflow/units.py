@@ -9,6 +9,8 @@ from boltzflow.errors import OptionError
 GAS_CONSTANT: float = u.MOLAR_GAS_CONSTANT_R.value_in_unit(u.kilojoule_per_mole / u.kelvin)
 """R in kJ/(mol K), to all the digits that OpenMM uses."""
 
+_COLDEST, _HOTTEST = 1e-6, 1e9  # K
+
 
 def value_in(quantity: object, unit: u.Unit) -> float:
     """A plain number: an ``openmm.unit.Quantity`` is converted to `unit`, a number is taken to be in it.
@@ -26,11 +28,13 @@ def checked_temperature(temperature: object) -> float:
     """The temperature in K.
 
     Raises:
-        OptionError: if it is not a positive finite number.
+        OptionError: if it is not positive and finite, or so low or high that energies in kT overflow.
     """
     kelvin = value_in(temperature, u.kelvin)
-    if not 0.0 < kelvin < float("inf"):
-        raise OptionError(f"Expected a positive temperature in K; got {kelvin:g}.")
+    if not _COLDEST <= kelvin <= _HOTTEST:
+        raise OptionError(
+            f"Expected a positive temperature in K; got {kelvin:g}, which is not from {_COLDEST:g} to {_HOTTEST:g}."
+        )
     return kelvin
 
 

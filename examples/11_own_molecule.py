@@ -109,7 +109,7 @@ figure.savefig("own_molecule.png", dpi=150)
 # `samples.dcd`, `topology.pdb` and `weights.npz` for mdtraj, MDAnalysis, VMD or PyMOL; the generator in one file.
 
 # %%
-ensemble.save("own_molecule_samples")
+ensemble.save("own_molecule_samples", overwrite=True)
 generator.save("own_molecule_samples/generator.safetensors")
 
 # %% [markdown]

@@ -184,7 +184,7 @@ print(f"largest weight {before:.1f} times the mean, smoothed {after:.1f}")
 equal = used.resample(min(1000, len(used)), seed=0)
 again = equal.mean(lambda t: mdtraj.compute_distances(t, [[1, 18]])[:, 0])
 print(f"end-to-end distance from {len(equal)} frames of equal weight: {again.value:.4f} ± {again.error:.4f} nm")
-equal.save("reweighted_frames")
+equal.save("reweighted_frames", overwrite=True)
 
 # %% [markdown]
 # ## What to check

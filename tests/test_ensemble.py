@@ -221,7 +221,7 @@ def test_weights_say_whether_they_are_absolute(tmp_path):
     for one in (chosen, make_ensemble(log_q=None), annealed.resample(20), annealed.with_log_weights(np.zeros(20))):
         assert not one.absolute
     for one in (annealed, equal, make_ensemble(log_q=None)):
-        one.save(tmp_path)
+        one.save(tmp_path, overwrite=True)
         assert Ensemble.load(tmp_path).absolute == one.absolute
 
 

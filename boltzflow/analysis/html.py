@@ -13,6 +13,7 @@ import numpy as np
 from markupsafe import Markup
 
 from boltzflow.analysis.clusters import representatives
+from boltzflow.analysis.numbers import told
 from boltzflow.analysis.observables import backbone_torsions
 from boltzflow.analysis.structures import shape_features, superposed_pdb
 from boltzflow.ensemble import Ensemble
@@ -76,7 +77,7 @@ PICTURES = (
 
 
 def write_page(
-    directory: Path, title: str, summary: Mapping[str, Any], verdicts: Mapping[str, str], ensemble: Ensemble
+    directory: Path, title: str, summary: Mapping[str, Any], verdicts: Mapping[str, str], ensemble: Ensemble | None
 ) -> None:
     """Write report.html with the pictures that lie in the directory.
 
@@ -85,11 +86,12 @@ def write_page(
         title: of the page.
         summary: as summary.json has it.
         verdicts: sentences that begin as those of `Verdict` do, by what they are about.
-        ensemble: samples of positive weight, for structures.
+        ensemble: samples of positive weight, for structures; None if there are none.
     """
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(FILES), autoescape=True, trim_blocks=True, lstrip_blocks=True
     )
+    environment.filters["told"] = lambda value, form: told(value, form).replace("-", "−")
     found = [(name, sentence, _level(sentence)) for name, sentence in verdicts.items()]
     pictures = [
         (picture, base64.b64encode((directory / picture.file).read_bytes()).decode())
@@ -103,7 +105,7 @@ def write_page(
         level=max((level for *_, level in found if level is not None), default=None),
         pictures=pictures,
         facts=list(_facts(summary["run"])),
-        structures=_structures(ensemble),
+        structures={} if ensemble is None else _structures(ensemble),
         style=_file("style.css"),
         library=_file("3dmol/3Dmol-min.js"),
         viewer=_file("viewer.js"),

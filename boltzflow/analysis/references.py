@@ -20,6 +20,7 @@ from boltzflow.analysis.observables import backbone_torsions
 from boltzflow.core import importance
 from boltzflow.ensemble import TRAJECTORY, Ensemble
 from boltzflow.errors import FileFormatError, OptionError, ShapeError, SystemNotFoundError
+from boltzflow.molecules.same_atoms import check_same_atoms
 
 REFERENCE, TORSIONS = "reference.json", "torsions.npz"
 
@@ -146,15 +147,7 @@ def check_same_molecule(topology: mdtraj.Topology, reference: Reference) -> None
         return
     if reference.ensemble.topology is None:
         raise ShapeError("Expected a reference with a topology; this one was made without.")
-    ours, theirs = ([atom.element for atom in t.atoms] for t in (topology, reference.ensemble.topology))
-    if len(ours) != len(theirs):
-        raise ShapeError(f"Expected a reference of the same molecule, {len(ours)} atoms; got {len(theirs)}.")
-    for i, (one, other) in enumerate(zip(ours, theirs, strict=True)):
-        if one != other:
-            raise ShapeError(
-                f"Expected a reference whose atoms are in the same order; atom {i} is {one.symbol} in the samples and "
-                f"{other.symbol} in the reference."
-            )
+    check_same_atoms(topology, reference.ensemble.topology, "a reference", "the samples")
 
 
 def _of_frames(ensemble: Ensemble) -> Reference:
@@ -223,8 +216,11 @@ def _facts(folder: Path) -> dict[str, Any] | None:
     if not (folder / REFERENCE).is_file():
         return None
     try:
-        return dict(json.loads((folder / REFERENCE).read_text(encoding="utf-8")))
-    except ValueError as error:
+        facts = json.loads((folder / REFERENCE).read_text(encoding="utf-8"))
+        if not isinstance(facts, dict):
+            raise ValueError(f"expected a mapping; got {type(facts).__name__}")
+        return facts
+    except (ValueError, RecursionError) as error:
         raise FileFormatError(f"{folder / REFERENCE} is damaged: {error}.") from None
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import platform
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
 from typing import Any
@@ -21,14 +21,16 @@ from boltzflow.analysis.basins import POSITIVE_PHI, positive_phi
 from boltzflow.analysis.free_energy import free_energy_profile, free_energy_surface
 from boltzflow.analysis.geometry import GeometryCheck, check_geometry, wrong_handed
 from boltzflow.analysis.html import write_page
-from boltzflow.analysis.observables import backbone_torsions
+from boltzflow.analysis.observables import Torsion, backbone_torsions
 from boltzflow.analysis.populations import Population
+from boltzflow.analysis.run_facts import check_run
 from boltzflow.analysis.weights import diagnose
 from boltzflow.ensemble import Ensemble
 from boltzflow.errors import FileFormatError
 from boltzflow.estimate import Estimate
 from boltzflow.generator import KIND, VERSION, BoltzmannGenerator
 from boltzflow.molecules import MolecularSystem
+from boltzflow.molecules.same_atoms import check_same_atoms
 from boltzflow.storage import replace_file
 from boltzflow.tensorfile import read_tensors
 from boltzflow.verdict import Verdict
@@ -103,6 +105,8 @@ def analyze(
 ) -> Summary:
     """Weights, free energies along φ and ψ, populations, sanity of the geometry; plots, summary.json and report.html.
 
+    Files are written whatever the numbers are; where no weight is positive they have neither plots nor structures.
+
     Args:
         source: an ensemble, or the directory where one was saved.
         system: gives the force field for the check of bonds and angles; that of the directory's generator if not given.
@@ -115,7 +119,7 @@ def analyze(
 
     Raises:
         SystemNotFoundError: if the directory holds no samples.
-        NonFiniteError: if no weight is positive.
+        ShapeError: if the samples are those of another molecule than the system, or have no topology.
         FileFormatError: if samples or summary are damaged.
     """
     if isinstance(source, Ensemble):
@@ -128,10 +132,21 @@ def analyze(
         if run is None and (Path(source) / SUMMARY).is_file():
             run = _earlier_run(Path(source) / SUMMARY)
 
-    used = ensemble[ensemble.weights > 0]
-    trajectory = used.to_mdtraj()
-    torsions = backbone_torsions(trajectory)
-    low, high = POSITIVE_PHI
+    if system is not None and ensemble.topology is not None:
+        check_same_atoms(system.mdtraj_topology, ensemble.topology, "samples", "the system")
+    found = diagnose(ensemble)
+    used = None if found.log_z.value == -math.inf else ensemble[ensemble.weights > 0]
+    torsions, populations, geometry, inverted = [], {}, None, 0
+    if used is not None:
+        trajectory = used.to_mdtraj()
+        torsions = backbone_torsions(trajectory)
+        inverted = int(wrong_handed(trajectory).sum())
+        geometry = check_geometry(used, system) if system else None
+        low, high = POSITIVE_PHI
+        populations = {
+            f"{low:g} < phi {residue} < {high:g} rad": share
+            for residue, share in positive_phi(used, torsions, low, high).items()
+        }
     summary = Summary(
         temperature=ensemble.temperature,
         frames=len(ensemble),
@@ -139,37 +154,48 @@ def analyze(
         ess=ensemble.ess,
         ess_clipped=ensemble.ess_clipped(),
         pareto_k=ensemble.pareto_k,
-        log_z=ensemble.log_z,
-        verdict=diagnose(ensemble).verdict,
-        populations={
-            f"{low:g} < phi {residue} < {high:g} rad": found
-            for residue, found in positive_phi(used, torsions, low, high).items()
-        },
-        geometry=check_geometry(used, system) if system else None,
-        wrong_handed_frames=int(wrong_handed(trajectory).sum()),
+        log_z=found.log_z,
+        verdict=found.verdict,
+        populations=populations,
+        geometry=geometry,
+        wrong_handed_frames=inverted,
         run=dict(run or {}),
         versions=_versions(),
     )
     if directory is not None:
         folder = Path(directory)
         folder.mkdir(parents=True, exist_ok=True)
-        name = system.name.replace("_", " ") if system else ""
         title = plot_title(system, ensemble)
-        options: Any = {"replicates": replicates, "seed": seed}
-        if torsions:
-            pairs = list(zip(torsions[::2], torsions[1::2], strict=True))
-            surfaces = [free_energy_surface(used, a.values, b.values, **options) for a, b in pairs]
-            profiles = [free_energy_profile(used, t.values, **options) for t in torsions]
-            plots.ramachandran(surfaces, [a.residue for a, _ in pairs], title, folder / "ramachandran.png")
-            plots.profiles(profiles, torsions, POSITIVE_PHI, title, folder / "profiles.png")
-        plots.weights(ensemble, title, folder / "weights.png")
-        if ensemble.has_energies:
-            plots.energies(ensemble, title, folder / "energies.png")
-        if (folder / METRICS).is_file():
+        if (folder / METRICS).is_file():  # first, since it may be damaged
             plots.training(folder / METRICS, title, folder / "training.png")
+        if used is not None:
+            _plot(ensemble, used, torsions, title, folder, replicates, seed)
         summary.write(folder / SUMMARY)
+        name = system.name.replace("_", " ") if system else ""
         write_page(folder, name or "Samples", summary.document, summary.verdicts, used)
     return summary
+
+
+def _plot(
+    ensemble: Ensemble,
+    used: Ensemble,
+    torsions: list[Torsion],
+    title: str,
+    folder: Path,
+    replicates: int,
+    seed: int,
+) -> None:
+    """The figures of an ensemble; `used` are its samples of positive weight."""
+    options: Any = {"replicates": replicates, "seed": seed}
+    if torsions:
+        pairs = list(zip(torsions[::2], torsions[1::2], strict=True))
+        surfaces = [free_energy_surface(used, a.values, b.values, **options) for a, b in pairs]
+        profiles = [free_energy_profile(used, t.values, **options) for t in torsions]
+        plots.ramachandran(surfaces, [a.residue for a, _ in pairs], title, folder / "ramachandran.png")
+        plots.profiles(profiles, torsions, POSITIVE_PHI, title, folder / "profiles.png")
+    plots.weights(ensemble, title, folder / "weights.png")
+    if ensemble.has_energies:
+        plots.energies(ensemble, title, folder / "energies.png")
 
 
 def plot_title(system: MolecularSystem | None, ensemble: Ensemble) -> str:
@@ -178,19 +204,24 @@ def plot_title(system: MolecularSystem | None, ensemble: Ensemble) -> str:
     return f"{name}{ensemble.temperature:g} K, {len(ensemble):,} samples"
 
 
-def add_to_summary(directory: Path, name: str, value: Any) -> None:
-    """Add a fact about the run to the summary in a directory.
+def add_to_summaries(directories: Sequence[Path], name: str, value: Any) -> None:
+    """Add a fact about the run to the summary in each directory; all are read before one is written.
 
     Raises:
-        FileFormatError: if there is no sound summary.
+        FileFormatError: if there is no sound summary in one of them; none is changed then.
     """
-    path = directory / SUMMARY
-    try:
-        document = json.loads(path.read_text(encoding="utf-8"))
+    documents = {}
+    for path in (directory / SUMMARY for directory in directories):
+        try:
+            documents[path] = _read_summary(path)
+        except ValueError as error:
+            reason = " ".join(str(error).split())
+            raise FileFormatError(
+                f"Expected a summary in {path}: {reason}. Make it with 'boltzflow analyze'."
+            ) from None
+    for path, document in documents.items():
         document["run"][name] = as_document(value)
-    except (OSError, ValueError, TypeError, KeyError) as error:
-        raise FileFormatError(f"Expected a summary in {path}: {error}. Make it with 'boltzflow analyze'.") from None
-    replace_file(path, json.dumps(document, indent=2, allow_nan=False) + "\n")
+        replace_file(path, json.dumps(document, indent=2, allow_nan=False) + "\n")
 
 
 def training_seed(directory: Path) -> int | None:
@@ -207,11 +238,32 @@ def training_seed(directory: Path) -> int | None:
     return None if seed is None else int(seed)
 
 
-def _earlier_run(path: Path) -> Any:
+def _earlier_run(path: Path) -> dict[str, Any]:
     try:
-        return json.loads(path.read_text(encoding="utf-8")).get("run")
-    except (ValueError, AttributeError) as error:
-        raise FileFormatError(f"{path} is damaged: {error}. Delete it to analyze the samples anew.") from None
+        return dict(_read_summary(path)["run"])
+    except ValueError as error:
+        reason = " ".join(str(error).split())
+        raise FileFormatError(f"{path} is damaged: {reason}. Delete it to analyze the samples anew.") from None
+
+
+def _read_summary(path: Path) -> dict[str, Any]:
+    """The document in a file.
+
+    Raises:
+        ValueError: if it is no JSON, has numbers that JSON does not know, or a run that no summary has.
+    """
+
+    def refuse(constant: str) -> float:
+        raise ValueError(f"expected finite numbers; got {constant}")
+
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"), parse_constant=refuse)
+    except (OSError, RecursionError) as error:
+        raise ValueError(str(error)) from None
+    if not isinstance(document, dict) or not isinstance(document.get("run"), dict):
+        raise ValueError("expected a mapping with a mapping 'run'")
+    check_run(document["run"])
+    return document
 
 
 def _versions() -> dict[str, str]:

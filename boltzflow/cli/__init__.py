@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import sys
 import warnings
 
 # The order of commands in the help is that of their modules.
@@ -15,5 +17,8 @@ __all__ = ["app", "generators", "main", "reference", "replicas", "systems"]
 def main() -> None:
     """The entry point of the `boltzflow` command."""
     keep_freed_memory()
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a terminal that lacks a letter such as φ gets a question mark
+            stream.reconfigure(errors="replace")
     warnings.formatwarning = lambda message, *_, **__: f"Warning: {message}\n"
     app()

@@ -11,18 +11,26 @@ import typer
 
 from boltzflow import runs
 from boltzflow.analysis import Summary, analyze
-from boltzflow.analysis.report import GENERATOR
+from boltzflow.analysis.numbers import told
 from boltzflow.cli.launch import launch
-from boltzflow.cli.options import ForceFieldFiles, Molecule, molecule_settings, on_command_line, resumed
+from boltzflow.cli.options import (
+    ForceFieldFiles,
+    Molecule,
+    molecule_settings,
+    on_command_line,
+    resumed,
+    tell_interrupted,
+)
 from boltzflow.cli.progress import progress
 from boltzflow.cli.root import INTERRUPTED, app
-from boltzflow.config import RunConfig
+from boltzflow.config import SEEDS, RunConfig
 from boltzflow.errors import OptionError
 from boltzflow.generator import BoltzmannGenerator
 from boltzflow.presets import PRESETS
+from boltzflow.storage import claimed
 from boltzflow.training.methods import METHODS
 from boltzflow.training.options import Optimizer
-from boltzflow.training.team import started
+from boltzflow.training.team import check_shares, started
 
 DEFAULTS = RunConfig(system="-")
 _PRESET = "by preset"
@@ -35,7 +43,8 @@ Source = Annotated[
     typer.Argument(metavar="SYSTEM|GENERATOR|DIR", help="A system's name, a generator's file, or a run directory."),
 ]
 Seed = Annotated[
-    int | None, typer.Option(help="Seed of the random numbers; fresh ones if not given.", show_default=False)
+    int | None,
+    typer.Option(help="Seed of the random numbers; fresh ones if not given.", show_default=False, min=0, max=SEEDS - 1),
 ]
 
 
@@ -145,8 +154,11 @@ def train(
         config = resumed(config, directory, given)
     rank, processes = started()
     if config.devices > 1 and processes == 1:
+        # Told here once, not by each process.
+        if config.batch_size is not None:
+            check_shares(config.batch_size, config.devices)
         if not resume:
-            runs.check_unused(directory)  # told here once, not by each process
+            runs.check_unused(directory)
         launch(config.devices)
         return
     try:
@@ -154,13 +166,7 @@ def train(
             summary = runs.train_run(config, directory, resume, drawn, partial(typer.echo, err=True))
     except KeyboardInterrupt:
         if rank == 0:
-            command = f"boltzflow train {system} --out {directory} --resume"
-            kept = (
-                "The last checkpoint is kept"
-                if (directory / runs.CHECKPOINT).exists()
-                else "There is no checkpoint yet"
-            )
-            typer.echo(f"Interrupted. {kept}; go on with: {command}", err=True)
+            tell_interrupted(f"boltzflow train {system}", directory)
         raise typer.Exit(INTERRUPTED) from None
     if summary is not None:
         _tell(summary, directory)
@@ -189,11 +195,9 @@ def sample(
         boltzflow sample aldp.safetensors --seed 1
         boltzflow sample runs/range --temperature 450
     """
-    runs.check_unused(out)
     generator = BoltzmannGenerator.load(runs.find_generator(source))
     with progress("sampling", n) as drawn:
         summary = runs.sample_run(generator, n, out, seed, drawn=drawn, temperature=temperature)
-    generator.save(out / GENERATOR)
     _tell(summary, out)
 
 
@@ -211,7 +215,8 @@ def analyze_directory(
 
         boltzflow analyze runs/aldp
     """
-    _tell(analyze(directory), directory)
+    with claimed(directory, lambda _: True):
+        _tell(analyze(directory), directory)
 
 
 @app.command()
@@ -245,12 +250,10 @@ def evaluate(
         boltzflow evaluate runs/aldp --reference runs/reference -n 200000
         boltzflow evaluate aldp.safetensors --reference simulation.xtc
     """
-    runs.check_unused(out)
     generator = BoltzmannGenerator.load(runs.find_generator(source))
     found = runs.find_reference(reference, generator)
     with progress("sampling", n) as drawn:
         summary = runs.sample_run(generator, n, out, seed, drawn=drawn, reference=found)
-    generator.save(out / GENERATOR)
     _tell(summary, out)
 
 
@@ -266,11 +269,11 @@ def _tell(summary: Summary, directory: Path) -> None:
     rows = {
         "samples": f"{summary.frames:,} ({summary.failed_frames:,} failed) at {summary.temperature:g} K",
         "ESS": f"{summary.ess:.2%} ({summary.ess_clipped:.2%} with the top 1e-4 of weights clipped)",
-        "Pareto k": f"{summary.pareto_k:.2f} (averages are not to be trusted above 0.7)",
-        "log Z": f"{summary.log_z.value:.4f} ± {summary.log_z.error:.4f}",
+        "Pareto k": f"{told(summary.pareto_k, '.2f')} (averages are not to be trusted above 0.7)",
+        "log Z": f"{told(summary.log_z.value, '.4f')} ± {told(summary.log_z.error, '.4f')}",
     }
     for region, found in summary.populations.items():
-        rows[region] = f"{found.value:.5f} ± {found.error:.5f} ({found.frames:,} samples)"
+        rows[region] = f"{found.value:.5f} ± {told(found.error, '.5f')} ({found.frames:,} samples)"
     if summary.geometry is not None:
         check = summary.geometry
         rows["bonds and angles"] = (
@@ -279,7 +282,7 @@ def _tell(summary: Summary, directory: Path) -> None:
         )
     if summary.wrong_handed_frames:
         rows["wrong-handed"] = f"{summary.wrong_handed_frames:,} samples"
-    if summary.run.get("stopped_early"):
+    if summary.run.get("stopped_early") and "steps" in summary.run:
         rows["stopped early"] = f"after {summary.run['steps']:,} steps, since the ESS had stopped rising"
     rows |= summary.verdicts
     rows["written to"] = str(directory)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
@@ -59,3 +60,12 @@ def resumed(config: Config, directory: Path, given: set[str]) -> Config:
             "run some: name it with --forcefield if it is yours."
         )
     return stored
+
+
+def tell_interrupted(command: str, directory: Path) -> None:
+    """What Ctrl-C has left of a run, and how to go on."""
+    if not (directory / runs.CONFIG).exists():
+        typer.echo("Interrupted before the run had begun: nothing is kept.", err=True)
+        return
+    kept = "The last checkpoint is kept" if (directory / runs.CHECKPOINT).exists() else "There is no checkpoint yet"
+    typer.echo(f"Interrupted. {kept}; go on with: {command} --out {shlex.quote(str(directory))} --resume", err=True)

@@ -7,7 +7,14 @@ from typing import Annotated, Any
 
 import typer
 
-from boltzflow.cli.options import ForceFieldFiles, Molecule, molecule_settings, on_command_line, resumed
+from boltzflow.cli.options import (
+    ForceFieldFiles,
+    Molecule,
+    molecule_settings,
+    on_command_line,
+    resumed,
+    tell_interrupted,
+)
 from boltzflow.cli.progress import tempering_progress
 from boltzflow.cli.root import INTERRUPTED, app
 from boltzflow.config import ReferenceConfig
@@ -82,8 +89,7 @@ def reference(
         with tempering_progress() as told:
             found = reference_run(config, directory, resume, told)
     except KeyboardInterrupt:
-        command = f"boltzflow reference {system} --out {directory} --resume"
-        typer.echo(f"Interrupted. What was sampled is kept; go on with: {command}", err=True)
+        tell_interrupted(f"boltzflow reference {system}", directory)
         raise typer.Exit(INTERRUPTED) from None
     _tell_reference(found, directory)
 

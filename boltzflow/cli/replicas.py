@@ -9,7 +9,8 @@ from typing import Annotated
 import typer
 
 from boltzflow.analysis import compare_replicas
-from boltzflow.analysis.report import add_to_summary, training_seed
+from boltzflow.analysis.numbers import told
+from boltzflow.analysis.report import add_to_summaries, training_seed
 from boltzflow.cli.root import app
 from boltzflow.ensemble import Ensemble
 from boltzflow.errors import OptionError
@@ -32,10 +33,9 @@ def replicas(
     """
     _check_seeds(directories)
     check = compare_replicas([Ensemble.load(directory) for directory in directories])
-    for directory in directories:
-        add_to_summary(directory, "replica_check", check)
+    add_to_summaries(directories, "replica_check", check)
     for directory, log_z in zip(directories, check.log_z, strict=True):
-        typer.echo(f"{directory!s:24} log Z {log_z.value:.4f} ± {log_z.error:.4f}")
+        typer.echo(f"{directory!s:24} log Z {told(log_z.value, '.4f')} ± {told(log_z.error, '.4f')}")
     typer.echo(str(check.verdict))
 
 

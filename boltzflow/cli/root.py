@@ -2,31 +2,55 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
+import torch
 import typer
 
 import boltzflow
 from boltzflow.errors import BoltzflowError
 
+# ClickException, of click or of the copy that newer versions of typer hold.
+_Usage = cast("type[Exception]", typer.BadParameter.__mro__[2])
+_DEBUG = "boltzflow.debug"
 INTERRUPTED = 130  # the shell's exit code for Ctrl-C
 
 
 class Commands(typer.core.TyperGroup):
-    """Commands whose errors are one sentence, without traceback."""
+    """Commands whose errors are one sentence; with --debug, anywhere on the command line, their traceback too."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        ctx.meta[_DEBUG] = "--debug" in args
+        return super().parse_args(ctx, [arg for arg in args if arg != "--debug"])
 
     def invoke(self, ctx: Any) -> Any:
         try:
             return super().invoke(ctx)
-        except BoltzflowError as error:
-            typer.echo(f"Error: {error}", err=True)
-            raise typer.Exit(1) from None
-        except OSError as error:
-            typer.echo(f"Error: cannot read or write: {error}", err=True)
-            raise typer.Exit(1) from None
+        except (_Usage, typer.Exit, typer.Abort, SystemExit):
+            raise
         except KeyboardInterrupt:
             typer.echo("Interrupted.", err=True)
             raise typer.Exit(INTERRUPTED) from None
+        except BaseException as error:  # libraries in other languages raise what is no Exception
+            if ctx.meta[_DEBUG]:
+                raise
+            typer.echo(f"Error: {_sentence(error)}", err=True)
+            raise typer.Exit(1) from None
+
+
+def _sentence(error: BaseException) -> str:
+    """What to tell of an error."""
+    text = " ".join(str(error).split()) or "no more is known"
+    if isinstance(error, BoltzflowError):
+        return text
+    if isinstance(error, OSError):
+        return f"Cannot read or write {error.filename or 'a file'}: {error.strerror or text}."
+    if isinstance(error, MemoryError | torch.OutOfMemoryError) or "can't allocate memory" in text:
+        return f"memory is full: ask for fewer samples, a smaller batch or a smaller flow ({text})."
+    return (
+        f"unexpected {type(error).__name__}: {text}. This is a fault of boltzflow; please report "
+        "what the same command says with --debug."
+    )
 
 
 app = typer.Typer(
@@ -50,6 +74,7 @@ def _root(
     version: Annotated[
         bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")
     ] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
 ) -> None:
     """Independent equilibrium samples of molecules, each with its exact weight.
 

@@ -13,8 +13,10 @@ from boltzflow.cli.options import ForceFieldFiles
 from boltzflow.cli.root import app
 from boltzflow.molecules import SystemDescription, available_systems
 from boltzflow.molecules.adding import add_to_library, new_folder, read_molecule
+from boltzflow.molecules.hydrogens import check_ph
 from boltzflow.molecules.library import DESCRIPTION
 from boltzflow.molecules.parametrize import Constraints
+from boltzflow.units import checked_temperature
 
 systems = typer.Typer(invoke_without_command=True)
 app.add_typer(systems, name="systems")
@@ -79,6 +81,9 @@ def add(
     """
     name = file.stem.lower().replace("-", "_") if name is None else name
     new_folder(name, library)
+    checked_temperature(temperature)  # these before the file is read, which may take long
+    if hydrogens_at_ph is not None:
+        check_ph(hydrogens_at_ph)
     is_structure = file.suffix.lower() in (".pdb", ".cif")
     field = tuple(forcefield or (runs.PDB_FORCEFIELD if is_structure else ()))
     system = read_molecule(

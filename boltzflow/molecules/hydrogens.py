@@ -8,7 +8,7 @@ import openmm
 import openmm.unit as u
 from openmm import app
 
-from boltzflow.errors import TemplateError
+from boltzflow.errors import OptionError, TemplateError
 from boltzflow.molecules.forcefields import one_line
 
 
@@ -21,8 +21,10 @@ def with_hydrogens(
     whose state is left as it was.
 
     Raises:
+        OptionError: if the pH is not one, from 0 to 14.
         TemplateError: if the Modeller does not know a residue, or heavy atoms are missing.
     """
+    check_ph(ph)
     modeller = app.Modeller(topology, positions)
     state = random.getstate()
     random.seed(0)
@@ -33,3 +35,13 @@ def with_hydrogens(
     finally:
         random.setstate(state)
     return modeller.topology, modeller.positions
+
+
+def check_ph(ph: float) -> None:
+    """Raise unless it is a pH.
+
+    Raises:
+        OptionError: saying so.
+    """
+    if not 0.0 <= ph <= 14.0:
+        raise OptionError(f"Expected a pH from 0 to 14; got {ph:g}.")

@@ -40,6 +40,11 @@ class TemperingOptions:
         """Equilibration and recorded time, ps."""
         return self.equilibration + self.picoseconds
 
+    @property
+    def records(self) -> int:
+        """The number of frames of each replica."""
+        return self.rounds(self.picoseconds) // self.rounds(self.record_every)
+
     def rounds(self, picoseconds: float) -> int:
         """Rounds of swaps in a time."""
         return round(picoseconds / self.swap_every)

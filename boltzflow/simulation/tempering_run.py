@@ -19,6 +19,7 @@ from boltzflow.simulation.langevin import State, batch_first, batch_last
 from boltzflow.simulation.tempering_checkpoint import Moment, load_moment, save_moment
 from boltzflow.simulation.tempering_options import Progress, TemperingOptions
 from boltzflow.simulation.tempering_result import TemperingResult
+from boltzflow.storage import check_there
 from boltzflow.units import GAS_CONSTANT
 
 if TYPE_CHECKING:
@@ -48,6 +49,8 @@ class TemperingRun:
             raise ShapeError(
                 f"Expected positions ({n}, 3) or ({replicas}, {n}, 3) in nm; got {tuple(positions.shape)}."
             )
+        if self.directory is not None:
+            self.directory.mkdir(parents=True, exist_ok=True)
         device = positions.device
         self.random = torch.Generator(device).manual_seed(self.options.seed)
         frames = None if self.directory is None else self.directory / FRAMES
@@ -177,6 +180,7 @@ class TemperingRun:
 
     def _save(self) -> None:
         if self.directory is not None:
+            check_there(self.directory)
             self.moment = replace(self.moment, frames=self.moment.frames.packed())
             save_moment(self.directory / CHECKPOINT, self.moment, self._settings)
 

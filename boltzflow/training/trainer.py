@@ -17,6 +17,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from boltzflow.core.objectives import Loss
 from boltzflow.core.precision import nets_in
 from boltzflow.errors import NonFiniteError, OptionError, RunDirectoryError
+from boltzflow.storage import check_there
 from boltzflow.training.averaging import WeightAverage
 from boltzflow.training.board import Board
 from boltzflow.training.checkpoint import load_checkpoint, own_state, save_checkpoint
@@ -247,6 +248,7 @@ class _Run:
             )
             self.history.records.append(record)
             if self.directory is not None and self.team.rank == 0:
+                check_there(self.directory)
                 self.history.write_csv(self.directory / "metrics.csv")
             if self.board is not None:
                 self.board.write(record)
@@ -284,8 +286,10 @@ class _Run:
             )
 
     def _save(self) -> None:
-        if self.directory is None or self.checkpoint is None:
-            return
+        if self.directory is None or self.checkpoint is None or self.step == 0:
+            return  # a training whose first step has failed is not there to go on with
+        if self.team.rank == 0:
+            check_there(self.directory)
         state = {
             "step": self.step,
             "end": self.end,

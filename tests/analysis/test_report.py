@@ -7,8 +7,9 @@ import pytest
 
 import boltzflow as bf
 from boltzflow.analysis import Trust
+from boltzflow.analysis.plots import style
 from boltzflow.ensemble import Ensemble
-from boltzflow.errors import NonFiniteError, SystemNotFoundError
+from boltzflow.errors import SystemNotFoundError
 
 PLOTS = ["ramachandran.png", "profiles.png", "weights.png", "energies.png"]
 
@@ -78,9 +79,42 @@ def test_analysis_writes_nothing_unasked(ensemble, tmp_path, monkeypatch):
     assert not list(tmp_path.iterdir())
 
 
-def test_no_samples_and_no_weights(ensemble, tmp_path):
+def test_no_samples(tmp_path):
     with pytest.raises(SystemNotFoundError, match=r"samples\.dcd is missing"):
         bf.analyze(tmp_path)
-    dead = Ensemble(ensemble.positions, np.full(300, np.inf), 300.0, topology=ensemble.topology)
-    with pytest.raises(NonFiniteError, match="all 300 are zero"):
-        bf.analyze(dead)
+
+
+KINDS = ["one", "two", "three", "ruled", "ruled outside", "equal", "dead", "nowhere"]
+BACKBONE = [pytest.param(k, "alanine_dipeptide", marks=[] if k == "two" else pytest.mark.slow) for k in KINDS]
+
+
+@pytest.mark.parametrize(("kind", "name"), [*BACKBONE, *((kind, "butane") for kind in KINDS)])
+def test_whatever_the_numbers_all_files_are_written(kind, name, tmp_path, monkeypatch):
+    """A single sample, one that has all the weight, none that has any: what is not known is said in words."""
+    monkeypatch.setitem(style._STYLE, "savefig.dpi", 20)
+    system = bf.load_system(name)
+    n = {"one": 1, "two": 2, "three": 3}.get(kind, 200)
+    random = np.random.default_rng(0)
+    positions = system.positions + random.normal(scale=2e-3, size=(n, system.n_atoms, 3))
+    energies, logs = np.linspace(0.0, 9.0, n), random.normal(size=n)
+    if kind.startswith("ruled"):
+        logs[-1 if kind == "ruled outside" else 5] = 900.0
+    elif kind == "equal":
+        positions[:], energies[:], logs[:] = system.positions, 1.0, 0.0
+    elif kind in ("dead", "nowhere"):
+        energies[:] = np.inf
+        positions[:] = np.nan if kind == "nowhere" else positions
+    ensemble = Ensemble(positions, energies, 300.0, logs, np.zeros(n), system.mdtraj_topology)
+    ensemble.save(tmp_path)
+    summary = bf.analyze(ensemble, system, tmp_path, replicates=10)
+    dead = kind in ("dead", "nowhere")
+    pictures = [] if dead else PLOTS if name == "alanine_dipeptide" else PLOTS[2:]
+    for file in (*pictures, "summary.json", "report.html", "samples.dcd", "topology.pdb", "weights.npz"):
+        assert (tmp_path / file).is_file()
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
+    known = np.isfinite(summary.log_z.error)
+    assert known == (kind not in ("one", "dead", "nowhere", "ruled", "ruled outside"))
+    assert ("± not determined" in page) == (not known)
+    assert ("structure of the molecule" in page.lower()) == (not dead)
+    if dead:
+        assert str(summary.verdict) == f"Do not use: none of {n} samples has a positive weight."

@@ -13,6 +13,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import MultipleLocator
 
+from boltzflow.storage import replacing
+
 BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#8C8C8C"  # Okabe & Ito's palette
 HIGHEST = 10.0
 """kT: higher free energies are drawn in one colour."""
@@ -44,7 +46,8 @@ def figure(path: Path, size: tuple[float, float], title: str) -> Iterator[Figure
         yield made
         made.suptitle(title, fontsize=12)
         for kind in (".png", ".pdf"):
-            made.savefig(path.with_suffix(kind), bbox_inches="tight")
+            with replacing(path.with_suffix(kind)) as partial:
+                made.savefig(partial, bbox_inches="tight")
 
 
 def in_degrees(panel: Axes, name: Literal["x", "y"]) -> None:

@@ -24,7 +24,7 @@ def training(metrics: Path, title: str, path: Path) -> None:
         records = np.atleast_1d(np.genfromtxt(metrics, delimiter=",", names=True, encoding="utf-8"))
         steps, columns = records["step"], [records[name] for name, _ in _PANELS]
     except (ValueError, IndexError) as error:
-        raise FileFormatError(f"Cannot read {metrics}: {error}.") from None
+        raise FileFormatError(f"Cannot read {metrics}: {' '.join(str(error).split())}.") from None
     blocks = np.array_split(np.arange(len(steps)), min(_BLOCKS, len(steps)))
     with figure(path, (12.0, 3.3), title) as drawing:
         panels = drawing.subplots(1, len(_PANELS))

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from boltzflow.analysis.axes import Array
 from boltzflow.analysis.plots.style import BLUE, GREY, ORANGE, figure
 from boltzflow.ensemble import Ensemble
 from boltzflow.trust import ess_by_size
@@ -31,7 +32,7 @@ def weights(ensemble: Ensemble, title: str, path: Path) -> None:
         left.text(0.03, 0.97, text, transform=left.transAxes, va="top", fontsize=9)
         if ensemble.has_energies:
             energies = ensemble.energies[used]
-            low, high = np.percentile(energies, [0.05, 99.95])
+            low, high = _range(energies, 0.05, 99.95)
             inside = (energies >= low) & (energies <= high)
             hexes = right.hexbin(
                 energies[inside], relative[inside], gridsize=60, bins="log", cmap="viridis", mincnt=1, linewidths=0.1
@@ -52,7 +53,10 @@ def weights(ensemble: Ensemble, title: str, path: Path) -> None:
         cumulated.plot(100 * share, 100 * share, color=GREY, linewidth=0.8, linestyle=":", label="equal weights")
         cumulated.legend(loc="upper left", fontsize=9, title=f"heaviest sample: {heaviest[0]:.2%}", title_fontsize=9)
         cumulated.set(
-            xlabel="heaviest samples (%)", ylabel="share of the weight (%)", xscale="log", xlim=(100 * share[0], 100)
+            xlabel="heaviest samples (%)",
+            ylabel="share of the weight (%)",
+            xscale="log",
+            xlim=(min(100 * share[0], 50), 100),
         )
 
 
@@ -60,7 +64,11 @@ def energies(ensemble: Ensemble, title: str, path: Path) -> None:
     """The potential energies of the samples as drawn, and reweighted to the Boltzmann distribution."""
     used = np.isfinite(ensemble.energies)
     values, shares = ensemble.energies[used], ensemble.weights[used]
-    low, high = np.percentile(values, [0.02, 99.5])
+    low, high = _range(values, 0.02, 99.5)
+    # Where one sample rules, it may lie outside.
+    low, high = min(low, values[shares.argmax()]), max(high, values[shares.argmax()])
+    if low == high:
+        low, high = low - 0.5, high + 0.5
     edges = np.linspace(low, high, 90).tolist()
     with figure(path, (5.6, 3.8), title) as drawing:
         panel = drawing.subplots()
@@ -70,3 +78,8 @@ def energies(ensemble: Ensemble, title: str, path: Path) -> None:
         )
         panel.set(xlabel="potential energy (kJ/mol)", ylabel="probability density (mol/kJ)", xlim=(low, high))
         panel.legend(loc="upper right")
+
+
+def _range(values: Array, low: float, high: float) -> tuple[float, float]:
+    """Between two percentiles; of few values all are inside."""
+    return float(np.percentile(values, low, method="lower")), float(np.percentile(values, high, method="higher"))

@@ -13,6 +13,7 @@ from boltzflow.core.objectives import Loss
 from boltzflow.ensemble import Ensemble
 from boltzflow.errors import NonFiniteError, OptionError
 from boltzflow.generator import BoltzmannGenerator
+from boltzflow.molecules.same_atoms import check_same_atoms
 from boltzflow.training.methods.drawing import draw, fit_to_memory
 from boltzflow.training.methods.method import Memory, Method, Moment
 from boltzflow.training.trainable import Trainable
@@ -59,6 +60,8 @@ class ForwardKL(Method):
                     f"ForwardKL: expected data at the generator's {model.temperature:g} K, or weighted to it; "
                     f"those in {self.directory} are at {data.temperature:g} K."
                 )
+            assert data.topology is not None  # what was loaded has one
+            check_same_atoms(model.system.mdtraj_topology, data.topology, "data", "the generator")
             memory.update(_latent(model, data))
         is_fresh = moment.step % self.watch == 0 or "log_weights" not in memory
         if is_fresh:
