@@ -8,14 +8,14 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import openmm
 
-from boltzflow.energies.expressions import parse
+from boltzflow.energies.expressions import Expression, parse
 from boltzflow.energies.expressions.expression import walk
 from boltzflow.energies.expressions.functions import FUNCTIONS
 
 from .custom_systems import build
 
 UNARY = [name for name, function in FUNCTIONS.items() if function.arity == 1]
-EXPONENTS = ("2", "3", "-1", "-2", "0", "1", "6", "-12", "0.5", "1.5", "-0.5")
+EXPONENTS = ("2", "3", "-1", "-2", "1", "6", "-12", "0.5", "1.5", "-1.5")
 GUARDS = (
     "select(step({c}-{v}), sqrt({c}-{v}), {a})",
     "select(step({v}-{c}), {a}, log({c}-{v}))",
@@ -45,28 +45,34 @@ class Writer:
 
     def __init__(self, rng: np.random.Generator, tables: Sequence[str] = ()) -> None:
         self.rng, self.tables = rng, tables
+        self.macros = {name: lambda arguments: arguments[0] for name in (*tables, *FUNCTIONS_OF_POINTS)}
 
     def number(self) -> str:
         return f"{self.rng.uniform(0.05, 2.0):.3g}"
 
     def text(self, variables: Sequence[str]) -> str:
-        """An expression, without constants that are no number: on these OpenMM's optimizer never ends."""
-        macros = {name: lambda arguments: arguments[0] for name in (*self.tables, *FUNCTIONS_OF_POINTS)}
+        """An expression, in half of all cases with intermediate definitions.
+
+        No part of it is a constant that is not finite: OpenMM may compare NaNs with each other for ever.
+        """
+        self.definitions = ""
+        if self.rng.random() < 0.5:
+            self.definitions = f"; R={self.number()}"
+            self.definitions = f"; mid={self.part([*variables, 'R'], 2)}{self.definitions}"
+            variables = [*variables, "R", "mid"]
         while True:
-            text = self.any_text(variables)
-            read = parse(text, macros)
-            slopes = [read.derivative(name) for name in read.variables]
-            if not any(math.isnan(node.number) for node in walk([read, *slopes]) if node.number is not None):
+            text = self.part(variables, 3) + self.definitions
+            read = parse(text, self.macros)
+            if all(_is_sound(node) for name in read.variables for node in walk([read.derivative(name)])):
                 return text
 
-    def any_text(self, variables: Sequence[str]) -> str:
-        """An expression, in half of all cases with intermediate definitions."""
-        if self.rng.random() < 0.5:
-            return self.part(variables, 3)
-        inner = [*variables, "R", "mid"]
-        return f"{self.part(inner, 3)}; mid={self.part([*variables, 'R'], 2)}; R={self.number()}"
-
     def part(self, variables: Sequence[str], depth: int) -> str:
+        while True:
+            text = self.any_part(variables, depth)
+            if _is_sound(parse(text + self.definitions, self.macros)):
+                return text
+
+    def any_part(self, variables: Sequence[str], depth: int) -> str:
         kind = self.rng.random()
         if depth == 0 or kind < 0.1:
             return str(self.rng.choice(variables)) if self.rng.random() < 0.75 else self.number()
@@ -81,7 +87,12 @@ class Writer:
         if kind < 0.85:
             c = self.part(variables, depth - 1)
             return str(self.rng.choice([f"min({a}, {b})", f"max({a}, {b})", f"atan2({a}, {b})", f"select({a}, {b}, {c})"]))
-        return str(self.rng.choice(GUARDS)).format(v=self.rng.choice(variables), c=self.number(), a=a, b=b)
+        v = self.rng.choice([name for name in variables if name not in ("R", "mid")])
+        return str(self.rng.choice(GUARDS)).format(v=v, c=self.number(), a=a, b=b)
+
+
+def _is_sound(expression: Expression) -> bool:
+    return expression.number is None or math.isfinite(expression.number)
 
 
 def with_tables(force: openmm.Force, rng: np.random.Generator) -> list[str]:
@@ -129,9 +140,12 @@ def compound(rng: np.random.Generator) -> openmm.Force:
     return force
 
 
+# Which of two particles is the first is not said: energies of pairs are symmetric.
+
+
 def nonbonded(rng: np.random.Generator) -> openmm.Force:
     force = openmm.CustomNonbondedForce("0")
-    text = Writer(rng, with_tables(force, rng)).text(["r", "r", "a1", "a2", "b1*b2", "1/(a1*a2)", "g"])
+    text = Writer(rng, with_tables(force, rng)).text(["r", "r", "(a1+a2)", "(b1*b2)", "(1/(a1*a2))", "g"])
     force.setEnergyFunction(text)
     force.addPerParticleParameter("a")
     force.addPerParticleParameter("b")
@@ -155,7 +169,7 @@ def born(rng: np.random.Generator) -> openmm.Force:
     force.addComputedValue("v", writer.text(["r", "a1", "a2", "g"]), pair)
     force.addComputedValue("w", writer.text(["v", "a", "x"]), force.SingleParticle)
     force.addEnergyTerm(writer.text(["w", "v", "a", "y"]), force.SingleParticle)
-    force.addEnergyTerm(writer.text(["r", "v1", "v2", "w1", "a2"]), pair)
+    force.addEnergyTerm(writer.text(["r", "(v1*v2)", "(w1+w2)", "(a1*a2)"]), pair)
     for _ in range(N):
         force.addParticle([parameter(rng)])
     force.addExclusion(1, 2)

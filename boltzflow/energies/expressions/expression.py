@@ -32,7 +32,8 @@ class Function:
 class Expression:
     """A number, a variable, or a function of expressions; built by `constant`, `variable`, `call` and operators.
 
-    What OpenMM simplifies is simplified: 0·x, x − x and 0/x are 0 and x/x is 1, whatever x is.
+    What OpenMM simplifies is simplified: 0·x, x − x and 0/x are 0, x/x is 1 and
+    y/(1/x) is y·x, whatever x is.
 
     >>> r = variable("r")
     >>> str((0.5 * (r - 1.0) ** 2).derivative("r"))
@@ -83,7 +84,7 @@ class Expression:
         other = constant(other)
         if other.number == 0.0:
             return self
-        if is_same(self, other):
+        if self.number is None and is_same(self, other):
             return constant(0.0)
         return -other if self.number == 0.0 else call(SUBTRACT, self, other)
 
@@ -91,8 +92,8 @@ class Expression:
         other = constant(other)
         if other.number is not None and self.number is None:
             return other * self  # numbers stand in front, where they meet and merge
-        if self.number == 0.0 or other.number == 0.0:
-            return constant(0.0)
+        if other.number is None and self.number == 0.0:
+            return self
         if self.number == 1.0:
             return other
         if other.function is MULTIPLY and other.arguments[0].number is not None:
@@ -105,6 +106,8 @@ class Expression:
             return self
         if other.number is None and is_same(self, other):
             return constant(1.0)
+        if self.number != 1.0 and other.function is DIVIDE and other.arguments[0].number == 1.0:
+            return self * other.arguments[1]
         return self if other.number == 1.0 else call(DIVIDE, self, other)
 
     def __pow__(self, other: Expression | float) -> Expression:
@@ -113,6 +116,8 @@ class Expression:
             return constant(1.0)
         if other.number is None and self.number == 0.0:
             return self
+        if other.number == -1.0:
+            return 1.0 / self
         return self if other.number == 1.0 else call(POWER, self, other)
 
     def __neg__(self) -> Expression:
@@ -163,7 +168,7 @@ def is_same(one: Expression, other: Expression) -> bool:
         return True
     if one.function is not other.function or one.leaf != other.leaf:
         return False
-    return one.function is not None and all(map(is_same, one.arguments, other.arguments))
+    return all(map(is_same, one.arguments, other.arguments))
 
 
 def broadcast(*values: Value) -> tuple[Tensor, ...]:
@@ -190,7 +195,7 @@ def walk(roots: Sequence[Expression]) -> list[Expression]:
 
 def _power(base: Value, exponent: Value) -> Value:
     """Small whole powers as products: quick, and right for negative bases in every compiler."""
-    if isinstance(exponent, Tensor) or exponent != int(exponent) or abs(exponent) > 16:
+    if isinstance(exponent, Tensor) or not float(exponent).is_integer() or abs(exponent) > 16:
         return base**exponent
     count, square, product = int(abs(exponent)), base, None
     while count:
