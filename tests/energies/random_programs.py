@@ -86,7 +86,9 @@ class Writer:
             return f"levels(step({a})+delta({b}))" if name == "levels" else f"{name}({a})"
         if kind < 0.85:
             c = self.part(variables, depth - 1)
-            return str(self.rng.choice([f"min({a}, {b})", f"max({a}, {b})", f"atan2({a}, {b})", f"select({a}, {b}, {c})"]))
+            return str(
+                self.rng.choice([f"min({a}, {b})", f"max({a}, {b})", f"atan2({a}, {b})", f"select({a}, {b}, {c})"])
+            )
         v = self.rng.choice([name for name in variables if name not in ("R", "mid")])
         return str(self.rng.choice(GUARDS)).format(v=v, c=self.number(), a=a, b=b)
 

@@ -12,7 +12,6 @@ import pytest
 import torch
 from ase.calculators.calculator import Calculator, all_changes
 
-from boltzflow.core import Domain, distributions
 from boltzflow.core.objectives import reverse_kl
 from boltzflow.energies import ASEPotential, BoltzmannTarget, OpenMMPotential, Potential, TorchPotential
 from boltzflow.errors import NonFiniteError

@@ -234,12 +234,16 @@ def _or_else(value: Value, other: Value) -> Value:
     return torch.where(value.isnan(), other, value)
 
 
+def _or_else_slope(_arguments: Sequence[Expression], slopes: Sequence[Expression]) -> Expression:
+    return call(OR_ELSE, *slopes)
+
+
 ADD = Function("+", 2, lambda a, b: a + b, lambda _, slopes: slopes[0] + slopes[1])
 SUBTRACT = Function("-", 2, lambda a, b: a - b, lambda _, slopes: slopes[0] - slopes[1])
 MULTIPLY = Function("*", 2, lambda a, b: a * b, _product_slope)
 DIVIDE = Function("/", 2, lambda a, b: a / b, _quotient_slope)
 POWER = Function("^", 2, _power, _power_slope)
-OR_ELSE = Function("??", 2, _or_else, lambda _, slopes: call(OR_ELSE, *slopes))
+OR_ELSE = Function("??", 2, _or_else, _or_else_slope)
 """The first of two that is a number; in derivatives only, no text can ask for it."""
 
 OPERATORS = {operator.name: operator for operator in (ADD, SUBTRACT, MULTIPLY, DIVIDE, POWER, OR_ELSE)}

@@ -136,7 +136,7 @@ class _WithDerivatives(torch.autograd.Function):
         for name, is_needed in zip(ctx.program.variables, ctx.needs_input_grad[1:], strict=True):
             slopes = ctx.program.derivative(name)(values) if is_needed else [0.0] * ctx.outputs
             total = _weighted_sum(grads, slopes)
-            gradients.append(None if total is None else total.sum_to_size(values[name].shape))
+            gradients.append(None if total is None else total.sum_to_size(torch.as_tensor(values[name]).shape))
         return None, *gradients
 
     @staticmethod
