@@ -15,7 +15,7 @@ from boltzflow.energies.expressions.functions import FUNCTIONS
 from .custom_systems import build
 
 UNARY = [name for name, function in FUNCTIONS.items() if function.arity == 1]
-EXPONENTS = ("2", "3", "-1", "-2", "1", "6", "-12", "0.5", "1.5", "-1.5")
+EXPONENTS = ("2", "3", "-1", "-2", "1", "6", "-12", "0.5", "1.5")
 GUARDS = (
     "select(step({c}-{v}), sqrt({c}-{v}), {a})",
     "select(step({v}-{c}), {a}, log({c}-{v}))",

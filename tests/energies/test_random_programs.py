@@ -56,13 +56,13 @@ def compare_many(kind: str, seeds: range) -> None:
 
 @pytest.mark.parametrize("kind", FORCES)
 def test_random_programs_agree_with_reference(kind: str) -> None:
-    compare_many(kind, range(30))
+    compare_many(kind, range(20))
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", FORCES)
 def test_many_random_programs_agree_with_reference(kind: str) -> None:
-    compare_many(kind, range(30, 430))
+    compare_many(kind, range(20, 420))
 
 
 # -- odd points ----------------------------------------------------------------------------------------
