@@ -108,7 +108,9 @@ class ComputedValues(Term):
             for name, slope in zip(known, slopes_of_values[key], strict=True):
                 by[name] = by[name] + by[key.removeprefix("of_")] * slope
         if self.first:
-            weight = weight + by[self.first][:, None] * integral_slope / r
+            # A particle that nothing reaches has no force, however steep its energy is.
+            chain = by[self.first][:, None] * integral_slope / r
+            weight = weight + torch.where(integral_slope == 0.0, 0.0, chain)
         forces = pair_forces(-weight - weight.transpose(0, 1), d)
         return total, forces - torch.stack([by[axis] for axis in _AXES])
 
