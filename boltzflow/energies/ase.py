@@ -6,6 +6,8 @@ import pickle
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from torch import Tensor
+
 from boltzflow.energies.ase_calculators import CalculatorRecipe
 from boltzflow.energies.framewise import FramewisePotential
 from boltzflow.errors import MissingDependencyError, OptionError
@@ -17,8 +19,9 @@ if TYPE_CHECKING:
 class ASEPotential(FramewisePotential):
     """Energies and forces of a calculator of ASE, in nm and kJ/mol; a frame on which it fails is +inf.
 
-    A frame fails if a position or its energy is not finite, or if the calculator raises ASE's ``CalculatorError`` (a
-    self-consistent field that does not converge, atoms too close). The structure of `atoms` is evaluated first, and
+    A frame fails if a position, its energy or a force is not finite, or if the calculator raises ASE's
+    ``CalculatorError`` (a self-consistent field that does not converge, atoms too close); where energies alone are
+    wanted, forces are not looked at. The structure of `atoms` is evaluated first, and
     again after each failure, by a new calculator if there is a function that makes one: a failure there is an error,
     and so is whatever else a calculator raises. The energy is the one that the forces belong to (of metals, the free
     energy). Many calculators start from what they know of the frame before: how far results depend on it is up to
@@ -31,9 +34,6 @@ class ASEPotential(FramewisePotential):
         atoms: the molecule with a sound structure: elements, charges, cell and periodicity are those of all frames.
         workers: number of processes; 0 evaluates in this one. See `FramewisePotential`; they need a function that
             can be pickled. A calculator that has threads of its own should be told to use one: ``OMP_NUM_THREADS=1``.
-
-    Attributes:
-        failed: how many frames could not be evaluated so far.
 
     Raises:
         MissingDependencyError: if ASE is not installed.
@@ -67,3 +67,6 @@ class ASEPotential(FramewisePotential):
                     f"Expected a function that can be sent to workers; got one that cannot: {error}"
                 ) from error
         super().__init__(len(atoms), recipe, workers)
+
+    def _energy(self, positions: Tensor) -> Tensor:
+        return self._evaluate(positions, None)  # forces may cost many times as much, or be unknown

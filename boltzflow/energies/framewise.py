@@ -33,9 +33,6 @@ class FramewisePotential(Potential):
         recipe: makes the evaluator, here or in each worker.
         workers: number of processes; 0 evaluates in this one.
 
-    Attributes:
-        failed: how many frames could not be evaluated so far.
-
     Raises:
         OptionError: if the number of workers is negative.
     """
@@ -45,7 +42,6 @@ class FramewisePotential(Potential):
         if workers < 0:
             raise OptionError(f"Expected workers ≥ 0; got {workers}.")
         self.workers = workers
-        self.failed = 0
         self._recipe = recipe
         self._forget()
 
@@ -73,9 +69,6 @@ class FramewisePotential(Potential):
         forces = torch.zeros_like(positions)
         return self._evaluate(positions, forces), forces
 
-    def _energy(self, positions: Tensor) -> Tensor:
-        return self._evaluate(positions, None)
-
     def _evaluate(self, positions: Tensor, forces: Tensor | None) -> Tensor:
         """Energies (batch,); forces are written into `forces`."""
         energy = positions.new_empty(len(positions))
@@ -90,7 +83,6 @@ class FramewisePotential(Potential):
                 energy[part.start : part.stop] = torch.from_numpy(energies)
                 if forces is not None:
                     forces[part.start : part.stop] = torch.from_numpy(gradients)
-        self.failed += int((~torch.isfinite(energy)).sum())
         return energy
 
     def _answers(

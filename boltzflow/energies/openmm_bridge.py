@@ -13,7 +13,7 @@ from boltzflow.errors import OptionError, UnsupportedForceError
 class OpenMMPotential(FramewisePotential):
     """Energies and forces of any ``openmm.System`` through persistent Contexts; a frame that fails is +inf.
 
-    A frame fails if a position or its energy is not finite, or if OpenMM refuses it while still accepting a frame
+    A frame fails if a position, its energy or a force is not finite, or if OpenMM refuses it and still accepts a frame
     that worked before. A Context that accepts nothing any more (a lost device) is made anew, once for each such
     frame; if that does not help, it is an error. Box vectors are those of the System. Virtual sites are placed
     by OpenMM, whatever their given positions, and forces on them go to the atoms that carry them.
@@ -30,9 +30,6 @@ class OpenMMPotential(FramewisePotential):
         precision: "single", "mixed" or "double", for platforms that have the choice.
         workers: number of processes; 0 evaluates in this one.
         threads: threads of the CPU platform in each process; None is OpenMM's default (with workers: 1).
-
-    Attributes:
-        failed: how many frames could not be evaluated so far.
 
     Raises:
         OptionError: if the platform is not available, or has no such precision or threads.

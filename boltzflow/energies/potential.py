@@ -21,8 +21,8 @@ class Potential(nn.Module, ABC):
     """Potential energy U in kJ/mol of `n_atoms` atoms at positions in nm.
 
     Calling a potential gives a differentiable energy; its gradient is the force, from the same pass.
-    A frame that cannot be evaluated has energy +inf and no force; it never changes its neighbours.
-    A frame whose energy is finite but whose forces overflow keeps its energy and has no force.
+    A frame that cannot be evaluated has energy +inf and no force; it never changes its neighbours. That is a frame
+    whose energy is not finite, and one whose energy is finite and whose forces are not: nothing can move it.
 
     Attributes:
         n_atoms: the number of atoms.
@@ -33,6 +33,12 @@ class Potential(nn.Module, ABC):
         super().__init__()
         self.n_atoms = n_atoms
         self.evaluations = 0
+        self._failed: Tensor = torch.zeros((), dtype=torch.long)  # where energies are, so that nobody waits for it
+
+    @property
+    def failed(self) -> int:
+        """How many frames could not be evaluated so far."""
+        return int(self._failed)
 
     def forward(self, positions: Tensor) -> Tensor:
         """Differentiable energies. positions: (batch, n_atoms, 3) nm → (batch,) kJ/mol.
@@ -53,7 +59,9 @@ class Potential(nn.Module, ABC):
             ShapeError: if `positions` has another shape.
         """
         self._count(positions)
-        return finite_or_inf(self._energy(positions.detach()))
+        energy = finite_or_inf(self._energy(positions.detach()))
+        self._count_failed(energy)
+        return energy
 
     @torch.no_grad()
     def energy_and_forces(self, positions: Tensor) -> tuple[Tensor, Tensor]:
@@ -65,9 +73,9 @@ class Potential(nn.Module, ABC):
             ShapeError: if `positions` has another shape.
         """
         self._count(positions)
-        energy, forces = self._energy_and_forces(positions.detach())
-        usable = energy * 0.0 + (forces * 0.0).flatten(1).sum(1) == 0.0  # a tenth of the time of isfinite
-        return finite_or_inf(energy), torch.where(usable[:, None, None], forces, 0.0)
+        energy, forces = _without_failures(*self._energy_and_forces(positions.detach()))
+        self._count_failed(energy)
+        return energy, forces
 
     def differentiable_energy(self, positions: Tensor) -> Tensor:
         """Energies through plain autograd, to any order; slow, used for second derivatives.
@@ -84,8 +92,8 @@ class Potential(nn.Module, ABC):
         """Energies (batch,) and forces (batch, n_atoms, 3); may be non-finite."""
 
     def _energy(self, positions: Tensor) -> Tensor:
-        """Energies (batch,); may be non-finite. For potentials whose energy alone is cheaper."""
-        return self._energy_and_forces(positions)[0]
+        """Energies (batch,); may be non-finite. For potentials that can do without forces."""
+        return _without_failures(*self._energy_and_forces(positions))[0]
 
     def _count(self, positions: Tensor) -> None:
         if not isinstance(positions, Tensor):
@@ -96,6 +104,9 @@ class Potential(nn.Module, ABC):
                 f"got {tuple(positions.shape)}."
             )
         self.evaluations += positions.shape[0]
+
+    def _count_failed(self, energy: Tensor) -> None:
+        self._failed = self._failed.to(energy.device) + energy.isinf().sum()
 
 
 def energies_of_frames(
@@ -130,23 +141,29 @@ def finite_or_inf(energy: Tensor) -> Tensor:
     return torch.where(torch.isfinite(energy), energy, torch.inf)
 
 
+def _without_failures(energy: Tensor, forces: Tensor) -> tuple[Tensor, Tensor]:
+    """Energies (batch,) and forces (batch, N, 3) with +inf and zeros for the frames where one of them is not finite."""
+    usable = energy * 0.0 + (forces * 0.0).flatten(1).sum(1) == 0.0  # a tenth of the time of isfinite
+    return torch.where(usable, energy, torch.inf), torch.where(usable[:, None, None], forces, 0.0)
+
+
 class _EnergyWithForces(torch.autograd.Function):
     """Energy whose backward pass multiplies the forces that the forward pass has kept."""
 
     @staticmethod
     def forward(ctx: Any, positions: Tensor, potential: Potential) -> Tensor:
         energy, forces = potential.energy_and_forces(positions)
-        ctx.save_for_backward(positions, forces)
+        ctx.save_for_backward(positions, forces, energy.isfinite())
         ctx.potential = potential
         return energy
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
         (grad,) = grads
-        positions, forces = ctx.saved_tensors
+        positions, forces, is_sound = ctx.saved_tensors
         if torch.is_grad_enabled():  # only under create_graph=True: someone wants second derivatives
-            energy = ctx.potential.differentiable_energy(positions)
-            (gradient,) = torch.autograd.grad(energy, positions, grad, create_graph=True)
+            energy = ctx.potential.differentiable_energy(positions[is_sound])
+            (gradient,) = torch.autograd.grad(energy, positions, grad[is_sound], create_graph=True)
             return gradient, None
         # A frame without forces passes no gradient on, whatever its incoming one is (0 · inf would be NaN).
         return torch.where(forces == 0, 0.0, -grad[:, None, None] * forces), None

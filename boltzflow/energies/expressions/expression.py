@@ -13,24 +13,27 @@ Value = Tensor | float
 
 @dataclass(frozen=True)
 class Function:
-    """What an operation computes, and its derivatives.
+    """What an operation computes, and its derivative.
 
     Attributes:
         name: as in the text of an expression.
         arity: the number of arguments.
         evaluate: tensors or numbers → tensor.
-        partials: arguments → the derivative by each of them.
+        slope: arguments and their derivatives by a variable → the derivative by that variable.
     """
 
     name: str
     arity: int
     evaluate: Callable[..., Value]
-    partials: Callable[..., Sequence[Expression]]
+    slope: Callable[[Sequence[Expression], Sequence[Expression]], Expression]
 
 
 @dataclass(frozen=True, eq=False)
 class Expression:
     """A number, a variable, or a function of expressions; built by `constant`, `variable`, `call` and operators.
+
+    What OpenMM simplifies is simplified: 0·x, x − x and 0/x are 0, x/x is 1 and
+    y/(1/x) is y·x, whatever x is.
 
     >>> r = variable("r")
     >>> str((0.5 * (r - 1.0) ** 2).derivative("r"))
@@ -55,11 +58,9 @@ class Expression:
         """The derivative by a variable."""
         slopes: dict[int, Expression] = {}
         for node in walk([self]):  # arguments come before what is made of them
-            slope = constant(1.0 if node.leaf == name else 0.0)
-            if node.function is not None and any(slopes[id(a)].number != 0.0 for a in node.arguments):
-                slope = constant(0.0)
-                for argument, partial in zip(node.arguments, node.function.partials(*node.arguments), strict=True):
-                    slope = slope + partial * slopes[id(argument)]
+            slope, inner = constant(1.0 if node.leaf == name else 0.0), [slopes[id(a)] for a in node.arguments]
+            if node.function is not None and any(s.number != 0.0 for s in inner):
+                slope = node.function.slope(node.arguments, inner)
             slopes[id(node)] = slope
         return slopes[id(self)]
 
@@ -83,14 +84,16 @@ class Expression:
         other = constant(other)
         if other.number == 0.0:
             return self
+        if self.number is None and is_same(self, other):
+            return constant(0.0)
         return -other if self.number == 0.0 else call(SUBTRACT, self, other)
 
     def __mul__(self, other: Expression | float) -> Expression:
         other = constant(other)
         if other.number is not None and self.number is None:
             return other * self  # numbers stand in front, where they meet and merge
-        if self.number == 0.0 or other.number == 0.0:
-            return constant(0.0)
+        if other.number is None and self.number == 0.0:
+            return self
         if self.number == 1.0:
             return other
         if other.function is MULTIPLY and other.arguments[0].number is not None:
@@ -99,14 +102,22 @@ class Expression:
 
     def __truediv__(self, other: Expression | float) -> Expression:
         other = constant(other)
-        if self.number == 0.0:
+        if other.number is None and self.number == 0.0:
             return self
+        if other.number is None and is_same(self, other):
+            return constant(1.0)
+        if self.number != 1.0 and other.function is DIVIDE and other.arguments[0].number == 1.0:
+            return self * other.arguments[1]
         return self if other.number == 1.0 else call(DIVIDE, self, other)
 
     def __pow__(self, other: Expression | float) -> Expression:
         other = constant(other)
         if other.number == 0.0:
             return constant(1.0)
+        if other.number is None and self.number == 0.0:
+            return self
+        if other.number == -1.0:
+            return 1.0 / self
         return self if other.number == 1.0 else call(POWER, self, other)
 
     def __neg__(self) -> Expression:
@@ -151,6 +162,15 @@ def call(function: Function, *arguments: Expression) -> Expression:
     return Expression(function=function, arguments=arguments)
 
 
+def is_same(one: Expression, other: Expression) -> bool:
+    """Whether two expressions are written alike."""
+    if one is other:
+        return True
+    if one.function is not other.function or one.leaf != other.leaf:
+        return False
+    return all(map(is_same, one.arguments, other.arguments))
+
+
 def broadcast(*values: Value) -> tuple[Tensor, ...]:
     """Tensors and numbers, one of them at least a tensor, as tensors of one shape."""
     like = next(value for value in values if isinstance(value, Tensor))
@@ -175,7 +195,7 @@ def walk(roots: Sequence[Expression]) -> list[Expression]:
 
 def _power(base: Value, exponent: Value) -> Value:
     """Small whole powers as products: quick, and right for negative bases in every compiler."""
-    if isinstance(exponent, Tensor) or exponent != int(exponent) or abs(exponent) > 16:
+    if isinstance(exponent, Tensor) or not float(exponent).is_integer() or abs(exponent) > 16:
         return base**exponent
     count, square, product = int(abs(exponent)), base, None
     while count:
@@ -183,23 +203,47 @@ def _power(base: Value, exponent: Value) -> Value:
             product = square if product is None else product * square
         count //= 2
         square = square * square if count else square
-    assert product is not None
+    if product is None:
+        return torch.ones_like(base) if isinstance(base, Tensor) else 1.0
     return product if exponent > 0 else 1.0 / product
 
 
-def _power_partials(base: Expression, exponent: Expression) -> list[Expression]:
-    by_base = exponent * base ** (exponent - 1.0)
-    if exponent.number is not None:
-        return [by_base, constant(0.0)]
+def _product_slope(arguments: Sequence[Expression], slopes: Sequence[Expression]) -> Expression:
+    return arguments[0] * slopes[1] + arguments[1] * slopes[0]
+
+
+def _quotient_slope(arguments: Sequence[Expression], slopes: Sequence[Expression]) -> Expression:
+    (over, under), (by_over, by_under) = arguments, slopes
+    if by_under.number == 0.0:
+        return by_over / under
+    return (under * by_over - over * by_under) / (under * under)
+
+
+def _power_slope(arguments: Sequence[Expression], slopes: Sequence[Expression]) -> Expression:
+    base, exponent = arguments
+    slope = exponent * base ** (exponent - 1.0) * slopes[0]
+    if slopes[1].number == 0.0:
+        return slope
     from boltzflow.energies.expressions.functions import FUNCTIONS  # functions are made of these operations
 
-    return [by_base, base**exponent * call(FUNCTIONS["log"], base)]
+    return slope + call(FUNCTIONS["log"], base) * base**exponent * slopes[1]
 
 
-ADD = Function("+", 2, lambda a, b: a + b, lambda _a, _b: [constant(1.0), constant(1.0)])
-SUBTRACT = Function("-", 2, lambda a, b: a - b, lambda _a, _b: [constant(1.0), constant(-1.0)])
-MULTIPLY = Function("*", 2, lambda a, b: a * b, lambda a, b: [b, a])
-DIVIDE = Function("/", 2, lambda a, b: a / b, lambda a, b: [1.0 / b, -a / (b * b)])
-POWER = Function("^", 2, _power, _power_partials)
+def _or_else(value: Value, other: Value) -> Value:
+    value, other = broadcast(value, other)
+    return torch.where(value.isnan(), other, value)
 
-OPERATORS = {operator.name: operator for operator in (ADD, SUBTRACT, MULTIPLY, DIVIDE, POWER)}
+
+def _or_else_slope(_arguments: Sequence[Expression], slopes: Sequence[Expression]) -> Expression:
+    return call(OR_ELSE, *slopes)
+
+
+ADD = Function("+", 2, lambda a, b: a + b, lambda _, slopes: slopes[0] + slopes[1])
+SUBTRACT = Function("-", 2, lambda a, b: a - b, lambda _, slopes: slopes[0] - slopes[1])
+MULTIPLY = Function("*", 2, lambda a, b: a * b, _product_slope)
+DIVIDE = Function("/", 2, lambda a, b: a / b, _quotient_slope)
+POWER = Function("^", 2, _power, _power_slope)
+OR_ELSE = Function("??", 2, _or_else, _or_else_slope)
+"""The first of two that is a number; in derivatives only, no text can ask for it."""
+
+OPERATORS = {operator.name: operator for operator in (ADD, SUBTRACT, MULTIPLY, DIVIDE, POWER, OR_ELSE)}

@@ -1,6 +1,7 @@
 """The functions that OpenMM's expressions know, with their derivatives.
 
-At the corners of min, max, abs, step and select the derivative is that of one of the sides, as in OpenMM.
+At the corners of min, max, abs, step and select the derivative is that of one of the sides, the one that OpenMM takes.
+What is not taken has no part in it: there it may be infinite or not a number.
 """
 
 from __future__ import annotations
@@ -11,7 +12,15 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from boltzflow.energies.expressions.expression import Expression, Function, Value, broadcast, call, constant
+from boltzflow.energies.expressions.expression import (
+    OR_ELSE,
+    Expression,
+    Function,
+    Value,
+    broadcast,
+    call,
+    constant,
+)
 
 
 def _step(x: Tensor) -> Tensor:
@@ -28,17 +37,13 @@ def _select(condition: Tensor, there: Value, elsewhere: Value) -> Tensor:
 
 
 def _smaller(a: Value, b: Value) -> Tensor:
-    return _select(_step(_difference(b, a)), a, b)
+    a, b = broadcast(a, b)
+    return torch.where(a < b, a, b)
 
 
 def _larger(a: Value, b: Value) -> Tensor:
-    return _select(_step(_difference(a, b)), a, b)
-
-
-def _difference(a: Value, b: Value) -> Tensor:
-    difference = a - b
-    assert isinstance(difference, Tensor)  # two numbers have been folded
-    return difference
+    a, b = broadcast(a, b)
+    return torch.where(a > b, a, b)
 
 
 def _angle(y: Value, x: Value) -> Tensor:
@@ -50,29 +55,39 @@ def _function(name: str, *arguments: Expression) -> Expression:
 
 
 def _unary(name: str, evaluate: Callable[[Tensor], Tensor], slope: Callable[[Expression], Expression]) -> Function:
-    return Function(name, 1, evaluate, lambda x: [slope(x)])
+    return Function(name, 1, evaluate, lambda arguments, slopes: slope(*arguments) * slopes[0])
 
 
 def _flat(_x: Expression) -> Expression:
     return constant(0.0)
 
 
-def _select_partials(condition: Expression, _there: Expression, _elsewhere: Expression) -> Sequence[Expression]:
-    one, zero = constant(1.0), constant(0.0)
-    return [zero, call(SELECT, condition, one, zero), call(SELECT, condition, zero, one)]
+def _choice(condition: Expression, there: Expression, elsewhere: Expression) -> Expression:
+    if there.number is not None and there.number == elsewhere.number:
+        return there
+    return call(SELECT, condition, there, elsewhere)
 
 
-def _smaller_partials(a: Expression, b: Expression) -> Sequence[Expression]:
-    first = _function("step", b - a)
-    return [first, 1.0 - first]
+def _select_slope(arguments: Sequence[Expression], slopes: Sequence[Expression]) -> Expression:
+    return _choice(arguments[0], *slopes[1:])
 
 
-def _larger_partials(a: Expression, b: Expression) -> Sequence[Expression]:
-    first = _function("step", a - b)
-    return [first, 1.0 - first]
+def _smaller_slope(arguments: Sequence[Expression], slopes: Sequence[Expression]) -> Expression:
+    # Of two equals the second. OpenMM takes the first where its value is no number, though the second is the smaller.
+    first = slopes[0] if slopes[0].number is not None else call(OR_ELSE, *slopes)
+    return _choice(_function("step", arguments[0] - arguments[1]), slopes[1], first)
 
 
-SELECT = Function("select", 3, _select, _select_partials)
+def _larger_slope(arguments: Sequence[Expression], slopes: Sequence[Expression]) -> Expression:
+    return _choice(_function("step", arguments[0] - arguments[1]), *slopes)
+
+
+def _angle_slope(arguments: Sequence[Expression], slopes: Sequence[Expression]) -> Expression:
+    (y, x), (by_y, by_x) = arguments, slopes
+    return (x * by_y - y * by_x) / (x * x + y * y)
+
+
+SELECT = Function("select", 3, _select, _select_slope)
 
 FUNCTIONS: dict[str, Function] = {
     function.name: function
@@ -102,9 +117,9 @@ FUNCTIONS: dict[str, Function] = {
         _unary("square", torch.square, lambda x: 2.0 * x),
         _unary("cube", lambda x: x * x * x, lambda x: 3.0 * x * x),
         _unary("recip", torch.reciprocal, lambda x: -1.0 / (x * x)),
-        Function("atan2", 2, _angle, lambda y, x: [x / (x * x + y * y), -y / (x * x + y * y)]),
-        Function("min", 2, _smaller, _smaller_partials),
-        Function("max", 2, _larger, _larger_partials),
+        Function("atan2", 2, _angle, _angle_slope),
+        Function("min", 2, _smaller, _smaller_slope),
+        Function("max", 2, _larger, _larger_slope),
         SELECT,
     )
 }

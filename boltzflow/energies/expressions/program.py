@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple, cast
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
-from boltzflow.energies.expressions.expression import OPERATORS, Expression, Value, walk
+from boltzflow.energies.expressions.expression import OPERATORS, Expression, Value, call, constant, variable, walk
 from boltzflow.energies.expressions.functions import FUNCTIONS
 from boltzflow.energies.expressions.tables import Table
 
@@ -21,6 +22,9 @@ class _Step(NamedTuple):
 
 class Program(nn.Module):
     """Evaluates several expressions at once; what they share is computed once.
+
+    Differentiable to any order. Gradients are those of the expressions: automatic differentiation goes through the
+    branch that is not taken as well, and where that is infinite its zero becomes NaN.
 
     Args:
         outputs: the expressions.
@@ -37,7 +41,7 @@ class Program(nn.Module):
 
     def __init__(self, outputs: Sequence[Expression]) -> None:
         super().__init__()
-        self.variables: frozenset[str] = frozenset().union(*(output.variables for output in outputs))
+        self.variables = sorted(frozenset().union(*(output.variables for output in outputs)))
         self.tables = nn.ModuleList()
         self._steps: list[_Step] = []
         slots: dict[tuple[type, _Step], int] = {}  # equal operations on equal arguments have one slot
@@ -51,6 +55,7 @@ class Program(nn.Module):
                 self._steps.append(step)
             of_node[id(node)] = slots[key]
         self._outputs = [of_node[id(output)] for output in outputs]
+        self._derivatives = nn.ModuleDict()
 
     def _step(self, node: Expression, arguments: tuple[int, ...], of_table: dict[int, int]) -> _Step:
         if node.function is None:
@@ -66,6 +71,13 @@ class Program(nn.Module):
 
     def forward(self, values: Mapping[str, Value]) -> tuple[Value, ...]:
         """values: of each variable → the values of the expressions; one that is a number is a Python number."""
+        if torch.is_grad_enabled() and any(isinstance(v, Tensor) and v.requires_grad for v in values.values()):
+            outputs: tuple[Value, ...] = _WithDerivatives.apply(self, *(values[name] for name in self.variables))  # type: ignore[no-untyped-call]
+            return outputs
+        return self.evaluate(values)
+
+    def evaluate(self, values: Mapping[str, Value]) -> tuple[Value, ...]:
+        """What a call gives, operation by operation."""
         slots: list[Value] = []
         for what, arguments in self._steps:
             inputs = [slots[i] for i in arguments]
@@ -78,3 +90,75 @@ class Program(nn.Module):
             else:
                 slots.append((OPERATORS.get(what) or FUNCTIONS[what]).evaluate(*inputs))
         return tuple(slots[i] for i in self._outputs)
+
+    def derivative(self, name: str) -> Program:
+        """The derivatives of all expressions by one variable, in the dtype and on the device of this program."""
+        key = f"by_{name}"  # bare names could hide what modules have
+        if key not in self._derivatives:
+            nodes: list[Expression] = []
+            for what, arguments in self._steps:
+                inputs = [nodes[i] for i in arguments]
+                if isinstance(what, float):
+                    nodes.append(constant(what))
+                elif isinstance(what, int):
+                    nodes.append(call(cast(Table, self.tables[what]).function(f"table{what}"), *inputs))
+                elif not inputs:
+                    nodes.append(variable(what))
+                else:
+                    nodes.append(call(OPERATORS.get(what) or FUNCTIONS[what], *inputs))
+            self._derivatives[key] = Program([nodes[i].derivative(name) for i in self._outputs])
+        return cast(Program, self._derivatives[key])
+
+
+class _WithDerivatives(torch.autograd.Function):
+    """The values of a program, whose gradients are programs too."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(program: Program, *values: Value) -> tuple[Value, ...]:
+        outputs = program.evaluate(dict(zip(program.variables, values, strict=True)))
+        return tuple(out.view_as(out) if isinstance(out, Tensor) else out for out in outputs)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Value, ...]) -> None:
+        ctx.program, *values = inputs
+        ctx.numbers = [None if isinstance(value, Tensor) else value for value in values]
+        tensors = [value for value in values if isinstance(value, Tensor)]
+        ctx.save_for_backward(*tensors)
+        ctx.save_for_forward(*tensors)
+        ctx.outputs = len(output)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
+        values = _values(ctx)
+        gradients: list[Tensor | None] = []
+        for name, is_needed in zip(ctx.program.variables, ctx.needs_input_grad[1:], strict=True):
+            slopes = ctx.program.derivative(name)(values) if is_needed else [0.0] * ctx.outputs
+            total = _weighted_sum(grads, slopes)
+            gradients.append(None if total is None else total.sum_to_size(torch.as_tensor(values[name]).shape))
+        return None, *gradients
+
+    @staticmethod
+    def jvp(ctx: Any, _: None, *tangents: Tensor | None) -> tuple[Tensor | None, ...]:
+        values = _values(ctx)
+        moved = {name: t for name, t in zip(ctx.program.variables, tangents, strict=True) if t is not None}
+        slopes = [ctx.program.derivative(name)(values) for name in moved]
+        return tuple(_weighted_sum(list(moved.values()), row) for row in zip(*slopes, strict=True))
+
+
+def _values(ctx: Any) -> dict[str, Value]:
+    tensors = iter(ctx.saved_tensors)
+    return {name: next(tensors) if x is None else x for name, x in zip(ctx.program.variables, ctx.numbers, strict=True)}
+
+
+def _weighted_sum(weights: Sequence[Tensor | None], slopes: Sequence[Value]) -> Tensor | None:
+    """Σ weight · slope, without slopes that are not finite and that nothing asks for; None if nothing is left."""
+    total = None
+    for weight, slope in zip(weights, slopes, strict=True):
+        if weight is None or (isinstance(slope, float) and slope == 0.0):
+            continue
+        if isinstance(slope, Tensor):
+            slope = torch.where((weight == 0.0) & ~slope.isfinite(), 0.0, slope)
+        total = weight * slope if total is None else total + weight * slope
+    return total

@@ -31,14 +31,15 @@ class Table(nn.Module, ABC):
     def function(self, name: str) -> Function:
         """This table as a function of expressions."""
 
-        def partials(*arguments: Expression) -> list[Expression]:
-            slopes = [self.derivative(axis) for axis in range(self.dimensions)]
-            return [
-                constant(0.0) if slope is None else call(slope.function(f"{name}′{axis}"), *arguments)
-                for axis, slope in enumerate(slopes)
-            ]
+        def slope(arguments: Sequence[Expression], slopes: Sequence[Expression]) -> Expression:
+            total = constant(0.0)
+            for axis, by_argument in enumerate(slopes):
+                table = self.derivative(axis) if by_argument.number != 0.0 else None
+                if table is not None:
+                    total = total + call(table.function(f"{name}′{axis}"), *arguments) * by_argument
+            return total
 
-        return Function(name, self.dimensions, self, partials)
+        return Function(name, self.dimensions, self, slope)
 
 
 class SplineTable(Table):

@@ -51,5 +51,6 @@ def custom_cv(force: openmm.CustomCVForce, system: Translation) -> list[Term]:
     unknown = energy.variables - set(names)
     if unknown:
         raise unsupported(force, f"its expression has the unknown name {min(unknown)}")
-    variables = {name: system.terms(force.getCollectiveVariable(i)) for i, name in enumerate(names)}
+    inside = system.inside(force)
+    variables = {name: inside.terms(force.getCollectiveVariable(i)) for i, name in enumerate(names)}
     return [CollectiveVariables(variables, energy)]

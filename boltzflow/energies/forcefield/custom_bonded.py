@@ -10,8 +10,8 @@ import openmm
 import torch
 from torch import Tensor, nn
 
-from boltzflow.energies.expressions import Expression, Macro, call, variable
-from boltzflow.energies.expressions.functions import FUNCTIONS
+from boltzflow.energies.expressions import Expression, Macro, call, constant, variable
+from boltzflow.energies.expressions.functions import FUNCTIONS, SELECT
 from boltzflow.energies.forcefield.bonded import ANGLE, DIHEDRAL, DISTANCE
 from boltzflow.energies.forcefield.expression_term import ExpressionTerm, Points
 from boltzflow.energies.forcefield.measures import Measure
@@ -166,7 +166,9 @@ def _cross(a: Point, b: Point) -> Point:
 
 
 def _norm(a: Point) -> Expression:
-    return call(FUNCTIONS["sqrt"], _dot(a, a))
+    square = _dot(a, a)
+    # The slope of a root at zero is infinite, that of a distance counts as none.
+    return call(SELECT, square, call(FUNCTIONS["sqrt"], square), constant(0.0))
 
 
 def _angle(a: Point, b: Point) -> Expression:

@@ -12,7 +12,15 @@ from torch import Tensor
 from boltzflow.energies.expressions import Expression, Program, constant
 from boltzflow.energies.forcefield.custom_nonbonded import pair_parameters
 from boltzflow.energies.forcefield.pair_expression import truncated
-from boltzflow.energies.forcefield.term import Box, Named, Term, pair_displacements, pair_forces, unsupported
+from boltzflow.energies.forcefield.term import (
+    Box,
+    Named,
+    Term,
+    masked,
+    pair_displacements,
+    pair_forces,
+    unsupported,
+)
 from boltzflow.energies.forcefield.translation import Translation
 
 _AXES = ("x", "y", "z")
@@ -78,7 +86,8 @@ class ComputedValues(Term):
         integral_slope: Tensor | float = 0.0
         if self.first:
             integral, integral_slope = self.integral({"r": r, **_both_ends(particles)})
-            particles[self.first] = torch.where(self.value_pairs, integral, 0.0).sum(1) + zero
+            integral_slope = masked(self.value_pairs, integral_slope, r)
+            particles[self.first] = masked(self.value_pairs, integral, r).sum(1) + zero
         slopes_of_values = {}
         for key, program in self.values.items():
             value, *slopes_of_values[key] = program(particles)
@@ -87,11 +96,11 @@ class ComputedValues(Term):
         energy, *slopes = self.single(particles)
         by = {name: slope + zero for name, slope in zip([*_AXES, *self.names], slopes, strict=True)}
         pair, pair_slope, *ends = self.pair({"r": r, **_both_ends(particles)})
-        total = (energy + zero).sum(0) + torch.where(self.energy_pairs, pair, 0.0).sum((0, 1))
-        weight = torch.where(self.energy_pairs, pair_slope / r, 0.0)
+        total = (energy + zero).sum(0) + masked(self.energy_pairs, pair, r).sum((0, 1))
+        weight = masked(self.energy_pairs, pair_slope, r) / r
         for name, at_first, at_second in zip(self.names, ends[::2], ends[1::2], strict=True):
-            by[name] = by[name] + torch.where(self.energy_pairs, at_first + 0 * r, 0.0).sum(1)
-            by[name] = by[name] + torch.where(self.energy_pairs, at_second + 0 * r, 0.0).sum(0)
+            by[name] = by[name] + masked(self.energy_pairs, at_first, r).sum(1)
+            by[name] = by[name] + masked(self.energy_pairs, at_second, r).sum(0)
 
         # Backwards through the values, the last first: what depends on one hands its slope on.
         for key in reversed(list(self.values)):
@@ -99,7 +108,9 @@ class ComputedValues(Term):
             for name, slope in zip(known, slopes_of_values[key], strict=True):
                 by[name] = by[name] + by[key.removeprefix("of_")] * slope
         if self.first:
-            weight = weight + torch.where(self.value_pairs, by[self.first][:, None] * integral_slope / r, 0.0)
+            # A particle that nothing reaches has no force, however steep its energy is.
+            chain = by[self.first][:, None] * integral_slope / r
+            weight = weight + torch.where(integral_slope == 0.0, 0.0, chain)
         forces = pair_forces(-weight - weight.transpose(0, 1), d)
         return total, forces - torch.stack([by[axis] for axis in _AXES])
 

@@ -74,10 +74,10 @@ def _with_cutoff(model: BornModel, cutoff: float, box: Box | None) -> Term:
     columns = {"charge": model.charge, "own": model.offset_radius, "other": model.scaled_radius}
     others = ~torch.eye(n, dtype=torch.bool)
     return ComputedValues(
-        ("I", truncated(integral, cutoff)),
+        ("I", truncated(integral, cutoff, inclusive=True)),
         {"B": radius},
         single,
-        truncated(pair, cutoff),
+        truncated(pair, cutoff, inclusive=True),
         {name: torch.tensor(values, dtype=torch.float64) for name, values in columns.items()},
         others,
         others.triu(1),

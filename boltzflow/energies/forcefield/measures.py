@@ -15,6 +15,8 @@ from boltzflow.energies.forcefield.term import Box, cross, displacement, dot
 
 Gradients = tuple[Tensor, ...]
 
+_TINY = 1e-30
+
 
 class Measure(NamedTuple):
     """What is measured (a key of `MEASURES`), on which of a term's points."""
@@ -27,7 +29,7 @@ def distance(i: Tensor, j: Tensor, *, box: Box | None = None) -> tuple[Tensor, G
     """|i − j|, nm."""
     d = displacement(i, j, box)
     r = dot(d, d).sqrt()
-    direction = d / r
+    direction = d / r.clamp_min(_TINY)  # points on one spot do not pull
     return r, (direction, -direction)
 
 

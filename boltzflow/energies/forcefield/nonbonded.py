@@ -127,7 +127,8 @@ def _with_cutoff(
         counts[min(i, j), max(i, j)] = 0.0
     energy = switched(LENNARD_JONES, start, cutoff) + parse(f"charge*(1/r + {field!r}*r^2 - {shift!r})")
     parameters = {"charge": COULOMB_CONSTANT * charge, "sigma": sigma, "epsilon": epsilon}
-    terms: list[Term] = [PairExpression(truncated(energy, cutoff), parameters, counts, system.box_of(force))]
+    within = truncated(energy, cutoff, inclusive=True)
+    terms: list[Term] = [PairExpression(within, parameters, counts, system.box_of(force))]
     own = {pair: values for pair, values in exceptions.items() if values[0] or values[2]}
     if own:
         columns = {

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from boltzflow.energies.expressions import Expression, Program, call, constant, parse, variable
 from boltzflow.energies.expressions.functions import FUNCTIONS, SELECT
-from boltzflow.energies.forcefield.term import Box, Named, Term, pair_displacements, pair_forces
+from boltzflow.energies.forcefield.term import Box, Named, Term, masked, pair_displacements, pair_forces
 
 
 class PairExpression(Term):
@@ -42,17 +42,22 @@ class PairExpression(Term):
         d, r_squared = pair_displacements(x, self.box)
         r = (r_squared + self.identity).sqrt()
         energy, slope = self.program({"r": r, **self.constants.as_dict()})
-        # Pairs that do not count may be infinite, and zero times that is not a number.
-        energy = torch.where(self.counted, self.counts * energy, 0.0)
-        weight = torch.where(self.counted, -self.counts * slope / r, 0.0)
+        energy = self.counts * masked(self.counted, energy, r)
+        weight = -self.counts * masked(self.counted, slope, r) / r
         return energy.sum((0, 1)), pair_forces(weight + weight.transpose(0, 1), d)
 
 
-def truncated(energy: Expression, cutoff: float | None) -> Expression:
-    """An energy of r that is zero beyond a cutoff in nm; None is none."""
+def truncated(energy: Expression, cutoff: float | None, *, inclusive: bool = False) -> Expression:
+    """An energy of r that is zero beyond a cutoff in nm; None is none.
+
+    Pairs at exactly the cutoff belong to OpenMM's standard forces (`inclusive`), and not to its custom ones.
+    """
     if cutoff is None:
         return energy
-    return call(SELECT, call(FUNCTIONS["step"], cutoff - variable("r")), energy, constant(0.0))
+    step, r, zero = FUNCTIONS["step"], variable("r"), constant(0.0)
+    if inclusive:
+        return call(SELECT, call(step, cutoff - r), energy, zero)
+    return call(SELECT, call(step, r - cutoff), zero, energy)
 
 
 def switched(energy: Expression, start: float | None, cutoff: float | None) -> Expression:

@@ -79,6 +79,14 @@ class Named(nn.Module):
         return {name: getattr(self, f"of_{name}") for name in self.names}
 
 
+def masked(mask: Tensor, value: Tensor | float, like: Tensor) -> Tensor:
+    """The value of an expression where a mask holds, zero elsewhere; of the dtype and on the device of `like`.
+
+    Before anything else is done with a value: zero times infinity, of which gradients are made, is not a number.
+    """
+    return torch.where(mask, torch.as_tensor(value, dtype=like.dtype, device=like.device), 0.0)
+
+
 def column(values: Sequence[float]) -> Tensor:
     """Constants (M, 1): one a term, broadcast over the batch."""
     return torch.tensor(values, dtype=torch.float64)[:, None]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -51,6 +52,12 @@ class Translation:
     def terms(self, force: openmm.Force) -> list[Term]:
         """The terms of another force."""
         return self._translate(force, self)
+
+    def inside(self, force: Any) -> Translation:
+        """The same for the forces that a force holds: its global parameters are theirs, whatever their defaults."""
+        inner = copy.copy(self)
+        inner.globals = {**self.globals, **self.global_parameters(force)}
+        return inner
 
     def global_parameters(self, force: Any) -> dict[str, float]:
         """The values of a force's global parameters."""
