@@ -12,9 +12,11 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 
+from boltzflow.arrayfile import digest_of_arrays, read_arrays
 from boltzflow.core import importance
 from boltzflow.energies.potential import Potential, energies_of_frames
 from boltzflow.errors import FileFormatError, NonFiniteError, OptionError, ShapeError, SystemNotFoundError
+from boltzflow.storage import reading
 from boltzflow.units import checked_temperature, thermal_energy
 
 TRAJECTORY, TOPOLOGY, WEIGHTS = "samples.dcd", "topology.pdb", "weights.npz"
@@ -406,7 +408,8 @@ class Ensemble:
         said = None if self.absolute == (self.log_q is not None) else np.array(self.absolute)
         optional = {"log_q": self.log_q, "groups": self.groups, "absolute": said}
         arrays |= {name: array for name, array in optional.items() if array is not None}
-        np.savez(folder / WEIGHTS, **arrays)
+        arrays = {name: np.asarray(array) for name, array in arrays.items()}
+        np.savez(folder / WEIGHTS, **arrays, sha256=np.array(_digest(arrays, folder)))
 
     @classmethod
     def load(cls, directory: str | Path) -> Self:
@@ -420,22 +423,23 @@ class Ensemble:
         for name in (TRAJECTORY, TOPOLOGY, WEIGHTS):
             if not (folder / name).is_file():
                 raise SystemNotFoundError(f"Expected samples in {folder}; {name} is missing.")
-        try:
-            with (folder / WEIGHTS).open("rb") as file, np.load(file, allow_pickle=False) as stored:
-                arrays = dict(stored)
+        with reading(folder, "Cannot read the samples in {}"):
+            arrays: dict[str, Any] = read_arrays(folder / WEIGHTS)
+            written = arrays.pop("sha256", None)  # of what was saved before there was one, nothing is compared
+            if written is not None and str(written) != _digest(arrays, folder):
+                raise ValueError(f"{WEIGHTS}, {TRAJECTORY} and {TOPOLOGY} are not what was written together")
             topology = mdtraj.load_topology(str(folder / TOPOLOGY), standard_names=False)
             positions = mdtraj.load_dcd(str(folder / TRAJECTORY), top=topology).xyz
-        except Exception as error:  # numpy, zipfile and mdtraj raise many kinds for a damaged file
-            raise FileFormatError(f"Cannot read the samples in {folder}: {error}.") from None
-        if int(arrays.pop("version", 0)) != _FORMAT_VERSION:
+        if np.any(arrays.pop("version", 0) != _FORMAT_VERSION):
             raise FileFormatError(f"Expected format {_FORMAT_VERSION} of {folder / WEIGHTS}; it is of another one.")
         wanted = {"temperature", "energies", "log_weights"}
         if not wanted <= set(arrays) <= wanted | {"log_q", "groups", "absolute"}:
             raise FileFormatError(
                 f"Expected {', '.join(sorted(wanted))} in {folder / WEIGHTS}; got {', '.join(sorted(arrays))}."
             )
-        temperature = float(arrays.pop("temperature"))
-        return cls(positions=positions, temperature=temperature, topology=topology, **arrays)
+        with reading(folder, "Cannot read the samples in {}"):
+            temperature = float(arrays.pop("temperature"))
+            return cls(positions=positions, temperature=temperature, topology=topology, **arrays)
 
 
 def whole_numbers(groups: ArrayLike) -> NDArray[np.int64]:
@@ -451,6 +455,10 @@ def whole_numbers(groups: ArrayLike) -> NDArray[np.int64]:
     if found.dtype.kind not in "iu":
         raise OptionError(f"Expected groups as whole numbers, of an integer dtype; got {found.dtype}.")
     return found.astype(np.int64)
+
+
+def _digest(arrays: dict[str, NDArray[Any]], folder: Path) -> str:
+    return digest_of_arrays(arrays, {name: folder / name for name in (TRAJECTORY, TOPOLOGY)})
 
 
 def _estimate(value: torch.Tensor, error: torch.Tensor) -> Estimate:

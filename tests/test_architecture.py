@@ -13,6 +13,7 @@ LAYERS = [
     "units",
     "storage",
     "documents",
+    "arrayfile",
     "tensorfile",
     "core",
     "coordinates",

@@ -26,10 +26,9 @@ from boltzflow.analysis.populations import Population
 from boltzflow.analysis.verdict import Verdict
 from boltzflow.analysis.weights import diagnose
 from boltzflow.ensemble import Ensemble, Estimate
-from boltzflow.errors import FileFormatError
 from boltzflow.generator import BoltzmannGenerator
 from boltzflow.molecules import MolecularSystem
-from boltzflow.storage import replace_file
+from boltzflow.storage import read_json, reading, replace_file
 
 SUMMARY, GENERATOR, METRICS = "summary.json", "generator.safetensors", "metrics.csv"
 
@@ -185,19 +184,15 @@ def add_to_summary(directory: Path, name: str, value: Any) -> None:
         FileFormatError: if there is no sound summary.
     """
     path = directory / SUMMARY
-    try:
-        document = json.loads(path.read_text(encoding="utf-8"))
+    document = read_json(path)
+    with reading(path, "{} is no summary, which 'boltzflow analyze' makes"):
         document["run"][name] = as_document(value)
-    except (OSError, ValueError, TypeError, KeyError) as error:
-        raise FileFormatError(f"Expected a summary in {path}: {error}. Make it with 'boltzflow analyze'.") from None
     replace_file(path, json.dumps(document, indent=2, allow_nan=False) + "\n")
 
 
-def _earlier_run(path: Path) -> Any:
-    try:
-        return json.loads(path.read_text(encoding="utf-8")).get("run")
-    except (ValueError, AttributeError) as error:
-        raise FileFormatError(f"{path} is damaged: {error}. Delete it to analyze the samples anew.") from None
+def _earlier_run(path: Path) -> dict[str, Any]:
+    with reading(path, "{} is damaged (delete it to analyze the samples anew)"):
+        return dict(json.loads(path.read_text(encoding="utf-8")).get("run") or {})
 
 
 def _versions() -> dict[str, str]:

@@ -11,6 +11,8 @@ import os
 import tempfile
 import types
 from collections.abc import Callable
+from importlib import import_module
+from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
 import torch
@@ -79,12 +81,12 @@ def load_compiler() -> None:
     if wanted is None:
         return
     try:
-        os.makedirs(wanted, exist_ok=True)
+        Path(wanted).mkdir(parents=True, exist_ok=True)
     except OSError:
         with tempfile.TemporaryDirectory() as folder:
             os.environ[_CACHE] = folder
             try:
-                import torch._dynamo
+                import_module("torch._dynamo")
             finally:
                 os.environ[_CACHE] = wanted
 
@@ -98,7 +100,7 @@ def never_compiled(fn: Callable[P, R]) -> Callable[P, R]:
     @functools.wraps(fn)
     def call(*args: P.args, **kwargs: P.kwargs) -> R:
         if torch.compiler.is_compiling():
-            plain: Callable[P, R] = torch.compiler.disable(fn)
+            plain: Callable[P, R] = torch.compiler.disable(fn)  # type: ignore[no-untyped-call]
             return plain(*args, **kwargs)
         return fn(*args, **kwargs)
 

@@ -17,6 +17,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from boltzflow.core.objectives import Loss
 from boltzflow.core.precision import nets_in
 from boltzflow.errors import NonFiniteError, OptionError, RunDirectoryError
+from boltzflow.storage import reading
 from boltzflow.training.averaging import WeightAverage
 from boltzflow.training.board import Board
 from boltzflow.training.checkpoint import load_checkpoint, own_state, save_checkpoint
@@ -314,14 +315,15 @@ class _Run:
             {**asdict(TrainingOptions()), "devices": 1},
             self.team.rank,
         )
-        if self.average is not None:
-            self.average.load(average)
-        self.history.records = [Record(**record) for record in state["records"]]
-        self.step, self.failed = state["step"], state["failed"]
-        self.end = state.get("end", self.options.steps)  # older checkpoints know of no other end
-        self.skipped, self.skipped_in_a_row = state["skipped"], state["skipped_in_a_row"]
-        self.random_after = self.random.get_state()
-        self.evaluations, self.seconds_before = state["evaluations"], state["seconds"]
+        with reading(self.checkpoint, "{} is an incomplete checkpoint"):
+            if self.average is not None:
+                self.average.load(average)
+            self.history.records = [Record(**record) for record in state["records"]]
+            self.step, self.failed = state["step"], state["failed"]
+            self.end = state.get("end", self.options.steps)  # older checkpoints know of no other end
+            self.skipped, self.skipped_in_a_row = state["skipped"], state["skipped_in_a_row"]
+            self.random_after = self.random.get_state()
+            self.evaluations, self.seconds_before = state["evaluations"], state["seconds"]
 
 
 def _settings(method: Method) -> dict[str, Any]:
