@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import reprlib
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from typing import Any, Literal, get_args
@@ -67,17 +68,18 @@ def check_sizes(architecture: dict[str, Any], tensors: Iterable[Tensor]) -> None
     """Raise unless a flow of this architecture may have so few numbers as these tensors hold, before it is built.
 
     Raises:
-        FileFormatError: saying how many it would have at least.
+        FileFormatError: naming the sizes and how many there are.
     """
     layers, bins, hidden = architecture["layers"], architecture["bins"], architecture["hidden"]
     sizes = [layers, bins, *hidden]
+    shown = reprlib.repr(sizes)
     if not all(type(size) is int and size > 0 for size in sizes):
-        raise FileFormatError(f"Expected positive whole numbers as layers, bins and hidden sizes; got {sizes}.")
+        raise FileFormatError(f"Expected positive whole numbers as layers, bins and hidden sizes; got {shown}.")
     # A conditioner has a weight for each two units of neighbouring layers, a bias for each unit, and what it gives.
     least = layers * (sum(a * b for a, b in pairwise(hidden)) + sum(hidden) + bins)
     held = sum(tensor.numel() for tensor in tensors)
     if least > held:
-        raise FileFormatError(f"Expected at least {least:,} numbers for a flow of sizes {sizes}; got {held:,}.")
+        raise FileFormatError(f"Expected the numbers of a flow of sizes {shown}; got {held:,}, which are too few.")
 
 
 def checked_stochastic(kernel: str, every: int, steps: int, couplings: int) -> dict[str, Any]:

@@ -359,5 +359,5 @@ class BoltzmannGenerator:
             generator = cls._build(system, coordinates, header["architecture"], backend)
             generator.to(dtype=getattr(torch, header["dtype"]))
             generator.flow.load_state_dict(tensors)
-            generator.provenance = header["provenance"]
+            generator.provenance = dict(header["provenance"])
         return generator

@@ -12,7 +12,7 @@ import typer
 from boltzflow import runs
 from boltzflow.analysis import Summary, analyze
 from boltzflow.analysis.report import GENERATOR
-from boltzflow.cli.launch import launch
+from boltzflow.cli.launch import end_with_launcher, launch
 from boltzflow.cli.options import ForceFieldFiles, Molecule, molecule_settings, on_command_line, resumed
 from boltzflow.cli.progress import progress
 from boltzflow.cli.root import INTERRUPTED, app
@@ -149,6 +149,7 @@ def train(
             runs.check_unused(directory)  # told here once, not by each process
         launch(config.devices)
         return
+    end_with_launcher()
     try:
         with progress("sampling", config.samples) as drawn:
             summary = runs.train_run(config, directory, resume, drawn, partial(typer.echo, err=True))

@@ -109,10 +109,29 @@ def command(directory: Path, *options: str) -> subprocess.Popen[str]:
     )
 
 
-def wait_for_records(directory: Path, more_than: int = 0) -> int:
-    """Waits for a new record, and gives the number of lines."""
+def listening(pid: int) -> set[str]:
+    """The addresses on which a process or one of its descendants listens, as Linux writes them."""
+    folder = Path(f"/proc/{pid}")
+    try:
+        sockets = {str(entry.readlink()) for entry in (folder / "fd").iterdir()}
+        children = (folder / "task" / str(pid) / "children").read_text().split()
+    except OSError:  # has ended meanwhile
+        return set()
+    found = set()
+    for table in ("tcp", "tcp6"):
+        for line in (Path("/proc/net") / table).read_text().splitlines()[1:]:
+            _, local, _, state, *_, inode = line.split()[:10]
+            if state == "0A" and f"socket:[{inode}]" in sockets:
+                found.add(local.split(":")[0])
+    return found.union(*(listening(int(child)) for child in children))
+
+
+def wait_for_records(directory: Path, more_than: int = 0, pid: int | None = None) -> int:
+    """Waits for a new record, and gives the number of lines; process `pid` listens on loopback alone meanwhile."""
     path = directory / "metrics.csv"
     for _ in range(600):
+        if pid is not None:
+            assert listening(pid) <= {"0100007F", "00000000000000000000000001000000"}
         if path.exists() and (lines := len(path.read_text().splitlines())) > more_than:
             return lines
         time.sleep(0.1)
@@ -124,7 +143,8 @@ def test_the_command_starts_its_processes_and_tells_what_has_become_of_them(tmp_
     """Ctrl-C keeps a checkpoint; a process that is killed ends the command with a sentence, and soon."""
     directory = tmp_path / "run"
     first = command(directory)
-    lines = wait_for_records(directory)
+    lines = wait_for_records(directory, pid=first.pid)
+    assert listening(first.pid)  # the two do talk
     first.send_signal(signal.SIGINT)
     _, told = first.communicate(timeout=30)
     assert first.returncode == 130, told
