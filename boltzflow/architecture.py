@@ -41,6 +41,8 @@ def build_flow(coordinates: MolecularCoordinates, architecture: dict[str, Any]) 
     informed = options.pop("start", "plain") != "plain"
     temperatures = options.pop("temperatures", None)
     stochastic = options.pop("stochastic", None)
+    if stochastic is not None:
+        stochastic = checked_stochastic(**stochastic, couplings=options["layers"])
     flow = recipes.spline_flow(
         coordinates.domain,
         location=coordinates.centers,

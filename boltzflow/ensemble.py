@@ -409,7 +409,8 @@ class Ensemble:
         optional = {"log_q": self.log_q, "groups": self.groups, "absolute": said}
         arrays |= {name: array for name, array in optional.items() if array is not None}
         arrays = {name: np.asarray(array) for name, array in arrays.items()}
-        np.savez(folder / WEIGHTS, **arrays, sha256=np.array(_digest(arrays, folder)))
+        # The digest first, for damage to the end of the file's table of contents would take away what comes last.
+        np.savez(folder / WEIGHTS, sha256=np.array(_digest(arrays, folder)), **arrays)
 
     @classmethod
     def load(cls, directory: str | Path) -> Self:
@@ -430,7 +431,7 @@ class Ensemble:
                 raise ValueError(f"{WEIGHTS}, {TRAJECTORY} and {TOPOLOGY} are not what was written together")
             topology = mdtraj.load_topology(str(folder / TOPOLOGY), standard_names=False)
             positions = mdtraj.load_dcd(str(folder / TRAJECTORY), top=topology).xyz
-        if np.any(arrays.pop("version", 0) != _FORMAT_VERSION):
+        if not np.array_equal(arrays.pop("version", 0), _FORMAT_VERSION):
             raise FileFormatError(f"Expected format {_FORMAT_VERSION} of {folder / WEIGHTS}; it is of another one.")
         wanted = {"temperature", "energies", "log_weights"}
         if not wanted <= set(arrays) <= wanted | {"log_q", "groups", "absolute"}:

@@ -41,19 +41,22 @@ def read_tensors(path: Path, kind: str, version: int) -> tuple[dict[str, Tensor]
         raise FileFormatError(f"Expected a {kind} at {path}; there is no such file.")
     with reading(path, f"{{}} is damaged or no {kind}"), safe_open(path, framework="pt") as file:
         metadata = file.metadata() or {}
-        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+        # Copies, for these lie in the file itself: if that is written over, reading them kills the process.
+        tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118 (not a dict)
     if metadata.get("kind") != kind:
         raise FileFormatError(f"Expected a {kind} in {path}; got {metadata.get('kind', 'another safetensors file')}.")
     with reading(path, f"{{}} is an incomplete {kind}"):
         found = int(metadata["format_version"])
     if found > version:
         raise FileFormatError(f"{path} has format {found}, newer than {version}: please update boltzflow.")
-    written = metadata.pop(_DIGEST, None)
-    # A damaged name of the digest must not make it a file that has none.
-    if metadata.keys() != {"kind", "format_version", "header"} or written not in (None, _digest(tensors, metadata)):
-        raise FileFormatError(f"{path} is damaged: it does not hold what was written (its SHA-256 is another).")
     with reading(path, f"{{}} is an incomplete {kind}"):
-        return tensors, dict(json.loads(metadata["header"]))
+        written = metadata.pop(_DIGEST, None)
+        digest = None if written is None else _digest(tensors, metadata)
+        header = dict(json.loads(metadata["header"]))
+    # A damaged name of the digest must not make it a file that has none.
+    if written != digest or metadata.keys() != {"kind", "format_version", "header"}:
+        raise FileFormatError(f"{path} is damaged: it does not hold what was written (its SHA-256 is another).")
+    return tensors, header
 
 
 def _digest(tensors: dict[str, Tensor], metadata: dict[str, str]) -> str:

@@ -71,4 +71,4 @@ def load_moment(path: Path, frames: Path, settings: dict[str, Any], device: torc
         counts = {name: tensors[name] for name in ("heading", "round_trips", "accepted", "attempted")}
         state = State(**{name: tensors[f"state.{name}"] for name in State.__dataclass_fields__})
         recorded = Frames(frames, tuple(header["chunks"]))
-        return Moment(header["rounds"], state, random=random, frames=recorded, **counts)
+        return Moment(int(header["rounds"]), state, random=random, frames=recorded, **counts)

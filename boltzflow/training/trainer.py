@@ -319,11 +319,13 @@ class _Run:
             if self.average is not None:
                 self.average.load(average)
             self.history.records = [Record(**record) for record in state["records"]]
-            self.step, self.failed = state["step"], state["failed"]
-            self.end = state.get("end", self.options.steps)  # older checkpoints know of no other end
-            self.skipped, self.skipped_in_a_row = state["skipped"], state["skipped_in_a_row"]
+            if not all(isinstance(number, int | float) for record in state["records"] for number in record.values()):
+                raise TypeError("records are numbers")
+            self.step, self.failed = int(state["step"]), int(state["failed"])
+            self.end = int(state.get("end", self.options.steps))  # older checkpoints know of no other end
+            self.skipped, self.skipped_in_a_row = int(state["skipped"]), int(state["skipped_in_a_row"])
             self.random_after = self.random.get_state()
-            self.evaluations, self.seconds_before = state["evaluations"], state["seconds"]
+            self.evaluations, self.seconds_before = int(state["evaluations"]), float(state["seconds"])
 
 
 def _settings(method: Method) -> dict[str, Any]:
