@@ -101,11 +101,14 @@ def main(folder: Path, compile: bool, devices: int) -> dict[str, object]:
         wait_for_news(checkpoint, chance.randrange(7))  # none: while it starts
         time.sleep(0.05 * chance.random())
         os.kill(chance.choice(children), signal.SIGKILL)
+        time.sleep(0.2 * chance.random())
+        for child in children:  # as the command that has started them does: one that waits for another would wait long
+            os.kill(child, signal.SIGTERM)
         codes = ends(children)
         if -signal.SIGKILL not in codes:
             break
-        if not set(codes) <= {-signal.SIGKILL, LEFT_ALONE}:
-            raise RuntimeError(f"Expected that one is killed and the others end with {LEFT_ALONE}; got {codes}.")
+        if not set(codes) <= {-signal.SIGKILL, -signal.SIGTERM, LEFT_ALONE}:
+            raise RuntimeError(f"Expected that one is killed and the others are ended or left alone; got {codes}.")
         killed += 1
         if checkpoint.exists():
             _, header = read_tensors(checkpoint, KIND, VERSION)
