@@ -48,7 +48,7 @@ def train(
 def start(generator: bf.BoltzmannGenerator, folder: Path, compile: bool, devices: int) -> list[int]:
     """The processes of a training, which goes on where there is something to go on from."""
     resume = (folder / "checkpoints" / "last.safetensors").exists()
-    meeting = Path(tempfile.mkdtemp()) / "store"
+    meeting = Path(tempfile.mkdtemp(dir=folder.parent)) / "store"
     children = []
     for rank in range(devices):
         child = os.fork()
