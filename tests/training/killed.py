@@ -13,6 +13,7 @@ import sys
 import tempfile
 import time
 import traceback
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -90,6 +91,8 @@ def main(folder: Path, compile: bool, devices: int) -> dict[str, object]:
     torch.set_num_threads(1)
     chance, generator = random.Random(0), make()
     generator.sample(64)  # compiles the energies, once for all
+    if devices > 1:
+        import_module("lightning_fabric")  # so too what takes seconds to import
     if compile:  # so too the steps of both methods, and both directions
         weights = {name: tensor.clone() for name, tensor in generator.flow.state_dict().items()}
         train(generator, None, False, True, 1, steps=50)
