@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import reprlib
+from collections.abc import Iterable, Sequence
+from itertools import pairwise
 from typing import Any, Literal, get_args
 
 import torch
@@ -14,7 +16,7 @@ from boltzflow.core import Chain, Domain, Flow, recipes
 from boltzflow.core.layer import Layer
 from boltzflow.core.layers import KernelLayer, LogContext
 from boltzflow.core.sampling import Langevin, RandomWalk
-from boltzflow.errors import OptionError
+from boltzflow.errors import FileFormatError, OptionError
 from boltzflow.molecules.informed import tabulated_base
 from boltzflow.units import checked_temperature
 
@@ -39,6 +41,8 @@ def build_flow(coordinates: MolecularCoordinates, architecture: dict[str, Any]) 
     informed = options.pop("start", "plain") != "plain"
     temperatures = options.pop("temperatures", None)
     stochastic = options.pop("stochastic", None)
+    if stochastic is not None:
+        stochastic = checked_stochastic(**stochastic, couplings=options["layers"])
     flow = recipes.spline_flow(
         coordinates.domain,
         location=coordinates.centers,
@@ -60,6 +64,24 @@ def build_flow(coordinates: MolecularCoordinates, architecture: dict[str, Any]) 
     for number, block in enumerate(blocks[1:], 1):
         chain += [_kernel_layer(coordinates, stochastic, number / len(blocks)), shown(Chain(block))]
     return Flow(flow.base, Chain(chain))
+
+
+def check_sizes(architecture: dict[str, Any], tensors: Iterable[Tensor]) -> None:
+    """Raise unless a flow of this architecture may have so few numbers as these tensors hold, before it is built.
+
+    Raises:
+        FileFormatError: naming the sizes and how many there are.
+    """
+    layers, bins, hidden = architecture["layers"], architecture["bins"], architecture["hidden"]
+    sizes = [layers, bins, *hidden]
+    shown = reprlib.repr(sizes)
+    if not all(type(size) is int and size > 0 for size in sizes):
+        raise FileFormatError(f"Expected positive whole numbers as layers, bins and hidden sizes; got {shown}.")
+    # A conditioner has a weight for each two units of neighbouring layers, a bias for each unit, and what it gives.
+    least = layers * (sum(a * b for a, b in pairwise(hidden)) + sum(hidden) + bins)
+    held = sum(tensor.numel() for tensor in tensors)
+    if least > held:
+        raise FileFormatError(f"Expected the numbers of a flow of sizes {shown}; got {held:,}, which are too few.")
 
 
 def checked_stochastic(kernel: str, every: int, steps: int, couplings: int) -> dict[str, Any]:

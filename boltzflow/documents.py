@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import reprlib
 from pathlib import Path
 from typing import Literal, Self
 
@@ -9,7 +10,11 @@ import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from boltzflow.errors import FileFormatError, OptionError
-from boltzflow.storage import replace_file
+from boltzflow.storage import reading, replace_file
+
+# A few anchors of YAML can stand for more text than there is memory.
+_SHORTLY = reprlib.Repr()
+_SHORTLY.maxstring = _SHORTLY.maxother = 200
 
 
 class Document(BaseModel):
@@ -38,12 +43,8 @@ class Document(BaseModel):
         Raises:
             FileFormatError: naming the file, the key, what was expected and what came.
         """
-        try:
+        with reading(path, "{} is no YAML"):
             values = yaml.safe_load(path.read_text(encoding="utf-8"))
-        except (OSError, UnicodeDecodeError) as error:
-            raise FileFormatError(f"Cannot read {path}: {error}.") from None
-        except yaml.YAMLError as error:
-            raise FileFormatError(f"Expected YAML in {path}; got: {' '.join(str(error).split())}.") from None
         if not isinstance(values, dict):
             raise FileFormatError(f"Expected keys and values in {path}; got {type(values).__name__}.")
         if "version" not in values:
@@ -67,4 +68,4 @@ def _sentence(error: ValidationError) -> str:
     if fault["type"] == "missing":
         return f"The key '{key}' is missing."
     message = fault["msg"].removeprefix("Value error, ").rstrip(".")
-    return f"Bad value for '{key}': {message[0].lower()}{message[1:]}; got {fault['input']!r}."
+    return f"Bad value for '{key}': {message[0].lower()}{message[1:]}; got {_SHORTLY.repr(fault['input'])}."

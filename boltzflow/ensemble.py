@@ -13,12 +13,12 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 
+from boltzflow.arrayfile import digest_of_arrays, read_arrays
 from boltzflow.core import importance
 from boltzflow.core.contributions import Contributions
 from boltzflow.dcd import write_dcd
 from boltzflow.energies.potential import Potential, energies_of_frames
 from boltzflow.errors import (
-    BoltzflowError,
     FileFormatError,
     NonFiniteError,
     OptionError,
@@ -27,7 +27,7 @@ from boltzflow.errors import (
     SystemNotFoundError,
 )
 from boltzflow.estimate import Estimate, Law
-from boltzflow.storage import plain_path, replacing
+from boltzflow.storage import plain_path, reading, replacing
 from boltzflow.trust import AverageLaw, Observed, QuantileLaw, SampleWeights
 from boltzflow.units import checked_temperature, thermal_energy
 
@@ -567,8 +567,10 @@ class Ensemble:
         arrays |= {name: array for name, array in optional.items() if array is not None}
         if self.cut_off:
             arrays |= {"cut_off": np.array(list(self.cut_off.values())), "cut_off_by": np.array(list(self.cut_off))}
+        arrays = {name: np.asarray(array) for name, array in arrays.items()}
+        # The digest first, for damage to the end of the file's table of contents would take away what comes last.
         with replacing(folder / WEIGHTS) as partial, partial.open("wb") as file:
-            np.savez(file, **arrays)
+            np.savez(file, sha256=np.array(_digest(arrays, folder)), **arrays)
 
     @classmethod
     def load(cls, directory: str | Path) -> Self:
@@ -582,16 +584,15 @@ class Ensemble:
         for name in (TRAJECTORY, TOPOLOGY, WEIGHTS):
             if not (folder / name).is_file():
                 raise SystemNotFoundError(f"Expected samples in {folder}; {name} is missing.")
-        try:
-            with (folder / WEIGHTS).open("rb") as file, np.load(file, allow_pickle=False) as stored:
-                arrays = dict(stored)
-            version = int(arrays.pop("version", 0))
+        with reading(folder, "Cannot read the samples in {}"):
+            arrays: dict[str, Any] = read_arrays(folder / WEIGHTS)
+            written = arrays.pop("sha256", None)  # of what was saved before there was one, nothing is compared
+            if written is not None and str(written) != _digest(arrays, folder):
+                raise ValueError(f"{WEIGHTS}, {TRAJECTORY} and {TOPOLOGY} are not what was written together")
             topology = mdtraj.load_topology(str(folder / TOPOLOGY), standard_names=False)
-            with plain_path(folder / TRAJECTORY) as path:
-                positions = mdtraj.load_dcd(path, top=topology).xyz
-        except Exception as error:  # numpy, zipfile and mdtraj raise many kinds for a damaged file
-            raise FileFormatError(f"Cannot read the samples in {folder}: {error}.") from None
-        if version != _FORMAT_VERSION:
+            with plain_path(folder / TRAJECTORY) as dcd:
+                positions = mdtraj.load_dcd(dcd, top=topology).xyz
+        if not np.array_equal(arrays.pop("version", 0), _FORMAT_VERSION):
             raise FileFormatError(f"Expected format {_FORMAT_VERSION} of {folder / WEIGHTS}; it is of another one.")
         cut_off = dict(
             zip(*(arrays.pop(name, np.empty(0)).tolist() for name in ("cut_off_by", "cut_off")), strict=True)
@@ -601,15 +602,13 @@ class Ensemble:
             raise FileFormatError(
                 f"Expected {', '.join(sorted(wanted))} in {folder / WEIGHTS}; got {', '.join(sorted(arrays))}."
             )
-        try:
+        with reading(folder, "Cannot read the samples in {}"):
             if any(array.dtype.kind not in "biuf" for array in arrays.values()):
                 raise ValueError("an array holds no numbers")
             temperature, in_order = float(arrays.pop("temperature")), bool(arrays.pop("in_order", True))
             resampled = bool(arrays.pop("resampled", False))
             arrays.setdefault("energies", None)
             found = cls(positions=positions, temperature=temperature, topology=topology, **arrays)
-        except (BoltzflowError, TypeError, ValueError) as error:
-            raise FileFormatError(f"The samples in {folder} are damaged: {str(error).rstrip('.')}.") from None
         found._in_order, found._resampled, found.cut_off = in_order, resampled, cut_off
         return found
 
@@ -627,6 +626,10 @@ def whole_numbers(groups: ArrayLike) -> NDArray[np.int64]:
     if found.dtype.kind not in "iu":
         raise OptionError(f"Expected groups as whole numbers, of an integer dtype; got {found.dtype}.")
     return found.astype(np.int64)
+
+
+def _digest(arrays: dict[str, NDArray[Any]], folder: Path) -> str:
+    return digest_of_arrays(arrays, {name: folder / name for name in (TRAJECTORY, TOPOLOGY)})
 
 
 def _estimate(value: torch.Tensor, error: torch.Tensor, law: Law) -> Estimate:

@@ -68,5 +68,9 @@ class StorageError(BoltzflowError, OSError):
     """A file could not be written; what was there before is kept."""
 
 
+class MemoryShortageError(BoltzflowError, MemoryError):
+    """There is not enough memory for what a file holds."""
+
+
 class RunDirectoryError(BoltzflowError, FileExistsError):
     """An output directory already holds a run, or holds none where one is needed."""

@@ -10,15 +10,16 @@ import torch
 from torch import Tensor
 
 import boltzflow
-from boltzflow.architecture import ACCEPTANCE, Kernel, build_flow, checked_range, checked_stochastic
+from boltzflow.architecture import ACCEPTANCE, Kernel, build_flow, check_sizes, checked_range, checked_stochastic
 from boltzflow.coordinates import MolecularCoordinates, coordinates_from_specification
 from boltzflow.core import Flow, StochasticFlow
 from boltzflow.core.compilation import compile_method
 from boltzflow.energies import BoltzmannTarget, Potential, PulledBackTarget, pullback
 from boltzflow.ensemble import Ensemble
-from boltzflow.errors import FileFormatError, OptionError, ShapeError
+from boltzflow.errors import OptionError, ShapeError
 from boltzflow.molecules import MolecularSystem
 from boltzflow.molecules.informed import bonded_tables, sampled_tables, tabulated_base
+from boltzflow.storage import reading
 from boltzflow.tensorfile import read_tensors, write_tensors
 from boltzflow.units import checked_temperature
 
@@ -357,15 +358,16 @@ class BoltzmannGenerator:
 
         Raises:
             FileFormatError: if the file is missing, damaged, of another kind or of a newer format.
+            MemoryShortageError: if there is not enough memory for what it holds.
+            UnsupportedForceError: if its Hamiltonian would run code.
         """
         tensors, header = read_tensors(Path(path), KIND, VERSION)
-        try:
+        with reading(Path(path), f"{{}} is an incomplete {KIND}"):
+            check_sizes(header["architecture"], tensors.values())
             system = MolecularSystem.from_specification(header["system"])
             coordinates = coordinates_from_specification(header["coordinates"])
             generator = cls._build(system, coordinates, header["architecture"], backend)
             generator.to(dtype=getattr(torch, header["dtype"]))
             generator.flow.load_state_dict(tensors)
-            generator.provenance = header["provenance"]
-        except (KeyError, TypeError, AttributeError, RuntimeError) as error:
-            raise FileFormatError(f"{path} is an incomplete {KIND}: {error}.") from error
+            generator.provenance = dict(header["provenance"])
         return generator

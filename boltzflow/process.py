@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import ctypes
 import os
+import signal
 import sys
 
 _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -2, -3, -8  # names and values of glibc's malloc.h
 _KEPT = 2**30  # bytes
+
+_PR_SET_PDEATHSIG = 1  # of Linux' prctl.h
 
 
 def let_waiting_threads_sleep() -> None:
@@ -35,3 +38,17 @@ def keep_freed_memory() -> bool:
     wanted = {_M_MMAP_THRESHOLD: _KEPT, _M_TRIM_THRESHOLD: _KEPT, _M_TOP_PAD: 2**26, _M_ARENA_MAX: 1}
     accepted = [mallopt(option, value) == 1 for option, value in wanted.items()]
     return all(accepted)
+
+
+def end_with_parent(parent: int) -> None:
+    """End this process as soon as the one that has started it is gone, even if that was killed (on Linux).
+
+    Else it would go on writing into a run that is being resumed.
+
+    Args:
+        parent: id of that process, which may be gone already.
+    """
+    if sys.platform.startswith("linux"):
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != parent:
+            os.kill(os.getpid(), signal.SIGKILL)

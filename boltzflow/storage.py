@@ -1,18 +1,33 @@
-"""Files that are replaced whole or not at all, and directories that one run at a time writes to."""
+"""Files that are replaced whole or not at all, directories of one run at a time, and what is said of damaged files."""
 
 from __future__ import annotations
 
 import errno
 import fcntl
+import hashlib
+import json
 import os
 import secrets
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
-from boltzflow.errors import RunDirectoryError, StorageError
+from boltzflow.errors import (
+    FileFormatError,
+    MemoryShortageError,
+    MissingDependencyError,
+    RunDirectoryError,
+    StorageError,
+    UnsupportedForceError,
+)
+
+_OUT_OF_MEMORY = ("out of memory", "not enough memory", "allocate memory", "bad_alloc")
+"""How the libraries say it that raise no MemoryError."""
+
+_LONGEST = 300  # characters of a library's reason
 
 LOCK = ".boltzflow.lock"
 _NO_LOCKS = (errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK)
@@ -188,3 +203,61 @@ def _is_there(descriptor: int, path: Path) -> bool:
 
 def _unwritable(directory: Path, error: Exception) -> StorageError:
     return StorageError(f"Cannot write to {directory}: {getattr(error, 'strerror', None) or error}.")
+
+
+@contextmanager
+def reading(path: Path, fault: str) -> Iterator[None]:
+    """Tells whatever goes wrong while a file is read in one sentence: libraries raise many kinds for a damaged one.
+
+    Args:
+        path: the file.
+        fault: what is said then, with braces for the path.
+
+    Raises:
+        FileFormatError: naming the file, its fault and the reason.
+        MemoryShortageError: if it is no fault of the file's, but there is not enough memory.
+
+    >>> with reading(Path("a.json"), "{} is no JSON"):
+    ...     int("a")
+    Traceback (most recent call last):
+    boltzflow.errors.FileFormatError: a.json is no JSON: invalid literal for int() with base 10: 'a'.
+    """
+    try:
+        yield
+    except (FileFormatError, MemoryShortageError, MissingDependencyError, UnsupportedForceError):
+        raise
+    except Exception as error:
+        reason = " ".join(str(error).split())[:_LONGEST] or type(error).__name__
+        if isinstance(error, KeyError):
+            reason = f"it lacks {reason}"
+        if isinstance(error, MemoryError) or any(sign in reason.lower() for sign in _OUT_OF_MEMORY):
+            raise MemoryShortageError(f"There is not enough memory to read {path}: {reason.rstrip('.')}.") from error
+        if isinstance(error, OSError) and error.errno:
+            raise FileFormatError(f"Cannot read {path}: {os.strerror(error.errno)}.") from error
+        raise FileFormatError(f"{fault.format(path)}: {reason.rstrip('.')}.") from error
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The keys and values of a JSON file.
+
+    Raises:
+        FileFormatError: if it is missing or damaged, or holds something else.
+    """
+    with reading(path, "{} is damaged"):
+        document = json.loads(path.read_text(encoding="utf-8"))
+    if not isinstance(document, dict):
+        raise FileFormatError(f"Expected keys and values in {path}; got {type(document).__name__}.")
+    return document
+
+
+def digest_of(parts: Mapping[str, Any]) -> str:
+    """SHA-256 of named parts (bytes, or arrays of them) in whatever order, as hexadecimal digits.
+
+    >>> digest_of({"a": b"1", "b": b"2"}) == digest_of({"b": b"2", "a": b"1"}) != digest_of({"a": b"12", "b": b""})
+    True
+    """
+    digest = hashlib.sha256()
+    for name in sorted(parts):
+        # Each part alone, so that nothing can pass from one into its neighbour.
+        digest.update(hashlib.sha256(name.encode()).digest() + hashlib.sha256(parts[name]).digest())
+    return digest.hexdigest()

@@ -6,44 +6,61 @@ import json
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from safetensors.torch import save
-from torch import Tensor
+from torch import Tensor, uint8
 
 from boltzflow.errors import FileFormatError
-from boltzflow.storage import replace_file
+from boltzflow.storage import digest_of, reading, replace_file
+
+_DIGEST = "sha256"
 
 
 def write_tensors(path: Path, tensors: dict[str, Tensor], kind: str, version: int, header: dict[str, Any]) -> None:
-    """Write atomically.
+    """Write atomically, with a digest of it all.
 
     Raises:
         StorageError: if the file cannot be written; the old one is kept.
     """
     metadata = {"kind": kind, "format_version": str(version), "header": json.dumps(header)}
-    replace_file(path, save({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, metadata))
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    replace_file(path, save(tensors, {**metadata, _DIGEST: _digest(tensors, metadata)}))
 
 
 def read_tensors(path: Path, kind: str, version: int) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """The tensors and the header of a file that `write_tensors` wrote.
 
+    Files of before there was a digest are read without one.
+
     Raises:
-        FileFormatError: if the file is missing, truncated, of another kind or of a newer format.
+        FileFormatError: if the file is missing, truncated, of another kind or of a newer format, or if a single bit of
+            what it holds is not as it was written.
+        MemoryShortageError: if it does not fit in memory.
     """
     if not path.is_file():
         raise FileFormatError(f"Expected a {kind} at {path}; there is no such file.")
-    try:
-        with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
-    except (SafetensorError, OSError) as error:
-        raise FileFormatError(f"{path} is damaged or no {kind}: {error}.") from error
+    with reading(path, f"{{}} is damaged or no {kind}"), safe_open(path, framework="pt") as file:
+        metadata = file.metadata() or {}
+        # Copies, for these lie in the file itself: if that is written over, reading them kills the process.
+        tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118 (not a dict)
     if metadata.get("kind") != kind:
         raise FileFormatError(f"Expected a {kind} in {path}; got {metadata.get('kind', 'another safetensors file')}.")
-    try:
-        found, header = int(metadata["format_version"]), json.loads(metadata["header"])
-    except (KeyError, ValueError) as error:
-        raise FileFormatError(f"{path} is an incomplete {kind}: {error}.") from None
+    with reading(path, f"{{}} is an incomplete {kind}"):
+        found = int(metadata["format_version"])
     if found > version:
         raise FileFormatError(f"{path} has format {found}, newer than {version}: please update boltzflow.")
+    with reading(path, f"{{}} is an incomplete {kind}"):
+        written = metadata.pop(_DIGEST, None)
+        digest = None if written is None else _digest(tensors, metadata)
+        header = dict(json.loads(metadata["header"]))
+    # A damaged name of the digest must not make it a file that has none.
+    if written != digest or metadata.keys() != {"kind", "format_version", "header"}:
+        raise FileFormatError(f"{path} is damaged: it does not hold what was written (its SHA-256 is another).")
     return tensors, header
+
+
+def _digest(tensors: dict[str, Tensor], metadata: dict[str, str]) -> str:
+    parts: dict[str, Any] = {name: text.encode() for name, text in metadata.items()}
+    for name, tensor in tensors.items():
+        parts[f"{name} {tensor.dtype} {tuple(tensor.shape)}"] = tensor.reshape(-1).view(uint8).numpy()
+    return digest_of(parts)

@@ -15,6 +15,7 @@ LAYERS = [
     "capacity",
     "dcd",
     "documents",
+    "arrayfile",
     "tensorfile",
     "core",
     "coordinates",

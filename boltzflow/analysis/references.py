@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -17,10 +16,12 @@ from numpy.typing import ArrayLike, NDArray
 from boltzflow.analysis.correlation import statistical_inefficiency
 from boltzflow.analysis.internals import ENERGY, Observable, internal_observables, values_of
 from boltzflow.analysis.observables import backbone_torsions
+from boltzflow.arrayfile import read_arrays
 from boltzflow.core import importance
 from boltzflow.ensemble import TRAJECTORY, Ensemble
 from boltzflow.errors import FileFormatError, OptionError, ShapeError, SystemNotFoundError
 from boltzflow.molecules.same_atoms import check_same_atoms
+from boltzflow.storage import read_json, reading
 
 REFERENCE, TORSIONS = "reference.json", "torsions.npz"
 
@@ -181,9 +182,8 @@ def _read(folder: Path) -> Reference:
     facts = _facts(folder)
     surfaces, torsions = {}, None
     if (folder / TORSIONS).is_file():
-        try:
-            with np.load(folder / TORSIONS, allow_pickle=False) as file:
-                stored = dict(file)
+        with reading(folder / TORSIONS, "Cannot read the reference in {}"):
+            stored = read_arrays(folder / TORSIONS)
             names = stored["names"].tolist()
             for (first, _), shares, errors in zip(
                 stored["pairs"].astype(int), stored["histogram_2d"], stored["histogram_2d_error"], strict=True
@@ -196,8 +196,6 @@ def _read(folder: Path) -> Reference:
             with np.errstate(divide="ignore"):  # a weight of zero
                 log_weights = np.log(stored["weights"].astype(np.float64))
             kelvin = float(stored["temperature_K"])
-        except Exception as error:  # numpy and zipfile raise many kinds for a damaged file
-            raise FileFormatError(f"Cannot read the reference in {folder / TORSIONS}: {error}.") from None
     if (folder / TRAJECTORY).is_file():
         found = _of_frames(Ensemble.load(folder))
         pieces = found.pieces if facts is None else _ladders(len(found), facts, folder)
@@ -213,15 +211,7 @@ def _read(folder: Path) -> Reference:
 
 
 def _facts(folder: Path) -> dict[str, Any] | None:
-    if not (folder / REFERENCE).is_file():
-        return None
-    try:
-        facts = json.loads((folder / REFERENCE).read_text(encoding="utf-8"))
-        if not isinstance(facts, dict):
-            raise ValueError(f"expected a mapping; got {type(facts).__name__}")
-        return facts
-    except (ValueError, RecursionError) as error:
-        raise FileFormatError(f"{folder / REFERENCE} is damaged: {error}.") from None
+    return read_json(folder / REFERENCE) if (folder / REFERENCE).is_file() else None
 
 
 def _ladders(n: int, facts: dict[str, Any], folder: Path) -> NDArray[np.int64]:

@@ -26,12 +26,11 @@ from boltzflow.analysis.populations import Population
 from boltzflow.analysis.run_facts import check_run
 from boltzflow.analysis.weights import diagnose
 from boltzflow.ensemble import Ensemble
-from boltzflow.errors import FileFormatError
 from boltzflow.estimate import Estimate
 from boltzflow.generator import KIND, VERSION, BoltzmannGenerator
 from boltzflow.molecules import MolecularSystem
 from boltzflow.molecules.same_atoms import check_same_atoms
-from boltzflow.storage import replace_file
+from boltzflow.storage import reading, replace_file
 from boltzflow.tensorfile import read_tensors
 from boltzflow.verdict import Verdict
 
@@ -212,13 +211,7 @@ def add_to_summaries(directories: Sequence[Path], name: str, value: Any) -> None
     """
     documents = {}
     for path in (directory / SUMMARY for directory in directories):
-        try:
-            documents[path] = _read_summary(path)
-        except ValueError as error:
-            reason = " ".join(str(error).split())
-            raise FileFormatError(
-                f"Expected a summary in {path}: {reason}. Make it with 'boltzflow analyze'."
-            ) from None
+        documents[path] = _read_summary(path, "{} is no summary, which 'boltzflow analyze' makes")
     for path, document in documents.items():
         document["run"][name] = as_document(value)
         replace_file(path, json.dumps(document, indent=2, allow_nan=False) + "\n")
@@ -230,7 +223,7 @@ def training_seed(directory: Path) -> int | None:
     Raises:
         FileFormatError: if one of these files is damaged.
     """
-    run = (_earlier_run(directory / SUMMARY) if (directory / SUMMARY).is_file() else None) or {}
+    run = _earlier_run(directory / SUMMARY) if (directory / SUMMARY).is_file() else {}
     if "seed" not in run and (directory / GENERATOR).is_file():
         _, header = read_tensors(directory / GENERATOR, KIND, VERSION)
         run = header.get("provenance", {})
@@ -239,30 +232,24 @@ def training_seed(directory: Path) -> int | None:
 
 
 def _earlier_run(path: Path) -> dict[str, Any]:
-    try:
-        return dict(_read_summary(path)["run"])
-    except ValueError as error:
-        reason = " ".join(str(error).split())
-        raise FileFormatError(f"{path} is damaged: {reason}. Delete it to analyze the samples anew.") from None
+    return dict(_read_summary(path, "{} is damaged (delete it to analyze the samples anew)")["run"])
 
 
-def _read_summary(path: Path) -> dict[str, Any]:
+def _read_summary(path: Path, fault: str) -> dict[str, Any]:
     """The document in a file.
 
     Raises:
-        ValueError: if it is no JSON, has numbers that JSON does not know, or a run that no summary has.
+        FileFormatError: if it is no JSON, has numbers that JSON does not know, or a run that no summary has.
     """
 
     def refuse(constant: str) -> float:
         raise ValueError(f"expected finite numbers; got {constant}")
 
-    try:
+    with reading(path, fault):
         document = json.loads(path.read_text(encoding="utf-8"), parse_constant=refuse)
-    except (OSError, RecursionError) as error:
-        raise ValueError(str(error)) from None
-    if not isinstance(document, dict) or not isinstance(document.get("run"), dict):
-        raise ValueError("expected a mapping with a mapping 'run'")
-    check_run(document["run"])
+        if not isinstance(document, dict) or not isinstance(document.get("run"), dict):
+            raise ValueError("expected a mapping with a mapping 'run'")
+        check_run(document["run"])
     return document
 
 

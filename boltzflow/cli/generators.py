@@ -12,7 +12,7 @@ import typer
 from boltzflow import runs
 from boltzflow.analysis import Summary, analyze
 from boltzflow.analysis.numbers import told
-from boltzflow.cli.launch import launch
+from boltzflow.cli.launch import end_with_launcher, launch
 from boltzflow.cli.options import (
     ForceFieldFiles,
     Molecule,
@@ -161,6 +161,7 @@ def train(
             runs.check_unused(directory)
         launch(config.devices)
         return
+    end_with_launcher()
     try:
         with progress("sampling", config.samples) as drawn:
             summary = runs.train_run(config, directory, resume, drawn, partial(typer.echo, err=True))

@@ -1,51 +1,78 @@
-"""Starts the command line again as several processes, by torch's own launcher."""
+"""Starts the command line again as several processes of this machine, which nothing outside can reach."""
 
 from __future__ import annotations
 
 import logging
 import os
+import socket
 import sys
+import tempfile
+from pathlib import Path
 
 import torch
 import typer
 
 from boltzflow.cli.root import INTERRUPTED
 from boltzflow.errors import ProcessError
+from boltzflow.process import end_with_parent
+from boltzflow.training.team import STORE
+
+_LAUNCHER = "BOLTZFLOW_LAUNCHER"
+"""The environment variable that tells the processes who has started them."""
 
 
 def launch(processes: int) -> None:
     """Run this same command as so many processes on this machine, and wait for them.
 
+    They find each other by a file that this user alone can open, and talk over the loopback interface.
+
     Raises:
         ProcessError: if one of them is killed; the others are ended then.
         typer.Exit: with the exit code of one that fails in another way, which has said itself what is wrong.
     """
+    from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs, start_processes
     from torch.distributed.elastic.multiprocessing.api import SignalException
-    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
-    from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
     logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)  # what has failed is told below
     # This machine's threads are shared; a choice that the user has made in the environment stays.
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, torch.get_num_threads() // processes)))
-    config = LaunchConfig(
-        min_nodes=1,
-        max_nodes=1,
-        nproc_per_node=processes,
-        run_id="boltzflow",
-        rdzv_backend="c10d",
-        rdzv_endpoint="localhost:0",
-        local_addr="localhost",
-        max_restarts=0,
+    loopback = next(name for _, name in socket.if_nameindex() if name in ("lo", "lo0"))
+    with tempfile.TemporaryDirectory(prefix="boltzflow-") as folder:  # mode 0700
+        together = {
+            "WORLD_SIZE": str(processes),
+            "LOCAL_WORLD_SIZE": str(processes),
+            "GROUP_RANK": "0",
+            "TORCHELASTIC_RUN_ID": "boltzflow",
+            "GLOO_SOCKET_IFNAME": loopback,
+            "NCCL_SOCKET_IFNAME": f"={loopback}",
+            STORE: str(Path(folder) / "store"),
+            _LAUNCHER: str(os.getpid()),
+        }
+        ranks = range(processes)
+        context = start_processes(
+            "boltzflow",
+            sys.executable,
+            args=dict.fromkeys(ranks, ("-m", "boltzflow", *sys.argv[1:])),
+            envs={rank: {**together, "RANK": str(rank), "LOCAL_RANK": str(rank)} for rank in ranks},
+            logs_specs=DefaultLogsSpecs(),
+        )
+        try:
+            result = context.wait(period=0.1)
+        except SignalException as stop:
+            context.close(stop.sigval)
+            raise typer.Exit(INTERRUPTED) from None
+    if result is None or not result.failures:
+        return
+    failure = min(result.failures.values(), key=lambda one: one.timestamp)
+    if failure.exitcode > 0:
+        raise typer.Exit(failure.exitcode)
+    raise ProcessError(
+        f"Process {failure.local_rank} of {processes} was killed ({failure.signal_name()}). The last checkpoint is "
+        "kept: go on with the same command and --resume."
     )
-    try:
-        elastic_launch(config, sys.executable)("-m", "boltzflow", *sys.argv[1:])
-    except SignalException:
-        raise typer.Exit(INTERRUPTED) from None
-    except ChildFailedError as error:
-        rank, failure = error.get_first_failure()
-        if failure.exitcode > 0:
-            raise typer.Exit(failure.exitcode) from None
-        raise ProcessError(
-            f"Process {rank} of {processes} was killed ({failure.signal_name()}). The last checkpoint is kept: "
-            "go on with the same command and --resume."
-        ) from None
+
+
+def end_with_launcher() -> None:
+    """Let this process end with the one that has launched it, if one has."""
+    if _LAUNCHER in os.environ:
+        end_with_parent(int(os.environ[_LAUNCHER]))

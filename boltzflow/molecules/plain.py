@@ -23,8 +23,15 @@ def topology_to_plain(topology: app.Topology) -> dict[str, Any]:
 
 
 def topology_from_plain(plain: Mapping[str, Any]) -> app.Topology:
-    """The inverse of `topology_to_plain`."""
+    """The inverse of `topology_to_plain`.
+
+    Raises:
+        TypeError: if a name is no text, which OpenMM would take and others stumble over.
+    """
     topology = app.Topology()
+    names = [name for kind, count in (("residues", 3), ("atoms", 1)) for row in plain[kind] for name in row[:count]]
+    if not all(isinstance(name, str) for name in (*plain["chains"], *names)):
+        raise TypeError("names of chains, residues and atoms are texts")
     chains = [topology.addChain(name) for name in plain["chains"]]
     residues = [topology.addResidue(name, chains[chain], key, code) for name, key, code, chain in plain["residues"]]
     atoms = [

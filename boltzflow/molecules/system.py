@@ -28,7 +28,7 @@ from boltzflow.coordinates.bond_graph import BondGraph
 from boltzflow.coordinates.profile import Profiles
 from boltzflow.energies import BoltzmannTarget, OpenMMPotential, Potential, TorchPotential
 from boltzflow.energies.system_xml import copy_system, system_to_xml
-from boltzflow.errors import NonFiniteError, OptionError, ShapeError, UnsupportedForceError
+from boltzflow.errors import FileFormatError, NonFiniteError, OptionError, ShapeError, UnsupportedForceError
 from boltzflow.molecules import readers, sequence
 from boltzflow.molecules.bonds import add_missing_bonds
 from boltzflow.molecules.cartesian import mixed_coordinates
@@ -536,9 +536,11 @@ class MolecularSystem:
         """Rebuild from `specification`.
 
         Raises:
-            FileFormatError: if the System's XML is damaged.
+            FileFormatError: if the System's XML is damaged, the name is no text, or a position is not finite.
             UnsupportedForceError: if it holds a PythonForce, which would run code.
         """
+        if not (isinstance(specification["name"], str) and np.isfinite(specification["positions"]).all()):
+            raise FileFormatError("Expected a name, and positions that are finite.")
         return cls(
             topology_from_plain(specification["topology"]),
             system_from_xml(specification["system"]),

@@ -12,6 +12,7 @@ from torch import Tensor
 from boltzflow.errors import FileFormatError
 from boltzflow.simulation.frames import Frames
 from boltzflow.simulation.langevin import State
+from boltzflow.storage import reading
 from boltzflow.tensorfile import read_tensors, write_tensors
 
 KIND, VERSION = "boltzflow parallel tempering", 1
@@ -57,18 +58,17 @@ def load_moment(path: Path, frames: Path, settings: dict[str, Any], device: torc
         FileFormatError: if the file is damaged, or of a run with other settings.
     """
     tensors, header = read_tensors(path, KIND, VERSION)
-    stored = header.get("settings", {})
+    with reading(path, "{} is an incomplete checkpoint"):
+        stored = dict(header["settings"])
     if changed := sorted(name for name in settings | stored if settings.get(name) != stored.get(name)):
         raise FileFormatError(
             f"{path} belongs to a run with other settings ({', '.join(changed)}): resume with those of the run, "
             "or start anew in another directory."
         )
-    try:
+    with reading(path, "{} is an incomplete checkpoint"):
         random = tensors.pop("random")  # lives on the CPU, whatever the device
         tensors = {name: tensor.to(device) for name, tensor in tensors.items()}
         counts = {name: tensors[name] for name in ("heading", "round_trips", "accepted", "attempted")}
         state = State(**{name: tensors[f"state.{name}"] for name in State.__dataclass_fields__})
         recorded = Frames(frames, tuple(header["chunks"]))
-        return Moment(header["rounds"], state, random=random, frames=recorded, **counts)
-    except KeyError as error:
-        raise FileFormatError(f"{path} is incomplete: it lacks {error}.") from None
+        return Moment(int(header["rounds"]), state, random=random, frames=recorded, **counts)

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from boltzflow.errors import FileFormatError
+from boltzflow.storage import reading
 from boltzflow.tensorfile import read_tensors, write_tensors
 
 KIND = "boltzflow checkpoint"
@@ -62,11 +63,17 @@ def load_checkpoint(
             `settings`. Nothing is changed then.
     """
     tensors, header = read_tensors(path, KIND, VERSION)
-    try:
-        progress, groups, state_of_random = header["progress"], header["groups"], tensors[_prefix(rank) + "random"]
+    with reading(path, "{} is an incomplete checkpoint"):
+        progress, groups, state_of_random = (
+            dict(header["progress"]),
+            header["groups"],
+            tensors[_prefix(rank) + "random"],
+        )
         stored = defaults | progress["settings"]
-    except KeyError as error:
-        raise FileFormatError(f"{path} is incomplete: it lacks {error}.") from None
+        state: dict[int, dict[str, Tensor]] = {}
+        for name, tensor in _under("optimizer.", tensors).items():
+            index, key = name.split(".", 1)
+            state.setdefault(int(index), {})[key] = tensor
     if changed := sorted(k for k in settings | stored if stored.get(k) != settings.get(k)):
         raise FileFormatError(
             f"{path} belongs to a training with other settings ({', '.join(changed)}): "
@@ -76,20 +83,19 @@ def load_checkpoint(
     before = {name: tensor.clone() for name, tensor in flow.state_dict().items()}
     try:
         flow.load_state_dict(weights)
-    except RuntimeError as error:
+        with reading(path, "{} is an incomplete checkpoint"):
+            random.set_state(state_of_random)
+            optimizer.load_state_dict({"state": state, "param_groups": groups})
+    except (RuntimeError, FileFormatError) as error:
         flow.load_state_dict(before)
+        if isinstance(error, FileFormatError):
+            raise
         raise FileFormatError(
             f"{path} is the checkpoint of a flow of another architecture; expected that of this run."
         ) from error
-    state: dict[int, dict[str, Tensor]] = {}
-    for name, tensor in _under("optimizer.", tensors).items():
-        index, key = name.split(".", 1)
-        state.setdefault(int(index), {})[key] = tensor
-    optimizer.load_state_dict({"state": state, "param_groups": groups})
-    random.set_state(state_of_random)
     device = next(flow.parameters()).device
     memory = {name: tensor.to(device) for name, tensor in _under(f"{_prefix(rank)}memory.", tensors).items()}
-    return dict(progress), _under("average.", tensors), memory
+    return progress, _under("average.", tensors), memory
 
 
 def _prefix(rank: int) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import hashlib
 import os
 from abc import ABC, abstractmethod
@@ -9,11 +10,15 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 import torch
+from safetensors.torch import load, save
 from torch import Tensor, distributed
 
 from boltzflow.core.importance import effective_sample_size
 from boltzflow.errors import MissingDependencyError, OptionError, ProcessError
 from boltzflow.training.trainable import Trainable
+
+STORE = "BOLTZFLOW_STORE"
+"""The environment variable that names the file by which processes of one command find each other."""
 
 
 class Team(ABC):
@@ -100,6 +105,8 @@ class Several(Team):
             raise MissingDependencyError(
                 "Several devices need lightning-fabric: pip install 'boltzflow[fabric]'."
             ) from error
+        if STORE in os.environ:
+            _meet(size, self.rank, device)
         nodes = _nodes(size)
         fabric = Fabric(accelerator=device.type, devices=size // nodes, num_nodes=nodes, strategy="ddp")
         fabric.launch()
@@ -142,10 +149,17 @@ class Several(Team):
         return min(1.0, (2 * first - second - samples).exp().item()) if first.isfinite() else 0.0
 
     def gather(self, tensors: Mapping[str, Tensor]) -> list[dict[str, Tensor]]:
-        found: list[dict[str, Tensor]] | None = [{} for _ in range(self.size)] if self.rank == 0 else None
+        # As safetensors, for what torch gathers as objects is unpickled: whoever sends it could run code.
+        own = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+        message = torch.frombuffer(bytearray(save(own)), dtype=torch.uint8).to(self.device)
         with _others_alive():
-            distributed.gather_object({name: tensor.cpu() for name, tensor in tensors.items()}, found, dst=0)
-        return found or []
+            lengths = [torch.empty(1, dtype=torch.int64, device=self.device) for _ in range(self.size)]
+            distributed.all_gather(lengths, torch.tensor([len(message)], device=self.device))
+            longest = max(int(length) for length in lengths)
+            padded = torch.cat([message, message.new_zeros(longest - len(message))])
+            found = [torch.empty_like(padded) for _ in range(self.size)] if self.rank == 0 else None
+            distributed.gather(padded, found, dst=0)
+        return [load(part[:length].cpu().numpy().tobytes()) for part, length in zip(found or [], lengths, strict=False)]
 
 
 def assemble(devices: int, device: torch.device) -> Team:
@@ -166,6 +180,17 @@ def started() -> tuple[int, int]:
         if {rank, size, needed} <= os.environ.keys():
             return int(os.environ[rank]), int(os.environ[size])
     return 0, 1
+
+
+def _meet(size: int, rank: int, device: torch.device) -> None:
+    """Connect the processes that `boltzflow train --devices` has started, by their file."""
+    if device.type == "cuda":
+        torch.cuda.set_device(rank)
+    store = distributed.FileStore(  # type: ignore[attr-defined]
+        os.environ[STORE], size
+    )
+    distributed.init_process_group("nccl" if device.type == "cuda" else "gloo", store=store, rank=rank, world_size=size)
+    atexit.register(distributed.destroy_process_group)
 
 
 def check_shares(batch_size: int, devices: int) -> None:

@@ -17,7 +17,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from boltzflow.core.objectives import Loss
 from boltzflow.core.precision import nets_in
 from boltzflow.errors import NonFiniteError, OptionError, RunDirectoryError
-from boltzflow.storage import check_there
+from boltzflow.storage import check_there, reading
 from boltzflow.training.averaging import WeightAverage
 from boltzflow.training.board import Board
 from boltzflow.training.checkpoint import load_checkpoint, own_state, save_checkpoint
@@ -318,14 +318,17 @@ class _Run:
             {**asdict(TrainingOptions()), "devices": 1},
             self.team.rank,
         )
-        if self.average is not None:
-            self.average.load(average)
-        self.history.records = [Record(**record) for record in state["records"]]
-        self.step, self.failed = state["step"], state["failed"]
-        self.end = state.get("end", self.options.steps)  # older checkpoints know of no other end
-        self.skipped, self.skipped_in_a_row = state["skipped"], state["skipped_in_a_row"]
-        self.random_after = self.random.get_state()
-        self.evaluations, self.seconds_before = state["evaluations"], state["seconds"]
+        with reading(self.checkpoint, "{} is an incomplete checkpoint"):
+            if self.average is not None:
+                self.average.load(average)
+            self.history.records = [Record(**record) for record in state["records"]]
+            if not all(isinstance(number, int | float) for record in state["records"] for number in record.values()):
+                raise TypeError("records are numbers")
+            self.step, self.failed = int(state["step"]), int(state["failed"])
+            self.end = int(state.get("end", self.options.steps))  # older checkpoints know of no other end
+            self.skipped, self.skipped_in_a_row = int(state["skipped"]), int(state["skipped_in_a_row"])
+            self.random_after = self.random.get_state()
+            self.evaluations, self.seconds_before = int(state["evaluations"]), float(state["seconds"])
 
 
 def _settings(method: Method) -> dict[str, Any]:

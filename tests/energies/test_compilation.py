@@ -54,6 +54,79 @@ def test_environment_turns_it_off(monkeypatch: pytest.MonkeyPatch, caplog: pytes
     assert not caplog.records
 
 
+def test_a_trial_that_ran_eagerly_is_no_compiler(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(torch, "compile", lambda fn, **_: fn)  # what PyTorch's own switches come to
+    with caplog.at_level(logging.WARNING):
+        assert [compilation.compiler_works() for _ in range(2)] == [False, False]
+    assert [r.getMessage() for r in caplog.records] == [
+        "No working compiler for torch.compile on cpu, so code runs eagerly: PyTorch's own switches turn it off "
+        "(TORCH_COMPILE_DISABLE, TORCHDYNAMO_DISABLE)"
+    ]
+
+
+def test_a_compiler_that_fails_later_is_given_up_and_said_so_once(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Such as on a disk that is full by then; an error of the function's own is no such failure."""
+    calls = []
+
+    def compile_nothing(fn: object, **options: object) -> Callable[..., Tensor]:
+        def call(*args: object) -> Tensor:
+            calls.append(args)
+            raise PermissionError(13, "Permission denied", "cache")
+
+        return call
+
+    monkeypatch.setattr(compilation, "compiler_works", lambda *_: True)
+    monkeypatch.setattr(compilation, "_failed", set())
+    monkeypatch.setattr(torch, "compile", compile_nothing)
+    double = compilation.compiled(lambda x: 2 * x)
+    module = nn.Linear(2, 2)
+    compilation.compile_method(module, "forward")
+    with caplog.at_level(logging.WARNING):
+        assert [double(torch.ones(1)).item() for _ in range(2)] == [2.0, 2.0]
+        assert module(torch.ones(1, 2)).shape == (1, 2)
+    assert len(calls) == len(caplog.records) == 1
+    assert caplog.records[0].getMessage().endswith("so code runs eagerly: [Errno 13] Permission denied: 'cache'")
+
+    monkeypatch.setattr(compilation, "_failed", set())
+    monkeypatch.setattr(torch, "compile", lambda fn, **_: fn)
+
+    def refuses(x: Tensor) -> Tensor:
+        raise ValueError("x")
+
+    with pytest.raises(ValueError, match="x"):
+        compilation.compiled(refuses)(torch.ones(1))
+    assert not compilation._failed
+
+
+def test_nothing_is_compiled_before_the_first_call(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+    monkeypatch.setattr(compilation, "compiler_works", lambda *_: True)
+    monkeypatch.setattr(torch, "compile", lambda fn, **_: asked.append(fn) or fn)
+    double = compilation.compiled(lambda x: 2 * x)
+    module = nn.Linear(2, 2)
+    compilation.compile_method(module, "forward")
+    assert not asked
+    double(torch.ones(1)), double(torch.ones(1)), module(torch.ones(1, 2))
+    assert len(asked) == 2
+
+
+def test_what_is_never_compiled_runs_in_python_within_compiled_code() -> None:
+    seen = []
+
+    @compilation.never_compiled
+    def count(x: Tensor) -> Tensor:
+        seen.append(torch.compiler.is_compiling())
+        return x
+
+    double = torch.compile(lambda x: 2 * count(x), backend="eager")
+    assert double(torch.ones(1)).item() == 2.0
+    assert seen == [False]
+
+
 def test_compiles_a_method_in_place(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(compilation, "compiler_works", lambda *_: True)
     module = nn.Linear(2, 3)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 import resource
 import signal
 import subprocess
 import sys
-import textwrap
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,80 +18,33 @@ import torch
 import boltzflow as bf
 from boltzflow.errors import StorageError
 from boltzflow.storage import replace_file
-from boltzflow.training import ConstrainedTransport, Phases, ReverseKL
-from tests.analysis.exact import chain
-
-KILLED = """
-    import os, random, signal, sys, time
-    from pathlib import Path
-
-    import torch
-
-    import boltzflow as bf
-    from tests.training.test_crashes import make, train
-
-    torch.set_num_threads(1)
-    folder, random = Path(sys.argv[1]), random.Random(0)
-    checkpoint = folder / "checkpoints" / "last.safetensors"
-    steps, killed, generator = [], 0, make()
-    generator.sample(64)  # compiles the energies, once for all
-    while killed < 20:
-        child = os.fork()
-        if child == 0:
-            train(generator, folder, resume=checkpoint.exists())
-            os._exit(0)
-        time.sleep(0.05 + 0.3 * random.random())
-        os.kill(child, signal.SIGKILL)
-        _, status = os.waitpid(child, 0)
-        if os.WIFSIGNALED(status):
-            killed += 1
-        else:
-            break
-        if checkpoint.exists():
-            from boltzflow.training.checkpoint import KIND, VERSION
-            from boltzflow.tensorfile import read_tensors
-            steps.append(read_tensors(checkpoint, KIND, VERSION)[1]["progress"]["step"])
-    print(killed, *steps)
-"""
-
-
-def make() -> bf.BoltzmannGenerator:
-    return bf.BoltzmannGenerator.for_system(chain(), layers=2, hidden=(16,), bins=4, start="plain")
-
-
-def train(generator: bf.BoltzmannGenerator, folder: Path, resume: bool) -> None:
-    method = Phases((ReverseKL(), ConstrainedTransport(samples=256, every=20)), (0.5, 0.5))
-    options = {"batch_size": 32, "log_every": 7, "checkpoint_every": 3, "compile": False, "progress": False}
-    bf.train(generator, method, directory=folder, resume=resume, steps=1500, **options)
+from tests.training.killed import make
 
 
 @pytest.mark.slow
-def test_twenty_kills_at_random_times_cost_nothing_but_time(tmp_path: Path) -> None:
-    """After each SIGKILL the last checkpoint loads; in the end everything is as in a training without."""
+@pytest.mark.parametrize("devices", [1, 2])
+@pytest.mark.parametrize("kind", ["eager", "compiled"])
+def test_twenty_kills_at_random_times_cost_nothing_but_time(tmp_path: Path, kind: str, devices: int) -> None:
+    """After each SIGKILL the last checkpoint loads, and the other process ends; in the end all is as without kills."""
+    if devices > 1:
+        pytest.importorskip("lightning_fabric")
     root = Path(__file__).parents[2]
     run = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(KILLED), str(tmp_path / "killed")],
+        [sys.executable, "-m", "tests.training.killed", str(tmp_path / "killed"), kind, str(devices)],
         capture_output=True,
         text=True,
         cwd=root,
         env={**os.environ, "PYTHONPATH": str(root), "OMP_NUM_THREADS": "1"},
-        timeout=300,
+        timeout=900,
     )
     assert run.returncode == 0, run.stderr
-    killed, *steps = map(int, run.stdout.split())
-    assert killed == 20
-    assert len(steps) >= 15
-    assert steps == sorted(steps)
-    assert steps[-1] > steps[0]
-
-    whole, resumed = make(), make()
-    train(whole, tmp_path / "whole", resume=False)
-    train(resumed, tmp_path / "killed", resume=True)
-    for name, tensor in whole.flow.state_dict().items():
-        assert torch.equal(tensor, resumed.flow.state_dict()[name]), name
-    records = [(tmp_path / f / "metrics.csv").read_text().splitlines() for f in ("whole", "killed")]
-    without_times = [[line.rsplit(",", 1)[0] for line in lines] for lines in records]
-    assert without_times[0] == without_times[1]
+    found = json.loads(run.stdout.splitlines()[-1])
+    assert found["killed"] == 20
+    assert found["steps"] == sorted(found["steps"])
+    assert found["steps"][-1] > found["steps"][0]
+    assert found["codes"] == [0] * 2 * devices
+    assert found["same weights"]
+    assert found["same records"]
 
 
 @contextmanager

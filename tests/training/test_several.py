@@ -109,10 +109,29 @@ def command(directory: Path, *options: str) -> subprocess.Popen[str]:
     )
 
 
-def wait_for_records(directory: Path, more_than: int = 0) -> int:
-    """Waits for a new record, and gives the number of lines."""
+def listening(pid: int) -> set[str]:
+    """The addresses on which a process or one of its descendants listens, as Linux writes them."""
+    folder = Path(f"/proc/{pid}")
+    try:
+        sockets = {str(entry.readlink()) for entry in (folder / "fd").iterdir()}
+        children = (folder / "task" / str(pid) / "children").read_text().split()
+    except OSError:  # has ended meanwhile
+        return set()
+    found = set()
+    for table in ("tcp", "tcp6"):
+        for line in (Path("/proc/net") / table).read_text().splitlines()[1:]:
+            _, local, _, state, *_, inode = line.split()[:10]
+            if state == "0A" and f"socket:[{inode}]" in sockets:
+                found.add(local.split(":")[0])
+    return found.union(*(listening(int(child)) for child in children))
+
+
+def wait_for_records(directory: Path, more_than: int = 0, pid: int | None = None) -> int:
+    """Waits for a new record, and gives the number of lines; process `pid` listens on loopback alone meanwhile."""
     path = directory / "metrics.csv"
     for _ in range(600):
+        if pid is not None:
+            assert listening(pid) <= {"0100007F", "00000000000000000000000001000000"}
         if path.exists() and (lines := len(path.read_text().splitlines())) > more_than:
             return lines
         time.sleep(0.1)
@@ -120,11 +139,13 @@ def wait_for_records(directory: Path, more_than: int = 0) -> int:
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="looks for processes in /proc")
-def test_the_command_starts_its_processes_and_tells_what_has_become_of_them(tmp_path) -> None:
+def test_the_command_starts_its_processes_and_tells_what_has_become_of_them(tmp_path, request) -> None:
     """Ctrl-C keeps a checkpoint; a process that is killed ends the command with a sentence, and soon."""
     directory = tmp_path / "run"
     first = command(directory)
-    lines = wait_for_records(directory)
+    request.addfinalizer(first.kill)
+    lines = wait_for_records(directory, pid=first.pid)
+    assert listening(first.pid)  # the two do talk
     first.send_signal(signal.SIGINT)
     _, told = first.communicate(timeout=30)
     assert first.returncode == 130, told
@@ -133,6 +154,7 @@ def test_the_command_starts_its_processes_and_tells_what_has_become_of_them(tmp_
     assert header["progress"]["step"] >= 50
 
     second = command(directory, "--resume")
+    request.addfinalizer(second.kill)
     wait_for_records(directory, more_than=lines)
     children = Path(f"/proc/{second.pid}/task/{second.pid}/children").read_text().split()
     os.kill(int(children[-1]), signal.SIGKILL)
@@ -140,6 +162,23 @@ def test_the_command_starts_its_processes_and_tells_what_has_become_of_them(tmp_
     assert second.returncode == 1, told
     assert "was killed (SIGKILL). The last checkpoint is kept: go on with the same command and --resume." in told
     assert read_tensors(directory / "checkpoints" / "last.safetensors", KIND, VERSION)[1]["progress"]["step"] >= 50
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="Linux alone tells a process of its parent's end")
+def test_no_process_outlives_the_command(tmp_path, request) -> None:
+    """Killed without a word, it cannot end them; they would go on writing into a run that is being resumed."""
+    running = command(tmp_path / "run")
+    request.addfinalizer(running.kill)
+    wait_for_records(tmp_path / "run")
+    children = Path(f"/proc/{running.pid}/task/{running.pid}/children").read_text().split()
+    running.kill()
+    running.communicate(timeout=30)
+    assert len(children) >= 2
+    for _ in range(100):
+        if not any(Path(f"/proc/{child}").exists() for child in children):
+            return
+        time.sleep(0.1)
+    raise AssertionError(f"Expected that processes {children} have ended.")
 
 
 def test_what_cannot_be_is_refused(monkeypatch) -> None:

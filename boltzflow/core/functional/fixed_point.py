@@ -7,6 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from boltzflow.core.compilation import never_compiled
 from boltzflow.errors import ConvergenceError
 
 _MEMORY = 64
@@ -14,7 +15,7 @@ _MEMORY = 64
 _DAMPED = 0.3
 
 
-@torch.compiler.disable  # type: ignore[untyped-decorator]
+@never_compiled
 @torch.no_grad()
 def solve_fixed_point(
     function: Callable[[Tensor], Tensor], target: Tensor, where: str, *, max_iterations: int = 1000
