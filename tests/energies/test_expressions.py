@@ -166,6 +166,11 @@ def test_splines_in_three_dimensions_have_the_derivatives_of_their_values() -> N
         torch.testing.assert_close(table.derivative(axis)(*points), gradient, rtol=1e-10, atol=1e-10)
 
 
+def test_a_spline_of_what_is_no_number_is_none() -> None:
+    table = SplineTable(np.arange(5.0), [0.0], [1.0], False)
+    assert table(torch.tensor([torch.nan, 2.0])).isnan().tolist() == [True, False]
+
+
 def test_discrete_tables() -> None:
     table = DiscreteTable(np.arange(6.0).reshape(2, 3))
     column = torch.tensor([0.0, 1.0, 2.0, 3.0])

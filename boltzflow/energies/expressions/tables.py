@@ -84,7 +84,7 @@ class SplineTable(Table):
             if self.periodic:
                 place = place - cells * torch.floor(place / cells)
             else:
-                within = (x >= low) & (x <= high)
+                within = ~((x < low) | (x > high))  # of what is no number there is no value
                 inside = within if inside is None else inside & within
             index = torch.floor(place).clamp(0, cells - 1).nan_to_num()
             fractions.append(place - index)

@@ -83,10 +83,10 @@ class ComputedValues(Term):
         r = (r_squared + self.identity).sqrt()
         particles: dict[str, Tensor | float] = {**self.constants.as_dict(), "x": x[0], "y": x[1], "z": x[2]}
         zero = torch.zeros_like(x[0])
-        integral_slope: Tensor | float = 0.0
+        integral_slope = zero
         if self.first:
-            integral, integral_slope = self.integral({"r": r, **_both_ends(particles)})
-            integral_slope = masked(self.value_pairs, integral_slope, r)
+            integral, slope_of_pair = self.integral({"r": r, **_both_ends(particles)})
+            integral_slope = masked(self.value_pairs, slope_of_pair, r)
             particles[self.first] = masked(self.value_pairs, integral, r).sum(1) + zero
         slopes_of_values = {}
         for key, program in self.values.items():
