@@ -11,6 +11,8 @@ PACKAGE = Path(__file__).parent.parent / "boltzflow"
 LAYERS = [
     "errors",
     "units",
+    "verdict",
+    "estimate",
     "storage",
     "capacity",
     "dcd",
@@ -18,6 +20,7 @@ LAYERS = [
     "arrayfile",
     "tensorfile",
     "core",
+    "trust",
     "coordinates",
     "energies",
     "molecules",
