@@ -36,10 +36,11 @@ _HARDLY_WEIGHTED = 0.99  # effective samples of each: the weights' own tail move
 _JUDGED_FROM = 200  # samples of a tail
 _ONE_SIDED = 1.645  # standard errors of k̂ above it, which it exceeds in 5 of 100 cases
 _FINITE_VARIANCE, _SAFE_VARIANCE = 0.5, 0.35  # what k̂ must not exceed
-_HEAVY = (0.55, 0.7)  # k̂ of an average's contributions where weights are nearly equal
+_HEAVY = 0.55  # k̂ of an average's contributions where weights are nearly equal
 _MANY, _PART = 100.0, 1 / 8  # contributions that make up an error, and what part of all
 _RARE = 20.0  # of a share
 _FEW = 5.0
+_ONE = 1.5  # a single sample makes up more than three quarters of the error
 _BISECTIONS = 14
 
 
@@ -184,14 +185,12 @@ class AverageLaw:
         if carriers >= many and _upper(shape, tail) <= _SAFE_VARIANCE:
             return Verdict(Trust.TRUST, rest)
         if weights.nearly_equal and (
-            (self.observed is Observed.MOMENT and carriers > 1.3)
-            or (carriers >= (_RARE if self.observed is Observed.SHARE else _FEW) and shape <= _HEAVY[0])
+            (self.observed is Observed.MOMENT and carriers >= _ONE)
+            or (carriers >= (_RARE if self.observed is Observed.SHARE else _FEW) and shape <= _HEAVY)
         ):
             return Verdict(Trust.TRUST, rest)
-        if math.isinf(error) or carriers < _FEW:
+        if math.isinf(error) or carriers < _ONE:
             return Verdict(Trust.DO_NOT_USE, rest)
-        if shape > _HEAVY[1]:
-            return Verdict(Trust.DO_NOT_USE, f"contributions to it have a heavy tail (Pareto k̂ {shape:.2f})")
         if _upper(shape, tail) > _SAFE_VARIANCE:
             rest = f"contributions to it may have a heavy tail (Pareto k̂ {shape:.2f}, from {tail} samples)"
         return Verdict(Trust.WITH_CARE, rest)

@@ -425,7 +425,7 @@ def _jackknife(weights: Tensor, deviations: Tensor, groups: Tensor | None) -> Te
 
 def _unrounded(deviations: Tensor, scale: Tensor) -> Tensor:
     """Deviations (n, …) from a mean of values of a scale (…): exactly 0 where they are nothing but rounding."""
-    return deviations.where(deviations.abs().amax(0) > 1e-14 * scale, 0.0)
+    return deviations.where(deviations.abs().amax(0) > 1e-12 * scale, 0.0)
 
 
 def _group_sums(parts: Tensor, groups: Tensor | None) -> Tensor:

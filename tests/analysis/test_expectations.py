@@ -45,19 +45,18 @@ def bin_share(low: float, high: float) -> float:
     return float(NORMAL.cdf(high) - NORMAL.cdf(low))
 
 
-def negative_log_share(x: np.ndarray, w: np.ndarray) -> tuple[float, float]:
-    """Of the bin from 0.5 to 1, by the free energy: its zero is that of the lowest bin, whose share is added again."""
-    profile = free_energy_profile(weighted(w), x, AXIS, replicates=60)
-    total = weighted(w).mean(np.abs(x) <= 2.0).value
-    return profile.values[5] + np.log(np.exp(-profile.values).sum() / total), profile.errors[5]
+def profile_bin(x: np.ndarray, w: np.ndarray) -> tuple[float, float]:
+    """The bin from 0.5 to 1, relative to the one below it."""
+    profile = free_energy_profile(weighted(w), x, AXIS, replicates=2, zero=0.2)
+    return profile.values[5], profile.errors[5]
 
 
 def surface_bin(x: np.ndarray, w: np.ndarray) -> tuple[float, float]:
-    """The quarter of the plane where x and another variable, independent of it, are both positive."""
+    """The quarter of the plane where x and another variable, independent of it, are both positive, to its opposite."""
     y = np.random.default_rng(int(1e6 * abs(x[0]))).uniform(-1.0, 1.0, len(x))
     axes = Axis(-9.0, 9.0, bins=2), Axis(-1.0, 1.0, bins=2)
-    surface = free_energy_surface(weighted(w), x, y, axes, replicates=60)
-    return surface.values[1, 1] + np.log(np.exp(-surface.values).sum()), surface.errors[1, 1]
+    surface = free_energy_surface(weighted(w), x, y, axes, replicates=2, zero=(-1.0, -0.5))
+    return surface.values[1, 1], surface.errors[1, 1]
 
 
 def between_states(x: np.ndarray, w: np.ndarray) -> tuple[float, float]:
@@ -85,8 +84,8 @@ CASES: dict[str, tuple[Callable, float]] = {
         lambda x, w: both(kernel_density(weighted(w), x, Axis(-8.0, 8.0, 16, periodic=True), bandwidth=0.05), 7),
         NORMAL.pdf(-0.5),
     ),
-    "bin of a profile": (negative_log_share, -np.log(bin_share(0.5, 1.0))),
-    "bin of a surface": (surface_bin, np.log(4.0)),
+    "bin of a profile": (profile_bin, -np.log(bin_share(0.5, 1.0) / bin_share(0.0, 0.5))),
+    "bin of a surface": (surface_bin, 0.0),
     "population": (lambda x, w: both(population(weighted(w), x, 0.0, 2.0)), bin_share(0.0, 2.0)),
     "free energy of a region": (
         lambda x, w: (lambda p: (p.free_energy, p.free_energy_error))(population_of(weighted(w), x > 0.5)),
@@ -133,9 +132,9 @@ def test_both_ways_to_an_error_agree():
     delta, drawn = ensemble.mean(values), ensemble.mean(values, error="bootstrap", replicates=1000)
     np.testing.assert_allclose(delta.value, drawn.value, rtol=1e-12)
     np.testing.assert_allclose(delta.error, drawn.error, rtol=0.08)
-    bins = histogram(ensemble, x, AXIS)
-    profile = free_energy_profile(ensemble, x, AXIS, replicates=1000)
-    np.testing.assert_allclose(bins.errors / bins.values, profile.errors, rtol=0.1)
+    profile = free_energy_profile(ensemble, x, AXIS, replicates=2, zero=0.2)
+    states = state_populations(ensemble, {"zero": (x >= 0.0) & (x < 0.5), "bin": (x >= 0.5) & (x < 1.0)})
+    assert profile.errors[5] == pytest.approx(states.errors[0, 1] / KT, rel=1e-3)
 
 
 @pytest.mark.parametrize("bonds", [4, 10])

@@ -35,17 +35,23 @@ def test_profile_agrees_with_the_truth_within_its_bootstrap_errors():
     assert (errors > profile.errors).all()
 
 
-def test_bootstrap_errors_are_the_scatter_of_repeats():
-    """60 repeats: each bin's scatter is known to 9 %, the mean ratio over 36 bins to about 2 %."""
+def test_errors_are_the_scatter_of_repeats_of_the_difference_to_the_zero():
+    """300 repeats: the scatter is known to 4 %, that of the zero, which all bins share, included."""
     shares = np.stack(
         [
             np.histogram(a, BINS, (-np.pi, np.pi), weights=np.exp(w))[0] / np.exp(w).sum()
-            for a, w in (weighted_von_mises(seed, 4000) for seed in range(60))
+            for a, w in (weighted_von_mises(seed, 4000) for seed in range(300))
         ]
     )
-    angle, log_weights = weighted_von_mises(seed=0, n=4000)
-    profile = free_energy_profile(weighted(log_weights), angle, bins=BINS)
-    ratio = profile.errors / np.log(shares).std(0)
+    profiles = [
+        free_energy_profile(weighted(log_weights), angle, bins=BINS, replicates=2, zero=0.05)
+        for angle, log_weights in (weighted_von_mises(seed, 4000) for seed in range(20))
+    ]
+    profile = profiles[0]
+    (zero,) = np.flatnonzero(profile.values == 0.0)
+    others = np.arange(BINS) != zero
+    differences = np.log(shares) - np.log(shares[:, zero, None])
+    ratio = np.mean([p.errors for p in profiles], 0)[others] / differences.std(0)[others]
     assert ratio.mean() == pytest.approx(1.0, abs=0.1)
 
 
@@ -53,17 +59,16 @@ def test_profile_is_the_same_for_the_same_seed():
     angle, log_weights = weighted_von_mises(seed=0, n=1000)
     ensemble = weighted(log_weights)
     first, second = (free_energy_profile(ensemble, angle, seed=3, replicates=20) for _ in range(2))
-    np.testing.assert_array_equal(first.errors, second.errors)
+    np.testing.assert_array_equal(first.extremes, second.extremes)
 
 
 def test_surface_is_the_sum_of_independent_profiles():
     rng = np.random.default_rng(0)
     x, y = rng.uniform(-np.pi, np.pi, (2, 400_000))
-    surface = free_energy_surface(weighted(KAPPA * (np.cos(x) + np.cos(y))), x, y, bins=12)
+    surface = free_energy_surface(weighted(KAPPA * (np.cos(x) + np.cos(y))), x, y, bins=12, zero="mean")
     shares = np.diff(stats.vonmises(KAPPA).cdf(surface.x.edges))
-    truth = -np.log(np.outer(shares, shares))
-    found = surface.values + np.log(np.exp(-surface.values).sum())  # −log p, as errors are those of p
-    z = (found - truth) / surface.errors
+    truth = -np.log(np.outer(shares, shares) * shares.size**2)
+    z = (surface.values - truth) / surface.errors
     assert 0.7 < np.sqrt(np.mean(z**2)) < 1.3  # 144 z-scores
     assert np.abs(z).max() < 4.5
 
@@ -96,7 +101,7 @@ def test_a_profile_along_a_line_is_that_of_the_samples_within_it():
 def test_a_surface_of_a_line_and_a_circle():
     x, y = np.array([0.1, 0.1, 0.9, 5.0]), np.array([-3.0, 3.2, 0.0, 0.0])
     axes = Axis(0.0, 1.0, bins=2, unit="nm"), Axis.torsion(bins=2)
-    surface = free_energy_surface(equal(4), x, y, axes, replicates=2)
+    surface = free_energy_surface(equal(4), x, y, axes, replicates=2, zero=(0.1, -1.0))
     assert (surface.x, surface.y) == axes
     np.testing.assert_array_equal(surface.values, [[0.0, np.inf], [np.inf, np.log(2.0)]])
 
@@ -114,3 +119,53 @@ def test_one_group_knows_no_error():
     angle, log_weights = weighted_von_mises(seed=0, n=1000)
     profile = free_energy_profile(weighted(log_weights, np.zeros(1000, int)), angle, bins=4)
     assert np.isposinf(profile.errors).all()
+
+
+def two_basins(seed: int, n: int) -> tuple[np.ndarray, np.ndarray]:
+    """Angles of two basins, and the exact shares of 72 bins."""
+    rng = np.random.default_rng(seed)
+    left, right = stats.vonmises(4.0, loc=-1.4), stats.vonmises(8.0, loc=1.0)
+    angle = np.where(rng.uniform(size=n) < 0.9, left.rvs(n, random_state=rng), right.rvs(n, random_state=rng))
+    edges = np.linspace(-np.pi, np.pi, 73)
+    shares = sum(
+        weight * np.diff([stats.vonmises(k).cdf(e - loc) for e in edges])
+        for weight, k, loc in ((0.9, 4.0, -1.4), (0.1, 8.0, 1.0))
+    )
+    return (angle + np.pi) % (2 * np.pi) - np.pi, shares
+
+
+@pytest.mark.parametrize("zero", ["lowest", "mean", -1.4, (-2.0, -1.0)])
+def test_bins_hold_the_difference_to_the_zero(zero):
+    """40 ensembles of 5000 frames: 95 % of the bins with 20 frames and more, and a flat truth about its own lowest."""
+    held, flat = [], []
+    for seed in range(40):
+        angle, shares = two_basins(seed, 5000)
+        profile = free_energy_profile(equal(5000), angle, replicates=2, zero=zero)
+        of_zero = shares.max() if zero == "lowest" else shares @ profile.zero
+        seen = (profile.errors > 0) & (shares * 5000 > 20)
+        low, high = profile.interval(0.95)
+        held.append(((low < -np.log(shares / of_zero)) & (-np.log(shares / of_zero) < high))[seen].mean())
+        uniform = np.random.default_rng(seed).uniform(-np.pi, np.pi, 5000)
+        level = free_energy_profile(equal(5000), uniform, replicates=2, zero=zero)
+        flat.append((np.abs(level.values[level.errors > 0]) < 1.96 * level.errors[level.errors > 0]).mean())
+    assert 0.92 < np.mean(held) < 0.98
+    assert 0.92 < np.mean(flat) < 0.98
+
+
+def test_a_band_holds_the_whole_profile():
+    """100 ensembles of 4000 frames on 12 bins: some 95 hold the exact profile everywhere."""
+    shares = np.diff(stats.vonmises(2.0).cdf(np.linspace(-np.pi, np.pi, 13)))
+    held = 0
+    for seed in range(100):
+        angle = stats.vonmises(2.0).rvs(4000, random_state=np.random.default_rng(seed))
+        profile = free_energy_profile(equal(4000), angle, 12, zero="mean")
+        low, high = profile.band(0.95)
+        truth = -np.log(shares * 12)
+        held += bool(((low <= truth) & (truth <= high)).all())
+    assert 88 <= held <= 100
+
+
+@pytest.mark.parametrize("zero", ["top", 9.0, (5.0, 6.0), "lowest of all"])
+def test_a_zero_outside_is_refused(zero):
+    with pytest.raises(OptionError, match=r"Expected a zero|within the zero"):
+        free_energy_profile(equal(3), [0.1, 0.1, 0.3], Axis(0.0, 0.4, bins=2), zero=zero)

@@ -151,7 +151,12 @@ def test_points_of_the_effective_sample_size_keep_off_the_frame(
 ) -> None:
     """Each lies further from the frame than its marker's radius of 2 points, and a line."""
     made = []
-    monkeypatch.setattr(Figure, "savefig", lambda self, *_, **__: made.append(self))
+
+    def keep(self: Figure, path: Path, **_: object) -> None:
+        made.append(self)
+        Path(path).touch()
+
+    monkeypatch.setattr(Figure, "savefig", keep)
     plots.weights(ensemble(log_normal(2000, spread)), "", tmp_path / "weights.png")
     made[0].draw_without_rendering()
     panel = next(axes for axes in made[0].axes if axes.get_xlabel() == "samples n")
