@@ -163,7 +163,8 @@ class AverageLaw:
     @cached_property
     def verdict(self) -> Verdict:
         """The worse of the weights' verdict and that of the average's own contributions; of several the worst."""
-        return worst([self.weights.verdict, self.own_verdict])
+        own = self.own_verdict
+        return worst([self.weights.verdict, *([own] if own.trust > Trust.TRUST else [])])
 
     @property
     def own_verdict(self) -> Verdict:
@@ -189,7 +190,7 @@ class AverageLaw:
             or (carriers >= (_RARE if self.observed is Observed.SHARE else _FEW) and shape <= _HEAVY)
         ):
             return Verdict(Trust.TRUST, rest)
-        if math.isinf(error) or carriers < _ONE:
+        if math.isinf(error) or (carriers < _ONE and weights.ess < _NEARLY_EQUAL):
             return Verdict(Trust.DO_NOT_USE, rest)
         if _upper(shape, tail) > _SAFE_VARIANCE:
             rest = f"contributions to it may have a heavy tail (Pareto k̂ {shape:.2f}, from {tail} samples)"

@@ -64,9 +64,9 @@ class Population:
         if least == 0.0:
             bound = f"a share of less than about {3 * self.error:.2g} would not show"
             return Verdict(Trust.DO_NOT_USE, f"no frame lies {where}: {bound}")
-        if least >= _ENOUGH:
-            return self.law.own_verdict
-        trust = Trust.WITH_CARE if least >= _TOO_FEW else Trust.DO_NOT_USE
+        if least >= _ENOUGH and (own := self.law.own_verdict).trust > Trust.TRUST:
+            return own
+        trust = Trust.TRUST if least >= _ENOUGH else Trust.WITH_CARE if least >= _TOO_FEW else Trust.DO_NOT_USE
         return Verdict(trust, f"{least:.3g} effective frames lie {where}")
 
 
@@ -143,7 +143,7 @@ def population_of(ensemble: Ensemble, mask: Mask) -> Population:
 
     >>> found = population_of(Ensemble(np.zeros((100, 1, 3)), np.zeros(100), 300.0), np.arange(100) < 25)
     >>> print(f"{found.value:.2f} ± {found.error:.2f}; {found.verdict}")
-    0.25 ± 0.04; Trust: 25 effective frames lie inside.
+    0.25 ± 0.04; With care: there are only 100 effective samples of 100.
     """
     region, (logs, members) = torch.from_numpy(_checked(ensemble, mask)), ensemble.weighting
     share, error = (number.item() for number in importance.weighted_mean(region, logs, members))
