@@ -176,10 +176,9 @@ def _differences(
         raise OptionError(f"Expected samples of positive weight within the zero; none lies at {zero}.")
     contributions = binned.deviations(kernel)
     errors = contributions.error.numpy()
+    logs = np.log(binned.shares / of_zero, out=np.full(len(errors), -np.inf), where=binned.shares > 0)
     return {
-        "values": -np.log(binned.shares / of_zero, out=np.full(len(errors), -np.inf), where=binned.shares > 0).reshape(
-            shape
-        ),
+        "values": (0.0 - logs).reshape(shape),
         "errors": errors.reshape(shape),
         "temperature": ensemble.temperature,
         "zero": kernel.reshape(shape),
