@@ -236,7 +236,8 @@ def test_the_target_is_no_part_of_the_flow() -> None:
     domain = Domain.real(1)
     target = Independent(domain, trainable=True)
     flow = StochasticFlow(Independent(domain), layers.MetropolisLayer(domain, 0.1), target)
-    assert set(flow.state_dict()) == {"base.location", "base.log_width", "transform.kernel.log_step_size.value"}
+    learned = {name for name in flow.state_dict() if not name.endswith("fingerprint")}
+    assert learned == {"base.location", "base.log_width", "transform.kernel.log_step_size.value"}
     twin = copy.deepcopy(flow)
     assert twin.path.start is twin.base
     flow.double()
