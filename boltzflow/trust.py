@@ -118,7 +118,8 @@ class SampleWeights:
         if largest * n < 1.0 + 1e-9:
             yield Verdict(Trust.TRUST, f"{n:,} samples of equal weight, which says nothing of where they come from")
         else:
-            yield Verdict(Trust.TRUST, f"{summary}, Pareto k̂ {k:.2f}; weights do not show what is never drawn")
+            tail = f"Pareto k̂ {k:.2f}" if self.ess < _HARDLY_WEIGHTED else "whose weights hardly vary"
+            yield Verdict(Trust.TRUST, f"{summary}, {tail}; weights do not show what is never drawn")
         if self.ess < _HARDLY_WEIGHTED:
             care, no_use = _pareto_limits(n)
             limits = (care, math.inf if self.ess >= _NEARLY_EQUAL else no_use)
