@@ -268,7 +268,8 @@ def as_document(value: Any) -> Any:
     if isinstance(value, Verdict):
         return str(value)
     if is_dataclass(value):
-        return {field.name: as_document(getattr(value, field.name)) for field in fields(value)}
+        facts = (field.name for field in fields(value) if field.compare)  # the rest is what a number was found by
+        return {name: as_document(getattr(value, name)) for name in facts}
     if isinstance(value, Mapping):
         return {key: as_document(entry) for key, entry in value.items()}
     if isinstance(value, list | tuple):
