@@ -47,7 +47,7 @@ def test_the_order_of_folders(monkeypatch):
         (("temperature: 300.0", "temperature: -1"), "Bad value for 'temperature'"),
         (("temperature: 300.0", "temprature: 300"), "'temprature'|'temperature' is missing"),
         (("constraints: none", "constraints: some"), "Bad value for 'constraints'"),
-        (("version: 1", "version: [1"), "Expected YAML"),
+        (("version: 1", "version: [1"), "is no YAML"),
     ],
 )
 def test_damaged_descriptions_are_explained(folder, change, message):
