@@ -341,6 +341,9 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ensemble.save(folder / samples)
     shutil.copy(folder / "butane_samples" / "samples.dcd", folder)
     shutil.copytree(folder / "dipeptide", folder / "few")
+    few = bf.Ensemble.load(folder / "few")
+    moved = few.replace(positions=few.positions + 0.1, log_q=few.log_q, absolute=True)  # other frames than those it is
+    moved.save(folder / "few", overwrite=True)  # compared with
     (folder / "few" / "summary.json").write_text('{"version": 1, "run": {}}')
     (folder / "run").mkdir()
     (folder / "run" / "config.yaml").write_bytes(CONFIGS["sound"])

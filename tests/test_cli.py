@@ -334,7 +334,7 @@ def test_replicas_are_compared_and_the_finding_kept(run_directory, tmp_path):
     shutil.copytree(run_directory, other)
     drawn = Ensemble.load(other)
     noise = np.random.default_rng(0).normal(size=len(drawn))
-    drawn.replace(log_weights=drawn.log_weights + noise, absolute=True).save(other)
+    drawn.replace(log_weights=drawn.log_weights + noise, absolute=True).save(other, overwrite=True)
     document = json.loads((other / "summary.json").read_text())
     document["run"]["seed"] = 6
     (other / "summary.json").write_text(json.dumps(document))

@@ -115,10 +115,12 @@ def test_refusals(directory: Path, tmp_path: Path) -> None:
     assert "already holds a run" in call(SYSTEM, *TINY, "--out", directory, code=1)
     assert "has ladders 3; got 4" in call(SYSTEM, "--resume", "--ladders", 4, "--out", directory, code=1)
     assert "'ladders'" in call(SYSTEM, "--ladders", 1, "--out", tmp_path / "one", code=1)
-    assert "ascending temperatures" in call(SYSTEM, "--hottest", 200, "--out", tmp_path / "cold", code=1)
+    assert "the hottest temperature above the lowest" in call(
+        SYSTEM, "--hottest", 200, "--out", tmp_path / "cold", code=1
+    )
     assert "holds no run" in call(SYSTEM, "--resume", "--out", tmp_path / "none", code=1)
     message = call(SYSTEM, *TINY, "--picoseconds", 0.2, "--out", tmp_path / "short", code=1)
-    assert "at least 2 frames of each replica; got 1" in message
+    assert "picoseconds for two frames, 0.4 ps or more; got 0.2" in message
     message = call("butane", "--umbrella", 5, "--out", tmp_path / "butane", code=1)
     assert "a torsion φ for an umbrella; butane has none" in message
 
