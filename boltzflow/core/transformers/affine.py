@@ -14,10 +14,10 @@ from boltzflow.core.transformers.transformer import Transformer
 from boltzflow.errors import DomainError, OptionError
 
 Scale = Literal["additive", "exp", "sigmoid", "inverse_sigmoid", "tanh"]
-"""How a raw number s becomes a scale: 1 (volume is kept), eˢ, σ(s + 2) + 10⁻³, one over that, or e^(3·tanh(s/3))."""
+"""How a raw number s becomes a scale: 1 (volume is kept), eˢ, σ(s + 2) + 10⁻³, one over that, or e^(2·tanh(s/2))."""
 
 _SIGMOID_SHIFT, _SIGMOID_FLOOR = 2.0, 1e-3
-_TANH_BOUND = 3.0
+_TANH_BOUND = 2.0
 
 
 class Affine(Transformer):
@@ -27,7 +27,7 @@ class Affine(Transformer):
     sigmoid, whose scales are bounded and which starts at 0.88 instead of 1: Kingma & Dhariwal 2018,
     arXiv 1807.03039 (Glow). Scales of exp are not bounded: far outside of what a deep flow has learnt they overflow,
     and the density is NaN there, which a single outlier in the data suffices for. Those of tanh are exp's near 1, and
-    stay between e⁻³ and e³ (Dinh et al. 2016 have a tanh there, too).
+    stay between e⁻² and e² (Dinh et al. 2016 have a tanh there, too).
 
     The state dict names the scale, and loading adopts it. One that does not, because it is older than tanh, is that
     of exp where tanh is expected: this was the recipes' default.
