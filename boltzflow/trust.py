@@ -32,10 +32,11 @@ _FALL = (0.6, 0.25)  # of the effective sample size with n; less befalls one of 
 
 # When an average is trusted; `benchmarks/coverage.py` has what these numbers are worth.
 _NEARLY_EQUAL = 0.9  # effective samples of each, with which no part of the distribution can be drawn far too rarely
+_MORE_EQUAL = 0.95  # of which the weights' variance is a twentieth of any error
 _HARDLY_WEIGHTED = 0.99  # effective samples of each: the weights' own tail moves nothing
 _JUDGED_FROM = 200  # samples of a tail
 _ONE_SIDED = 1.645  # standard errors of k̂ above it, which it exceeds in 5 of 100 cases
-_FINITE_VARIANCE, _SAFE_VARIANCE = 0.5, 0.35  # what k̂ must not exceed
+_FINITE_VARIANCE, _SMALL_VARIANCE, _SAFE_VARIANCE = 0.5, 0.6, 0.35  # what k̂ must not exceed
 _HEAVY = 0.55  # k̂ of an average's contributions where weights are nearly equal
 _MANY, _PART = 100.0, 1 / 8  # contributions that make up an error, and what part of all
 _RARE = 20.0  # of a share
@@ -90,7 +91,8 @@ class SampleWeights:
     def nearly_equal(self) -> bool:
         """Whether nine in ten samples are effective, of so many that their tail can be judged, and it is not heavy."""
         enough = tail_size(int(np.isfinite(self.log_weights).sum())) >= _JUDGED_FROM
-        return enough and self.ess >= _NEARLY_EQUAL and self.upper_shape <= _FINITE_VARIANCE
+        limit = _SMALL_VARIANCE if self.ess >= _MORE_EQUAL else _FINITE_VARIANCE
+        return enough and self.ess >= _NEARLY_EQUAL and self.upper_shape <= limit
 
     @cached_property
     def verdict(self) -> Verdict:
