@@ -99,9 +99,7 @@ def test_each_group_depends_on_itself_and_those_before_it() -> None:
     torch.testing.assert_close(flow.log_prob(x), log_q, rtol=1e-6, atol=1e-6)
 
 
-@pytest.mark.parametrize(
-    ("groups", "numbers"), [([[0, 1], [1, 2]], 2), ([[0, 1, 2]], (2, 2)), ([[0, 1]], 2)]
-)
+@pytest.mark.parametrize(("groups", "numbers"), [([[0, 1], [1, 2]], 2), ([[0, 1, 2]], (2, 2)), ([[0, 1]], 2)])
 def test_groups_that_are_no_partition_are_refused(groups, numbers) -> None:
     with pytest.raises(OptionError, match=r"spline_flow: expected (each of 3|a domain of at least 2)"):
         recipes.spline_flow(MIXED, layers=numbers, groups=groups)
