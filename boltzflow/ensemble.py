@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal, Self
@@ -286,7 +286,7 @@ class Ensemble:
         """log Z of exp(−U/kT), rigid motion integrated out, with its standard error: the log of the mean weight.
 
         Only differences mean something where weights are not `absolute`. Where few samples have most of the weight the
-        error is far too small: `boltzflow.analysis.absolute_free_energy` says whether that is so.
+        error is far too small: the estimate's `verdict` says whether that is so.
 
         Raises:
             NonFiniteError: if no weight is positive.
@@ -362,8 +362,11 @@ class Ensemble:
         found = importance.weighted_quantile(values, log_weights, share)
         columns = values.reshape(len(values), -1).unbind(1)
         distributions = [importance.MidDistribution(column, log_weights) for column in columns]
-        law = QuantileLaw(share, lambda bounds: self.law_of_mean(values <= bounds), distributions, found)
+        law = QuantileLaw(share, partial(self._law_below, values), distributions, found)
         return _estimate(found, torch.as_tensor(law.error), law)
+
+    def _law_below(self, values: torch.Tensor, bounds: torch.Tensor) -> AverageLaw:
+        return self.law_of_mean(values <= bounds)
 
     def values(self, f: Observable) -> NDArray[Any]:
         """An observable in every frame (n, …), numbers or booleans.

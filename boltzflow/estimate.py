@@ -79,7 +79,7 @@ class Estimate(_Pair):
 
     def scaled(self, factor: Any) -> Estimate:
         """`factor` times the estimate: a number, or one for each of several."""
-        law = None if self.law is None else _Scaled(self.law, factor)
+        law = None if self.law is None else _Scaled(self.law, factor, self.value)
         return Estimate(factor * self.value, abs(factor) * self.error, law)
 
     @staticmethod
@@ -93,8 +93,8 @@ class Estimate(_Pair):
 class _Scaled:
     """The law of an estimate times a factor."""
 
-    def __init__(self, law: Law, factor: Any) -> None:
-        self.law, self.factor = law, factor
+    def __init__(self, law: Law, factor: Any, value: Any) -> None:
+        self.law, self.factor, self.value = law, factor, value
 
     @property
     def verdict(self) -> Verdict:
@@ -105,7 +105,7 @@ class _Scaled:
         return self.law.own_verdict
 
     def ends(self, value: Any, level: float) -> tuple[Any, Any]:
-        first, last = (self.factor * end for end in self.law.ends(value / self.factor, level))
+        first, last = (self.factor * end for end in self.law.ends(self.value, level))
         low, high = np.minimum(first, last), np.maximum(first, last)
         return (float(low), float(high)) if np.ndim(low) == 0 else (low, high)
 

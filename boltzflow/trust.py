@@ -174,10 +174,17 @@ class AverageLaw:
         """That of the contributions alone."""
         found = self.contributions
         parts = zip(*(part.flatten().tolist() for part in (found.error, found.carriers, found.shape)), strict=True)
-        return worst(self._judged(*part) for part in parts)
+        verdicts = [self._judged(*part) for part in parts]
+        if not verdicts:
+            return Verdict(Trust.TRUST, "there are no values")
+        least = max(verdicts, key=lambda verdict: verdict.trust)
+        alike = sum(verdict.trust == least.trust for verdict in verdicts)
+        return least if alike == 1 else Verdict(least.trust, f"{least.reason} (one of {alike} alike)")
 
     def _judged(self, error: float, carriers: float, shape: float) -> Verdict:
         number, weights = self.contributions.number, self.weights
+        if math.isinf(error):
+            return Verdict(Trust.DO_NOT_USE, "one sample, or one group, has all the weight")
         if error == 0.0:
             if self.observed is Observed.SHARE:
                 reason = f"a share of less than about {3 * self.one_sample:.2g} would not show"
@@ -193,7 +200,7 @@ class AverageLaw:
             or (carriers >= (_RARE if self.observed is Observed.SHARE else _FEW) and shape <= _HEAVY)
         ):
             return Verdict(Trust.TRUST, rest)
-        if math.isinf(error) or (carriers < _ONE and weights.ess < _NEARLY_EQUAL):
+        if carriers < _ONE and weights.ess < _NEARLY_EQUAL:
             return Verdict(Trust.DO_NOT_USE, rest)
         if _upper(shape, tail) > _SAFE_VARIANCE:
             rest = f"contributions to it may have a heavy tail (Pareto k̂ {shape:.2f}, from {tail} samples)"
@@ -282,6 +289,8 @@ class QuantileLaw:
         return torch.as_tensor(high >= self.share if outermost == 0.0 else low <= self.share)
 
     def _values(self, shares: torch.Tensor) -> torch.Tensor:
+        if not self.distributions:
+            return shares
         parts = [d.quantile(share) for d, share in zip(self.distributions, shares.flatten(), strict=True)]
         return torch.stack(parts).reshape(shares.shape)
 

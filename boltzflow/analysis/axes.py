@@ -6,15 +6,12 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
-from boltzflow.ensemble import Ensemble, Observable, whole_numbers
+from boltzflow.ensemble import Ensemble, Observable
 from boltzflow.errors import OptionError, ShapeError
 
 Array = NDArray[np.float64]
-Groups = NDArray[np.int64] | None
-"""(n,) Which frames belong together because they are not independent (see `Ensemble`); None where all are."""
 
 
 @dataclass(frozen=True)
@@ -79,15 +76,6 @@ class Axis:
             return np.where(finite, np.mod(place, self.bins), -1)
         inside = finite & (values >= self.low) & (values <= self.high)
         return np.where(inside, np.clip(place, 0, self.bins - 1), -1)
-
-
-def as_tensor(groups: Groups) -> torch.Tensor | None:
-    """Groups as `boltzflow.core.importance` takes them.
-
-    Raises:
-        OptionError: if they are not whole numbers.
-    """
-    return None if groups is None else torch.from_numpy(whole_numbers(groups))
 
 
 def collective_variable(ensemble: Ensemble, values: Observable) -> Array:

@@ -70,8 +70,9 @@ class FreeEnergyDifferences:
             OptionError: if there is no such state.
         """
         i, j = self._index(first), self._index(second)
-        law = _law(self.changes, self.log_weights, self.counts, i, j) if np.isfinite(self.errors[i, j]) else None
-        return Estimate(float(self.values[i, j]), float(self.errors[i, j]), law)
+        error = float(self.errors[i, j])
+        own = _law(self.changes, self.log_weights, self.counts, i, j)
+        return Estimate(float(self.values[i, j]), error, _DifferenceLaw(own, error, self.verdict))
 
     @property
     def kj_per_mol(self) -> Estimate:
@@ -253,6 +254,33 @@ def _changes(weights: Array, counts: NDArray[np.int64], of_state: NDArray[np.int
         deviations[of_state == k] -= deviations[of_state == k].mean(0)
     response = np.linalg.pinv(np.eye(states) - weights.T @ weights * counts)
     return np.asarray(-response @ deviations.T)
+
+
+@dataclass(frozen=True)
+class _DifferenceLaw:
+    """That of one difference among all that were found together, with MBAR's error."""
+
+    own: AverageLaw
+    error: float
+    of_all: Verdict
+
+    @property
+    def verdict(self) -> Verdict:
+        found = self.own_verdict
+        return worst([self.of_all, *([found] if found.trust > Trust.TRUST else [])])
+
+    @property
+    def own_verdict(self) -> Verdict:
+        if np.isinf(self.error):
+            return Verdict(Trust.DO_NOT_USE, "the two states do not overlap")
+        return self.own.own_verdict
+
+    def ends(self, value: float, level: float) -> tuple[float, float]:
+        spread = float(self.own.contributions.error)
+        if not 0.0 < spread < np.inf or np.isinf(self.error):
+            return value - self.error, value + self.error
+        low, high = (float(end) * self.error / spread for end in self.own.contributions.interval(level))
+        return value + low, value + high
 
 
 def _law(changes: Array, log_weights: Array, counts: NDArray[np.int64], i: int, j: int) -> AverageLaw:

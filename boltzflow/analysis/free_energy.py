@@ -54,7 +54,7 @@ class FreeEnergy:
     def interval(self, level: float = 0.95) -> tuple[Array, Array]:
         """The ends of a confidence interval for each bin by itself, in kT: one in twenty bins lies outside of 95 %."""
         low, high = (end.numpy().reshape(self.values.shape) for end in self.contributions.interval(level))
-        return self.values + low, self.values + high
+        return self.values - high, self.values - low  # F falls where the share rises
 
     def band(self, level: float = 0.95) -> tuple[Array, Array]:
         """The ends of a band in kT that holds the whole curve or surface at once in `level` of repetitions.
@@ -194,7 +194,7 @@ def _zero(zero: Any, shares: Array, axes: tuple[Axis, ...], effective: float) ->
         return smooth_maximum(shares, tuple(axis.periodic for axis in axes), effective)
     if zero == "mean":
         return np.full(shares.shape, 1.0 / shares.size)
-    if isinstance(zero, str) or np.shape(zero)[:1] != (len(axes),):
+    if not isinstance(zero, tuple | list) or len(zero) != len(axes):
         raise OptionError(f"Expected a zero 'lowest' or 'mean', or a place or region of each variable; got {zero!r}.")
     chosen = [_region(axis, place) for axis, place in zip(axes, zero, strict=True)]
     inside = np.ix_(*chosen)
@@ -209,9 +209,13 @@ def _region(axis: Axis, place: Any) -> NDArray[np.bool_]:
     """The bin (bins,) that a value lies in, or those with centres between two; on a circle through its seam too."""
     if np.ndim(place) == 0:
         return np.asarray(np.arange(axis.bins) == axis.index(np.array([place], dtype=np.float64))[0])
+    if np.shape(place) != (2,):
+        raise OptionError(f"Expected a zero at a value, or between two; got {place!r}.")
     low, high = (float(end) for end in place)
     if axis.periodic:
         turn = axis.high - axis.low
+        if high - low >= turn:
+            return np.full(axis.bins, True)
         return np.asarray(np.mod(axis.centers - low, turn) <= np.mod(high - low, turn))
     return np.asarray((axis.centers >= low) & (axis.centers <= high))
 

@@ -86,8 +86,7 @@ def means(ensemble: Ensemble, observable: Callable[[mdtraj.Trajectory], Labelled
     """
     used = ensemble[ensemble.weights > 0]  # once, for the names come with the values
     names, values = observable(used.to_mdtraj())
-    found = used.mean(values)
-    return {name: Estimate(float(found.value[k]), float(found.error[k])) for k, name in enumerate(names)}
+    return {name: used.mean(column) for name, column in zip(names, np.asarray(values).T, strict=True)}
 
 
 def circular_mean(ensemble: Ensemble, angles: Observable) -> Estimate:

@@ -58,13 +58,14 @@ class Contributions:
         """
         if changes.dim() == 0 or len(changes) == 0:
             raise ShapeError(f"Expected contributions (G, …), G ≥ 1; got shape {tuple(changes.shape)}.")
-        changes = changes.double()
+        samples = (changes if of_samples is None else of_samples).double()
         known = changes.isfinite().all(0)
+        scale = changes.double().abs().amax(0)  # squares of tiny numbers would vanish
+        changes = changes.double() / scale.where(known & (scale > 0), 1.0)
         squares = changes.square()
         variance = squares.sum(0)
-        samples = changes if of_samples is None else of_samples.double()
         return cls(
-            error=torch.where(known, variance.sqrt(), math.inf),
+            error=torch.where(known, variance.sqrt() * scale, math.inf),
             skewness=((squares * changes).sum(0) / variance**1.5).nan_to_num(nan=0.0),
             carriers=(variance.square() / squares.square().sum(0)).nan_to_num(nan=float(len(changes))),
             number=len(changes),
@@ -97,6 +98,7 @@ class Contributions:
         if not 0.0 < level < 1.0:
             raise OptionError(f"Expected a level between 0 and 1; got {level:g}.")
         freedom = 2.0 * self.carriers / (1.0 - self.carriers / self.number).clamp(min=1.0 / self.number)
+        freedom = freedom.clamp(max=max(self.number - 1.0, 1.0))
         t = _student(level, freedom)
         seen = self.skewness
         guessed = (1.0 + self.shape.nan_to_num(nan=_UNSEEN).clamp(0.0, _UNSEEN)) * seen
@@ -138,7 +140,14 @@ def pareto_shape_of(largest: Tensor) -> float:
 
 
 def relevant_shape(largest: Tensor) -> float:
-    """k̂ as `pareto_shape_of`, −inf where the values hardly vary: whatever their tail, it moves no average."""
+    """k̂ as `pareto_shape_of`, −inf where the values hardly vary: whatever their tail, it moves no average.
+
+    Values that are tied with the smallest of a tail, as those of numbers that are mostly 0 are, are no part of it.
+    """
+    if largest[len(largest) // 4] <= largest[0] * (1 + 1e-9):
+        largest = largest[largest > largest[0] * (1 + 1e-9)]
+        if len(largest) <= 5:
+            return math.nan if len(largest) else -math.inf
     return -math.inf if largest[-1] <= _HARDLY_VARY * largest[0] else pareto_shape_of(largest)
 
 
@@ -148,7 +157,7 @@ def _shapes(values: Tensor) -> Tensor:
     shapes = [math.nan] * columns.shape[1]
     if size >= 5:
         for k, column in enumerate(columns.unbind(1)):
-            largest = column.nan_to_num(nan=math.inf).topk(size + 1).values.flip(0)
+            largest = column.nan_to_num(nan=math.inf, posinf=math.inf).topk(size + 1).values.flip(0)
             if largest[-1].isfinite():
                 shapes[k] = relevant_shape(largest / largest[-1]) if largest[-1] > 0 else -math.inf
     return torch.tensor(shapes, dtype=torch.float64).reshape(values.shape[1:])

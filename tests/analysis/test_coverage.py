@@ -1,13 +1,14 @@
 """A small part of `benchmarks/coverage.py`: what is trusted holds, and what is good is trusted."""
 
 import math
+import pickle
 
 import numpy as np
 import pytest
 from scipy import stats
 
 from benchmarks.coverage import Outcome, differences, gaussian, log_normal, pareto
-from boltzflow.analysis import absolute_free_energy, diagnose, heat_capacity, population_of
+from boltzflow.analysis import absolute_free_energy, diagnose, heat_capacity, mbar, population_of
 from boltzflow.ensemble import Ensemble
 from boltzflow.trust import SampleWeights
 from boltzflow.verdict import Trust
@@ -83,6 +84,40 @@ def test_a_population_is_no_better_than_its_ensemble() -> None:
     inside = rng.uniform(size=4000) < 0.3
     assert SampleWeights(heavy.log_weights).verdict.trust is Trust.DO_NOT_USE
     assert population_of(heavy, inside).verdict.trust is Trust.DO_NOT_USE
+
+
+def test_few_of_many_are_judged_alike_as_truth_values_and_as_numbers() -> None:
+    """A hundredth of 20 000 frames: ties are no tail."""
+    ensemble = Ensemble(np.zeros((20_000, 1, 3)), np.zeros(20_000), 300.0)
+    rare = np.arange(20_000) < 200
+    assert ensemble.mean(rare).verdict.trust is ensemble.mean(rare.astype(int)).verdict.trust is Trust.TRUST
+
+
+def test_a_weight_that_nearly_vanishes_is_one_sample() -> None:
+    log_weights = np.zeros(5000)
+    log_weights[0] = -210.0
+    ensemble = Ensemble(np.zeros((5000, 1, 3)), np.zeros(5000), 300.0, log_weights)
+    found = ensemble.mean(np.arange(5000) == 0)
+    assert found.law.contributions.carriers < 1.5
+    assert found.verdict.trust > Trust.TRUST
+
+
+def test_estimates_go_through_pickle_and_have_any_shape() -> None:
+    ensemble = Ensemble(np.zeros((100, 1, 3)), np.arange(100.0), 300.0)
+    for estimate in (ensemble.quantile(np.arange(100)), ensemble.mean(np.arange(100)), heat_capacity(ensemble)):
+        assert pickle.loads(pickle.dumps(estimate)).interval() == estimate.interval()
+    for estimate in (ensemble.mean(np.zeros((100, 0))), ensemble.quantile(np.zeros((100, 0)))):
+        assert np.shape(estimate.interval()) == (2, 0)
+        assert estimate.verdict.trust is Trust.WITH_CARE  # of so few samples
+    assert ensemble.mean(np.arange(100)).scaled(0.0).interval() == (0.0, 0.0)
+
+
+def test_a_difference_is_no_better_than_what_it_was_found_by() -> None:
+    """Two normalised densities that differ."""
+    x = np.random.default_rng(0).normal(size=20_000)
+    u = np.stack([x**2 / 2, 1.05 * x**2 / 2 + 1.0])
+    found = mbar(u, [10_000, 10_000], names=["a", "b"], temperatures=[300.0] * 2, normalised=[0, 1])
+    assert found.between("a", "b").verdict.trust is found.verdict.trust is Trust.DO_NOT_USE
 
 
 @pytest.mark.parametrize("values", [np.repeat([1.0, 2.0, 3.0], 400), np.round(np.linspace(0, 1, 1200), 1)])

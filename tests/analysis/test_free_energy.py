@@ -169,3 +169,17 @@ def test_a_band_holds_the_whole_profile():
 def test_a_zero_outside_is_refused(zero):
     with pytest.raises(OptionError, match=r"Expected a zero|within the zero"):
         free_energy_profile(equal(3), [0.1, 0.1, 0.3], Axis(0.0, 0.4, bins=2), zero=zero)
+
+
+def test_intervals_of_rare_bins_miss_on_both_sides():
+    """400 ensembles of 1000 weighted frames, 3 % of them in the bin: few frames say little of how high F may be."""
+    truth, below, above = -np.log(0.03 / 0.97), 0, 0
+    for seed in range(400):
+        rng = np.random.default_rng(seed)
+        place = np.where(rng.uniform(size=1000) < 0.03, 1.5, 0.5)
+        profile = free_energy_profile(weighted(rng.normal(size=1000)), place, Axis(0.0, 2.0, 2), replicates=2, zero=0.5)
+        low, high = (end[1] for end in profile.interval(0.95))
+        below, above = below + (truth < low), above + (truth > high)
+    assert below < 0.05 * 400
+    assert above < 0.06 * 400
+    assert below + above < 0.08 * 400
