@@ -199,7 +199,7 @@ def _plot(
 
 def plot_title(system: MolecularSystem | None, ensemble: Ensemble) -> str:
     """What stands above the plots of an ensemble."""
-    name = f"{system.name.replace('_', ' ')}, " if system else ""
+    name = f"{system.name.replace('_', ' ')}, ".replace("$", r"\$") if system else ""  # no formula of matplotlib's
     return f"{name}{ensemble.temperature:g} K, {len(ensemble):,} samples"
 
 
