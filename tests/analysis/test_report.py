@@ -120,9 +120,9 @@ def test_whatever_the_numbers_all_files_are_written(kind, name, tmp_path, monkey
         assert str(summary.verdict) == f"Do not use: none of {n} samples has a positive weight."
 
 
-def test_a_name_is_no_formula(tmp_path: Path) -> None:
+def test_a_name_is_no_formula(tmp_path):
     system = bf.load_system("butane")
     system.name = "x$^$_5"
     one = Ensemble(np.repeat(system.positions[None], 30, 0), np.arange(30.0), 300.0, topology=system.mdtraj_topology)
-    analyze(one, system, tmp_path)
+    bf.analyze(one, system, tmp_path)
     assert (tmp_path / "weights.png").is_file()
