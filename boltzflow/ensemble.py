@@ -329,12 +329,12 @@ class Ensemble:
             raise OptionError(f"Expected an error by 'delta' or 'bootstrap'; got {error!r}.")
         return _estimate(*found, self.law_of_mean(values))
 
-    def law_of_mean(self, values: torch.Tensor, observed: Observed = Observed.ANY) -> AverageLaw:
+    def law_of_mean(self, values: torch.Tensor) -> AverageLaw:
         """The law of the error of the mean of values (n, …); of truth values it is that of a share."""
         log_weights, groups = self.weighting
         if values.dtype != torch.bool:
             found = importance.contributions_to_mean(values, log_weights, groups)
-            return AverageLaw(found, self.sample_weights, observed)
+            return AverageLaw(found, self.sample_weights)
         # Of truth values the tail is that of the weights, which many alike would hide from a fit.
         found = importance.contributions_to_mean(values, log_weights, groups, self.sample_weights.shape)
         one = 1.0 / importance.effective_groups(log_weights, groups)

@@ -75,12 +75,8 @@ class SampleWeights:
     @cached_property
     def shape(self) -> float:
         """Pareto k̂ of the weights' tail; −inf where they hardly vary, NaN where there are fewer than 25."""
-        positive = self._logs[self._logs.isfinite()]
-        size = tail_size(len(positive))
-        if size < 5:
-            return math.nan
-        largest = positive.topk(size + 1).values.flip(0)
-        return relevant_shape((largest - largest[-1]).exp())
+        largest = importance.largest_weights(self._logs)
+        return math.nan if largest is None else relevant_shape(largest)
 
     @property
     def upper_shape(self) -> float:

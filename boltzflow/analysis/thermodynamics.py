@@ -183,16 +183,16 @@ def temperature_series(ensemble: Ensemble, temperatures: Sequence[object]) -> Te
 
 def _verdict(ensemble: Ensemble, estimates: Mapping[str, Estimate]) -> Verdict:
     """The worst of the weights' verdict and those of several estimates with them."""
-    laws = {name: estimate.law for name, estimate in estimates.items() if estimate.law is not None}
-    own = [Verdict(law.own_verdict.trust, f"{name}: {law.own_verdict.reason}") for name, law in laws.items()]
-    reasons = (verdict for verdict in own if verdict.trust > Trust.TRUST)
+    own = {name: estimate.law.own_verdict for name, estimate in estimates.items() if estimate.law is not None}
+    reasons = [Verdict(v.trust, f"{name}: {v.reason}") for name, v in own.items() if v.trust > Trust.TRUST]
     return worst([ensemble.sample_weights.verdict, *reasons, *cut_off_verdict(ensemble)])
 
 
 def _moment(ensemble: Ensemble, values: Array) -> Estimate:
     """The mean of a power of the energy (n,)."""
-    law = ensemble.law_of_mean(torch.from_numpy(values), Observed.MOMENT)
-    return Estimate(*ensemble.mean(values), law)
+    found = ensemble.mean(values)
+    assert isinstance(found.law, AverageLaw)
+    return Estimate(*found, AverageLaw(found.law.contributions, found.law.weights, Observed.MOMENT))
 
 
 @dataclass(frozen=True, eq=False)

@@ -186,12 +186,21 @@ def pareto_shape(log_weights: Tensor) -> float:
     (Vehtari et al. 2024, arXiv 1507.02646). NaN with fewer than 25 samples of positive weight; −inf where the largest
     are equal.
     """
+    largest = largest_weights(log_weights)
+    return math.nan if largest is None else pareto_shape_of(largest)
+
+
+def largest_weights(log_weights: Tensor) -> Tensor | None:
+    """Those that k̂ is fitted to and the threshold below them, relative to the largest, in ascending order.
+
+    None with fewer than 25 samples of positive weight.
+    """
     log_weights = _checked(log_weights)
     tail = tail_size(int(torch.isfinite(log_weights).sum()))
     if tail < 5:
-        return math.nan
+        return None
     top = log_weights.topk(tail + 1).values.flip(0)
-    return pareto_shape_of((top - top[-1]).exp())
+    return (top - top[-1]).exp()
 
 
 def weighted_mean(values: Tensor, log_weights: Tensor, groups: Tensor | None = None) -> tuple[Tensor, Tensor]:
