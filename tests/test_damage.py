@@ -16,7 +16,7 @@ from safetensors import safe_open
 from safetensors.torch import save
 
 import boltzflow as bf
-from boltzflow.analysis.report import add_to_summary, analyze
+from boltzflow.analysis.report import add_to_summaries, analyze
 from boltzflow.config import RunConfig
 from boltzflow.errors import BoltzflowError, FileFormatError, MemoryShortageError
 from boltzflow.generator import KIND, VERSION
@@ -146,7 +146,9 @@ def test_what_cannot_be_a_generator_is_refused(whole, tmp_path) -> None:
     path = tmp_path / "generator.safetensors"
     path.write_bytes(whole)
     tensors, header = read_tensors(path, KIND, VERSION)
-    text, (name, tensor) = json.dumps(header), next(iter(tensors.items()))
+    text = json.dumps(header)
+    # Files of before there were fingerprints lack them, and load.
+    name, tensor = next((n, t) for n, t in tensors.items() if not n.endswith("fingerprint"))
     deep = json.loads(text)
     deep["provenance"] = "DEEP"
     wrong = {
@@ -164,9 +166,12 @@ def test_what_cannot_be_a_generator_is_refused(whole, tmp_path) -> None:
         "a deep file": len(DEEP).to_bytes(8, "little") + DEEP.encode(),
         "a huge tensor": whole.replace(b'"shape":[', b'"shape":[99999999999,', 1),
     }
-    for content in wrong.values():
+    loaded = []
+    for case, content in wrong.items():
         path.write_bytes(content)
-        refused(lambda: bf.BoltzmannGenerator.load(path))
+        if told_by(lambda: bf.BoltzmannGenerator.load(path)) is None:
+            loaded.append(case)
+    assert not loaded
 
 
 def test_files_of_before_there_was_a_digest_still_load(generator, whole, tmp_path) -> None:
@@ -273,7 +278,7 @@ def test_a_damaged_summary_is_refused(generator, tmp_path, content) -> None:
     generator.sample(8, seed=0).save(tmp_path)
     (tmp_path / "summary.json").write_text(content, encoding="utf-8")
     assert "summary.json" in refused(lambda: analyze(tmp_path))
-    assert "summary.json" in refused(lambda: add_to_summary(tmp_path, "seconds", 1.0))
+    assert "summary.json" in refused(lambda: add_to_summaries([tmp_path], "seconds", 1.0))
 
 
 def test_a_damaged_reference_is_refused(tmp_path) -> None:
