@@ -14,6 +14,7 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 
 from boltzflow.arrayfile import digest_of_arrays, read_arrays
+from boltzflow.arrays import Array
 from boltzflow.core import importance
 from boltzflow.core.contributions import Contributions
 from boltzflow.dcd import write_dcd
@@ -29,7 +30,7 @@ from boltzflow.errors import (
 from boltzflow.estimate import Estimate, Law
 from boltzflow.storage import plain_path, reading, replacing
 from boltzflow.trust import AverageLaw, Observed, QuantileLaw, SampleWeights
-from boltzflow.units import checked_temperature, thermal_energy
+from boltzflow.units import Temperature, checked_temperature, thermal_energy
 
 TRAJECTORY, TOPOLOGY, WEIGHTS = "samples.dcd", "topology.pdb", "weights.npz"
 _FORMAT_VERSION = 1
@@ -74,7 +75,7 @@ class Ensemble:
         self,
         positions: ArrayLike | torch.Tensor,
         energies: ArrayLike | torch.Tensor | None,
-        temperature: float,
+        temperature: Temperature,
         log_weights: ArrayLike | torch.Tensor | None = None,
         log_q: ArrayLike | torch.Tensor | None = None,
         topology: mdtraj.Topology | None = None,
@@ -82,12 +83,12 @@ class Ensemble:
         absolute: bool | None = None,
     ) -> None:
         self.positions: NDArray[np.float32] = _array(positions).astype(np.float32, copy=False)
-        self._energies: NDArray[np.float64] | None = _floats(energies)
+        self._energies: Array | None = _floats(energies)
         self.temperature = checked_temperature(temperature)
         self.topology = topology
         n = len(np.atleast_1d(self.positions))
         weights = np.zeros(n) if log_weights is None else _array(log_weights).astype(np.float64)
-        self.log_q: NDArray[np.float64] | None = _floats(log_q)
+        self.log_q: Array | None = _floats(log_q)
         self.groups: NDArray[np.int64] | None = None if groups is None else whole_numbers(_array(groups))
         self.absolute = log_weights is not None and log_q is not None if absolute is None else bool(absolute)
         self._resampled = False  # drawn by other weights, which these then hide
@@ -106,7 +107,7 @@ class Ensemble:
             weights[np.isposinf(self._energies)] = -np.inf
         if np.isnan(weights).any() or np.isposinf(weights).any():
             raise NonFiniteError("Expected log-weights that are finite or −inf; got NaN or +inf.")
-        self.log_weights: NDArray[np.float64] = weights
+        self.log_weights: Array = weights
 
     @classmethod
     def from_mdtraj(
@@ -116,7 +117,7 @@ class Ensemble:
         groups: ArrayLike | torch.Tensor | None = None,
         energies: ArrayLike | torch.Tensor | None = None,
         *,
-        temperature: float = 300.0,
+        temperature: Temperature = 300.0,
     ) -> Self:
         """The frames of a trajectory with weights that are there already, with or without energies.
 
@@ -209,7 +210,7 @@ class Ensemble:
         return self._energies is not None
 
     @property
-    def energies(self) -> NDArray[np.float64]:
+    def energies(self) -> Array:
         """(n,) in kJ/mol.
 
         Raises:
@@ -217,7 +218,7 @@ class Ensemble:
         """
         return self.energies_for("`Ensemble.energies`")
 
-    def energies_for(self, what: str) -> NDArray[np.float64]:
+    def energies_for(self, what: str) -> Array:
         """Energies (n,) in kJ/mol for what needs them.
 
         Raises:
@@ -241,7 +242,7 @@ class Ensemble:
         return SampleWeights(self.log_weights, self.groups, self._resampled)
 
     @cached_property
-    def weights(self) -> NDArray[np.float64]:
+    def weights(self) -> Array:
         """Weights (n,) that add up to 1.
 
         Raises:
@@ -477,7 +478,7 @@ class Ensemble:
 
     # -- for another distribution ------------------------------------------------------------------
 
-    def at(self, temperature: object) -> Self:
+    def at(self, temperature: Temperature) -> Self:
         """The same frames, weighted for another temperature in K: log-weights rise by U/kT − U/kT'.
 
         Look at the weights before they are used: `boltzflow.analysis.diagnose`.
@@ -491,7 +492,7 @@ class Ensemble:
         """
         return self._reweighted(self.energies_for("`Ensemble.at`"), checked_temperature(temperature))
 
-    def with_potential(self, potential: Potential, temperature: object = None) -> Self:
+    def with_potential(self, potential: Potential, temperature: Temperature | None = None) -> Self:
         """The same frames, weighted for another Hamiltonian, and another temperature in K if one is given.
 
         Log-weights rise by the reduced energy that was less the one that is. A frame of infinite new energy has
@@ -509,7 +510,7 @@ class Ensemble:
         kelvin = self.temperature if temperature is None else checked_temperature(temperature)
         return self._reweighted(energies_of_frames(potential, self.positions), kelvin)
 
-    def _reweighted(self, energies: NDArray[np.float64], temperature: float) -> Self:
+    def _reweighted(self, energies: Array, temperature: float) -> Self:
         new = energies / thermal_energy(temperature)
         known = np.isfinite(self.energies) & np.isfinite(new)
         old = np.where(known, self.energies, 0.0) / thermal_energy(self.temperature)
@@ -645,5 +646,5 @@ def _array(values: ArrayLike | torch.Tensor) -> NDArray[Any]:
     return values.detach().cpu().numpy() if isinstance(values, torch.Tensor) else np.asarray(values)
 
 
-def _floats(values: ArrayLike | torch.Tensor | None) -> NDArray[np.float64] | None:
+def _floats(values: ArrayLike | torch.Tensor | None) -> Array | None:
     return None if values is None else _array(values).astype(np.float64, copy=False)

@@ -21,7 +21,7 @@ from boltzflow.molecules import MolecularSystem
 from boltzflow.molecules.informed import bonded_tables, sampled_tables, tabulated_base
 from boltzflow.storage import reading
 from boltzflow.tensorfile import read_tensors, write_tensors
-from boltzflow.units import checked_temperature
+from boltzflow.units import Temperature, checked_temperature
 
 KIND = "boltzflow generator"
 VERSION = 3
@@ -76,7 +76,7 @@ class BoltzmannGenerator:
         net: str = "mlp",
         start: Start = "sampled",
         seed: int = 0,
-        temperatures: tuple[object, object] | None = None,
+        temperatures: tuple[Temperature, Temperature] | None = None,
         stochastic: Kernel | None = None,
         stochastic_every: int = 4,
         stochastic_steps: int = 5,
@@ -199,6 +199,11 @@ class BoltzmannGenerator:
         return temperatures[:, None] if asked_for else None
 
     @property
+    def like(self) -> Tensor:
+        """A tensor of the generator's dtype on its device, for ``generator.log_prob(x.to(generator.like))``."""
+        return self.flow.like
+
+    @property
     def evaluations(self) -> int:
         """How many energies have been evaluated so far."""
         return self.potential.evaluations
@@ -238,7 +243,7 @@ class BoltzmannGenerator:
         self,
         n: int,
         *,
-        temperature: object = None,
+        temperature: Temperature | None = None,
         seed: int | None = None,
         batch_size: int = 1024,
         progress: Callable[[int], None] | None = None,
@@ -263,9 +268,8 @@ class BoltzmannGenerator:
         if n < 1 or batch_size < 1:
             raise OptionError(f"Expected positive numbers of samples and of samples in a batch; got {n}, {batch_size}.")
         kelvin = self.checked_temperature(temperature)
-        parameter = next(self.flow.parameters())
-        context = self.context(parameter.new_full((batch_size,), kelvin))
-        random = torch.Generator(parameter.device)
+        context = self.context(self.like.new_full((batch_size,), kelvin))
+        random = torch.Generator(self.like.device)
         if seed is None:
             random.seed()
         else:
@@ -299,14 +303,14 @@ class BoltzmannGenerator:
         ensemble.cut_off = self.cut_off(kelvin)
         return ensemble
 
-    def cut_off(self, temperature: object = None) -> dict[str, float]:
+    def cut_off(self, temperature: Temperature | None = None) -> dict[str, float]:
         """What the coordinates' bounds cut off at a temperature, by default its own; see `MolecularSystem.cut_off`."""
         kelvin = self.temperature if temperature is None else checked_temperature(temperature)
         if kelvin not in self._cut_off:
             self._cut_off[kelvin] = self.system.cut_off(self.coordinates, kelvin)
         return self._cut_off[kelvin]
 
-    def log_prob(self, positions: Tensor, *, temperature: object = None) -> Tensor:
+    def log_prob(self, positions: Tensor, *, temperature: Temperature | None = None) -> Tensor:
         """log q of given structures, in the Cartesian measure with rigid motion integrated out.
 
         Args:
@@ -325,7 +329,7 @@ class BoltzmannGenerator:
         log_q = self.flow.log_prob(internals, self.context(internals.new_full((len(internals),), kelvin)))
         return torch.where(log_q.isneginf(), log_q, log_q + log_ratio)
 
-    def checked_temperature(self, temperature: object = None) -> float:
+    def checked_temperature(self, temperature: Temperature | None = None) -> float:
         """A temperature in K that this generator is made for, by default its own.
 
         Raises:
@@ -347,7 +351,7 @@ class BoltzmannGenerator:
             "system": self.system.specification,
             "coordinates": self.coordinates.specification,
             "architecture": self.architecture,
-            "dtype": str(next(self.flow.parameters()).dtype).removeprefix("torch."),
+            "dtype": str(self.like.dtype).removeprefix("torch."),
             "provenance": self.provenance,
         }
         write_tensors(Path(path), self.flow.state_dict(), KIND, VERSION, header)

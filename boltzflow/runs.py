@@ -347,7 +347,7 @@ def _source(source: str | None, generator: BoltzmannGenerator) -> Path | Ensembl
     except Exception as error:  # mdtraj raises many kinds for what is no trajectory
         reason = " ".join(str(error).split()).split(". ")[0].rstrip(".")
         raise FileFormatError(f"Cannot read {path} as a trajectory of {system.n_atoms} atoms: {reason}.") from None
-    energies = energies_of_frames(generator.potential, trajectory.xyz, like=next(generator.flow.parameters()))
+    energies = energies_of_frames(generator.potential, trajectory.xyz, like=generator.like)
     return Ensemble(trajectory.xyz, energies, generator.temperature, topology=trajectory.topology)
 
 

@@ -11,6 +11,7 @@ PACKAGE = Path(__file__).parent.parent / "boltzflow"
 LAYERS = [
     "errors",
     "units",
+    "arrays",
     "verdict",
     "estimate",
     "storage",

@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from boltzflow.analysis.reweighting import log_weights_of
+from boltzflow.arrays import Array
 from boltzflow.core import importance
 from boltzflow.ensemble import Ensemble
 from boltzflow.errors import NonFiniteError, OptionError, TopologyError
@@ -18,8 +19,6 @@ from boltzflow.estimate import Estimate
 from boltzflow.generator import BoltzmannGenerator
 from boltzflow.simulation import Langevin, ParallelTempering, Particles, Progress, TemperingOptions
 from boltzflow.verdict import Trust, Verdict
-
-Array = NDArray[np.float64]
 
 TOO_THIN = 100.0
 """A structure counts as missed where its weight is so many times the mean one."""
@@ -115,7 +114,7 @@ def check_collapse(
     random = torch.Generator().manual_seed(seed)
     chosen = importance.resample(torch.from_numpy(ensemble.log_weights), _TEMPERATURES * ladders, random)
     start = torch.from_numpy(ensemble.positions)[chosen[torch.randperm(len(chosen), generator=random)]]
-    start = start.to(next(generator.flow.parameters()).device)
+    start = start.to(generator.like.device)
     before = generator.potential.evaluations
     options = TemperingOptions(
         picoseconds=picoseconds, equilibration=picoseconds / 2, swap_every=0.1, record_every=0.2, seed=seed

@@ -10,19 +10,19 @@ from typing import Any
 
 import mdtraj
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from boltzflow.analysis.basins import POSITIVE_PHI
 from boltzflow.analysis.binned import Bootstrap, Shares
 from boltzflow.analysis.distances import jensen_shannon, kl_divergence, total_variation, wasserstein
 from boltzflow.analysis.internals import ENERGY, Observable, internal_observables
 from boltzflow.analysis.references import FEWEST_PIECES, Reference, as_reference, check_same_molecule
+from boltzflow.arrays import Array
 from boltzflow.ensemble import Ensemble
 from boltzflow.errors import OptionError, ShapeError
 from boltzflow.estimate import Estimate
 from boltzflow.verdict import Trust, Verdict
 
-Array = NDArray[np.float64]
 Measure = Callable[[Array, Array], float]
 
 TOTAL_VARIATION, KL, JENSEN_SHANNON = "total variation", "KL(reference ‖ samples)", "Jensen–Shannon"

@@ -10,7 +10,8 @@ import numpy as np
 import torch
 from scipy.special import i0e
 
-from boltzflow.analysis.axes import Array, Axis, collective_variable
+from boltzflow.analysis.axes import Axis, collective_variable
+from boltzflow.arrays import Array
 from boltzflow.core import importance
 from boltzflow.ensemble import Ensemble, Observable
 from boltzflow.errors import OptionError

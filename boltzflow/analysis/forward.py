@@ -19,6 +19,7 @@ from boltzflow.analysis.collapse import (
 )
 from boltzflow.analysis.references import Reference, as_reference
 from boltzflow.analysis.reweighting import log_weights_of
+from boltzflow.arrays import Array
 from boltzflow.core import importance
 from boltzflow.energies.potential import energies_of_frames
 from boltzflow.ensemble import Ensemble
@@ -27,8 +28,6 @@ from boltzflow.estimate import Estimate
 from boltzflow.generator import BoltzmannGenerator
 from boltzflow.units import thermal_energy
 from boltzflow.verdict import Verdict
-
-Array = NDArray[np.float64]
 
 _AT_MOST = 10_000  # frames
 _SAME = 1.0  # kJ/mol
@@ -88,7 +87,7 @@ def check_forward(generator: BoltzmannGenerator, ensemble: Ensemble, reference: 
     possible = np.flatnonzero(frames.weights > 0)  # frames that failed are no part of the equilibrium
     chosen = possible[np.unique(np.linspace(0, len(possible) - 1, _AT_MOST).round().astype(np.int64))]
     positions = torch.from_numpy(frames.positions[chosen])
-    energies = energies_of_frames(generator.potential, positions.numpy(), like=next(generator.flow.parameters()))
+    energies = energies_of_frames(generator.potential, positions.numpy(), like=generator.like)
     if reference.has_energies:
         _check_same_energies(frames.energies[chosen], energies)
     folded, _ = generator.system.symmetry().copies(generator.coordinates).fold(positions)

@@ -9,8 +9,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from boltzflow.analysis.axes import Array, Axis, collective_variable
+from boltzflow.analysis.axes import Axis, collective_variable
 from boltzflow.analysis.binned_errors import BinnedShares, smooth_maximum
+from boltzflow.arrays import Array
 from boltzflow.core import importance
 from boltzflow.core.contributions import Contributions
 from boltzflow.ensemble import Ensemble, Observable

@@ -17,6 +17,7 @@ from boltzflow.analysis.correlation import statistical_inefficiency
 from boltzflow.analysis.internals import ENERGY, Observable, internal_observables, values_of
 from boltzflow.analysis.observables import backbone_torsions
 from boltzflow.arrayfile import read_arrays
+from boltzflow.arrays import Array
 from boltzflow.core import importance
 from boltzflow.ensemble import TRAJECTORY, Ensemble
 from boltzflow.errors import FileFormatError, OptionError, ShapeError, SystemNotFoundError
@@ -27,8 +28,6 @@ REFERENCE, TORSIONS = "reference.json", "torsions.npz"
 
 FEWEST_PIECES, MOST_PIECES = 4, 64
 _CORRELATION_TIMES = 5.0  # a piece of a trajectory holds so many
-
-Array = NDArray[np.float64]
 
 
 class Surface(NamedTuple):

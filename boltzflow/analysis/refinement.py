@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
+from boltzflow.arrays import Array
 from boltzflow.core import importance
 from boltzflow.core.sampling import (
     AdaptiveSchedule,
@@ -23,6 +23,7 @@ from boltzflow.energies.potential import FRAMES_AT_ONCE
 from boltzflow.ensemble import Ensemble
 from boltzflow.errors import DomainError, IntractableDensityError, NonFiniteError, OptionError
 from boltzflow.generator import BoltzmannGenerator
+from boltzflow.units import Temperature
 
 _ADAPTED_WITH = 128  # samples
 _PILOT = 256  # samples
@@ -135,7 +136,7 @@ def anneal(
     resample_below: float = 0.5,
     moves: int = 1,
     leapfrog_steps: int = 5,
-    temperature: float | None = None,
+    temperature: Temperature | None = None,
     seed: int = 0,
 ) -> Ensemble:
     """Samples annealed from the generator's density to the Boltzmann distribution, in the generator's latent space.
@@ -186,7 +187,7 @@ def _weighted(latent: _Latent, samples: AnnealedSamples) -> Ensemble:
     )
 
 
-def _check_burn_in(log_weights: NDArray[np.float64], length: int, burned: int, burn_in: float) -> None:
+def _check_burn_in(log_weights: Array, length: int, burned: int, burn_in: float) -> None:
     largest = len(log_weights) * float(importance.normalized_weights(torch.from_numpy(log_weights)).max())
     kept = 1.0 - 1.0 / largest
     needed = math.ceil(math.log(_REMEMBERED) / math.log(kept)) if kept > 0.0 else 0
@@ -200,7 +201,7 @@ def _check_burn_in(log_weights: NDArray[np.float64], length: int, burned: int, b
 class _Latent:
     """A molecule's Boltzmann density in the coordinates of the base of its generator's flow."""
 
-    def __init__(self, generator: BoltzmannGenerator, temperature: float | None) -> None:
+    def __init__(self, generator: BoltzmannGenerator, temperature: Temperature | None) -> None:
         if generator.flow.transform.stochastic_layers:
             raise IntractableDensityError("Expected a generator whose flow has a density; got stochastic layers.")
         self.temperature = generator.checked_temperature(temperature)
@@ -222,7 +223,7 @@ class _Latent:
         Raises:
             DomainError: if a structure has no density here.
         """
-        x, _ = self.generator.coordinates.inverse(positions.to(next(self.flow.parameters())))
+        x, _ = self.generator.coordinates.inverse(positions.to(self.flow.like))
         inside = self.flow.domain.contains(x)
         if not bool(inside.all()):
             raise DomainError(

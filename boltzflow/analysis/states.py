@@ -11,14 +11,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from boltzflow.arrays import Array
 from boltzflow.energies import Potential
 from boltzflow.energies.potential import energies_of_frames, in_parts
 from boltzflow.ensemble import Ensemble
 from boltzflow.errors import NonFiniteError, OptionError, ShapeError
 from boltzflow.generator import BoltzmannGenerator
-from boltzflow.units import checked_temperature, thermal_energy
+from boltzflow.units import Temperature, checked_temperature, thermal_energy
 
-Array = NDArray[np.float64]
 Frames: TypeAlias = Ensemble | mdtraj.Trajectory | NDArray[Any]
 """Structures: an ensemble, a trajectory, or positions (n, N, 3) in nm."""
 
@@ -161,7 +161,9 @@ def reduced_energies(states: Sequence[State], samples: Sequence[Frames | None]) 
 
 
 @torch.no_grad()
-def log_density(generator: BoltzmannGenerator, positions: NDArray[Any], temperature: object = None) -> Array:
+def log_density(
+    generator: BoltzmannGenerator, positions: NDArray[Any], temperature: Temperature | None = None
+) -> Array:
     """log q (n,) of frames (n, N, 3) in nm, some at a time: −inf outside the domain of the generator's coordinates.
 
     Cartesian measure, rigid motion integrated out.
@@ -170,8 +172,7 @@ def log_density(generator: BoltzmannGenerator, positions: NDArray[Any], temperat
         OptionError: if the generator is not made for the temperature.
         IntractableDensityError: if it has stochastic layers.
     """
-    like = next(generator.flow.parameters())
-    parts = [generator.log_prob(x, temperature=temperature) for x in in_parts(positions, like)]
+    parts = [generator.log_prob(x, temperature=temperature) for x in in_parts(positions, generator.like)]
     log_q = torch.cat(parts).double().cpu()
     return torch.where(log_q.isnan(), -torch.inf, log_q).numpy()
 

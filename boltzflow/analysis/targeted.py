@@ -11,14 +11,13 @@ from torch import Tensor
 
 from boltzflow.analysis.differences import FreeEnergyDifferences, mbar
 from boltzflow.analysis.states import Frames, check_drawn, samples_of
+from boltzflow.arrays import Array
 from boltzflow.core.distributions import Tabulated
 from boltzflow.energies.potential import energies_of_frames, in_parts
 from boltzflow.ensemble import Ensemble
 from boltzflow.errors import OptionError
 from boltzflow.generator import BoltzmannGenerator
 from boltzflow.units import thermal_energy
-
-Array = NDArray[np.float64]
 
 
 class Mapped(NamedTuple):
@@ -73,8 +72,7 @@ class LatentMap:
     @torch.no_grad()
     def __call__(self, positions: NDArray[Any]) -> Mapped:
         """Carry frames (n, N, 3) in nm from the first to the second."""
-        like = next(self.first.flow.parameters())
-        parts = [self._carry(x) for x in in_parts(positions, like)]
+        parts = [self._carry(x) for x in in_parts(positions, self.first.like)]
         images, log_q, log_q_images = (torch.cat(column).cpu() for column in zip(*parts, strict=True))
         return Mapped(images.float().numpy(), log_q.double().numpy(), log_q_images.double().numpy())
 
@@ -163,7 +161,7 @@ def targeted_differences(
 
 
 def _reduced(generator: BoltzmannGenerator, positions: NDArray[Any]) -> Array:
-    energies = energies_of_frames(generator.potential, positions, like=next(generator.flow.parameters()))
+    energies = energies_of_frames(generator.potential, positions, like=generator.like)
     return energies / thermal_energy(generator.temperature)
 
 

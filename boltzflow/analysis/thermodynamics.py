@@ -8,19 +8,17 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from boltzflow.analysis.cut_off import cut_off_verdict
+from boltzflow.arrays import Array
 from boltzflow.core import importance
 from boltzflow.core.contributions import Contributions
 from boltzflow.ensemble import Ensemble
 from boltzflow.errors import OptionError
 from boltzflow.estimate import Estimate
 from boltzflow.trust import AverageLaw, Observed
-from boltzflow.units import GAS_CONSTANT, checked_temperature, thermal_energy
+from boltzflow.units import GAS_CONSTANT, Temperature, checked_temperature, thermal_energy
 from boltzflow.verdict import Trust, Verdict, worst
-
-Array = NDArray[np.float64]
 
 _NAMES = ("log Z", "energy", "entropy", "heat capacity")
 
@@ -135,7 +133,7 @@ class TemperatureSeries:
         return self.log_z.scaled(-GAS_CONSTANT * self.temperatures)
 
 
-def temperature_series(ensemble: Ensemble, temperatures: Sequence[object]) -> TemperatureSeries:
+def temperature_series(ensemble: Ensemble, temperatures: Sequence[Temperature]) -> TemperatureSeries:
     """Free energy, mean energy, entropy and heat capacity as functions of T, by weights at each temperature.
 
     log w = −U/kT − log q is exact at any T; how far from the ensemble's own it is of use, the verdicts say. Energies

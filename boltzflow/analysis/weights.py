@@ -9,10 +9,10 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from boltzflow.analysis.axes import Array
 from boltzflow.analysis.collapse import TOO_THIN, coverage_verdict, expected_thin_share, share_found
 from boltzflow.analysis.cut_off import cut_off_verdict
 from boltzflow.analysis.thermodynamics import heat_capacity
+from boltzflow.arrays import Array
 from boltzflow.core import importance
 from boltzflow.ensemble import Ensemble
 from boltzflow.errors import OptionError

@@ -10,7 +10,7 @@ from boltzflow.core.domain import Domain
 from boltzflow.core.layer import Bijection
 from boltzflow.energies.potential import Potential
 from boltzflow.errors import OptionError, ShapeError
-from boltzflow.units import GAS_CONSTANT, checked_temperature
+from boltzflow.units import GAS_CONSTANT, Temperature, checked_temperature
 
 
 class BoltzmannTarget(nn.Module):
@@ -24,7 +24,7 @@ class BoltzmannTarget(nn.Module):
         OptionError: if the temperature is not positive and finite.
     """
 
-    def __init__(self, potential: Potential, temperature: object = 300.0) -> None:
+    def __init__(self, potential: Potential, temperature: Temperature = 300.0) -> None:
         super().__init__()
         self.potential = potential
         self.temperature = checked_temperature(temperature)
@@ -55,7 +55,7 @@ class BoltzmannTarget(nn.Module):
             raise OptionError("BoltzmannTarget: expected positive temperatures in K as context.")
         return energy / (GAS_CONSTANT * context.reshape(energy.shape).to(energy.dtype))
 
-    def at(self, temperature: object) -> BoltzmannTarget:
+    def at(self, temperature: Temperature) -> BoltzmannTarget:
         """The same potential at another temperature in K; the potential is shared, not copied."""
         sibling = copy.copy(self)
         sibling.temperature = checked_temperature(temperature)
@@ -94,7 +94,7 @@ class PulledBackTarget(nn.Module):
         energy = self.target.potential(positions)
         return log_ratio - self.target.reduced(energy, context), energy
 
-    def at(self, temperature: object) -> PulledBackTarget:
+    def at(self, temperature: Temperature) -> PulledBackTarget:
         """The same density at another temperature in K."""
         return PulledBackTarget(self.target.at(temperature), self.transform)
 

@@ -29,6 +29,7 @@ from boltzflow.molecules.parametrize import Constraints
 from boltzflow.molecules.plain import topology_to_plain
 from boltzflow.molecules.system import MolecularSystem
 from boltzflow.storage import replace_file
+from boltzflow.units import Temperature
 
 SYSTEM_XML = "system.xml"
 
@@ -48,7 +49,7 @@ def read_molecule(
     forcefield: Sequence[str] = (),
     hydrogens_at_ph: float | None = None,
     constraints: Constraints = "none",
-    temperature: float = 300.0,
+    temperature: Temperature = 300.0,
 ) -> MolecularSystem:
     """A molecule from any file that there is a reader for, by the file's suffix.
 

@@ -11,9 +11,9 @@ import openmm
 import openmm.unit as u
 import scipy.spatial
 import torch
-from numpy.typing import NDArray
 from openmm import app
 
+from boltzflow.arrays import Array
 from boltzflow.coordinates import InternalCoordinates
 from boltzflow.coordinates.profile import Energies
 from boltzflow.energies.system_xml import copy_system
@@ -29,7 +29,7 @@ _SAME = 1e-6  # of the energies' size
 def internal_coordinates(
     topology: app.Topology,
     system: openmm.System,
-    positions: NDArray[np.float64],
+    positions: Array,
     names: Sequence[str],
     bonds: Sequence[tuple[int, int]],
     energies: Energies,
@@ -87,7 +87,7 @@ def frozen_copy(system: openmm.System, atoms: Collection[int]) -> openmm.System:
     return copied
 
 
-def _check_reference(coordinates: InternalCoordinates, positions: NDArray[np.float64]) -> None:
+def _check_reference(coordinates: InternalCoordinates, positions: Array) -> None:
     """Raise a TopologyError if the reference structure lies outside the domain; names the coordinate."""
     z = coordinates.inverse(torch.from_numpy(positions)[None])[0][0]
     for value, coordinate in zip(z.tolist(), coordinates.domain, strict=True):
@@ -99,9 +99,7 @@ def _check_reference(coordinates: InternalCoordinates, positions: NDArray[np.flo
             )
 
 
-def _check_energy(
-    system: openmm.System, positions: NDArray[np.float64], names: Sequence[str], must_be_invariant: bool
-) -> None:
+def _check_energy(system: openmm.System, positions: Array, names: Sequence[str], must_be_invariant: bool) -> None:
     """Raise an error if the reference structure has no finite energy, or one that changes with place and orientation.
 
     Raises:
@@ -131,7 +129,7 @@ def _check_energy(
         )
 
 
-def _closest(positions: NDArray[np.float64], names: Sequence[str]) -> str:
+def _closest(positions: Array, names: Sequence[str]) -> str:
     """The two atoms that are closest to each other, and their distance."""
     distances, neighbours = scipy.spatial.cKDTree(positions).query(positions, k=2)
     one = int(distances[:, 1].argmin())

@@ -20,6 +20,7 @@ from boltzflow.molecules.forcefields import forcefield_of_folder, is_inside
 from boltzflow.molecules.parametrize import Constraints
 from boltzflow.molecules.plain import system_from_xml, topology_from_plain
 from boltzflow.molecules.system import MolecularSystem
+from boltzflow.units import Temperature
 
 DESCRIPTION, TOPOLOGY = "system.yaml", "topology.pdb"
 STRUCTURE = "structure.json"
@@ -70,7 +71,7 @@ def available_systems() -> dict[str, Path]:
     return dict(sorted(found.items()))
 
 
-def load_system(name: str, temperature: float | None = None) -> MolecularSystem:
+def load_system(name: str, temperature: Temperature | None = None) -> MolecularSystem:
     """A system of the library.
 
     Args:

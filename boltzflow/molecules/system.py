@@ -14,10 +14,10 @@ import numpy as np
 import openmm
 import openmm.unit as u
 import torch
-from numpy.typing import NDArray
 from openmm import app
 from torch import Tensor
 
+from boltzflow.arrays import Array
 from boltzflow.coordinates import (
     InternalCoordinates,
     MixedCoordinates,
@@ -40,7 +40,7 @@ from boltzflow.molecules.plain import system_from_xml, topology_from_plain, topo
 from boltzflow.molecules.potentials import eager_potential
 from boltzflow.molecules.profiles import EnergyAlong
 from boltzflow.molecules.symmetry import Symmetry, find_symmetry, label_orders
-from boltzflow.units import checked_temperature
+from boltzflow.units import Temperature, checked_temperature
 
 Backend = Literal["auto", "torch", "openmm"]
 
@@ -72,7 +72,12 @@ class MolecularSystem:
     """
 
     def __init__(
-        self, topology: app.Topology, system: openmm.System, positions: Any, temperature: Any = 300.0, name: str = ""
+        self,
+        topology: app.Topology,
+        system: openmm.System,
+        positions: Any,
+        temperature: Temperature = 300.0,
+        name: str = "",
     ) -> None:
         if isinstance(positions, u.Quantity):
             positions = positions.value_in_unit(u.nanometer)
@@ -86,7 +91,7 @@ class MolecularSystem:
         self.topology: app.Topology = copy.deepcopy(topology)
         self.temperature = checked_temperature(temperature)
         self.name = name
-        self._positions: NDArray[np.float64] = array
+        self._positions: Array = array
         self._system = copy_system(system)
         broken = np.flatnonzero(~np.isfinite(array).all(1))
         if len(broken):
@@ -101,7 +106,7 @@ class MolecularSystem:
         cls,
         path: str | Path,
         forcefield: ForceFieldFiles,
-        temperature: Any = 300.0,
+        temperature: Temperature = 300.0,
         constraints: Constraints | None = None,
         name: str = "",
         hydrogens_at_ph: float | None = None,
@@ -135,7 +140,7 @@ class MolecularSystem:
         cls,
         path: str | Path,
         forcefield: ForceFieldFiles,
-        temperature: Any = 300.0,
+        temperature: Temperature = 300.0,
         constraints: Constraints | None = None,
         name: str = "",
         hydrogens_at_ph: float | None = None,
@@ -151,7 +156,7 @@ class MolecularSystem:
         cls,
         prmtop: str | Path,
         coordinates: str | Path,
-        temperature: Any = 300.0,
+        temperature: Temperature = 300.0,
         implicit_solvent: readers.ImplicitSolvent = "none",
         constraints: Constraints | None = None,
         name: str = "",
@@ -179,7 +184,7 @@ class MolecularSystem:
         cls,
         top: str | Path,
         gro: str | Path,
-        temperature: Any = 300.0,
+        temperature: Temperature = 300.0,
         include_folder: str | Path | None = None,
         constraints: Constraints | None = None,
         name: str = "",
@@ -208,7 +213,7 @@ class MolecularSystem:
         psf: str | Path,
         structure: str | Path,
         parameters: Sequence[str | Path],
-        temperature: Any = 300.0,
+        temperature: Temperature = 300.0,
         implicit_solvent: readers.ImplicitSolvent = "none",
         constraints: Constraints | None = None,
         name: str = "",
@@ -238,7 +243,7 @@ class MolecularSystem:
         letters: str,
         forcefield: ForceFieldFiles = ("amber14-all.xml", "implicit/obc2.xml"),
         caps: bool = True,
-        temperature: Any = 300.0,
+        temperature: Temperature = 300.0,
         constraints: Constraints | None = None,
         name: str = "",
         ph: float = 7.0,
@@ -281,7 +286,7 @@ class MolecularSystem:
         return len(self._positions)
 
     @property
-    def positions(self) -> NDArray[np.float64]:
+    def positions(self) -> Array:
         """A copy of the reference structure (N, 3), nm."""
         return self._positions.copy()
 
@@ -389,7 +394,7 @@ class MolecularSystem:
             internal, chosen, self._system, torch.from_numpy(self.positions), self.temperature, trajectory
         )
 
-    def cut_off(self, coordinates: MolecularCoordinates, temperature: Any = None) -> dict[str, float]:
+    def cut_off(self, coordinates: MolecularCoordinates, temperature: Temperature | None = None) -> dict[str, float]:
         """The probability that each length and angle lies outside its bounds, by name: what a generator cannot show.
 
         It is that of the energy along the coordinate alone, all others as in the reference structure. Coordinates that
@@ -464,7 +469,7 @@ class MolecularSystem:
         """In dalton."""
         return [self._system.getParticleMass(i).value_in_unit(u.dalton) for i in range(self.n_atoms)]
 
-    def target(self, temperature: Any = None) -> BoltzmannTarget:
+    def target(self, temperature: Temperature | None = None) -> BoltzmannTarget:
         """The Boltzmann distribution at a temperature in K, the system's own if not given.
 
         Raises:

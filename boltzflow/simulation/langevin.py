@@ -16,7 +16,7 @@ from boltzflow.energies import Potential
 from boltzflow.errors import OptionError, ShapeError
 from boltzflow.molecules import MolecularSystem
 from boltzflow.simulation.particles import Particles
-from boltzflow.units import GAS_CONSTANT, checked_temperature, value_in
+from boltzflow.units import GAS_CONSTANT, Temperature, checked_temperature, value_in
 
 
 @dataclass(frozen=True)
@@ -73,10 +73,10 @@ class Langevin:
         self,
         potential: Potential,
         particles: Particles,
-        temperature: object = 300.0,
+        temperature: Temperature | Sequence[float] | Tensor = 300.0,
         *,
-        friction: object = 1.0,
-        timestep: object = 0.001,
+        friction: float | u.Quantity = 1.0,
+        timestep: float | u.Quantity = 0.001,
         compile: bool = True,
     ) -> None:
         if len(particles) != potential.n_atoms:
@@ -101,7 +101,7 @@ class Langevin:
         particles = Particles.of(system)
         return cls(potential or system.potential(), particles, **settings)  # type: ignore[arg-type]
 
-    def at(self, temperature: object) -> Langevin:
+    def at(self, temperature: Temperature | Sequence[float] | Tensor) -> Langevin:
         """The same dynamics at another temperature in K, or at one for each replica."""
         sibling = copy.copy(self)
         sibling.temperature = _temperatures(temperature)
@@ -222,7 +222,7 @@ def batch_first(x: Tensor) -> Tensor:
     return x.permute(2, 1, 0)
 
 
-def _temperatures(temperature: object) -> Tensor:
+def _temperatures(temperature: Temperature | Sequence[float] | Tensor) -> Tensor:
     """(1,) or (batch,) in K, float64."""
     if isinstance(temperature, Tensor | Sequence):
         values = torch.as_tensor(temperature, dtype=torch.float64).flatten()

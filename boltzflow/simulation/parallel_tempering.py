@@ -15,7 +15,7 @@ from boltzflow.simulation.langevin import Langevin
 from boltzflow.simulation.tempering_options import Progress, TemperingOptions
 from boltzflow.simulation.tempering_result import TemperingResult
 from boltzflow.simulation.tempering_run import TemperingRun
-from boltzflow.units import checked_temperature
+from boltzflow.units import Temperature, checked_temperature
 
 
 class ParallelTempering:
@@ -49,7 +49,7 @@ class ParallelTempering:
     def __init__(
         self,
         dynamics: Langevin,
-        temperatures: Sequence[float],
+        temperatures: Sequence[Temperature],
         ladders: int,
         *,
         bias: Bias | None = None,

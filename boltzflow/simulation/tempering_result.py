@@ -13,14 +13,13 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
+from boltzflow.arrays import Array
 from boltzflow.ensemble import Ensemble
 from boltzflow.errors import NonFiniteError, OptionError, ShapeError
 from boltzflow.estimate import Estimate
 from boltzflow.simulation.frames import Frames
 from boltzflow.simulation.reweighting import free_energies, log_mixture
 from boltzflow.units import GAS_CONSTANT, thermal_energy
-
-Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)

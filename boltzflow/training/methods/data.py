@@ -81,9 +81,8 @@ def _latent(generator: BoltzmannGenerator, ensemble: Ensemble) -> dict[str, Tens
     Raises:
         NonFiniteError: if no frame of positive weight lies inside.
     """
-    parameter = next(generator.flow.parameters())
     coordinates, target = generator.coordinates, generator.internal_target().target
-    x = torch.from_numpy(ensemble.positions).to(parameter)
+    x = torch.from_numpy(ensemble.positions).to(generator.like)
     z, log_ratio = (torch.cat(part) for part in zip(*map(coordinates.inverse, torch.split(x, _AT_ONCE)), strict=True))
     log_weights = torch.from_numpy(ensemble.log_weights).to(x.device)
     inside = coordinates.domain.contains(z) & log_ratio.isfinite()
