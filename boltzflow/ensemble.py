@@ -20,6 +20,7 @@ from boltzflow.core.contributions import Contributions
 from boltzflow.dcd import write_dcd
 from boltzflow.energies.potential import Potential, energies_of_frames
 from boltzflow.errors import (
+    DataError,
     FileFormatError,
     NonFiniteError,
     OptionError,
@@ -59,9 +60,9 @@ class Ensemble:
             log-weights come with log q. Equal weights never are.
 
     Raises:
-        ShapeError: if the arrays do not have the same number of frames, or none.
+        ShapeError: if the arrays do not have the same number of frames, or none, or groups are not of an integer dtype.
         NonFiniteError: if an energy is NaN or −inf, or a log-weight NaN or +inf.
-        OptionError: if the temperature is not positive, or groups are not of an integer dtype.
+        OptionError: if the temperature is not positive.
 
     >>> ensemble = Ensemble(np.zeros((4, 1, 3)), [0.0, 1.0, 2.0, np.inf], 300.0, log_weights=[0.0, 0.0, -1.0, 0.0])
     >>> round(ensemble.ess, 3), ensemble.failed
@@ -129,9 +130,9 @@ class Ensemble:
             temperature: in K, of the distribution that the weights refer to.
 
         Raises:
-            ShapeError: if there is not one of each for every frame.
+            ShapeError: if there is not one of each for every frame, or groups are not of an integer dtype.
             NonFiniteError: if an energy is NaN or −inf, or a log-weight NaN or +inf.
-            OptionError: if the temperature is not positive, or groups are not of an integer dtype.
+            OptionError: if the temperature is not positive.
 
         >>> import boltzflow as bf
         >>> system = bf.load_system("alanine_dipeptide")
@@ -214,7 +215,7 @@ class Ensemble:
         """(n,) in kJ/mol.
 
         Raises:
-            OptionError: if the ensemble was made without.
+            DataError: if the ensemble was made without.
         """
         return self.energies_for("`Ensemble.energies`")
 
@@ -222,10 +223,10 @@ class Ensemble:
         """Energies (n,) in kJ/mol for what needs them.
 
         Raises:
-            OptionError: if the ensemble was made without; names what needs them.
+            DataError: if the ensemble was made without; names what needs them.
         """
         if self._energies is None:
-            raise OptionError(
+            raise DataError(
                 f"Expected an ensemble with energies, which {what} needs; this one was made without: give them to "
                 "`Ensemble.from_mdtraj`."
             )
@@ -312,8 +313,8 @@ class Ensemble:
             error: by the delta method, or the scatter of `replicates` bootstrap draws with this `seed`.
 
         Raises:
-            ShapeError: if there is not one value for each frame.
-            OptionError: if the values are no numbers, there is no such error, or too few replicates for it.
+            ShapeError: if there is not one value for each frame, or the values are no numbers.
+            OptionError: if there is no such error, or there are too few replicates for it.
             NonFiniteError: if no weight is positive, or a frame of positive weight has a value that is not finite.
 
         >>> ensemble = Ensemble(np.zeros((2, 1, 3)), [0.0, 0.0], 300.0, log_weights=[0.0, np.log(3.0)])
@@ -352,8 +353,8 @@ class Ensemble:
             share: between 0 and 1.
 
         Raises:
-            ShapeError: if there is not one value for each frame.
-            OptionError: if the values are no numbers, or the share is not between 0 and 1.
+            ShapeError: if there is not one value for each frame, or the values are no numbers.
+            OptionError: if the share is not between 0 and 1.
             NonFiniteError: if no weight is positive, or a frame of positive weight has a value that is not finite.
 
         >>> Ensemble(np.zeros((5, 1, 3)), np.zeros(5), 300.0).quantile([3.0, 1.0, 2.0, 9.0, 0.0]).value
@@ -376,8 +377,7 @@ class Ensemble:
             f: as in `mean`. A function never sees frames of weight zero: theirs are zeros.
 
         Raises:
-            ShapeError: if there is not one value for each frame.
-            OptionError: if the values are no numbers.
+            ShapeError: if there is not one value for each frame, or the values are no numbers.
             NonFiniteError: if no weight is positive, or a frame of positive weight has a value that is not finite.
         """
         used = self.weights > 0
@@ -391,7 +391,7 @@ class Ensemble:
             seen, values = values, np.zeros((len(self), *values.shape[1:]), values.dtype)
             values[used] = seen
         if values.dtype.kind not in "biuf":
-            raise OptionError(f"Expected numbers or booleans, such as values == 'H'; got {values.dtype}.")
+            raise ShapeError(f"Expected numbers or booleans, such as values == 'H'; got {values.dtype}.")
         if bad := int((~np.isfinite(values[used])).sum()):
             raise NonFiniteError(f"Expected finite values of all frames of positive weight; {bad} are not.")
         return values
@@ -484,7 +484,8 @@ class Ensemble:
         Look at the weights before they are used: `boltzflow.analysis.diagnose`.
 
         Raises:
-            OptionError: if the temperature is not positive, or there are no energies.
+            OptionError: if the temperature is not positive.
+            DataError: if there are no energies.
 
         >>> ensemble = Ensemble(np.zeros((2, 1, 3)), [0.0, 10.0], 300.0)
         >>> [round(float(w), 3) for w in ensemble.at(600.0).weights]  # the frame of higher energy gains
@@ -504,7 +505,8 @@ class Ensemble:
 
         Raises:
             ShapeError: if the potential is of another number of atoms.
-            OptionError: if the temperature is not positive, or there are no energies.
+            OptionError: if the temperature is not positive.
+            DataError: if there are no energies.
         """
         self.energies_for("`Ensemble.with_potential`")  # said before others are evaluated
         kelvin = self.temperature if temperature is None else checked_temperature(temperature)
@@ -531,10 +533,10 @@ class Ensemble:
         """All frames as an `mdtraj.Trajectory`; `weights` are for its frames, in order.
 
         Raises:
-            ShapeError: if the ensemble has no topology.
+            DataError: if the ensemble has no topology.
         """
         if self.topology is None:
-            raise ShapeError("Expected an ensemble with a topology; this one was made without.")
+            raise DataError("Expected an ensemble with a topology; this one was made without.")
         return mdtraj.Trajectory(self.positions, self.topology)
 
     def save(self, directory: str | Path, overwrite: bool = False) -> None:
@@ -545,12 +547,12 @@ class Ensemble:
             overwrite: whether files of these names are replaced.
 
         Raises:
-            ShapeError: if the ensemble has no topology.
+            DataError: if the ensemble has no topology.
             RunDirectoryError: if there is a file of one of these names and `overwrite` is False.
             StorageError: if a file cannot be written.
         """
         if self.topology is None:
-            raise ShapeError("Expected an ensemble with a topology; this one was made without.")
+            raise DataError("Expected an ensemble with a topology; this one was made without.")
         # A PDB file holds no NaN; those of failed frames are nowhere.
         heaviest = np.nan_to_num(self.positions[int(np.argmax(self.log_weights))], nan=0.0, posinf=0.0, neginf=0.0)
         folder = Path(directory)
@@ -621,14 +623,14 @@ def whole_numbers(groups: ArrayLike) -> NDArray[np.int64]:
     """Groups (n,) as int64.
 
     Raises:
-        OptionError: if they are of another kind: floats would lose what tells them apart.
+        ShapeError: if they are of another kind: floats would lose what tells them apart.
 
     >>> whole_numbers([3, 3, 7])
     array([3, 3, 7])
     """
     found = np.asarray(groups)
     if found.dtype.kind not in "iu":
-        raise OptionError(f"Expected groups as whole numbers, of an integer dtype; got {found.dtype}.")
+        raise ShapeError(f"Expected groups as whole numbers, of an integer dtype; got {found.dtype}.")
     return found.astype(np.int64)
 
 

@@ -361,7 +361,8 @@ class BoltzmannGenerator:
         """A generator from its file.
 
         Raises:
-            FileFormatError: if the file is missing, damaged, of another kind or of a newer format.
+            MissingFileError: if there is no such file.
+            FileFormatError: if it is damaged, of another kind or of a newer format.
             MemoryShortageError: if there is not enough memory for what it holds.
             UnsupportedForceError: if its Hamiltonian would run code.
         """

@@ -14,7 +14,7 @@ from boltzflow.analysis.reweighting import log_weights_of
 from boltzflow.arrays import Array
 from boltzflow.core import importance
 from boltzflow.ensemble import Ensemble
-from boltzflow.errors import NonFiniteError, OptionError, TopologyError
+from boltzflow.errors import DataError, NonFiniteError, OptionError, TopologyError
 from boltzflow.estimate import Estimate
 from boltzflow.generator import BoltzmannGenerator
 from boltzflow.simulation import Langevin, ParallelTempering, Particles, Progress, TemperingOptions
@@ -87,8 +87,8 @@ def check_collapse(
         progress: called now and then.
 
     Raises:
-        OptionError: if the times are too short for a frame, there are fewer than two ladders, or the samples are for
-            another temperature than the generator's own.
+        OptionError: if the times are too short for a frame, or there are fewer than two ladders.
+        DataError: if the samples are for another temperature than the generator's own.
         TopologyError: if there are several molecules, whose bounded distances a simulation would leave.
         NonFiniteError: if more than a quarter of the ladders explode, or no sample has a positive weight.
     """
@@ -158,10 +158,10 @@ def check_own_temperature(generator: BoltzmannGenerator, ensemble: Ensemble) -> 
     """Raise unless samples are for the temperature that a generator's density is evaluated at.
 
     Raises:
-        OptionError: if they are for another one.
+        DataError: if they are for another one.
     """
     if abs(ensemble.temperature - generator.temperature) > 1e-6:
-        raise OptionError(
+        raise DataError(
             f"Expected samples at the generator's own temperature, {generator.temperature:g} K; got some at "
             f"{ensemble.temperature:g} K."
         )

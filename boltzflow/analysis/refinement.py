@@ -21,7 +21,7 @@ from boltzflow.core.sampling import (
 from boltzflow.core.sampling.trajectory import safe_log_prob
 from boltzflow.energies.potential import FRAMES_AT_ONCE
 from boltzflow.ensemble import Ensemble
-from boltzflow.errors import DomainError, IntractableDensityError, NonFiniteError, OptionError
+from boltzflow.errors import DataError, DomainError, IntractableDensityError, NonFiniteError, OptionError
 from boltzflow.generator import BoltzmannGenerator
 from boltzflow.units import Temperature
 
@@ -50,8 +50,9 @@ def independence_metropolis(ensemble: Ensemble, *, chains: int = 64, burn_in: fl
         Each chain is a group, so the errors of means are those of the scatter between chains. log Z is not theirs.
 
     Raises:
-        OptionError: if there are fewer than two chains or two frames for each, the frames are in groups, or the burn-in
-            is not between 0 and 1, or too short for the largest weight.
+        OptionError: if there are fewer than two chains or two frames for each, or the burn-in is not between 0 and 1,
+            or too short for the largest weight.
+        DataError: if the frames are in groups.
         NonFiniteError: if no weight is positive, or a chain meets no frame of positive weight in its burn-in.
 
     >>> x = np.random.default_rng(0).normal(size=12800)
@@ -68,7 +69,7 @@ def independence_metropolis(ensemble: Ensemble, *, chains: int = 64, burn_in: fl
             f"of {length} frames and {burn_in:g}."
         )
     if ensemble.groups is not None:
-        raise OptionError("Expected frames that are independent; got some in groups.")
+        raise DataError("Expected frames that are independent; got some in groups.")
     used, burned = ensemble.log_weights[: chains * length], int(burn_in * length)
     _check_burn_in(used, length, burned, burn_in)
     log_weights = used.reshape(chains, length)

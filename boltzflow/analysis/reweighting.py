@@ -9,7 +9,7 @@ from boltzflow.analysis.states import BoltzmannState, Frames, check_temperature,
 from boltzflow.arrays import Array
 from boltzflow.energies.potential import energies_of_frames
 from boltzflow.ensemble import Ensemble
-from boltzflow.errors import NonFiniteError, OptionError, ShapeError
+from boltzflow.errors import DataError, NonFiniteError, OptionError, ShapeError
 from boltzflow.generator import BoltzmannGenerator
 from boltzflow.units import Temperature, checked_temperature, thermal_energy
 
@@ -43,8 +43,8 @@ def reweight(
         the simulation.
 
     Raises:
-        OptionError: if not exactly one of sampled, energies and bias is given, or a temperature with a state; if an
-            ensemble of frames is weighted, or of another temperature than the one that is given.
+        OptionError: if not exactly one of sampled, energies and bias is given, or a temperature with a state.
+        DataError: if an ensemble of frames is weighted, or of another temperature than the one that is given.
         ShapeError: if there is not one energy for each frame, or the number of atoms is another.
         NonFiniteError: if an energy is NaN, or infinite where the simulation has been.
     """
@@ -57,7 +57,7 @@ def reweight(
     kelvin = None if temperature is None else checked_temperature(temperature)
     if isinstance(trajectory, Ensemble):
         if np.ptp(trajectory.log_weights) > 1e-9:
-            raise OptionError(
+            raise DataError(
                 "Expected frames of a simulation, each worth the same; these have weights. `Ensemble.with_potential` "
                 "and `Ensemble.at` take weighted frames to another distribution; `resample` makes the weights equal."
             )

@@ -10,7 +10,7 @@ import typer
 
 from boltzflow import runs
 from boltzflow.config import SystemConfig
-from boltzflow.errors import OptionError, RunDirectoryError
+from boltzflow.errors import MissingFileError, OptionError
 from boltzflow.molecules.forcefields import scripts
 
 Molecule = Annotated[
@@ -46,7 +46,7 @@ Config = TypeVar("Config", bound=SystemConfig)
 def resumed(config: Config, directory: Path, given: set[str]) -> Config:
     """The settings of the run in `directory`, which the options given must agree with."""
     if not (directory / runs.CONFIG).is_file():
-        raise RunDirectoryError(f"{directory} holds no run to go on with: {runs.CONFIG} is missing.")
+        raise MissingFileError(f"{directory} holds no run to go on with: {runs.CONFIG} is missing.")
     stored = type(config).read(directory / runs.CONFIG)
     for name in sorted(given):
         if getattr(stored, name) != getattr(config, name):

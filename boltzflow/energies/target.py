@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from boltzflow.core.domain import Domain
 from boltzflow.core.layer import Bijection
 from boltzflow.energies.potential import Potential
-from boltzflow.errors import OptionError, ShapeError
+from boltzflow.errors import DomainError, OptionError, ShapeError
 from boltzflow.units import GAS_CONSTANT, Temperature, checked_temperature
 
 
@@ -70,13 +70,13 @@ class PulledBackTarget(nn.Module):
         transform: z → x.
 
     Raises:
-        OptionError: if the transform does not end where the target lives.
+        DomainError: if the transform does not end where the target lives.
     """
 
     def __init__(self, target: BoltzmannTarget, transform: Bijection) -> None:
         super().__init__()
         if transform.data_domain != target.domain:
-            raise OptionError(
+            raise DomainError(
                 f"Expected a transform that ends in {target.domain}; {type(transform).__name__} ends in "
                 f"{transform.data_domain}."
             )

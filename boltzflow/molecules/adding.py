@@ -16,7 +16,7 @@ import openmm.unit as u
 from openmm import app
 
 from boltzflow.energies.system_xml import system_to_xml
-from boltzflow.errors import OptionError, RunDirectoryError, StorageError
+from boltzflow.errors import BoltzflowError, OptionError, RunDirectoryError, StorageError
 from boltzflow.molecules.library import (
     DESCRIPTION,
     STRUCTURE,
@@ -141,7 +141,7 @@ def add_to_library(
             replace_file(partial / file, text)
         description.write(partial / DESCRIPTION)
         partial.rename(folder)
-    except StorageError:
+    except BoltzflowError:
         raise
     except OSError as error:
         raise StorageError(f"Cannot make {folder}: {error.strerror or error}.") from error

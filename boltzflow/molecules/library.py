@@ -20,6 +20,7 @@ from boltzflow.molecules.forcefields import forcefield_of_folder, is_inside
 from boltzflow.molecules.parametrize import Constraints
 from boltzflow.molecules.plain import system_from_xml, topology_from_plain
 from boltzflow.molecules.system import MolecularSystem
+from boltzflow.storage import reading
 from boltzflow.units import Temperature
 
 DESCRIPTION, TOPOLOGY = "system.yaml", "topology.pdb"
@@ -80,7 +81,8 @@ def load_system(name: str, temperature: Temperature | None = None) -> MolecularS
 
     Raises:
         SystemNotFoundError: if no system has this name; lists those that exist.
-        FileFormatError: if one of its files is damaged, or if its force field would run code or is in another folder.
+        MissingFileError: if one of its files is missing.
+        FileFormatError: if one is damaged, or if its force field would run code or is in another folder.
         UnsupportedForceError: if its System could run code.
         OptionError: if the temperature is not positive.
 
@@ -111,8 +113,9 @@ def _structure(folder: Path) -> tuple[app.Topology, Any]:
     if not (folder / STRUCTURE).is_file():
         pdb = readers.read(folder / TOPOLOGY, "PDB")
         return pdb.topology, pdb.positions
+    text = _text(folder, STRUCTURE)
     try:
-        plain = json.loads(_text(folder, STRUCTURE))
+        plain = json.loads(text)
         return topology_from_plain(plain["topology"]), np.array(plain["positions"], dtype=np.float64)
     except (LookupError, TypeError, ValueError) as error:
         raise FileFormatError(f"Expected a topology and positions in {folder / STRUCTURE}; got {error!r}.") from None
@@ -121,7 +124,5 @@ def _structure(folder: Path) -> tuple[app.Topology, Any]:
 def _text(folder: Path, name: str) -> str:
     if not is_inside(name):
         raise FileFormatError(f"Expected a file in {folder}; got {name!r}.")
-    try:
+    with reading(folder / name, "Cannot read {}"):
         return (folder / name).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise FileFormatError(f"Cannot read {folder / name}: {error}.") from None

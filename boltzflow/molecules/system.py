@@ -126,6 +126,7 @@ class MolecularSystem:
             FileFormatError: if it is no PDB file, a name stands twice in a residue, or positions are in nm.
             TemplateError: if the force field does not know a residue; names it and says what to do.
             TopologyError: if residues are missing within a chain, or an atom is out of place; names the atoms.
+            ForceFieldNotFoundError: if there is no such force field.
             OptionError: if the force field, the constraints or the temperature is impossible.
 
         Of several models the first is read, and of each residue the most occupied alternate location, with a warning.

@@ -60,7 +60,8 @@ def load_checkpoint(
     Settings that are younger than the checkpoint had their `defaults` in it.
 
     Raises:
-        FileFormatError: if the file is missing, damaged, of a flow of another shape, or of a training with other
+        MissingFileError: if there is no such file.
+        FileFormatError: if it is damaged, of a flow of another shape, or of a training with other
             `settings`. Nothing is changed then.
     """
     tensors, header = read_tensors(path, KIND, VERSION)

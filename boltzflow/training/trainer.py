@@ -62,7 +62,8 @@ def train(
         The history, with a record every `log_every` steps.
 
     Raises:
-        OptionError: if an option is impossible or unknown, or the method is not made for such a model.
+        OptionError: if an option is impossible or unknown.
+        UnsupportedCombinationError: if the method is not made for such a model.
         MissingDependencyError: if tensorboard or several devices are asked for and their package is not installed.
         ProcessError: if another process of the training has stopped.
         RunDirectoryError: if the directory already holds a training and `resume` is False.

@@ -11,7 +11,7 @@ from torch import Tensor
 from boltzflow.core import importance
 from boltzflow.core.objectives import Loss
 from boltzflow.ensemble import Ensemble
-from boltzflow.errors import NonFiniteError, OptionError
+from boltzflow.errors import DataError, NonFiniteError, OptionError, UnsupportedCombinationError
 from boltzflow.generator import BoltzmannGenerator
 from boltzflow.molecules.same_atoms import check_same_atoms
 from boltzflow.training.methods.drawing import draw, fit_to_memory
@@ -53,10 +53,12 @@ class ForwardKL(Method):
     def loss(self, model: Trainable, moment: Moment, memory: Memory) -> Loss:
         if not memory:
             if not isinstance(model, BoltzmannGenerator):
-                raise OptionError(f"ForwardKL: expected a molecule's generator; got a {type(model).__name__}.")
+                raise UnsupportedCombinationError(
+                    f"ForwardKL: expected a molecule's generator; got a {type(model).__name__}."
+                )
             data = Ensemble.load(self.directory)
             if abs(data.temperature - model.temperature) > _SAME_TEMPERATURE:
-                raise OptionError(
+                raise DataError(
                     f"ForwardKL: expected data at the generator's {model.temperature:g} K, or weighted to it; "
                     f"those in {self.directory} are at {data.temperature:g} K."
                 )
