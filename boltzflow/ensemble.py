@@ -11,7 +11,7 @@ from typing import Any, Literal, Self
 import mdtraj
 import numpy as np
 import torch
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from boltzflow.arrayfile import digest_of_arrays, read_arrays
 from boltzflow.arrays import Array
@@ -83,7 +83,7 @@ class Ensemble:
         groups: ArrayLike | torch.Tensor | None = None,
         absolute: bool | None = None,
     ) -> None:
-        self.positions: NDArray[np.float32] = _array(positions).astype(np.float32, copy=False)
+        self.positions: NDArray[np.float32] = _array(positions, np.float32)
         self._energies: Array | None = _floats(energies)
         self.temperature = checked_temperature(temperature)
         self.topology = topology
@@ -644,9 +644,13 @@ def _estimate(value: torch.Tensor, error: torch.Tensor, law: Law) -> Estimate:
     return Estimate(value.numpy(), error.numpy(), law)
 
 
-def _array(values: ArrayLike | torch.Tensor) -> NDArray[Any]:
-    return values.detach().cpu().numpy() if isinstance(values, torch.Tensor) else np.asarray(values)
+def _array(values: ArrayLike | torch.Tensor, dtype: DTypeLike = None) -> NDArray[Any]:
+    try:
+        found = values.detach().cpu().numpy() if isinstance(values, torch.Tensor) else np.asarray(values)
+        return found if dtype is None else found.astype(dtype, copy=False)
+    except (TypeError, ValueError) as error:
+        raise ShapeError(f"Expected an array of numbers: {error}.") from None
 
 
 def _floats(values: ArrayLike | torch.Tensor | None) -> Array | None:
-    return None if values is None else _array(values).astype(np.float64, copy=False)
+    return None if values is None else _array(values, np.float64)

@@ -123,9 +123,7 @@ class Langevin:
             ShapeError: if positions or temperatures do not fit.
             ConvergenceError: if the constraints cannot be satisfied.
         """
-        n = self.potential.n_atoms
-        if positions.dim() != 3 or positions.shape[1:] != (n, 3):
-            raise ShapeError(f"Expected positions (batch, {n}, 3) in nm; got {tuple(positions.shape)}.")
+        check_positions(positions, self.potential.n_atoms)
         x = batch_last(positions.detach())
         particles = self.particles.like(x)
         v = self._thermal_width(particles, x) * torch.empty_like(x).normal_(generator=generator)
@@ -210,6 +208,16 @@ def _push(
     x = x + half * v
     v = decay * v + width * noise
     return x + half * v, v
+
+
+def check_positions(positions: Tensor, n_atoms: int) -> None:
+    """Raise unless positions are (batch, N, 3).
+
+    Raises:
+        ShapeError: if they have another shape.
+    """
+    if positions.dim() != 3 or positions.shape[1:] != (n_atoms, 3):
+        raise ShapeError(f"Expected positions (batch, {n_atoms}, 3) in nm; got {tuple(positions.shape)}.")
 
 
 def batch_last(x: Tensor) -> Tensor:
