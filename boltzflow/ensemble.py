@@ -644,7 +644,7 @@ def _estimate(value: torch.Tensor, error: torch.Tensor, law: Law) -> Estimate:
     return Estimate(value.numpy(), error.numpy(), law)
 
 
-def _array(values: ArrayLike | torch.Tensor, dtype: DTypeLike = None) -> NDArray[Any]:
+def _array(values: ArrayLike | torch.Tensor, dtype: DTypeLike | None = None) -> NDArray[Any]:
     try:
         found = values.detach().cpu().numpy() if isinstance(values, torch.Tensor) else np.asarray(values)
         return found if dtype is None else found.astype(dtype, copy=False)

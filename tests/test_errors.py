@@ -96,7 +96,9 @@ FILES: dict[str, Callable[[Path], object]] = {
     "config": lambda gone: RunConfig.read(gone),
     "config of a reference": lambda gone: ReferenceConfig.read(gone),
     "below a file": lambda gone: RunConfig.read(PDB / gone.name),
-    "checkpoint": lambda gone: load_checkpoint(gone, FLOW, torch.optim.SGD(FLOW.parameters()), torch.Generator(), {}),
+    "checkpoint": lambda gone: load_checkpoint(
+        gone, FLOW, torch.optim.SGD(FLOW.parameters()), torch.Generator(), {}, {}, 0
+    ),
     "json": lambda gone: read_json(gone),
     "metrics": lambda gone: plots.training(gone, "", gone.with_name("metrics.png")),
     "reference": lambda gone: analysis.as_reference(gone, 300.0),

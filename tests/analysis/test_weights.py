@@ -13,7 +13,7 @@ from scipy.stats import binom
 
 from boltzflow.analysis import Trust, absolute_free_energy, diagnose, plots, smooth
 from boltzflow.ensemble import Ensemble
-from boltzflow.errors import OptionError
+from boltzflow.errors import InsufficientDataError, OptionError
 from boltzflow.trust import SampleWeights, ess_by_size
 from boltzflow.units import thermal_energy
 from tests.scores import check_z_scores
