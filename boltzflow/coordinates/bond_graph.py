@@ -41,6 +41,11 @@ class BondGraph:
         self.neighbours = [sorted(s) for s in linked]
         self.ring = cache(self._ring)
 
+    @property
+    def bonds(self) -> list[tuple[int, int]]:
+        """Pairs i < j of atoms, ascending."""
+        return [(i, j) for i, linked in enumerate(self.neighbours) for j in linked if i < j]
+
     def distances(
         self, start: int, without: tuple[int, int] = (-1, -1), within: Collection[int] | None = None
     ) -> dict[int, int]:
