@@ -264,7 +264,7 @@ class InternalCoordinates(MolecularCoordinates):
         zmatrix = build_zmatrix(
             bonds, positions, atomic_numbers, names, linear=linear, bent=bent, core=core or frozen, labels=labels
         )
-        described = physical_coordinates(zmatrix, bonds, positions, profiles, temperature, separation)
+        described = physical_coordinates(zmatrix, graph, positions, profiles, temperature, separation)
         coordinates, centers, widths = zip(*described, strict=True)
         # The bounds of bends are physical ones, unlike those of other torsions, and known only now.
         zmatrix = replace(zmatrix, torsions=coordinates[2 * zmatrix.n_atoms - 3 :])
