@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 
 from boltzflow.arrays import Array
 from boltzflow.core import importance
-from boltzflow.core.contributions import Contributions, relevant_shape, tail_size
+from boltzflow.core.contributions import Contributions
+from boltzflow.core.pareto import relevant_shape, tail_size
 from boltzflow.verdict import Trust, Verdict, worst
 
 _SMALLEST = 32  # samples of a part whose effective sample size is worth a look

@@ -15,14 +15,14 @@ import torch
 
 import boltzflow as bf
 from boltzflow import analysis, errors, simulation
-from boltzflow.analysis import plots
-from boltzflow.config import ReferenceConfig, RunConfig
+from boltzflow.analysis.report import plots
 from boltzflow.coordinates.cartesian import CartesianCoordinates
 from boltzflow.core import Domain, distributions, importance, objectives, recipes
-from boltzflow.runs import find_generator, find_reference
 from boltzflow.storage import read_json
 from boltzflow.training.checkpoint import load_checkpoint
 from boltzflow.training.methods import FAB, ForwardKL
+from boltzflow.workflows.config import ReferenceConfig, RunConfig
+from boltzflow.workflows.training import find_generator, find_reference
 
 PACKAGE = Path(bf.__file__).parent
 PAGE = (PACKAGE.parent / "docs" / "errors.md").read_text(encoding="utf-8")

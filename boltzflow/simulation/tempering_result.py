@@ -17,8 +17,8 @@ from boltzflow.arrays import Array
 from boltzflow.ensemble import Ensemble
 from boltzflow.errors import DataError, InsufficientDataError, NonFiniteError, OptionError, ShapeError
 from boltzflow.estimate import Estimate
+from boltzflow.mbar import free_energies, log_mixture
 from boltzflow.simulation.frames import Frames
-from boltzflow.simulation.reweighting import free_energies, log_mixture
 from boltzflow.units import GAS_CONSTANT, thermal_energy
 
 
