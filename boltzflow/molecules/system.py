@@ -26,6 +26,7 @@ from boltzflow.energies import BoltzmannTarget, Potential
 from boltzflow.energies.system_xml import copy_system
 from boltzflow.errors import NonFiniteError, OptionError, ShapeError
 from boltzflow.molecules.bonds import add_missing_bonds
+from boltzflow.molecules.naming import atom_names
 from boltzflow.molecules.parameters import angle_terms, bond_terms, constraints, masses
 from boltzflow.molecules.placing.choice import placed
 from boltzflow.molecules.placing.internal import InternalOptions, frozen_atoms, frozen_copy
@@ -113,11 +114,7 @@ class MolecularSystem(FromFiles):
     @cached_property
     def atom_names(self) -> tuple[str, ...]:
         """A name for each atom, such as "ALA2-CA"; with the chain's id in front if there are several chains."""
-        chains = self.topology.getNumChains() > 1
-        return tuple(
-            f"{a.residue.chain.id + ':' if chains else ''}{a.residue.name}{a.residue.id}-{a.name}"
-            for a in self.topology.atoms()
-        )
+        return atom_names(self.topology)
 
     @cached_property
     def bonds(self) -> tuple[tuple[int, int], ...]:
