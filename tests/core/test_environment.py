@@ -73,6 +73,7 @@ def run(name: str, folder: Path, *arguments: str) -> subprocess.CompletedProcess
     )
 
 
+@pytest.mark.usefixtures("compiler")
 @pytest.mark.parametrize(
     "name",
     [

@@ -147,6 +147,7 @@ def test_wrong_options_are_refused() -> None:
         layers.SplineCoupling(domain, [True, False], context_size=2)(torch.zeros(1, 2))
 
 
+@pytest.mark.usefixtures("compiler")
 @pytest.mark.parametrize(("inverse", "fast"), [(False, False), (True, False), (True, True)])
 def test_written_gradient_is_that_of_automatic_differentiation(inverse: bool, fast: bool) -> None:
     """All three kinds of coordinate, inside and outside of their bounds; the second derivative by differences."""
