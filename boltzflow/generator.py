@@ -9,7 +9,6 @@ from typing import Any, Literal, get_args
 import torch
 from torch import Tensor
 
-import boltzflow
 from boltzflow.architecture import ACCEPTANCE, Kernel, build_flow, check_sizes, checked_range, checked_stochastic
 from boltzflow.coordinates import MolecularCoordinates, coordinates_from_specification
 from boltzflow.core import Flow, StochasticFlow
@@ -19,9 +18,11 @@ from boltzflow.ensemble import Ensemble
 from boltzflow.errors import OptionError, ShapeError
 from boltzflow.molecules import MolecularSystem
 from boltzflow.molecules.informed import bonded_tables, sampled_tables, tabulated_base
+from boltzflow.molecules.symmetry import label_orders
 from boltzflow.storage import reading
 from boltzflow.tensorfile import read_tensors, write_tensors
 from boltzflow.units import checked_temperature
+from boltzflow.version import __version__
 
 KIND = "boltzflow generator"
 VERSION = 3
@@ -158,7 +159,7 @@ class BoltzmannGenerator:
     def _inform(self, start: Start, seed: int) -> None:
         """Put what the force field says into the base."""
         system, coordinates = self.system, self.coordinates
-        orders = system.label_orders(coordinates)
+        orders = label_orders(system.bond_graph, torch.from_numpy(system.positions), coordinates)
         kelvin = self.temperature if self.temperatures is None else self.temperatures[1]
         tables = bonded_tables(system.openmm_system, coordinates, orders, kelvin, system.energies_along)
         if start == "sampled":
@@ -343,7 +344,7 @@ class BoltzmannGenerator:
     def save(self, path: str | Path) -> None:
         """Write everything, the molecule included, to one safetensors file; atomically, without pickle."""
         header = {
-            "boltzflow": boltzflow.__version__,
+            "boltzflow": __version__,
             "system": self.system.specification,
             "coordinates": self.coordinates.specification,
             "architecture": self.architecture,
