@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -20,6 +21,16 @@ os.environ.setdefault("BOLTZFLOW_COMPILE", "0")
 # what Ctrl-C does need it.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture
+def unrendered(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Figures are made but not rendered, which takes seconds for each analysis: files hold their format's signature."""
+
+    def save(_: object, path: str | Path, **__: object) -> None:
+        Path(path).write_bytes({".png": b"\x89PNG", ".pdf": b"%PDF"}[Path(path).suffix])
+
+    monkeypatch.setattr("matplotlib.figure.Figure.savefig", save)
 
 
 @pytest.fixture

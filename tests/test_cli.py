@@ -72,6 +72,11 @@ def run_directory(tmp_path_factory):
     return directory
 
 
+@pytest.fixture(autouse=True)
+def _quick(run_directory, unrendered):
+    """Pictures of the run above are real ones; those of all other commands are not rendered."""
+
+
 def test_train_fills_the_run_directory(run_directory):
     assert {path.name for path in run_directory.iterdir()} == RUN_FILES
     config = yaml.safe_load((run_directory / "config.yaml").read_text())
