@@ -1,8 +1,8 @@
 """Four classic layers compared: planar and radial maps, NICE and RealNVP, at several depths K, on five targets.
 
-After Rezende & Mohamed 2015 (arXiv 1505.05770): a normal base is carried towards each target by K layers, trained by
-reverse KL whose weight of the energy, beta, grows to 1. The normalisation of the targets is known, so the bound that
-is minimised can be stated as KL(q‖p) itself. Writes classic_flows.png.
+After Rezende & Mohamed 2015 (arXiv 1505.05770): K layers map a normal base to each target. They are trained by reverse
+KL; the weight of the energy, beta, grows to 1. The normalisation of the targets is known, so KL(q‖p) itself is printed
+instead of a bound. Writes classic_flows.png.
 
 python examples/03_planar_radial_nice_realnvp.py              # K = 2 and 8: about four minutes on two cores
 python examples/03_planar_radial_nice_realnvp.py --full       # K = 2, 8 and 32, four times the steps
