@@ -13,9 +13,9 @@ from torch import Tensor
 from boltzflow.coordinates import MolecularCoordinates
 from boltzflow.coordinates.bounds import HOTTEST
 from boltzflow.core import Chain, Domain, Flow, recipes
+from boltzflow.core.kernels import Langevin, RandomWalk
 from boltzflow.core.layer import Layer
 from boltzflow.core.layers import KernelLayer, LogContext
-from boltzflow.core.sampling import Langevin, RandomWalk
 from boltzflow.errors import FileFormatError, OptionError
 from boltzflow.molecules.informed import tabulated_base
 from boltzflow.units import checked_temperature

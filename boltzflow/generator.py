@@ -9,7 +9,6 @@ from typing import Any, Literal, get_args
 import torch
 from torch import Tensor
 
-import boltzflow
 from boltzflow.architecture import ACCEPTANCE, Kernel, build_flow, check_sizes, checked_range, checked_stochastic
 from boltzflow.coordinates import MolecularCoordinates, coordinates_from_specification
 from boltzflow.core import Flow, StochasticFlow
@@ -22,6 +21,7 @@ from boltzflow.molecules.informed import bonded_tables, sampled_tables, tabulate
 from boltzflow.storage import reading
 from boltzflow.tensorfile import read_tensors, write_tensors
 from boltzflow.units import checked_temperature
+from boltzflow.version import __version__
 
 KIND = "boltzflow generator"
 VERSION = 3
@@ -343,7 +343,7 @@ class BoltzmannGenerator:
     def save(self, path: str | Path) -> None:
         """Write everything, the molecule included, to one safetensors file; atomically, without pickle."""
         header = {
-            "boltzflow": boltzflow.__version__,
+            "boltzflow": __version__,
             "system": self.system.specification,
             "coordinates": self.coordinates.specification,
             "architecture": self.architecture,

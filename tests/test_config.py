@@ -2,8 +2,8 @@
 
 import pytest
 
-from boltzflow.config import RunConfig
 from boltzflow.errors import FileFormatError, OptionError
+from boltzflow.workflows.config import RunConfig
 
 
 def test_written_and_read_back(tmp_path):

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from boltzflow.config import RunConfig
 from boltzflow.errors import OptionError
 from boltzflow.presets import PRESETS, faster_precision, settings
+from boltzflow.workflows.config import RunConfig
 
 
 def test_budgets_grow_from_quick_to_best_and_with_the_molecule() -> None:

@@ -9,9 +9,8 @@ from typing import Annotated, Any, TypeVar, get_args
 
 import typer
 
-from boltzflow import runs
 from boltzflow.analysis import Summary, analyze
-from boltzflow.analysis.numbers import told
+from boltzflow.analysis.report.numbers import told
 from boltzflow.cli.launch import end_with_launcher, launch
 from boltzflow.cli.options import (
     ForceFieldFiles,
@@ -23,7 +22,6 @@ from boltzflow.cli.options import (
 )
 from boltzflow.cli.progress import progress
 from boltzflow.cli.root import INTERRUPTED, app
-from boltzflow.config import SEEDS, RunConfig
 from boltzflow.errors import OptionError
 from boltzflow.generator import BoltzmannGenerator
 from boltzflow.presets import PRESETS
@@ -31,6 +29,8 @@ from boltzflow.storage import claimed
 from boltzflow.training.methods import METHODS
 from boltzflow.training.options import Optimizer
 from boltzflow.training.team import check_shares, started
+from boltzflow.workflows import training as runs
+from boltzflow.workflows.config import SEEDS, RunConfig
 
 DEFAULTS = RunConfig(system="-")
 _PRESET = "by preset"

@@ -8,10 +8,10 @@ from typing import Annotated, Any, TypeVar
 
 import typer
 
-from boltzflow import runs
-from boltzflow.config import SystemConfig
 from boltzflow.errors import OptionError, RunDirectoryError
 from boltzflow.molecules.forcefields import scripts
+from boltzflow.workflows import training as runs
+from boltzflow.workflows.config import SystemConfig
 
 Molecule = Annotated[
     str, typer.Argument(metavar="SYSTEM|FILE.pdb", help="A system's name, or a PDB file with all hydrogens.")

@@ -17,8 +17,8 @@ from boltzflow.cli.options import (
 )
 from boltzflow.cli.progress import tempering_progress
 from boltzflow.cli.root import INTERRUPTED, app
-from boltzflow.config import ReferenceConfig
-from boltzflow.reference import reference_run
+from boltzflow.workflows.config import ReferenceConfig
+from boltzflow.workflows.reference import reference_run
 
 REFERENCE = ReferenceConfig(system="-")
 

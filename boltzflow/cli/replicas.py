@@ -9,8 +9,8 @@ from typing import Annotated
 import typer
 
 from boltzflow.analysis import compare_replicas
-from boltzflow.analysis.numbers import told
-from boltzflow.analysis.report import add_to_summaries, training_seed
+from boltzflow.analysis.report.numbers import told
+from boltzflow.analysis.report.summary import add_to_summaries, training_seed
 from boltzflow.cli.root import app
 from boltzflow.ensemble import Ensemble
 from boltzflow.errors import OptionError

@@ -17,10 +17,10 @@ from boltzflow.coordinates.geometry import between, cross, norm, turn
 from boltzflow.coordinates.molecular import MolecularCoordinates
 from boltzflow.coordinates.placement import Placement
 from boltzflow.coordinates.profile import Energies, Profiles
-from boltzflow.coordinates.rows import Rows
 from boltzflow.coordinates.zmatrix import Labels, ZMatrix, bends, build_zmatrix, checked_structure, unbend
 from boltzflow.core.domain import Coordinate, Domain, wrap
 from boltzflow.core.functional import stored
+from boltzflow.core.functional.rows import Rows
 from boltzflow.errors import OptionError, TopologyError
 
 Lengths = Literal["bounded", "unbounded"]

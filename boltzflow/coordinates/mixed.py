@@ -11,7 +11,7 @@ from torch import Tensor
 from boltzflow.coordinates.cartesian import CartesianCoordinates
 from boltzflow.coordinates.internal import InternalCoordinates
 from boltzflow.coordinates.molecular import MolecularCoordinates
-from boltzflow.coordinates.rows import Rows
+from boltzflow.core.functional.rows import Rows
 from boltzflow.errors import TopologyError
 
 

@@ -406,7 +406,7 @@ def resample(
 def accept(log_weights: Tensor, log_bound: float, generator: torch.Generator | None = None) -> Tensor:
     """Indices (m,) of samples accepted with probability w / bound: independent samples of p (von Neumann 1951).
 
-    Exact if no weight of q's can exceed the bound. `sampling.rejection_sampling` draws until it has enough.
+    Exact if no weight of q's can exceed the bound. `samplers.rejection_sampling` draws until it has enough.
 
     Raises:
         OptionError: if a weight exceeds the bound.

@@ -12,7 +12,6 @@ import platformdirs
 from openmm import app
 from pydantic import PositiveFloat
 
-import boltzflow
 from boltzflow.documents import Document
 from boltzflow.errors import FileFormatError, SystemNotFoundError
 from boltzflow.molecules import readers
@@ -45,7 +44,7 @@ def library_folders() -> tuple[Path, ...]:
     ``$BOLTZFLOW_SYSTEMS`` (folders separated as in ``$PATH``), the user's data folder, the installed
     package, the checkout of an editable install.
     """
-    package = Path(boltzflow.__file__).parent
+    package = Path(__file__).parents[1]
     asked = [
         Path(folder).expanduser() for folder in os.environ.get("BOLTZFLOW_SYSTEMS", "").split(os.pathsep) if folder
     ]

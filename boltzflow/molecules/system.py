@@ -31,11 +31,11 @@ from boltzflow.energies.system_xml import copy_system, system_to_xml
 from boltzflow.errors import FileFormatError, NonFiniteError, OptionError, ShapeError, UnsupportedForceError
 from boltzflow.molecules import readers, sequence
 from boltzflow.molecules.bonds import add_missing_bonds
-from boltzflow.molecules.cartesian import mixed_coordinates
 from boltzflow.molecules.forcefields import ForceFieldFiles, file_names, read_forcefield
-from boltzflow.molecules.internal import frozen_atoms, frozen_copy, internal_coordinates
 from boltzflow.molecules.parameters import angle_terms, bond_terms, constraints
 from boltzflow.molecules.parametrize import Constraints
+from boltzflow.molecules.placing.cartesian import mixed_coordinates
+from boltzflow.molecules.placing.internal import frozen_atoms, frozen_copy, internal_coordinates
 from boltzflow.molecules.plain import system_from_xml, topology_from_plain, topology_to_plain
 from boltzflow.molecules.potentials import eager_potential
 from boltzflow.molecules.profiles import EnergyAlong

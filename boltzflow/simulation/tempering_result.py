@@ -16,8 +16,8 @@ from torch import Tensor
 from boltzflow.ensemble import Ensemble
 from boltzflow.errors import NonFiniteError, OptionError, ShapeError
 from boltzflow.estimate import Estimate
+from boltzflow.mbar import free_energies, log_mixture
 from boltzflow.simulation.frames import Frames
-from boltzflow.simulation.reweighting import free_energies, log_mixture
 from boltzflow.units import GAS_CONSTANT, thermal_energy
 
 Array = NDArray[np.float64]

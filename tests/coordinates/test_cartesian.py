@@ -22,7 +22,7 @@ from boltzflow.coordinates import (
     coverage,
 )
 from boltzflow.errors import NonFiniteError, OptionError, ShapeError, TopologyError
-from boltzflow.molecules.cartesian import harmonic_covariance
+from boltzflow.molecules.placing.cartesian import harmonic_covariance
 from boltzflow.simulation import minimize
 from boltzflow.units import thermal_energy
 

@@ -2,41 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Protocol, cast
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.dropout import _DropoutNd
 
+from boltzflow.core.protocols import Model, Target
 from boltzflow.errors import IntractableDensityError, OptionError
-
-
-class Target(Protocol):
-    """An unnormalised density."""
-
-    def log_prob(self, x: Tensor, context: Tensor | None = None) -> Tensor:
-        """Log-density (batch,), up to a constant."""
-        ...
-
-
-class Model(Protocol):
-    """What is trained: a `Flow`, or any other module with a flow's `sample` and `log_prob`."""
-
-    def sample(
-        self, n: int, context: Tensor | None = None, *, generator: torch.Generator | None = None
-    ) -> tuple[Tensor, Tensor]:
-        """n states (n, *shape) and log q (n,), differentiable with respect to the parameters."""
-        ...
-
-    def log_prob(self, x: Tensor, context: Tensor | None = None) -> Tensor:
-        """log q (batch,)."""
-        ...
-
-    def named_parameters(self) -> Iterator[tuple[str, nn.Parameter]]:
-        """The parameters by name."""
-        ...
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,8 @@ import math
 import torch
 from torch import Tensor
 
-from boltzflow.core.objectives.loss import Loss, Model, Target, path_log_prob, recorded, target_log_prob
+from boltzflow.core.objectives.loss import Loss, path_log_prob, recorded, target_log_prob
+from boltzflow.core.protocols import Model, Target
 from boltzflow.errors import OptionError
 
 

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from boltzflow.core.kernels import HamiltonianMonteCarlo
 from boltzflow.core.objectives import Loss
-from boltzflow.core.sampling import HamiltonianMonteCarlo, annealed_importance_sampling, linear_schedule
+from boltzflow.core.samplers import annealed_importance_sampling, linear_schedule
 from boltzflow.errors import OptionError
 from boltzflow.training.methods.drawing import draw, fit_weighted
 from boltzflow.training.methods.method import Memory, Method, Moment
