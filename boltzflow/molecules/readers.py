@@ -13,11 +13,11 @@ import openmm.unit as u
 from openmm import app
 
 from boltzflow.errors import BoltzflowError, FileFormatError, OptionError, SystemNotFoundError
-from boltzflow.molecules.readers.fit import check_positions, check_structure
+from boltzflow.molecules.fit import check_positions, check_structure
 from boltzflow.molecules.forcefields import one_line
-from boltzflow.molecules.readers.hydrogens import with_hydrogens
+from boltzflow.molecules.hydrogens import with_hydrogens
 from boltzflow.molecules.parametrize import CONSTRAINTS, Constraints, create_system
-from boltzflow.molecules.readers.structures import read_structure
+from boltzflow.molecules.structures import read_structure
 
 ImplicitSolvent = Literal["none", "HCT", "OBC1", "OBC2", "GBn", "GBn2"]
 

@@ -11,7 +11,7 @@ from openmm import app
 
 from boltzflow.errors import MissingDependencyError, OptionError
 from boltzflow.molecules.forcefields import ForceFieldFiles, file_names, read_forcefield
-from boltzflow.molecules.readers.hydrogens import with_hydrogens
+from boltzflow.molecules.hydrogens import with_hydrogens
 from boltzflow.molecules.parametrize import Constraints, create_system
 from boltzflow.molecules.readers import Parts
 

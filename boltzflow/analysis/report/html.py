@@ -44,7 +44,7 @@ class Picture(NamedTuple):
 
 
 PICTURES = (
-    Picture("ramachandran.png", "Free energy over φ and ψ", "From the weighted samples. The lowest bin is set to zero."),
+    Picture("ramachandran.png", "Free energy over φ and ψ", "From the weighted samples. The lowest bin is zero."),
     Picture(
         "profiles.png",
         "Free-energy profiles",
