@@ -20,7 +20,7 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 FLOWS = (ROOT / "docs" / "flows.md").read_text(encoding="utf-8")
 NORMFLOWS = (ROOT / "docs" / "coming-from-normflows.md").read_text(encoding="utf-8")
 ROOTS = (*boltzflow.core.__all__, "functional", "targets")
-PACKAGES = ("layers", "transformers", "nets", "distributions", "sampling", "objectives", "recipes")
+PACKAGES = ("layers", "transformers", "nets", "distributions", "kernels", "samplers", "objectives", "recipes")
 
 
 def resolve(name: str) -> object:
@@ -38,7 +38,7 @@ def cells(page: str, column: int) -> list[str]:
 
 
 def code_names(text: str) -> set[str]:
-    return set(re.findall(r"`([A-Za-z_][\w.]*)`", text))
+    return set(re.findall(r"`([A-Za-z_][\w.]*)(?:\([^`]*\))?`", text))
 
 
 @pytest.mark.parametrize("page", [FLOWS, NORMFLOWS], ids=["flows", "coming-from-normflows"])
