@@ -47,7 +47,7 @@ def reference_pages() -> dict[str, str]:
 
 
 def _index() -> str:
-    lines = [*_title("Reference", "="), "Every public name, from the docstrings of the code.", ""]
+    lines = [*_title("Reference", "="), "All public names, generated from the docstrings of the code.", ""]
     for group, packages in PAGES.items():
         lines += [".. toctree::", "   :maxdepth: 1", f"   :caption: {group}", ""]
         lines += [f"   {page_name(package)} <{page_name(package)}>" for package in packages] + [""]
