@@ -18,6 +18,7 @@ from boltzflow.ensemble import Ensemble
 from boltzflow.errors import OptionError, ShapeError
 from boltzflow.molecules import MolecularSystem
 from boltzflow.molecules.informed import bonded_tables, sampled_tables, tabulated_base
+from boltzflow.molecules.symmetry import label_orders
 from boltzflow.storage import reading
 from boltzflow.tensorfile import read_tensors, write_tensors
 from boltzflow.units import checked_temperature
@@ -158,7 +159,7 @@ class BoltzmannGenerator:
     def _inform(self, start: Start, seed: int) -> None:
         """Put what the force field says into the base."""
         system, coordinates = self.system, self.coordinates
-        orders = system.label_orders(coordinates)
+        orders = label_orders(system.bond_graph, torch.from_numpy(system.positions), coordinates)
         kelvin = self.temperature if self.temperatures is None else self.temperatures[1]
         tables = bonded_tables(system.openmm_system, coordinates, orders, kelvin, system.energies_along)
         if start == "sampled":

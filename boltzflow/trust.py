@@ -15,7 +15,8 @@ import torch
 from numpy.typing import NDArray
 
 from boltzflow.core import importance
-from boltzflow.core.contributions import Contributions, relevant_shape, tail_size
+from boltzflow.core.contributions import Contributions
+from boltzflow.core.pareto import relevant_shape, tail_size
 from boltzflow.verdict import Trust, Verdict, worst
 
 Array = NDArray[np.float64]

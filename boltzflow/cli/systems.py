@@ -12,9 +12,9 @@ from boltzflow.cli.options import ForceFieldFiles
 from boltzflow.cli.root import app
 from boltzflow.molecules import SystemDescription, available_systems
 from boltzflow.molecules.adding import add_to_library, new_folder, read_molecule
-from boltzflow.molecules.hydrogens import check_ph
 from boltzflow.molecules.library import DESCRIPTION
 from boltzflow.molecules.parametrize import Constraints
+from boltzflow.molecules.readers.hydrogens import check_ph
 from boltzflow.units import checked_temperature
 from boltzflow.workflows import training as runs
 

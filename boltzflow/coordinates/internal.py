@@ -264,7 +264,7 @@ class InternalCoordinates(MolecularCoordinates):
         zmatrix = build_zmatrix(
             bonds, positions, atomic_numbers, names, linear=linear, bent=bent, core=core or frozen, labels=labels
         )
-        described = physical_coordinates(zmatrix, bonds, positions, profiles, temperature, separation)
+        described = physical_coordinates(zmatrix, graph, positions, profiles, temperature, separation)
         coordinates, centers, widths = zip(*described, strict=True)
         # The bounds of bends are physical ones, unlike those of other torsions, and known only now.
         zmatrix = replace(zmatrix, torsions=coordinates[2 * zmatrix.n_atoms - 3 :])
@@ -297,15 +297,15 @@ class InternalCoordinates(MolecularCoordinates):
         centers, widths = ([values[i] for i in kept] for values in (self._centers, self._widths))
         return InternalCoordinates(first, self._physical[kept], centers, widths, self.lengths, fixed)
 
-    def cut_off(
-        self, positions: Any, profiles: Profiles, temperature: float, numbers: Iterable[int] | None = None
-    ) -> dict[str, float]:
-        """The probability that lies outside the bounds of each length and angle, by name; see `bounds.cut_off`.
+    def cut_off(self, positions: Any, profiles: Profiles, temperature: float) -> dict[str, float]:
+        """See `MolecularCoordinates.cut_off`; unbounded lengths cut nothing off."""
+        return self.cut_off_of(range(len(self.domain)), positions, profiles, temperature)
 
-        numbers: of some of the D coordinates; all if None. Unbounded lengths cut nothing off.
-        """
-        chosen = range(len(self.domain)) if numbers is None else numbers
-        varying = [self.varying[k] for k in chosen if self.domain.coordinates[k].kind != "real"]
+    def cut_off_of(
+        self, numbers: Iterable[int], positions: Any, profiles: Profiles, temperature: float
+    ) -> dict[str, float]:
+        """`cut_off` by some of the D coordinates, given by their numbers."""
+        varying = [self.varying[k] for k in numbers if self.domain.coordinates[k].kind != "real"]
         return cut_off(self.zmatrix, self._physical, varying, positions, profiles, temperature)
 
     def numbers_of(self, atoms: Collection[int]) -> list[int]:

@@ -14,10 +14,11 @@ from pydantic import PositiveFloat
 
 from boltzflow.documents import Document
 from boltzflow.errors import FileFormatError, SystemNotFoundError
-from boltzflow.molecules import readers
 from boltzflow.molecules.forcefields import forcefield_of_folder, is_inside
 from boltzflow.molecules.parametrize import Constraints
 from boltzflow.molecules.plain import system_from_xml, topology_from_plain
+from boltzflow.molecules.readers.pdb import from_structure
+from boltzflow.molecules.readers.reading import read_molecule
 from boltzflow.molecules.system import MolecularSystem
 
 DESCRIPTION, TOPOLOGY = "system.yaml", "topology.pdb"
@@ -100,14 +101,14 @@ def load_system(name: str, temperature: float | None = None) -> MolecularSystem:
             topology, system_from_xml(_text(folder, description.openmm_system)), positions, kelvin, name
         )
     field, files = forcefield_of_folder(folder, description.forcefield)
-    parts = readers.from_structure(folder / TOPOLOGY, "PDB", field, files, description.constraints)
+    parts = from_structure(folder / TOPOLOGY, "PDB", field, files, description.constraints)
     return MolecularSystem(*parts, kelvin, name)
 
 
 def _structure(folder: Path) -> tuple[app.Topology, Any]:
     """The topology and the positions of a system's folder."""
     if not (folder / STRUCTURE).is_file():
-        pdb = readers.read(folder / TOPOLOGY, "PDB")
+        pdb = read_molecule(folder / TOPOLOGY, "PDB")
         return pdb.topology, pdb.positions
     try:
         plain = json.loads(_text(folder, STRUCTURE))

@@ -15,6 +15,7 @@ from torch import Tensor
 from boltzflow.energies.forcefield.virtual_sites import VirtualSites
 from boltzflow.errors import OptionError, ShapeError
 from boltzflow.molecules import MolecularSystem
+from boltzflow.molecules.parameters import masses as masses_of
 from boltzflow.simulation.constraints import Constraints
 
 
@@ -74,7 +75,7 @@ class Particles:
             UnsupportedForceError: if a virtual site is of an unknown kind.
         """
         hamiltonian = system.openmm_system
-        masses = [hamiltonian.getParticleMass(i).value_in_unit(u.dalton) for i in range(system.n_atoms)]
+        masses = masses_of(hamiltonian)
         if hydrogen_mass is not None:
             _repartition(system, masses, hydrogen_mass)
         found = [_constraint(hamiltonian, i) for i in range(hamiltonian.getNumConstraints())]

@@ -276,12 +276,15 @@ def test_smoothing_touches_the_tail_alone_and_keeps_the_scale(log_weights: NDArr
 
 
 @pytest.mark.parametrize("log_weights", [pareto(3000, 0.6), log_normal(1000, 1.5), log_normal(200, 1.0), pareto(60, 1)])
-def test_shape_of_the_tail_is_that_of_arviz(log_weights: NDArray[np.float64]) -> None:
-    """`pareto_shape` stays in `core`, which knows no more than torch: the same number as that of the smoothing."""
+def test_tail_and_smoothed_weights_are_those_of_arviz(log_weights: NDArray[np.float64]) -> None:
     from arviz_stats.base import array_stats
 
-    _, shape = array_stats.psislw(-log_weights)
-    assert ensemble(log_weights).pareto_k == pytest.approx(float(shape), rel=1e-9)
+    smoothed, shape = array_stats.psislw(-log_weights)
+    before = ensemble(log_weights)
+    assert before.pareto_k == pytest.approx(float(shape), rel=1e-9)
+    after = smooth(before).log_weights
+    normalised = after - np.logaddexp.reduce(after)
+    np.testing.assert_allclose(normalised, smoothed - np.logaddexp.reduce(smoothed), rtol=0, atol=1e-9)
 
 
 def test_smoothed_weights_keep_the_constant_of_log_z() -> None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
-from arviz_stats.base import array_stats
+import torch
 
+from boltzflow.core.pareto import smoothed
 from boltzflow.ensemble import Ensemble
 from boltzflow.errors import NonFiniteError
 
@@ -12,7 +13,7 @@ from boltzflow.errors import NonFiniteError
 def smooth(ensemble: Ensemble) -> Ensemble:
     """The ensemble with its largest weights replaced by quantiles of the generalised Pareto distribution that fits.
 
-    Pareto-smoothed importance sampling (Vehtari et al. 2024, arXiv 1507.02646), by arviz-stats. No weight exceeds the
+    Pareto-smoothed importance sampling (Vehtari et al. 2024, arXiv 1507.02646). No weight exceeds the
     largest one before. Averages have less variance and a small bias, and are of use up to a tail's shape k̂ of 0.7;
     beyond it smoothing hides what is wrong: ask `diagnose`, of the ensemble before it. The other weights stay what
     they are, so log Z is that of the smoothed weights, and each average is theirs.
@@ -31,10 +32,7 @@ def smooth(ensemble: Ensemble) -> Ensemble:
         raise NonFiniteError(f"Expected at least 25 positive weights to fit their tail; got {positive.sum()}.")
     if np.isneginf(ensemble.pareto_k):  # the largest are all equal: there is nothing to smooth
         return ensemble
-    before = ensemble.log_weights[positive]
-    after, _ = array_stats.psislw(-before)
-    smallest = before.argmin()  # stays as it is, but for the normalisation
-    log_weights = np.full(len(ensemble), -np.inf)
-    log_weights[positive] = after + (before[smallest] - after[smallest])
+    log_weights = ensemble.log_weights.copy()
+    log_weights[positive] = smoothed(torch.from_numpy(log_weights[positive])).numpy()
     # log q stays, unlike that of any other log-weights: these have the constant that they had, if any.
     return ensemble.replace(log_weights=log_weights, log_q=ensemble.log_q, absolute=ensemble.absolute)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Sequence
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 import openmm
@@ -12,34 +12,39 @@ import openmm.unit as u
 import scipy.spatial
 import torch
 from numpy.typing import NDArray
-from openmm import app
 
 from boltzflow.coordinates import InternalCoordinates
+from boltzflow.coordinates.bond_graph import BondGraph
 from boltzflow.coordinates.profile import Energies
 from boltzflow.energies.system_xml import copy_system
 from boltzflow.errors import TopologyError, UnsupportedForceError
 from boltzflow.molecules.forcefields import one_line
-from boltzflow.molecules.parameters import angle_terms, bond_terms, constraints
+from boltzflow.molecules.parameters import angle_terms, bond_terms, constraints, masses
 
 _TURN = np.array([[0.36, 0.48, -0.8], [-0.8, 0.6, 0.0], [0.48, 0.64, 0.6]])  # a rotation without symmetry
 _SHIFT = np.array([0.31, -0.17, 0.23])  # nm
 _SAME = 1e-6  # of the energies' size
 
 
+class InternalOptions(NamedTuple):
+    """What `MolecularSystem.coordinates` is asked for, and the energies along lengths and angles at a temperature."""
+
+    lengths: Literal["bounded", "unbounded"]
+    labels: Literal["fixed", "free"]
+    separation: float
+    temperature: float
+    energies: Energies
+
+
 def internal_coordinates(
-    topology: app.Topology,
+    graph: BondGraph,
     system: openmm.System,
     positions: NDArray[np.float64],
-    names: Sequence[str],
-    bonds: Sequence[tuple[int, int]],
-    energies: Energies,
-    temperature: float,
-    lengths: Literal["bounded", "unbounded"],
-    labels: Literal["fixed", "free"],
-    separation: float,
+    options: InternalOptions,
     core: Collection[int] = (),
 ) -> InternalCoordinates:
-    """See `MolecularSystem.coordinates`; `core` is placed first, `energies` are those along lengths and angles."""
+    """See `MolecularSystem.coordinates`; `core` is placed first."""
+    names = graph.names
     sites = [i for i in range(system.getNumParticles()) if system.isVirtualSite(i)]
     if sites:
         raise TopologyError(
@@ -51,20 +56,20 @@ def internal_coordinates(
         raise TopologyError("Expected frozen atoms or a Cartesian core; got both: atoms that are held need no modes.")
     _check_energy(system, positions, names, must_be_invariant=not frozen)
     coordinates = InternalCoordinates.from_structure(
-        bonds,
+        graph.bonds,
         positions,
-        [atom.element.atomic_number if atom.element else 0 for atom in topology.atoms()],
+        graph.numbers,
         names,
         bond_terms=bond_terms(system),
         angle_terms=angle_terms(system),
-        energies=energies,
-        temperature=temperature,
-        lengths=lengths,
-        labels=labels,
+        energies=options.energies,
+        temperature=options.temperature,
+        lengths=options.lengths,
+        labels=options.labels,
         constraints=constraints(system),
         frozen=frozen,
         core=core,
-        separation=separation,
+        separation=options.separation,
     )
     _check_reference(coordinates, positions)
     return coordinates
@@ -72,8 +77,7 @@ def internal_coordinates(
 
 def frozen_atoms(system: openmm.System) -> tuple[int, ...]:
     """The atoms that do not move: in OpenMM those of mass zero which are no virtual sites."""
-    masses = (system.getParticleMass(i).value_in_unit(u.dalton) for i in range(system.getNumParticles()))
-    return tuple(i for i, mass in enumerate(masses) if mass == 0 and not system.isVirtualSite(i))
+    return tuple(i for i, mass in enumerate(masses(system)) if mass == 0 and not system.isVirtualSite(i))
 
 
 def frozen_copy(system: openmm.System, atoms: Collection[int]) -> openmm.System:

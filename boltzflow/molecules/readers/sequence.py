@@ -11,9 +11,9 @@ from openmm import app
 
 from boltzflow.errors import MissingDependencyError, OptionError
 from boltzflow.molecules.forcefields import ForceFieldFiles, file_names, read_forcefield
-from boltzflow.molecules.hydrogens import with_hydrogens
 from boltzflow.molecules.parametrize import Constraints, create_system
-from boltzflow.molecules.readers import Parts
+from boltzflow.molecules.readers.hydrogens import with_hydrogens
+from boltzflow.molecules.readers.reading import Parts
 
 LETTERS = "ACDEFGHIKLMNPQRSTVWY"
 """Of the twenty amino acids."""

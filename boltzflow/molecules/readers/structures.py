@@ -12,7 +12,7 @@ from openmm.app.internal.pdbx.reader.PdbxReader import PdbxReader
 from openmm.app.internal.pdbx.writer.PdbxWriter import PdbxWriter
 
 from boltzflow.errors import FileFormatError
-from boltzflow.molecules.records import Chosen, Record, choose_records
+from boltzflow.molecules.readers.records import Chosen, Record, choose_records
 
 _ATOM = ("ATOM  ", "HETATM")
 _BETWEEN_MODELS = ("MODEL", "END")  # ENDMDL too; some programs write END alone
