@@ -9,7 +9,7 @@ whether the numbers can be trusted, and start a training.
 
     python examples/01_quick_start.py                                     # about a minute on one core
     python examples/01_quick_start.py --steps 5000 --layers 10            # a useful generator: about ten minutes on two
-    python examples/01_quick_start.py --steps 2 --samples 64 --layers 1   # only to see that it runs
+    python examples/01_quick_start.py --steps 2 --samples 64 --layers 1   # a quick test
 
 The script writes quick_start_ramachandran.png and quick_start_training.png.
 """

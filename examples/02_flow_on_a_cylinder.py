@@ -5,7 +5,7 @@ couplings and networks follow it. Training is by reverse KL with path gradients,
 approaches the target. Writes cylinder.png.
 
 python examples/02_flow_on_a_cylinder.py                      # about a minute on two cores
-python examples/02_flow_on_a_cylinder.py --steps 5            # only to see that it runs
+python examples/02_flow_on_a_cylinder.py --steps 5            # a quick test
 """
 
 import argparse

@@ -4,7 +4,7 @@ The same RealNVP learns the same samples by maximum likelihood with three bases:
 a resampled base, whose learned acceptance splits the normal density (Stimper et al. 2022, arXiv 2110.15828).
 
 python examples/04_bases_for_two_moons.py
-python examples/04_bases_for_two_moons.py --steps 5            # only to see that it runs
+python examples/04_bases_for_two_moons.py --steps 5            # a quick test
 """
 
 import argparse

@@ -10,7 +10,7 @@ All flows are trained by reverse KL and on the paths of samples of the wells. We
 free-energy profile along x₁ and the free-energy difference of the wells.
 
     python examples/05_stochastic_flow_double_well.py              # one to two minutes on one core
-    python examples/05_stochastic_flow_double_well.py --steps 3    # only to see that it runs
+    python examples/05_stochastic_flow_double_well.py --steps 3    # a quick test
 
 The script writes stochastic_flow.png.
 """

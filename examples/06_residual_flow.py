@@ -8,7 +8,7 @@ residual_flow.png.
 
 python examples/06_residual_flow.py                           # about a minute on two cores
 python examples/06_residual_flow.py --estimator
-python examples/06_residual_flow.py --steps 5                 # only to see that it runs
+python examples/06_residual_flow.py --steps 5                 # a quick test
 """
 
 import argparse

@@ -6,7 +6,7 @@ of each pixel for each class) and the same number of steps. They keep the best p
 images. Prints bits per dimension of the held-out images; writes glow_on_digits.png with samples of each class.
 
 python examples/07_glow_on_digits.py                      # some minutes on two cores
-python examples/07_glow_on_digits.py --steps 2            # only to see that it runs
+python examples/07_glow_on_digits.py --steps 2            # a quick test
 """
 
 import argparse

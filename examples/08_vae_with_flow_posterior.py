@@ -6,7 +6,7 @@ the same number of parameters; prior, decoder, training and random numbers are t
 images by the importance-weighted bound of log p(x) (Burda et al. 2016, arXiv 1509.00519).
 
 python examples/08_vae_with_flow_posterior.py
-python examples/08_vae_with_flow_posterior.py --steps 5            # only to see that it runs
+python examples/08_vae_with_flow_posterior.py --steps 5            # a quick test
 """
 
 import argparse

@@ -5,7 +5,7 @@ normal density, so its entropy is known exactly. No model can have a smaller neg
 compares spline couplings, autoregressive splines and MAF, four layers each. Writes conditional_flow.png.
 
 python examples/09_conditional_flow.py                        # about two minutes on two cores
-python examples/09_conditional_flow.py --steps 5              # only to see that it runs
+python examples/09_conditional_flow.py --steps 5              # a quick test
 """
 
 import argparse

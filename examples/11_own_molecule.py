@@ -1,6 +1,6 @@
 # %% [markdown]
 """
-# A molecule of your own
+# Your own molecule
 From a PDB file and a force field in XML to reweighted samples, a free-energy profile and files for other programs.
 
 **What you will learn:** how to make a molecule from files, train a generator for it from energies alone, check
@@ -17,7 +17,7 @@ molecule (64 ladders of 4 temperatures up to 600 K, 300 ps each, 4.0e7 energies,
 
     python examples/11_own_molecule.py                                               # about a minute on one core
     python examples/11_own_molecule.py --steps 3000 --batch 512 --samples 100000     # two to four minutes
-    python examples/11_own_molecule.py --steps 2 --samples 64 --layers 1             # only to see that it runs
+    python examples/11_own_molecule.py --steps 2 --samples 64 --layers 1             # a quick test
 
 The script writes own_molecule.png, and the samples and the generator into own_molecule_samples/.
 """

@@ -11,7 +11,7 @@ comes with boltzflow. The last is a generator of butane, trained here and compar
 docs/free-energies.md explains all of them.
 
     python examples/12_free_energies.py                                # some minutes, most of them to train butane
-    python examples/12_free_energies.py --samples 300 --steps 1        # only to see that it runs
+    python examples/12_free_energies.py --samples 300 --steps 1        # a quick test
 
 The script writes free_energies.png.
 """

@@ -8,7 +8,7 @@ molecule of Boltzmann generators: weights, the φ–ψ plane, basins, energies, 
 populations and energies with a reference and its errors, and how to search for a lost basin.
 
     python examples/13_alanine_dipeptide_in_depth.py                                        # about a minute on one core
-    python examples/13_alanine_dipeptide_in_depth.py --samples 300 --picoseconds 0.4        # only to see that it runs
+    python examples/13_alanine_dipeptide_in_depth.py --samples 300 --picoseconds 0.4        # a quick test
 
 The script writes dipeptide_weights.png, dipeptide_ramachandran.png and dipeptide_energies.png.
 """

@@ -8,7 +8,7 @@ densities and representative structures of alanine dipeptide.
 get densities and structures, what errors mean, and how to make frames of equal weight for other programs.
 
     python examples/14_reweighting_with_mdtraj.py                   # about half a minute on one core
-    python examples/14_reweighting_with_mdtraj.py --samples 300     # only to see that it runs
+    python examples/14_reweighting_with_mdtraj.py --samples 300     # a quick test
 
 The script writes reweighted_densities.png, reweighted_structures.png and reweighted_convergence.png, and frames for
 other programs into reweighted_frames/.

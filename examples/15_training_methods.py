@@ -7,7 +7,7 @@ Six trainings of one small flow on a double well in the plane, for which all ans
 from, what each of them loses, and why the effective sample size alone does not show it.
 
     python examples/15_training_methods.py             # about a minute on one core
-    python examples/15_training_methods.py --steps 2   # only to see that it runs
+    python examples/15_training_methods.py --steps 2   # a quick test
 
 The script writes training_methods.png and training_methods_ess.png.
 """
