@@ -15,6 +15,7 @@ PAGES = {
     # the names of its parts comes after them.
     "From a molecule to samples": (
         "boltzflow.molecules",
+        "boltzflow.molecules.readers",
         "boltzflow.generator",
         "boltzflow.ensemble",
         "boltzflow.training",
@@ -150,8 +151,14 @@ def resolve(text: str) -> str | None:
     if owner in _targets() and member:
         value = next(name.value for name in public_names() if name.path == _targets()[owner])
         if inspect.isclass(value) and hasattr(value, member):
-            return f"{_targets()[owner]}.{member}"
+            return f"{_home_of_member(value, member) or _targets()[owner]}.{member}"
     return None
+
+
+def _home_of_member(owner: type, member: str) -> str | None:
+    """The public path of the class that a class has a member from, where it is described; None if that is not public."""
+    kinds = [kind for kind in owner.__mro__ if member in vars(kind)]
+    return _targets().get(f"{kinds[0].__module__}.{kinds[0].__qualname__}") if kinds else None
 
 
 def is_public(value: type) -> bool:
