@@ -156,7 +156,7 @@ def resolve(text: str) -> str | None:
 
 
 def _home_of_member(owner: type, member: str) -> str | None:
-    """The public path of the class that a class has a member from, where it is described; None if that is not public."""
+    """The public path of the class that defines a member, where the reference describes it; None if it is private."""
     kinds = [kind for kind in owner.__mro__ if member in vars(kind)]
     return _targets().get(f"{kinds[0].__module__}.{kinds[0].__qualname__}") if kinds else None
 
