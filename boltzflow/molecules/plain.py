@@ -35,6 +35,18 @@ def system_from_plain(plain: Mapping[str, Any]) -> tuple[app.Topology, openmm.Sy
     return topology, system, plain["positions"], plain["temperature"], plain["name"]
 
 
+def copy_topology(topology: app.Topology) -> app.Topology:
+    """A copy that shares nothing; `copy.deepcopy` leaves the bonds of OpenMM before 8.5 between the old atoms."""
+    copy = app.Topology()
+    chains = [copy.addChain(chain.id) for chain in topology.chains()]
+    residues = [copy.addResidue(r.name, chains[r.chain.index], r.id, r.insertionCode) for r in topology.residues()]
+    atoms = [copy.addAtom(a.name, a.element, residues[a.residue.index], a.id, a.formalCharge) for a in topology.atoms()]
+    for bond in topology.bonds():
+        copy.addBond(atoms[bond.atom1.index], atoms[bond.atom2.index], bond.type, bond.order)
+    copy.setPeriodicBoxVectors(topology.getPeriodicBoxVectors())
+    return copy
+
+
 def topology_to_plain(topology: app.Topology) -> dict[str, Any]:
     """Chains, residues, atoms and bonds as JSON-able lists."""
     return {
