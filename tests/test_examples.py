@@ -47,6 +47,7 @@ def test_the_first_example_as_a_program(tmp_path):
     assert printed in result.stdout
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # as Python does, outside of tests
 @pytest.mark.parametrize("name", sorted(SHORT.keys() - {FIRST}))
 def test_example(name, tmp_path, monkeypatch, capsys):
     """As a script, but in this process, which has loaded the libraries already; what it sets is set back."""
