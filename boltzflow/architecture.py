@@ -18,7 +18,7 @@ from boltzflow.core.layer import Layer
 from boltzflow.core.layers import KernelLayer, LogContext
 from boltzflow.errors import FileFormatError, OptionError
 from boltzflow.molecules.informed import tabulated_base
-from boltzflow.units import checked_temperature
+from boltzflow.units import Temperature, checked_temperature
 
 Kernel = Literal["metropolis", "langevin"]
 
@@ -115,7 +115,7 @@ def _scales(domain: Domain, widths: Tensor) -> Tensor:
     return torch.where(widths.isfinite(), widths, _PART_OF_A_RANGE * ranges)
 
 
-def checked_range(temperatures: Sequence[object], own: float) -> list[float]:
+def checked_range(temperatures: Sequence[Temperature], own: float) -> list[float]:
     """The lowest and the highest temperature of a generator in K.
 
     Raises:

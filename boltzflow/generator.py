@@ -21,7 +21,7 @@ from boltzflow.molecules.informed import bonded_tables, sampled_tables, tabulate
 from boltzflow.molecules.symmetry import label_orders
 from boltzflow.storage import reading
 from boltzflow.tensorfile import read_tensors, write_tensors
-from boltzflow.units import checked_temperature
+from boltzflow.units import Temperature, checked_temperature
 from boltzflow.version import __version__
 
 KIND = "boltzflow generator"
@@ -77,7 +77,7 @@ class BoltzmannGenerator:
         net: str = "mlp",
         start: Start = "sampled",
         seed: int = 0,
-        temperatures: tuple[object, object] | None = None,
+        temperatures: tuple[Temperature, Temperature] | None = None,
         stochastic: Kernel | None = None,
         stochastic_every: int = 4,
         stochastic_steps: int = 5,
@@ -200,6 +200,11 @@ class BoltzmannGenerator:
         return temperatures[:, None] if asked_for else None
 
     @property
+    def like(self) -> Tensor:
+        """A tensor of the generator's dtype on its device, for ``generator.log_prob(x.to(generator.like))``."""
+        return self.flow.like
+
+    @property
     def evaluations(self) -> int:
         """How many energies have been evaluated so far."""
         return self.potential.evaluations
@@ -239,7 +244,7 @@ class BoltzmannGenerator:
         self,
         n: int,
         *,
-        temperature: object = None,
+        temperature: Temperature | None = None,
         seed: int | None = None,
         batch_size: int = 1024,
         progress: Callable[[int], None] | None = None,
@@ -264,9 +269,8 @@ class BoltzmannGenerator:
         if n < 1 or batch_size < 1:
             raise OptionError(f"Expected positive numbers of samples and of samples in a batch; got {n}, {batch_size}.")
         kelvin = self.checked_temperature(temperature)
-        parameter = next(self.flow.parameters())
-        context = self.context(parameter.new_full((batch_size,), kelvin))
-        random = torch.Generator(parameter.device)
+        context = self.context(self.like.new_full((batch_size,), kelvin))
+        random = torch.Generator(self.like.device)
         if seed is None:
             random.seed()
         else:
@@ -300,14 +304,14 @@ class BoltzmannGenerator:
         ensemble.cut_off = self.cut_off(kelvin)
         return ensemble
 
-    def cut_off(self, temperature: object = None) -> dict[str, float]:
+    def cut_off(self, temperature: Temperature | None = None) -> dict[str, float]:
         """What the coordinates' bounds cut off at a temperature, by default its own; see `MolecularSystem.cut_off`."""
         kelvin = self.temperature if temperature is None else checked_temperature(temperature)
         if kelvin not in self._cut_off:
             self._cut_off[kelvin] = self.system.cut_off(self.coordinates, kelvin)
         return self._cut_off[kelvin]
 
-    def log_prob(self, positions: Tensor, *, temperature: object = None) -> Tensor:
+    def log_prob(self, positions: Tensor, *, temperature: Temperature | None = None) -> Tensor:
         """log q of given structures, in the Cartesian measure with rigid motion integrated out.
 
         Args:
@@ -326,7 +330,7 @@ class BoltzmannGenerator:
         log_q = self.flow.log_prob(internals, self.context(internals.new_full((len(internals),), kelvin)))
         return torch.where(log_q.isneginf(), log_q, log_q + log_ratio)
 
-    def checked_temperature(self, temperature: object = None) -> float:
+    def checked_temperature(self, temperature: Temperature | None = None) -> float:
         """A temperature in K that this generator is made for, by default its own.
 
         Raises:
@@ -348,7 +352,7 @@ class BoltzmannGenerator:
             "system": self.system.specification,
             "coordinates": self.coordinates.specification,
             "architecture": self.architecture,
-            "dtype": str(next(self.flow.parameters()).dtype).removeprefix("torch."),
+            "dtype": str(self.like.dtype).removeprefix("torch."),
             "provenance": self.provenance,
         }
         write_tensors(Path(path), self.flow.state_dict(), KIND, VERSION, header)
@@ -358,7 +362,8 @@ class BoltzmannGenerator:
         """A generator from its file.
 
         Raises:
-            FileFormatError: if the file is missing, damaged, of another kind or of a newer format.
+            MissingFileError: if there is no such file.
+            FileFormatError: if it is damaged, of another kind or of a newer format.
             MemoryShortageError: if there is not enough memory for what it holds.
             UnsupportedForceError: if its Hamiltonian would run code.
         """

@@ -11,8 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-Array = NDArray[np.float64]
-
+from boltzflow.arrays import Array
 
 _SOLVER = ({"method": "adaptive", "options": {"min_sc_iter": 0}},)
 """Newton steps and self-consistent ones, whichever gains more; pymbar's first choice warns with newer SciPy."""

@@ -13,6 +13,7 @@ LAYERS = [
     "errors",
     "version",
     "units",
+    "arrays",
     "verdict",
     "estimate",
     "storage",

@@ -8,7 +8,7 @@ from typing import Annotated, Any, TypeVar
 
 import typer
 
-from boltzflow.errors import OptionError, RunDirectoryError
+from boltzflow.errors import MissingFileError, OptionError
 from boltzflow.molecules.forcefields import scripts
 from boltzflow.workflows import training as runs
 from boltzflow.workflows.config import SystemConfig
@@ -46,7 +46,7 @@ Config = TypeVar("Config", bound=SystemConfig)
 def resumed(config: Config, directory: Path, given: set[str]) -> Config:
     """The settings of the run in `directory`, which the options given must agree with."""
     if not (directory / runs.CONFIG).is_file():
-        raise RunDirectoryError(f"{directory} holds no run to go on with: {runs.CONFIG} is missing.")
+        raise MissingFileError(f"{directory} holds no run to go on with: {runs.CONFIG} is missing.")
     stored = type(config).read(directory / runs.CONFIG)
     for name in sorted(given):
         if getattr(stored, name) != getattr(config, name):

@@ -21,7 +21,7 @@ from boltzflow.coordinates.zmatrix import Labels, ZMatrix, bends, build_zmatrix,
 from boltzflow.core.domain import Coordinate, Domain, wrap
 from boltzflow.core.functional import stored
 from boltzflow.core.functional.rows import Rows
-from boltzflow.errors import OptionError, TopologyError
+from boltzflow.errors import OptionError, ShapeError, TopologyError
 
 Lengths = Literal["bounded", "unbounded"]
 
@@ -72,7 +72,8 @@ class InternalCoordinates(MolecularCoordinates):
 
     Raises:
         OptionError: if `lengths` is neither.
-        TopologyError: if the numbers of coordinates and atoms do not fit, or nothing is left to vary.
+        ShapeError: if the numbers of coordinates and atoms do not fit.
+        TopologyError: if nothing is left to vary.
     """
 
     kind = "internal"
@@ -101,7 +102,7 @@ class InternalCoordinates(MolecularCoordinates):
         n = zmatrix.n_atoms
         size = 3 * n - 6
         if not len(physical) == len(centers) == len(widths) == size:
-            raise TopologyError(
+            raise ShapeError(
                 f"Expected {size} bounds, centers and widths for {n} atoms; "
                 f"got {len(physical)}, {len(centers)} and {len(widths)}."
             )

@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from boltzflow.arrays import Array
 from boltzflow.coordinates import MolecularCoordinates
 from boltzflow.coordinates.automorphisms import Permutation, generators
 from boltzflow.coordinates.bond_graph import BondGraph
@@ -267,7 +268,7 @@ def _permuted(frames: Tensor, factor: Factor, element: NDArray[np.int64]) -> Ten
     return frames[:, order]
 
 
-def _energy_differences(factor: Factor, potential: Potential, x: Tensor) -> NDArray[np.float64]:
+def _energy_differences(factor: Factor, potential: Potential, x: Tensor) -> Array:
     """By how much each permutation changes the energy of a structure (order,), kJ/mol; zero up to rounding."""
     energies = []
     for start in range(0, factor.order, _AT_ONCE):
@@ -276,7 +277,7 @@ def _energy_differences(factor: Factor, potential: Potential, x: Tensor) -> NDAr
     energy = torch.cat(energies)
     differences = (energy - energy[0]).abs()
     is_rounding = differences <= _SAME * energy[0].abs().clamp(min=1.0)
-    changed: NDArray[np.float64] = torch.where(is_rounding, 0.0, differences).numpy()
+    changed: Array = torch.where(is_rounding, 0.0, differences).numpy()
     return changed
 
 

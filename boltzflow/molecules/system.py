@@ -12,10 +12,10 @@ import numpy as np
 import openmm
 import openmm.unit as u
 import torch
-from numpy.typing import NDArray
 from openmm import app
 from torch import Tensor
 
+from boltzflow.arrays import Array
 from boltzflow.coordinates import (
     MolecularCoordinates,
     rigid_dynamics_log_factor,
@@ -26,6 +26,7 @@ from boltzflow.energies import BoltzmannTarget, Potential
 from boltzflow.energies.system_xml import copy_system
 from boltzflow.errors import NonFiniteError, OptionError, ShapeError
 from boltzflow.molecules.bonds import add_missing_bonds
+from boltzflow.molecules.naming import atom_names
 from boltzflow.molecules.parameters import angle_terms, bond_terms, constraints, masses
 from boltzflow.molecules.placing.choice import placed
 from boltzflow.molecules.placing.internal import InternalOptions, frozen_atoms, frozen_copy
@@ -35,7 +36,7 @@ from boltzflow.molecules.profiles import EnergyAlong
 from boltzflow.molecules.readers import FromFiles
 from boltzflow.molecules.selection import selected
 from boltzflow.molecules.symmetry import Symmetry, find_symmetry
-from boltzflow.units import checked_temperature
+from boltzflow.units import Temperature, checked_temperature
 
 
 class MolecularSystem(FromFiles):
@@ -65,7 +66,12 @@ class MolecularSystem(FromFiles):
     """
 
     def __init__(
-        self, topology: app.Topology, system: openmm.System, positions: Any, temperature: Any = 300.0, name: str = ""
+        self,
+        topology: app.Topology,
+        system: openmm.System,
+        positions: Any,
+        temperature: Temperature = 300.0,
+        name: str = "",
     ) -> None:
         if isinstance(positions, u.Quantity):
             positions = positions.value_in_unit(u.nanometer)
@@ -79,7 +85,7 @@ class MolecularSystem(FromFiles):
         self.topology: app.Topology = copy.deepcopy(topology)
         self.temperature = checked_temperature(temperature)
         self.name = name
-        self._positions: NDArray[np.float64] = array
+        self._positions: Array = array
         self._system = copy_system(system)
         broken = np.flatnonzero(~np.isfinite(array).all(1))
         if len(broken):
@@ -101,18 +107,14 @@ class MolecularSystem(FromFiles):
         return len(self._positions)
 
     @property
-    def positions(self) -> NDArray[np.float64]:
+    def positions(self) -> Array:
         """A copy of the reference structure (N, 3), nm."""
         return self._positions.copy()
 
     @cached_property
     def atom_names(self) -> tuple[str, ...]:
         """A name for each atom, such as "ALA2-CA"; with the chain's id in front if there are several chains."""
-        chains = self.topology.getNumChains() > 1
-        return tuple(
-            f"{a.residue.chain.id + ':' if chains else ''}{a.residue.name}{a.residue.id}-{a.name}"
-            for a in self.topology.atoms()
-        )
+        return atom_names(self.topology)
 
     @cached_property
     def bonds(self) -> tuple[tuple[int, int], ...]:
@@ -175,7 +177,7 @@ class MolecularSystem(FromFiles):
         internal = InternalOptions(lengths, labels, separation, self.temperature, self.energies_along)
         return placed(self.bond_graph, self._system, self._positions, internal, chosen, trajectory)
 
-    def cut_off(self, coordinates: MolecularCoordinates, temperature: Any = None) -> dict[str, float]:
+    def cut_off(self, coordinates: MolecularCoordinates, temperature: Temperature | None = None) -> dict[str, float]:
         """The probability that each length and angle lies outside its bounds, by name: what a generator cannot show.
 
         It is that of the energy along the coordinate alone, all others as in the reference structure. Coordinates that
@@ -229,7 +231,7 @@ class MolecularSystem(FromFiles):
         """
         return rigid_dynamics_log_factor(positions, constraints(self._system), masses(self._system))
 
-    def target(self, temperature: Any = None) -> BoltzmannTarget:
+    def target(self, temperature: Temperature | None = None) -> BoltzmannTarget:
         """The Boltzmann distribution at a temperature in K, the system's own if not given.
 
         Raises:

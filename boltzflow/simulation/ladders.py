@@ -11,7 +11,7 @@ from torch import Tensor
 from boltzflow.errors import OptionError
 from boltzflow.simulation.bias import Bias, BiasedPotential
 from boltzflow.simulation.langevin import Langevin
-from boltzflow.units import checked_temperature
+from boltzflow.units import Temperature, checked_temperature
 
 
 class Ladders:
@@ -20,7 +20,7 @@ class Ladders:
     def __init__(
         self,
         dynamics: Langevin,
-        temperatures: Sequence[float],
+        temperatures: Sequence[Temperature],
         ladders: int,
         *,
         bias: Bias | None = None,

@@ -50,8 +50,10 @@ class Particles:
     ) -> None:
         self.sites = sites
         self.masses = torch.as_tensor(masses, dtype=torch.float64)
-        if self.masses.dim() != 1 or not bool(((self.masses >= 0) & self.masses.isfinite()).all() & self.masses.any()):
-            raise OptionError(f"Expected masses (N,) ≥ 0 in dalton, one of them positive; got {self.masses.tolist()}.")
+        sound = bool(((self.masses >= 0) & self.masses.isfinite()).all() & self.masses.any())
+        if self.masses.dim() != 1 or not sound:
+            kind = OptionError if self.masses.dim() == 1 else ShapeError
+            raise kind(f"Expected masses (N,) ≥ 0 in dalton, one of them positive; got {self.masses.tolist()}.")
         self.inverse_masses = torch.where(self.masses > 0, 1 / self.masses, 0.0)
         self.constraints: Constraints | None = None
         if len(pairs):

@@ -62,7 +62,8 @@ def train(
         The history, with a record every `log_every` steps.
 
     Raises:
-        OptionError: if an option is impossible or unknown, or the method is not made for such a model.
+        OptionError: if an option is impossible or unknown.
+        UnsupportedCombinationError: if the method is not made for such a model.
         MissingDependencyError: if tensorboard or several devices are asked for and their package is not installed.
         ProcessError: if another process of the training has stopped.
         RunDirectoryError: if the directory already holds a training and `resume` is False.
@@ -80,7 +81,7 @@ def train(
         raise OptionError(f"Expected options of TrainingOptions; got another: {error}.") from None
     chosen = method_named(method) if isinstance(method, str) else method
     chosen.check(model)
-    team = assemble(devices, next(model.flow.parameters()).device)
+    team = assemble(devices, model.flow.like.device)
     check_shares(checked.batch_size, devices)
     team.place(model)
     run = _Run(model, chosen, checked, None if directory is None else Path(directory), resume, tensorboard, team)
@@ -104,7 +105,7 @@ class _Run:
     ) -> None:
         self.model, self.method, self.options, self.directory, self.team = model, method, options, directory, team
         flow = model.flow
-        device = next(flow.parameters()).device
+        device = flow.like.device
         self.random = torch.Generator(device).manual_seed(team.seed(options.seed))
         self.optimizer = make_optimizer(options.optimizer, flow.parameters(), options.peak_learning_rate)
         self.schedule = WarmupCosine(options.peak_learning_rate, options.warmup)

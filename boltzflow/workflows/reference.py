@@ -17,7 +17,7 @@ from boltzflow.analysis.checks.references import REFERENCE, TORSIONS
 from boltzflow.analysis.estimates.basins import POSITIVE_PHI
 from boltzflow.capacity import check_disk, check_memory
 from boltzflow.energies import Potential
-from boltzflow.errors import OptionError
+from boltzflow.errors import InsufficientDataError, OptionError
 from boltzflow.molecules import MolecularSystem
 from boltzflow.simulation import (
     Langevin,
@@ -57,6 +57,7 @@ def reference_run(
     Raises:
         RunDirectoryError: if the directory already holds a run and `resume` is False, or another process writes to it.
         StorageError: if nothing can be written there, or it is removed meanwhile.
+        InsufficientDataError: if too few frames were recorded.
         OptionError: if the recorded time is too short, or neither memory nor disk hold it.
         BoltzflowError: whatever building and sampling raise.
     """
@@ -129,7 +130,9 @@ def write_reference(
     phi = [k for k, torsion in enumerate(torsions) if torsion.name.startswith("phi")]
     columns = _energies_and_shares(result, phi)
     if len(columns) < 2:
-        raise OptionError(f"Expected at least 2 frames of each replica; got {len(columns)}: sample for longer.")
+        raise InsufficientDataError(
+            f"Expected at least 2 frames of each replica; got {len(columns)}: sample for longer."
+        )
     value, error = result.estimate(_mean_of(columns), temperatures)
     half = len(columns) // 2
     first, second = (

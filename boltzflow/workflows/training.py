@@ -20,7 +20,16 @@ from boltzflow.capacity import check_disk, check_memory
 from boltzflow.energies import TorchPotential
 from boltzflow.energies.potential import energies_of_frames
 from boltzflow.ensemble import TOPOLOGY, TRAJECTORY, WEIGHTS, Ensemble
-from boltzflow.errors import BoltzflowError, FileFormatError, OptionError, RunDirectoryError, SystemNotFoundError
+from boltzflow.errors import (
+    BoltzflowError,
+    DataError,
+    FileFormatError,
+    InsufficientDataError,
+    MissingFileError,
+    OptionError,
+    RunDirectoryError,
+    SystemNotFoundError,
+)
 from boltzflow.generator import BoltzmannGenerator
 from boltzflow.molecules import MolecularSystem, available_systems, load_system
 from boltzflow.molecules.same_atoms import check_same_atoms
@@ -308,14 +317,14 @@ def find_reference(source: str | None, generator: BoltzmannGenerator) -> Referen
     Raises:
         SystemNotFoundError: if there is none.
         FileFormatError: if the file is no trajectory of the molecule.
-        OptionError: if the library's system of this name is another one, the temperature is, or the reference has too
-            few independent pieces.
+        DataError: if the library's system of this name is another one, or the temperature is.
+        InsufficientDataError: if the reference has too few independent pieces.
         ShapeError: if it is the reference of another molecule.
     """
     reference = as_reference(_source(source, generator), generator.temperature)
     check_same_molecule(generator.system.mdtraj_topology, reference)
     if reference.n_pieces < FEWEST_PIECES:  # said before samples are drawn
-        raise OptionError(
+        raise InsufficientDataError(
             f"Expected a reference of at least {FEWEST_PIECES} independent pieces (ladders, or stretches of a "
             f"trajectory); got {reference.n_pieces}."
         )
@@ -333,7 +342,7 @@ def _source(source: str | None, generator: BoltzmannGenerator) -> Path | Ensembl
                 "directory with --reference."
             )
         if load_system(system.name).specification != system.specification:
-            raise OptionError(
+            raise DataError(
                 f"The generator's {system.name!r} is another system than the library's: name a reference with "
                 "--reference."
             )
@@ -347,7 +356,7 @@ def _source(source: str | None, generator: BoltzmannGenerator) -> Path | Ensembl
     except Exception as error:  # mdtraj raises many kinds for what is no trajectory
         reason = " ".join(str(error).split()).split(". ")[0].rstrip(".")
         raise FileFormatError(f"Cannot read {path} as a trajectory of {system.n_atoms} atoms: {reason}.") from None
-    energies = energies_of_frames(generator.potential, trajectory.xyz, like=next(generator.flow.parameters()))
+    energies = energies_of_frames(generator.potential, trajectory.xyz, like=generator.like)
     return Ensemble(trajectory.xyz, energies, generator.temperature, topology=trajectory.topology)
 
 
@@ -367,7 +376,7 @@ def find_generator(source: str) -> Path:
 
     Raises:
         SystemNotFoundError: if it is none of these; lists the systems.
-        OptionError: if the system of the library comes without a trained generator.
+        MissingFileError: if the system of the library comes without a trained generator.
     """
     path = Path(source)
     if path.is_file():
@@ -381,7 +390,7 @@ def find_generator(source: str) -> Path:
             f"{source!r} is neither a generator's file, nor a directory that holds {GENERATOR}, nor a system ({known})."
         )
     if not (systems[source] / GENERATOR).is_file():
-        raise OptionError(
+        raise MissingFileError(
             f"The system {source!r} has no trained generator yet: make one with 'boltzflow train {source}'."
         )
     return systems[source] / GENERATOR

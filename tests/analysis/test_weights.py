@@ -13,7 +13,7 @@ from scipy.stats import binom
 
 from boltzflow.analysis import Trust, absolute_free_energy, diagnose, plots, smooth
 from boltzflow.ensemble import Ensemble
-from boltzflow.errors import NonFiniteError, OptionError
+from boltzflow.errors import InsufficientDataError, OptionError
 from boltzflow.trust import SampleWeights, ess_by_size
 from boltzflow.units import thermal_energy
 from tests.scores import check_z_scores
@@ -312,7 +312,7 @@ def test_smoothing_lowers_the_scatter_of_log_z() -> None:
 
 
 def test_smoothing_of_too_few_and_of_equal_weights() -> None:
-    with pytest.raises(NonFiniteError, match="at least 25 positive weights to fit their tail; got 24"):
+    with pytest.raises(InsufficientDataError, match="at least 25 positive weights to fit their tail; got 24"):
         smooth(ensemble(np.zeros(24)))
     equal = ensemble(np.zeros(100))
     assert smooth(equal) is equal

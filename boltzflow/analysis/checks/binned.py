@@ -10,9 +10,8 @@ import torch
 from numpy.typing import NDArray
 
 from boltzflow.analysis.checks.references import MOST_PIECES, Reference, Surface
+from boltzflow.arrays import Array
 from boltzflow.core import importance
-
-Array = NDArray[np.float64]
 
 _TYPICAL = 4000
 

@@ -11,15 +11,14 @@ import torch
 from numpy.typing import NDArray
 
 from boltzflow.analysis.weighting.reweighting import log_weights_of
+from boltzflow.arrays import Array
 from boltzflow.core import importance
 from boltzflow.ensemble import Ensemble
-from boltzflow.errors import NonFiniteError, OptionError, TopologyError
+from boltzflow.errors import DataError, NonFiniteError, OptionError, TopologyError
 from boltzflow.estimate import Estimate
 from boltzflow.generator import BoltzmannGenerator
 from boltzflow.simulation import Langevin, ParallelTempering, Particles, Progress, TemperingOptions
 from boltzflow.verdict import Trust, Verdict
-
-Array = NDArray[np.float64]
 
 TOO_THIN = 100.0
 """A structure counts as missed where its weight is so many times the mean one."""
@@ -88,8 +87,8 @@ def check_collapse(
         progress: called now and then.
 
     Raises:
-        OptionError: if the times are too short for a frame, there are fewer than two ladders, or the samples are for
-            another temperature than the generator's own.
+        OptionError: if the times are too short for a frame, or there are fewer than two ladders.
+        DataError: if the samples are for another temperature than the generator's own.
         TopologyError: if there are several molecules, whose bounded distances a simulation would leave.
         NonFiniteError: if more than a quarter of the ladders explode, or no sample has a positive weight.
     """
@@ -115,7 +114,7 @@ def check_collapse(
     random = torch.Generator().manual_seed(seed)
     chosen = importance.resample(torch.from_numpy(ensemble.log_weights), _TEMPERATURES * ladders, random)
     start = torch.from_numpy(ensemble.positions)[chosen[torch.randperm(len(chosen), generator=random)]]
-    start = start.to(next(generator.flow.parameters()).device)
+    start = start.to(generator.like.device)
     before = generator.potential.evaluations
     options = TemperingOptions(
         picoseconds=picoseconds, equilibration=picoseconds / 2, swap_every=0.1, record_every=0.2, seed=seed
@@ -159,10 +158,10 @@ def check_own_temperature(generator: BoltzmannGenerator, ensemble: Ensemble) -> 
     """Raise unless samples are for the temperature that a generator's density is evaluated at.
 
     Raises:
-        OptionError: if they are for another one.
+        DataError: if they are for another one.
     """
     if abs(ensemble.temperature - generator.temperature) > 1e-6:
-        raise OptionError(
+        raise DataError(
             f"Expected samples at the generator's own temperature, {generator.temperature:g} K; got some at "
             f"{ensemble.temperature:g} K."
         )

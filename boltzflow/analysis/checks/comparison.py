@@ -10,19 +10,19 @@ from typing import Any
 
 import mdtraj
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from boltzflow.analysis.checks.binned import Bootstrap, Shares
 from boltzflow.analysis.checks.distances import jensen_shannon, kl_divergence, total_variation, wasserstein
 from boltzflow.analysis.checks.references import FEWEST_PIECES, Reference, as_reference, check_same_molecule
 from boltzflow.analysis.estimates.basins import POSITIVE_PHI
 from boltzflow.analysis.estimates.internals import ENERGY, Observable, internal_observables
+from boltzflow.arrays import Array
 from boltzflow.ensemble import Ensemble
-from boltzflow.errors import OptionError, ShapeError
+from boltzflow.errors import DataError, InsufficientDataError, OptionError
 from boltzflow.estimate import Estimate
 from boltzflow.verdict import Trust, Verdict
 
-Array = NDArray[np.float64]
 Measure = Callable[[Array, Array], float]
 
 TOTAL_VARIATION, KL, JENSEN_SHANNON = "total variation", "KL(reference ‖ samples)", "Jensen–Shannon"
@@ -195,8 +195,10 @@ def compare(
         seed: of the bootstrap.
 
     Raises:
-        ShapeError: if the frames are of another molecule, or there is no topology.
-        OptionError: if the temperatures differ, or there are too few replicates or pieces.
+        ShapeError: if the frames are of another molecule.
+        DataError: if the temperatures differ, or there is no topology.
+        InsufficientDataError: if there are too few independent pieces.
+        OptionError: if there are too few replicates.
         NonFiniteError: if no weight is positive.
         SystemNotFoundError: if a directory holds no reference.
 
@@ -212,12 +214,12 @@ def compare(
     truth = as_reference(reference, ensemble.temperature, pieces)
     used = ensemble[ensemble.weights > 0]
     if used.topology is None:
-        raise ShapeError("Expected samples with a topology; these were made without.")
+        raise DataError("Expected samples with a topology; these were made without.")
     check_same_molecule(used.topology, truth)
     sampled = as_reference(used, used.temperature)
     fewest = min(sampled.n_pieces, truth.n_pieces)
     if fewest < FEWEST_PIECES:
-        raise OptionError(
+        raise InsufficientDataError(
             f"Expected at least {FEWEST_PIECES} independent pieces (groups, ladders, or stretches of a trajectory) on "
             f"either side for their noise; got {sampled.n_pieces} of samples and {truth.n_pieces} of reference."
         )

@@ -9,13 +9,13 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from boltzflow.analysis.axes import Array
 from boltzflow.analysis.checks.collapse import TOO_THIN, coverage_verdict, expected_thin_share, share_found
 from boltzflow.analysis.cut_off import cut_off_verdict
 from boltzflow.analysis.free_energies.thermodynamics import heat_capacity
+from boltzflow.arrays import Array
 from boltzflow.core import importance
 from boltzflow.ensemble import Ensemble
-from boltzflow.errors import OptionError
+from boltzflow.errors import DataError
 from boltzflow.estimate import Estimate
 from boltzflow.trust import ess_by_size
 from boltzflow.units import thermal_energy
@@ -68,7 +68,7 @@ def diagnose(ensemble: Ensemble, equilibrium: Ensemble | None = None) -> WeightD
             are judged as those of `check_collapse` are; frames that are not independent come in groups.
 
     Raises:
-        OptionError: if the frames of the equilibrium come without log q, are weighted, or of another temperature.
+        DataError: if the frames of the equilibrium come without log q, are weighted, or of another temperature.
 
     >>> weights = -1.5 * np.log(np.random.default_rng(0).uniform(size=1000))  # a tail without a mean
     >>> diagnose(Ensemble(np.zeros((1000, 1, 3)), np.zeros(1000), 300.0, weights)).verdict.trust.name
@@ -123,7 +123,7 @@ def _equilibrium_log_weights(frames: Ensemble, temperature: float) -> Array:
     """log p̃ − log q (m,) of frames of p: +inf where the sampler never goes."""
     if frames.log_q is None or frames.failed or np.ptp(frames.log_weights) > 0:
         what = "without log q" if frames.log_q is None else "that have failed, or are weighted"
-        raise OptionError(f"Expected equally weighted frames of the equilibrium with log q; got some {what}.")
+        raise DataError(f"Expected equally weighted frames of the equilibrium with log q; got some {what}.")
     if not math.isclose(frames.temperature, temperature, rel_tol=1e-6):
-        raise OptionError(f"Expected frames of the equilibrium at {temperature:g} K; got {frames.temperature:g} K.")
+        raise DataError(f"Expected frames of the equilibrium at {temperature:g} K; got {frames.temperature:g} K.")
     return -frames.energies_for("`diagnose` by frames of the equilibrium") / thermal_energy(temperature) - frames.log_q

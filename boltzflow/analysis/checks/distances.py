@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
+from boltzflow.arrays import Array
 from boltzflow.errors import NonFiniteError, ShapeError
 
 
@@ -90,7 +91,7 @@ def wasserstein(p: ArrayLike, q: ArrayLike, width: float, *, circular: bool = Fa
     return float(width * np.abs(excess - (np.median(excess) if circular else 0.0)).sum())
 
 
-def _shares(p: ArrayLike, q: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def _shares(p: ArrayLike, q: ArrayLike) -> tuple[Array, Array]:
     first, second = (np.asarray(h, np.float64) for h in (p, q))
     if first.shape != second.shape:
         raise ShapeError(f"Expected histograms of the same bins; got {first.shape} and {second.shape}.")

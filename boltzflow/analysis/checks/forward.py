@@ -19,16 +19,15 @@ from boltzflow.analysis.checks.collapse import (
 )
 from boltzflow.analysis.checks.references import Reference, as_reference
 from boltzflow.analysis.weighting.reweighting import log_weights_of
+from boltzflow.arrays import Array
 from boltzflow.core import importance
 from boltzflow.energies.potential import energies_of_frames
 from boltzflow.ensemble import Ensemble
-from boltzflow.errors import OptionError
+from boltzflow.errors import DataError
 from boltzflow.estimate import Estimate
 from boltzflow.generator import BoltzmannGenerator
 from boltzflow.units import thermal_energy
 from boltzflow.verdict import Verdict
-
-Array = NDArray[np.float64]
 
 _AT_MOST = 10_000  # frames
 _SAME = 1.0  # kJ/mol
@@ -76,7 +75,7 @@ def check_forward(generator: BoltzmannGenerator, ensemble: Ensemble, reference: 
             where it has only torsions.
 
     Raises:
-        OptionError: if the samples or the reference are for another temperature than the generator's own, or the
+        DataError: if the samples or the reference are for another temperature than the generator's own, or the
             reference's energies are those of another force field, or none of them is finite.
         NonFiniteError: if no frame of the reference has a positive weight.
         IntractableDensityError: if the generator has stochastic layers.
@@ -88,7 +87,7 @@ def check_forward(generator: BoltzmannGenerator, ensemble: Ensemble, reference: 
     possible = np.flatnonzero(frames.weights > 0)  # frames that failed are no part of the equilibrium
     chosen = possible[np.unique(np.linspace(0, len(possible) - 1, _AT_MOST).round().astype(np.int64))]
     positions = torch.from_numpy(frames.positions[chosen])
-    energies = energies_of_frames(generator.potential, positions.numpy(), like=next(generator.flow.parameters()))
+    energies = energies_of_frames(generator.potential, positions.numpy(), like=generator.like)
     if reference.has_energies:
         _check_same_energies(frames.energies[chosen], energies)
     folded, _ = generator.system.symmetry().copies(generator.coordinates).fold(positions)
@@ -116,11 +115,11 @@ def _check_same_energies(stated: Array, found: Array) -> None:
     """A constant between the two is harmless, and a force field apart is not."""
     both = np.isfinite(stated) & np.isfinite(found)
     if not both.any():
-        raise OptionError("Expected a reference of the generator's force field; no frame has a finite energy.")
+        raise DataError("Expected a reference of the generator's force field; no frame has a finite energy.")
     apart = stated[both] - found[both]
     off = float(np.abs(apart - np.median(apart)).max())
     if off > _SAME:
-        raise OptionError(
+        raise DataError(
             f"Expected a reference of the generator's force field; energies differ by up to {off:.3g} kJ/mol from it."
         )
 

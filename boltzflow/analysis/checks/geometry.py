@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from boltzflow.ensemble import Ensemble
 from boltzflow.molecules import MolecularSystem
 from boltzflow.molecules.parameters import angle_terms, bond_terms
+from boltzflow.molecules.same_atoms import check_same_atoms
 from boltzflow.units import thermal_energy
 
 
@@ -32,9 +33,16 @@ class GeometryCheck:
 
 
 def check_geometry(ensemble: Ensemble, system: MolecularSystem, sigmas: float = 6.0) -> GeometryCheck | None:
-    """Compare all harmonic bonds and angles of the samples with the force field of `system`; None if it has none."""
+    """Compare all harmonic bonds and angles of the samples with the force field of `system`; None if it has none.
+
+    Raises:
+        ShapeError: if the samples are of another molecule.
+        DataError: if they have no topology.
+        NonFiniteError: if no weight is positive.
+    """
     ensemble = ensemble[ensemble.weights > 0]
     trajectory, weights = ensemble.to_mdtraj(), ensemble.weights
+    check_same_atoms(system.mdtraj_topology, trajectory.topology, "samples", system.name)
     hamiltonian = system.openmm_system
     bonds, angles = bond_terms(hamiltonian), angle_terms(hamiltonian)
     if not bonds and not angles:

@@ -17,9 +17,10 @@ from boltzflow.analysis.estimates.correlation import statistical_inefficiency
 from boltzflow.analysis.estimates.internals import ENERGY, Observable, internal_observables, values_of
 from boltzflow.analysis.estimates.observables import backbone_torsions
 from boltzflow.arrayfile import read_arrays
+from boltzflow.arrays import Array
 from boltzflow.core import importance
 from boltzflow.ensemble import TRAJECTORY, Ensemble
-from boltzflow.errors import FileFormatError, OptionError, ShapeError, SystemNotFoundError
+from boltzflow.errors import DataError, FileFormatError, ShapeError, SystemNotFoundError
 from boltzflow.molecules.same_atoms import check_same_atoms
 from boltzflow.storage import read_json, reading
 
@@ -27,8 +28,6 @@ REFERENCE, TORSIONS = "reference.json", "torsions.npz"
 
 FEWEST_PIECES, MOST_PIECES = 4, 64
 _CORRELATION_TIMES = 5.0  # a piece of a trajectory holds so many
-
-Array = NDArray[np.float64]
 
 
 class Surface(NamedTuple):
@@ -118,7 +117,7 @@ def as_reference(
     Raises:
         SystemNotFoundError: if a directory holds no reference.
         FileFormatError: if its files are damaged.
-        OptionError: if it is one of another temperature.
+        DataError: if it is one of another temperature.
         ShapeError: if there is not a piece for each frame.
     """
     if isinstance(source, Reference):
@@ -132,7 +131,7 @@ def as_reference(
     if pieces is not None:
         found = replace(found, pieces=_numbered(pieces, len(found)))
     if abs(found.temperature - temperature) > 1e-3 * temperature:
-        raise OptionError(f"Expected a reference at {temperature:g} K; got one at {found.temperature:g} K.")
+        raise DataError(f"Expected a reference at {temperature:g} K; got one at {found.temperature:g} K.")
     return found
 
 
@@ -141,13 +140,14 @@ def check_same_molecule(topology: mdtraj.Topology, reference: Reference) -> None
 
     Raises:
         ShapeError: if its atoms are others or in another order, or its torsions are no torsions of the molecule.
+        DataError: if it has no topology.
     """
     if reference.ensemble is None:
         if not any(reference.holds(observable) for observable in internal_observables(topology)):
             raise ShapeError("Expected a reference of the same molecule; its torsions are those of another.")
         return
     if reference.ensemble.topology is None:
-        raise ShapeError("Expected a reference with a topology; this one was made without.")
+        raise DataError("Expected a reference with a topology; this one was made without.")
     check_same_atoms(topology, reference.ensemble.topology, "a reference", "the samples")
 
 

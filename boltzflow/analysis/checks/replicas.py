@@ -13,7 +13,7 @@ from scipy.stats import chi2, norm
 from boltzflow.analysis.estimates.basins import POSITIVE_PHI, positive_phi
 from boltzflow.analysis.estimates.observables import backbone_torsions
 from boltzflow.ensemble import Ensemble
-from boltzflow.errors import OptionError
+from boltzflow.errors import DataError
 from boltzflow.estimate import Estimate
 from boltzflow.verdict import Trust, Verdict, worst
 
@@ -56,20 +56,20 @@ def compare_replicas(
         low, high: bounds of the rare basin of each φ, rad.
 
     Raises:
-        OptionError: if there are fewer than two, they differ in temperature or number of atoms, or the
+        DataError: if there are fewer than two, they differ in temperature or number of atoms, or the
             weights of one are not `absolute`, as those of a simulation or of resampled frames: its log Z is not known;
             or two hold the same frames, which agree whatever was trained.
         NonFiniteError: if no weight of one is positive.
     """
     kinds = {(round(e.temperature, 6), e.positions.shape[1]) for e in ensembles}
     if len(ensembles) < 2 or len(kinds) > 1:
-        raise OptionError(
+        raise DataError(
             f"Expected at least two ensembles of one molecule at one temperature; got {len(ensembles)} of "
             f"{', '.join(f'{atoms} atoms at {kelvin:g} K' for kelvin, atoms in sorted(kinds))}."
         )
     for number, ensemble in enumerate(ensembles, 1):
         if not ensemble.absolute:
-            raise OptionError(
+            raise DataError(
                 f"Expected what generators have drawn, with its weights; those of ensemble {number} are known up to a "
                 "factor alone, so its log Z is not known."
             )
@@ -110,7 +110,7 @@ def _check_distinct(ensembles: Sequence[Ensemble]) -> None:
     """Raise unless ensembles are of different samples: independent ones have no frame in common."""
     for (i, one), (j, other) in combinations(enumerate(map(_fingerprints, ensembles), 1), 2):
         if len(one & other) > min(len(one), len(other)) / 2:
-            raise OptionError(f"Expected ensembles of different trainings; {i} and {j} hold the same frames.")
+            raise DataError(f"Expected ensembles of different trainings; {i} and {j} hold the same frames.")
 
 
 def _fingerprints(ensemble: Ensemble) -> set[int]:

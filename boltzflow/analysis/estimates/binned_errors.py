@@ -8,10 +8,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from boltzflow.arrays import Array
 from boltzflow.core.contributions import Contributions
 from boltzflow.ensemble import Ensemble
-
-Array = NDArray[np.float64]
 
 _CHANCE = 2.0  # beyond log(frequencies): a Fourier power so many times that of noise is hardly noise's
 

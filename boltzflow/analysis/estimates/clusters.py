@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from boltzflow.analysis.estimates.populations import States, state_populations
 from boltzflow.analysis.estimates.projections import torsion_features
 from boltzflow.ensemble import Ensemble
-from boltzflow.errors import OptionError, ShapeError
+from boltzflow.errors import InsufficientDataError, OptionError, ShapeError
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,8 @@ def representatives(
         seed: of the starts.
 
     Raises:
-        OptionError: if there are fewer frames of positive weight than clusters, or they are alike.
+        OptionError: if there are fewer frames of positive weight than clusters.
+        InsufficientDataError: if too many frames are alike.
         ShapeError: if features are not (n, k).
         NonFiniteError: if no weight is positive, or a feature is not finite.
     """
@@ -60,7 +61,7 @@ def representatives(
     if points.ndim != 2:
         raise ShapeError(f"Expected features (n, k) with one row for each of {len(used)} frames; got {points.shape}.")
     if len(np.unique(points, axis=0)) < clusters:
-        raise OptionError(f"Expected {clusters} structures or more that differ in their features; got fewer.")
+        raise InsufficientDataError(f"Expected {clusters} structures or more that differ in their features; got fewer.")
     weights = ensemble.weights[used]
     fit = KMeans(clusters, n_init=10, random_state=seed).fit(points, sample_weight=weights * len(used))
     order = np.argsort(-np.bincount(fit.labels_, weights, minlength=clusters))

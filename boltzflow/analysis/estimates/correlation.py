@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from boltzflow.ensemble import Ensemble
-from boltzflow.errors import NonFiniteError, OptionError, ShapeError
+from boltzflow.errors import DataError, NonFiniteError, ShapeError
 from boltzflow.mbar import load_pymbar
 
 
@@ -51,7 +51,7 @@ def decorrelated(trajectory: Ensemble, series: ArrayLike | None = None) -> Ensem
 
     Raises:
         ShapeError: if there is not one value for each frame.
-        OptionError: if the frames are of several groups, or there are neither energies nor a series.
+        DataError: if the frames are of several groups, or there are neither energies nor a series.
         NonFiniteError: if a value is NaN or infinite.
     """
     known = trajectory.energies_for("`decorrelated` without a series") if series is None else series
@@ -59,7 +59,7 @@ def decorrelated(trajectory: Ensemble, series: ArrayLike | None = None) -> Ensem
     if values.shape != (len(trajectory),):
         raise ShapeError(f"Expected a value for each of the {len(trajectory)} frames; got shape {values.shape}.")
     if trajectory.groups is not None and (chains := len(np.unique(trajectory.groups))) > 1:
-        raise OptionError(
+        raise DataError(
             f"Expected the frames of one trajectory; got those of {chains} groups. Thin out one by one: "
             "`ensemble[ensemble.groups == k]`."
         )

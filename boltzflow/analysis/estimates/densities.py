@@ -10,10 +10,11 @@ import numpy as np
 import torch
 from scipy.special import i0e
 
-from boltzflow.analysis.axes import Array, Axis, collective_variable
+from boltzflow.analysis.axes import Axis, collective_variable
+from boltzflow.arrays import Array
 from boltzflow.core import importance
 from boltzflow.ensemble import Ensemble, Observable
-from boltzflow.errors import OptionError
+from boltzflow.errors import InsufficientDataError, OptionError
 
 _GRID = 4096  # points of the circle for Fourier sums
 _SPAN = 16.0  # weighted standard deviations of a line that are laid around a circle to choose a bandwidth
@@ -82,7 +83,8 @@ def kernel_density(ensemble: Ensemble, values: Observable, axis: Axis, bandwidth
     Raises:
         ShapeError: if there is not one value for each frame.
         NonFiniteError: if no weight is positive, or a value is not finite where one is.
-        OptionError: if the bandwidth is not positive, or all samples of a line are in one place and none is given.
+        OptionError: if the bandwidth is not positive.
+        InsufficientDataError: if all samples of a line are in one place and no bandwidth is given.
 
     >>> angle = np.random.default_rng(0).vonmises(0.0, 4.0, 5000)
     >>> ensemble = Ensemble(np.zeros((5000, 1, 3)), np.zeros(5000), 300.0)
@@ -134,7 +136,7 @@ def _von_mises(difference: Array, width: float) -> Array:
 def _line_bandwidth(values: Array, weights: Array) -> float:
     """On a circle that is far longer than the density is wide a line is no different."""
     if np.ptp(values[weights > 0]) == 0.0:
-        raise OptionError("Expected samples at more than one place; give a bandwidth.")
+        raise InsufficientDataError("Expected samples at more than one place; give a bandwidth.")
     mean = weights @ values
     scale = 2 * np.pi / (_SPAN * np.sqrt(weights @ (values - mean) ** 2))
     return float(_circle_bandwidth((values - mean) * scale, weights) / scale)

@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from boltzflow.analysis.axes import collective_variable
+from boltzflow.arrays import Array
 from boltzflow.core import importance
 from boltzflow.ensemble import Ensemble, Observable
 from boltzflow.estimate import Estimate
@@ -47,7 +48,7 @@ class Torsion(NamedTuple):
 
     kind: str
     residue: str
-    values: NDArray[np.float64]
+    values: Array
 
     @property
     def name(self) -> str:
@@ -168,6 +169,6 @@ def j_couplings(trajectory: mdtraj.Trajectory, kind: Literal["HN HA", "HN CB", "
     return Labelled([f"J({kind}) {names[atoms[four[2]].residue.index]}" for four in indices], values)
 
 
-def _columns(indices: NDArray[np.int64], values: NDArray[np.float32]) -> list[tuple[list[int], NDArray[np.float64]]]:
+def _columns(indices: NDArray[np.int64], values: NDArray[np.float32]) -> list[tuple[list[int], Array]]:
     wrapped = (values.astype(np.float64) + np.pi) % (2 * np.pi) - np.pi
     return [(list(four), wrapped[:, k]) for k, four in enumerate(indices)]

@@ -10,7 +10,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from boltzflow.analysis.axes import Array, collective_variable
+from boltzflow.analysis.axes import collective_variable
+from boltzflow.arrays import Array
 from boltzflow.core import importance
 from boltzflow.ensemble import Ensemble, Observable
 from boltzflow.errors import OptionError, ShapeError

@@ -9,12 +9,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from boltzflow.analysis.axes import Array, Axis, collective_variable
+from boltzflow.analysis.axes import Axis, collective_variable
 from boltzflow.analysis.estimates.binned_errors import BinnedShares, smooth_maximum
+from boltzflow.arrays import Array
 from boltzflow.core import importance
 from boltzflow.core.contributions import Contributions
 from boltzflow.ensemble import Ensemble, Observable
-from boltzflow.errors import OptionError
+from boltzflow.errors import InsufficientDataError, OptionError
 from boltzflow.units import thermal_energy
 from boltzflow.verdict import Verdict
 
@@ -123,7 +124,8 @@ def free_energy_profile(
     Raises:
         ShapeError: if there is not one value for each frame.
         NonFiniteError: if no weight is positive, or a value is not finite where one is.
-        OptionError: if there is no bin, or no sample lies within the axis, or within the zero.
+        OptionError: if there is no bin, or the zero is none.
+        InsufficientDataError: if no sample lies within the axis, or within the zero.
 
     >>> ensemble = Ensemble(np.zeros((3, 1, 3)), np.zeros(3), 300.0)
     >>> profile = free_energy_profile(ensemble, [0.1, 0.1, 0.3], Axis(0.0, 0.4, bins=2, unit="nm"), zero=0.1)
@@ -169,11 +171,11 @@ def _differences(
     shape = tuple(axis.bins for axis in axes)
     binned = BinnedShares.of(ensemble, index, int(np.prod(shape)))
     if not binned.shares.any():
-        raise OptionError("Expected samples of positive weight within the axis; all lie outside.")
+        raise InsufficientDataError("Expected samples of positive weight within the axis; all lie outside.")
     effective = importance.effective_groups(*ensemble.weighting)
     kernel = _zero(zero, binned.shares.reshape(shape), axes, effective).flatten()
     if not (of_zero := binned.shares @ kernel) > 0.0:
-        raise OptionError(f"Expected samples of positive weight within the zero; none lies at {zero}.")
+        raise InsufficientDataError(f"Expected samples of positive weight within the zero; none lies at {zero}.")
     contributions = binned.deviations(kernel)
     errors = contributions.error.numpy()
     logs = np.log(binned.shares / of_zero, out=np.full(len(errors), -np.inf), where=binned.shares > 0)

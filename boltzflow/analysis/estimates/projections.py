@@ -8,8 +8,8 @@ import mdtraj
 import numpy as np
 from numpy.typing import ArrayLike
 
-from boltzflow.analysis.axes import Array
 from boltzflow.analysis.estimates.observables import backbone_torsions
+from boltzflow.arrays import Array
 from boltzflow.ensemble import Ensemble, Observable
 from boltzflow.errors import OptionError, ShapeError, TopologyError
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import mdtraj
 import numpy as np
-from numpy.typing import NDArray
 
 from boltzflow.analysis.estimates.internals import Observable, internal_observables, values_of
+from boltzflow.arrays import Array
 from boltzflow.ensemble import Ensemble
 
 
@@ -31,7 +31,7 @@ def _heavy(topology: mdtraj.Topology) -> list[int]:
     return found if len(found) > 2 else list(range(topology.n_atoms))
 
 
-def shape_features(trajectory: mdtraj.Trajectory) -> NDArray[np.float64]:
+def shape_features(trajectory: mdtraj.Trajectory) -> Array:
     """(n, k), on one scale, of any molecule: a torsion about each bond between heavy atoms, as its cosine and sine.
 
     Where there is none they are the places of all atoms, the heavy ones laid upon those of the first frame.
@@ -45,5 +45,5 @@ def shape_features(trajectory: mdtraj.Trajectory) -> NDArray[np.float64]:
         angles = values_of(list(about.values()), trajectory).astype(np.float64)
         return np.hstack([np.cos(angles), np.sin(angles)])
     trajectory.superpose(trajectory, atom_indices=sorted(heavy))
-    places: NDArray[np.float64] = trajectory.xyz.reshape(len(trajectory), -1).astype(np.float64)
+    places: Array = trajectory.xyz.reshape(len(trajectory), -1).astype(np.float64)
     return places

@@ -13,6 +13,7 @@ from scipy.sparse.csgraph import connected_components
 
 from boltzflow.analysis.estimates.correlation import statistical_inefficiency
 from boltzflow.analysis.weighting.states import BoltzmannState, Frames, GeneratorState, State, reduced_energies
+from boltzflow.arrays import Array
 from boltzflow.core.contributions import Contributions
 from boltzflow.errors import NonFiniteError, OptionError, ShapeError
 from boltzflow.estimate import Estimate
@@ -20,8 +21,6 @@ from boltzflow.mbar import solve_mbar
 from boltzflow.trust import AverageLaw, Observed, SampleWeights
 from boltzflow.units import checked_temperature, thermal_energy
 from boltzflow.verdict import Trust, Verdict, worst
-
-Array = NDArray[np.float64]
 
 _THIN_OVERLAP = 0.03  # Klimovich, Shirts & Mobley 2015, DOI 10.1007/s10822-015-9840-9
 _FEW_SHARED = 10.0  # samples

@@ -11,14 +11,13 @@ from torch import Tensor
 
 from boltzflow.analysis.free_energies.differences import FreeEnergyDifferences, mbar
 from boltzflow.analysis.weighting.states import Frames, check_drawn, samples_of
+from boltzflow.arrays import Array
 from boltzflow.core.distributions import Tabulated
 from boltzflow.energies.potential import energies_of_frames, in_parts
 from boltzflow.ensemble import Ensemble
-from boltzflow.errors import OptionError
+from boltzflow.errors import DomainError, InsufficientDataError, UnsupportedCombinationError
 from boltzflow.generator import BoltzmannGenerator
 from boltzflow.units import thermal_energy
-
-Array = NDArray[np.float64]
 
 
 class Mapped(NamedTuple):
@@ -51,21 +50,21 @@ class LatentMap:
             temperatures; made with `start="bonded"` or "sampled", or with one base; without stochastic layers.
 
     Raises:
-        OptionError: if their latent coordinates do not correspond.
+        DomainError, UnsupportedCombinationError: if their latent coordinates do not correspond.
     """
 
     def __init__(self, first: BoltzmannGenerator, second: BoltzmannGenerator) -> None:
         bases = [generator.flow.base for generator in (first, second)]
         kinds = [[(c.kind, c.name) for c in base.domain] for base in bases]
         if kinds[0] != kinds[1]:
-            raise OptionError(
+            raise DomainError(
                 f"Expected generators of one layout of coordinates; theirs of {len(kinds[0])} and {len(kinds[1])} "
                 "coordinates differ in number, order, kinds or names."
             )
         if any(generator.flow.transform.stochastic_layers for generator in (first, second)):
-            raise OptionError("Expected generators without stochastic layers: these are no maps.")
+            raise UnsupportedCombinationError("Expected generators without stochastic layers: these are no maps.")
         if not (all(isinstance(base, Tabulated) for base in bases) or _same(*bases)):
-            raise OptionError(
+            raise UnsupportedCombinationError(
                 "Expected tabulated bases (start='bonded' or 'sampled'), or one base for both generators."
             )
         self.first, self.second = first, second
@@ -73,8 +72,7 @@ class LatentMap:
     @torch.no_grad()
     def __call__(self, positions: NDArray[Any]) -> Mapped:
         """Carry frames (n, N, 3) in nm from the first to the second."""
-        like = next(self.first.flow.parameters())
-        parts = [self._carry(x) for x in in_parts(positions, like)]
+        parts = [self._carry(x) for x in in_parts(positions, self.first.like)]
         images, log_q, log_q_images = (torch.cat(column).cpu() for column in zip(*parts, strict=True))
         return Mapped(images.float().numpy(), log_q.double().numpy(), log_q_images.double().numpy())
 
@@ -120,8 +118,10 @@ def targeted_differences(
         The differences of both targets and, with samples, of the latent density, named "latent", whose log Z is 0.
 
     Raises:
-        OptionError: if coordinates do not correspond, nothing is given, samples are not what the first generator
-            draws, frames are weighted or of another temperature, or either are in groups.
+        DomainError, UnsupportedCombinationError: if coordinates do not correspond.
+        InsufficientDataError: if nothing is given.
+        DataError: if samples are not what the first generator draws, frames are weighted or of another temperature, or
+            either are in groups.
         NonFiniteError: if a frame has infinite energy.
     """
     there, back = LatentMap(first, second), LatentMap(second, first)
@@ -149,7 +149,7 @@ def targeted_differences(
         columns.append(np.stack([latent, pulled, own] if place == 2 else [latent, own, pulled]))
         counts[place] = len(positions)
     if not columns:
-        raise OptionError("Expected samples, or frames of one of the targets; got none.")
+        raise InsufficientDataError("Expected samples, or frames of one of the targets; got none.")
     # Frames alone do not see what the flows place elsewhere: of the latent density they say nothing to be relied on.
     kept = slice(0 if counts[0] else 1, 3)
     return mbar(
@@ -163,7 +163,7 @@ def targeted_differences(
 
 
 def _reduced(generator: BoltzmannGenerator, positions: NDArray[Any]) -> Array:
-    energies = energies_of_frames(generator.potential, positions, like=next(generator.flow.parameters()))
+    energies = energies_of_frames(generator.potential, positions, like=generator.like)
     return energies / thermal_energy(generator.temperature)
 
 

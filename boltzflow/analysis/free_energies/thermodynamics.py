@@ -8,19 +8,17 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from boltzflow.analysis.cut_off import cut_off_verdict
+from boltzflow.arrays import Array
 from boltzflow.core import importance
 from boltzflow.core.contributions import Contributions
 from boltzflow.ensemble import Ensemble
-from boltzflow.errors import OptionError
+from boltzflow.errors import DataError, OptionError
 from boltzflow.estimate import Estimate
 from boltzflow.trust import AverageLaw, Observed
-from boltzflow.units import GAS_CONSTANT, checked_temperature, thermal_energy
+from boltzflow.units import GAS_CONSTANT, Temperature, checked_temperature, thermal_energy
 from boltzflow.verdict import Trust, Verdict, worst
-
-Array = NDArray[np.float64]
 
 _NAMES = ("log Z", "energy", "entropy", "heat capacity")
 
@@ -35,7 +33,7 @@ def heat_capacity(ensemble: Ensemble) -> Estimate:
         ensemble: with its energies and weights.
 
     Raises:
-        OptionError: if the ensemble has no energies.
+        DataError: if the ensemble has no energies.
         NonFiniteError: if no weight is positive.
 
     >>> ensemble = Ensemble(np.zeros((2, 1, 3)), [-1.0, 1.0], 300.0)
@@ -82,7 +80,7 @@ def absolute_free_energy(ensemble: Ensemble) -> AbsoluteFreeEnergy:
             or `with_potential`, moved by `hamiltonian_moves`, or spread over copies by `unfold`.
 
     Raises:
-        OptionError: if weights are not absolute, but may have any constant.
+        DataError: if weights are not absolute, but may have any constant.
         NonFiniteError: if no weight is positive.
 
     >>> ensemble = Ensemble(np.zeros((2, 1, 3)), [0.0, 0.0], 300.0, log_weights=[1.0, 1.0], log_q=[-1.0, -1.0])
@@ -90,7 +88,7 @@ def absolute_free_energy(ensemble: Ensemble) -> AbsoluteFreeEnergy:
     -2.494
     """
     if not ensemble.absolute:
-        raise OptionError(
+        raise DataError(
             "Expected weights with their constant, such as those of a generator's samples or of `anneal`; these are "
             "known up to a factor alone."
         )
@@ -128,14 +126,14 @@ class TemperatureSeries:
         """F = −kT log Z (T,) in kJ/mol.
 
         Raises:
-            OptionError: if log Z is relative: F then has an unknown part that grows with T.
+            DataError: if log Z is relative: F then has an unknown part that grows with T.
         """
         if not self.absolute:
-            raise OptionError("Expected absolute weights for F(T); without them log Z(T)/Z(T₀) is all there is.")
+            raise DataError("Expected absolute weights for F(T); without them log Z(T)/Z(T₀) is all there is.")
         return self.log_z.scaled(-GAS_CONSTANT * self.temperatures)
 
 
-def temperature_series(ensemble: Ensemble, temperatures: Sequence[object]) -> TemperatureSeries:
+def temperature_series(ensemble: Ensemble, temperatures: Sequence[Temperature]) -> TemperatureSeries:
     """Free energy, mean energy, entropy and heat capacity as functions of T, by weights at each temperature.
 
     log w = −U/kT − log q is exact at any T; how far from the ensemble's own it is of use, the verdicts say. Energies
@@ -146,7 +144,8 @@ def temperature_series(ensemble: Ensemble, temperatures: Sequence[object]) -> Te
         temperatures: in K or Quantities.
 
     Raises:
-        OptionError: if a temperature is not positive, or there is none, or the ensemble has no energies.
+        OptionError: if a temperature is not positive, or there is none.
+        DataError: if the ensemble has no energies.
         NonFiniteError: if no weight is positive.
 
     >>> energies = np.random.default_rng(0).gamma(1.5, 2.0, 100_000)  # three soft springs at kT = 2 kJ/mol

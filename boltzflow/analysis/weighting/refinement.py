@@ -7,17 +7,18 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
+from boltzflow.arrays import Array
 from boltzflow.core import importance
 from boltzflow.core.kernels import HamiltonianMonteCarlo, adapt_step_size
 from boltzflow.core.kernels.trajectory import safe_log_prob
 from boltzflow.core.samplers import AdaptiveSchedule, AnnealedSamples, sequential_monte_carlo
 from boltzflow.energies.potential import FRAMES_AT_ONCE
 from boltzflow.ensemble import Ensemble
-from boltzflow.errors import DomainError, IntractableDensityError, NonFiniteError, OptionError
+from boltzflow.errors import DataError, DomainError, IntractableDensityError, NonFiniteError, OptionError
 from boltzflow.generator import BoltzmannGenerator
+from boltzflow.units import Temperature
 
 _ADAPTED_WITH = 128  # samples
 _PILOT = 256  # samples
@@ -44,8 +45,9 @@ def independence_metropolis(ensemble: Ensemble, *, chains: int = 64, burn_in: fl
         Each chain is a group, so the errors of means are those of the scatter between chains. log Z is not theirs.
 
     Raises:
-        OptionError: if there are fewer than two chains or two frames for each, the frames are in groups, or the burn-in
-            is not between 0 and 1, or too short for the largest weight.
+        OptionError: if there are fewer than two chains or two frames for each, or the burn-in is not between 0 and 1,
+            or too short for the largest weight.
+        DataError: if the frames are in groups.
         NonFiniteError: if no weight is positive, or a chain meets no frame of positive weight in its burn-in.
 
     >>> x = np.random.default_rng(0).normal(size=12800)
@@ -62,7 +64,7 @@ def independence_metropolis(ensemble: Ensemble, *, chains: int = 64, burn_in: fl
             f"of {length} frames and {burn_in:g}."
         )
     if ensemble.groups is not None:
-        raise OptionError("Expected frames that are independent; got some in groups.")
+        raise DataError("Expected frames that are independent; got some in groups.")
     used, burned = ensemble.log_weights[: chains * length], int(burn_in * length)
     _check_burn_in(used, length, burned, burn_in)
     log_weights = used.reshape(chains, length)
@@ -130,7 +132,7 @@ def anneal(
     resample_below: float = 0.5,
     moves: int = 1,
     leapfrog_steps: int = 5,
-    temperature: float | None = None,
+    temperature: Temperature | None = None,
     seed: int = 0,
 ) -> Ensemble:
     """Samples annealed from the generator's density to the Boltzmann distribution, in the generator's latent space.
@@ -181,7 +183,7 @@ def _weighted(latent: _Latent, samples: AnnealedSamples) -> Ensemble:
     )
 
 
-def _check_burn_in(log_weights: NDArray[np.float64], length: int, burned: int, burn_in: float) -> None:
+def _check_burn_in(log_weights: Array, length: int, burned: int, burn_in: float) -> None:
     largest = len(log_weights) * float(importance.normalized_weights(torch.from_numpy(log_weights)).max())
     kept = 1.0 - 1.0 / largest
     needed = math.ceil(math.log(_REMEMBERED) / math.log(kept)) if kept > 0.0 else 0
@@ -195,7 +197,7 @@ def _check_burn_in(log_weights: NDArray[np.float64], length: int, burned: int, b
 class _Latent:
     """A molecule's Boltzmann density in the coordinates of the base of its generator's flow."""
 
-    def __init__(self, generator: BoltzmannGenerator, temperature: float | None) -> None:
+    def __init__(self, generator: BoltzmannGenerator, temperature: Temperature | None) -> None:
         if generator.flow.transform.stochastic_layers:
             raise IntractableDensityError("Expected a generator whose flow has a density; got stochastic layers.")
         self.temperature = generator.checked_temperature(temperature)
@@ -217,7 +219,7 @@ class _Latent:
         Raises:
             DomainError: if a structure has no density here.
         """
-        x, _ = self.generator.coordinates.inverse(positions.to(next(self.flow.parameters())))
+        x, _ = self.generator.coordinates.inverse(positions.to(self.flow.like))
         inside = self.flow.domain.contains(x)
         if not bool(inside.all()):
             raise DomainError(

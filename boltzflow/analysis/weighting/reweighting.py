@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from boltzflow.analysis.weighting.states import BoltzmannState, Frames, check_temperature, log_density, positions_of
+from boltzflow.arrays import Array
 from boltzflow.energies.potential import energies_of_frames
 from boltzflow.ensemble import Ensemble
-from boltzflow.errors import NonFiniteError, OptionError, ShapeError
+from boltzflow.errors import DataError, NonFiniteError, OptionError, ShapeError
 from boltzflow.generator import BoltzmannGenerator
-from boltzflow.units import checked_temperature, thermal_energy
-
-Array = NDArray[np.float64]
+from boltzflow.units import Temperature, checked_temperature, thermal_energy
 
 
 def reweight(
@@ -22,7 +21,7 @@ def reweight(
     sampled: BoltzmannState | None = None,
     energies: ArrayLike | None = None,
     bias: ArrayLike | None = None,
-    temperature: object = None,
+    temperature: Temperature | None = None,
 ) -> Ensemble:
     """Frames of a simulation, weighted for another Hamiltonian or temperature than it had.
 
@@ -44,8 +43,8 @@ def reweight(
         the simulation.
 
     Raises:
-        OptionError: if not exactly one of sampled, energies and bias is given, or a temperature with a state; if an
-            ensemble of frames is weighted, or of another temperature than the one that is given.
+        OptionError: if not exactly one of sampled, energies and bias is given, or a temperature with a state.
+        DataError: if an ensemble of frames is weighted, or of another temperature than the one that is given.
         ShapeError: if there is not one energy for each frame, or the number of atoms is another.
         NonFiniteError: if an energy is NaN, or infinite where the simulation has been.
     """
@@ -58,7 +57,7 @@ def reweight(
     kelvin = None if temperature is None else checked_temperature(temperature)
     if isinstance(trajectory, Ensemble):
         if np.ptp(trajectory.log_weights) > 1e-9:
-            raise OptionError(
+            raise DataError(
                 "Expected frames of a simulation, each worth the same; these have weights. `Ensemble.with_potential` "
                 "and `Ensemble.at` take weighted frames to another distribution; `resample` makes the weights equal."
             )
@@ -88,7 +87,7 @@ def reweight(
     return Ensemble(positions, new, target.temperature, log_weights, topology=topology)
 
 
-def log_weights_of(generator: BoltzmannGenerator, frames: Frames, temperature: object = None) -> Array:
+def log_weights_of(generator: BoltzmannGenerator, frames: Frames, temperature: Temperature | None = None) -> Array:
     """log p − log q (n,) of frames that are there, p = exp(−U/kT): +inf outside the generator's domain.
 
     For frames of the equilibrium, such as a simulation's, these are the weights as p sees them.
@@ -105,7 +104,7 @@ def log_weights_of(generator: BoltzmannGenerator, frames: Frames, temperature: o
     positions = positions_of(frames)
     log_q = log_density(generator, positions, temperature)
     kt = thermal_energy(generator.temperature if temperature is None else temperature)
-    energies = energies_of_frames(generator.potential, positions, like=next(generator.flow.parameters()))
+    energies = energies_of_frames(generator.potential, positions, like=generator.like)
     inside = log_q > -np.inf
     return np.where(inside, -energies / kt - np.where(inside, log_q, 0.0), np.inf)
 

@@ -7,7 +7,7 @@ import torch
 
 from boltzflow.core.pareto import smoothed
 from boltzflow.ensemble import Ensemble
-from boltzflow.errors import NonFiniteError
+from boltzflow.errors import InsufficientDataError
 
 
 def smooth(ensemble: Ensemble) -> Ensemble:
@@ -19,7 +19,7 @@ def smooth(ensemble: Ensemble) -> Ensemble:
     they are, so log Z is that of the smoothed weights, and each average is theirs.
 
     Raises:
-        NonFiniteError: if fewer than 25 weights are positive, too few to fit their tail.
+        InsufficientDataError: if fewer than 25 weights are positive, too few to fit their tail.
 
     >>> from boltzflow.ensemble import Ensemble
     >>> tail = -0.6 * np.log(np.random.default_rng(0).uniform(size=2000))
@@ -29,7 +29,7 @@ def smooth(ensemble: Ensemble) -> Ensemble:
     """
     positive = np.isfinite(ensemble.log_weights)
     if np.isnan(ensemble.pareto_k):
-        raise NonFiniteError(f"Expected at least 25 positive weights to fit their tail; got {positive.sum()}.")
+        raise InsufficientDataError(f"Expected at least 25 positive weights to fit their tail; got {positive.sum()}.")
     if np.isneginf(ensemble.pareto_k):  # the largest are all equal: there is nothing to smooth
         return ensemble
     log_weights = ensemble.log_weights.copy()

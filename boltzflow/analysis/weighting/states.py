@@ -11,14 +11,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from boltzflow.arrays import Array
 from boltzflow.energies import Potential
 from boltzflow.energies.potential import energies_of_frames, in_parts
 from boltzflow.ensemble import Ensemble
-from boltzflow.errors import NonFiniteError, OptionError, ShapeError
+from boltzflow.errors import DataError, InsufficientDataError, NonFiniteError, OptionError, ShapeError
 from boltzflow.generator import BoltzmannGenerator
-from boltzflow.units import checked_temperature, thermal_energy
+from boltzflow.units import Temperature, checked_temperature, thermal_energy
 
-Array = NDArray[np.float64]
 Frames: TypeAlias = Ensemble | mdtraj.Trajectory | NDArray[Any]
 """Structures: an ensemble, a trajectory, or positions (n, N, 3) in nm."""
 
@@ -100,9 +100,10 @@ def reduced_energies(states: Sequence[State], samples: Sequence[Frames | None]) 
             has drawn, without their weights. Frames of an ensemble must not be in groups: all are independent.
 
     Raises:
-        OptionError: if names are not unique, states and samples do not pair up, none has samples, an ensemble of a
-            Boltzmann state has weights or another temperature, one of a generator's was not drawn from it as it is
-            at that temperature, or frames share a group.
+        OptionError: if names are not unique, or states and samples do not pair up.
+        InsufficientDataError: if none has samples.
+        DataError: if an ensemble of a Boltzmann state has weights or another temperature, one of a generator's was
+            not drawn from it as it is at that temperature, or frames share a group.
         ShapeError: if frames have another number of atoms.
         NonFiniteError: if a sample has density zero in the state that it is said to be from.
         IntractableDensityError: if a generator has stochastic layers.
@@ -120,7 +121,7 @@ def reduced_energies(states: Sequence[State], samples: Sequence[Frames | None]) 
     counts = np.array([0 if part is None else len(part) for part in parts])
     present = [part for part in parts if part is not None]
     if not present or counts.sum() == 0:
-        raise OptionError("Expected samples of at least one state; got none.")
+        raise InsufficientDataError("Expected samples of at least one state; got none.")
     if len({part.shape[1:] for part in present}) > 1:
         shapes = ", ".join(str(part.shape) for part in present)
         raise ShapeError(f"Expected frames of one number of atoms; got {shapes}.")
@@ -161,7 +162,9 @@ def reduced_energies(states: Sequence[State], samples: Sequence[Frames | None]) 
 
 
 @torch.no_grad()
-def log_density(generator: BoltzmannGenerator, positions: NDArray[Any], temperature: object = None) -> Array:
+def log_density(
+    generator: BoltzmannGenerator, positions: NDArray[Any], temperature: Temperature | None = None
+) -> Array:
     """log q (n,) of frames (n, N, 3) in nm, some at a time: −inf outside the domain of the generator's coordinates.
 
     Cartesian measure, rigid motion integrated out.
@@ -170,8 +173,7 @@ def log_density(generator: BoltzmannGenerator, positions: NDArray[Any], temperat
         OptionError: if the generator is not made for the temperature.
         IntractableDensityError: if it has stochastic layers.
     """
-    like = next(generator.flow.parameters())
-    parts = [generator.log_prob(x, temperature=temperature) for x in in_parts(positions, like)]
+    parts = [generator.log_prob(x, temperature=temperature) for x in in_parts(positions, generator.like)]
     log_q = torch.cat(parts).double().cpu()
     return torch.where(log_q.isnan(), -torch.inf, log_q).numpy()
 
@@ -205,25 +207,25 @@ def samples_of(name: str, frames: Frames, temperature: float | None) -> NDArray[
         temperature: in K, of a simulation of it; None for what a generator has drawn, whose weights do not matter.
 
     Raises:
-        OptionError: if an ensemble is weighted or of another temperature, has no log q though drawn by a generator, or
+        DataError: if an ensemble is weighted or of another temperature, has no log q though drawn by a generator, or
             has several frames of a group.
         ShapeError: if they are no frames.
     """
     if isinstance(frames, Ensemble):
         if temperature is None and frames.log_q is None:
-            raise OptionError(
+            raise DataError(
                 f"Expected what {name!r} has drawn, with its log q; this ensemble has none: it is from `resample` or "
                 "`accept`, say, or from stochastic layers. Give what `generator.sample` returned, of a flow alone."
             )
         if temperature is not None:
             if np.ptp(frames.log_weights) > 1e-9:
-                raise OptionError(
+                raise DataError(
                     f"Expected samples of {name!r} that are each worth the same; these have weights. Give them to "
                     "the state that they were drawn from: a GeneratorState, or a BoltzmannState with its bias."
                 )
             check_temperature(name, frames, temperature)
         if frames.groups is not None and (groups := len(np.unique(frames.groups))) < len(frames):
-            raise OptionError(
+            raise DataError(
                 f"Expected independent samples of {name!r}, since errors take them for independent; got {len(frames)} "
                 f"frames in {groups} groups. Give copies as the ensemble that they were drawn from, chains thinned by "
                 "`decorrelated` one by one, or one frame of each group."
@@ -235,10 +237,10 @@ def check_temperature(name: str, frames: Ensemble, temperature: float) -> None:
     """An ensemble is of that temperature in K.
 
     Raises:
-        OptionError: if it is not.
+        DataError: if it is not.
     """
     if abs(frames.temperature - temperature) > 1e-6 * temperature:
-        raise OptionError(
+        raise DataError(
             f"Expected samples of {name!r} at {temperature:g} K; got an ensemble of {frames.temperature:g} K."
         )
 
@@ -247,12 +249,12 @@ def check_drawn(name: str, log_q: Array, found: Array) -> None:
     """The log q (n,) that samples came with is what the generator finds for them, but for rounding of a few.
 
     Raises:
-        OptionError: if it is not: they are from another generator, or from this one at another temperature.
+        DataError: if it is not: they are from another generator, or from this one at another temperature.
     """
     known = np.isfinite(log_q)
     off = float(np.median(np.abs(found[known] - log_q[known]))) if known.any() else 0.0
     if off > _ROUNDING:
-        raise OptionError(
+        raise DataError(
             f"Expected what {name!r} draws at this temperature; the log q of the samples differs from its own by "
             f"{off:.2g}. They are of another generator, or of another temperature of this one."
         )

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn.modules.dropout import _DropoutNd
 
 from boltzflow.core.protocols import Model, Target
-from boltzflow.errors import IntractableDensityError, OptionError
+from boltzflow.errors import IntractableDensityError, UnsupportedCombinationError
 
 
 @dataclass(frozen=True)
@@ -73,16 +73,18 @@ def path_log_prob(flow: Model, x: Tensor, context: Tensor | None, where: str) ->
     """log q (batch,) of samples, whose gradient reaches the parameters through x only: the score term is left out.
 
     Raises:
-        OptionError: if q has no density in closed form, or dropout makes it another one than that of the samples;
-            names `where` it was asked for.
+        UnsupportedCombinationError: if q has no density in closed form, or dropout makes it another one than that of
+            the samples; names `where` it was asked for.
     """
     if any(isinstance(part, _DropoutNd) and part.training and part.p > 0.0 for part in cast(nn.Module, flow).modules()):
-        raise OptionError(f"{where}: expected no dropout in training for a path gradient, which needs log q(x) again.")
+        raise UnsupportedCombinationError(
+            f"{where}: expected no dropout in training for a path gradient, which needs log q(x) again."
+        )
     frozen = {f"flow.{name}": parameter.detach() for name, parameter in flow.named_parameters()}
     try:
         log_q: Tensor = torch.func.functional_call(_LogProb(flow), frozen, (x, context))
     except IntractableDensityError as error:
-        raise OptionError(
+        raise UnsupportedCombinationError(
             f"{where}: expected no stochastic layer for a path gradient, which needs log q(x)."
         ) from error
     return log_q

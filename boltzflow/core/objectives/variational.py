@@ -51,8 +51,8 @@ def reverse_kl(
             harmonic mean of those of the runs. The gradient needs nothing of it, for log Z has none.
 
     Raises:
-        OptionError: if `beta` is negative, `drop_largest` is not in [0, 1), `runs` does not divide n, or a path
-            gradient is asked for through stochastic layers or dropout.
+        OptionError: if `beta` is negative, `drop_largest` is not in [0, 1), or `runs` does not divide n.
+        UnsupportedCombinationError: if a path gradient is asked for through stochastic layers or dropout.
 
     >>> from boltzflow.core import Domain, distributions, recipes
     >>> flow = recipes.spline_flow(Domain.real(2), layers=2, hidden=(8,))

@@ -11,8 +11,8 @@ import openmm
 import openmm.unit as u
 import scipy.spatial
 import torch
-from numpy.typing import NDArray
 
+from boltzflow.arrays import Array
 from boltzflow.coordinates import InternalCoordinates
 from boltzflow.coordinates.bond_graph import BondGraph
 from boltzflow.coordinates.profile import Energies
@@ -39,7 +39,7 @@ class InternalOptions(NamedTuple):
 def internal_coordinates(
     graph: BondGraph,
     system: openmm.System,
-    positions: NDArray[np.float64],
+    positions: Array,
     options: InternalOptions,
     core: Collection[int] = (),
 ) -> InternalCoordinates:
@@ -91,7 +91,7 @@ def frozen_copy(system: openmm.System, atoms: Collection[int]) -> openmm.System:
     return copied
 
 
-def _check_reference(coordinates: InternalCoordinates, positions: NDArray[np.float64]) -> None:
+def _check_reference(coordinates: InternalCoordinates, positions: Array) -> None:
     """Raise a TopologyError if the reference structure lies outside the domain; names the coordinate."""
     z = coordinates.inverse(torch.from_numpy(positions)[None])[0][0]
     for value, coordinate in zip(z.tolist(), coordinates.domain, strict=True):
@@ -103,9 +103,7 @@ def _check_reference(coordinates: InternalCoordinates, positions: NDArray[np.flo
             )
 
 
-def _check_energy(
-    system: openmm.System, positions: NDArray[np.float64], names: Sequence[str], must_be_invariant: bool
-) -> None:
+def _check_energy(system: openmm.System, positions: Array, names: Sequence[str], must_be_invariant: bool) -> None:
     """Raise an error if the reference structure has no finite energy, or one that changes with place and orientation.
 
     Raises:
@@ -135,7 +133,7 @@ def _check_energy(
         )
 
 
-def _closest(positions: NDArray[np.float64], names: Sequence[str]) -> str:
+def _closest(positions: Array, names: Sequence[str]) -> str:
     """The two atoms that are closest to each other, and their distance."""
     distances, neighbours = scipy.spatial.cKDTree(positions).query(positions, k=2)
     one = int(distances[:, 1].argmin())

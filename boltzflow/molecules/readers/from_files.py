@@ -18,7 +18,7 @@ from boltzflow.molecules.readers.gromacs import from_gromacs
 from boltzflow.molecules.readers.pdb import from_structure
 from boltzflow.molecules.readers.reading import ImplicitSolvent
 from boltzflow.molecules.readers.sequence import from_sequence
-from boltzflow.units import checked_temperature
+from boltzflow.units import Temperature, checked_temperature
 
 
 class FromFiles(ABC):
@@ -26,7 +26,12 @@ class FromFiles(ABC):
 
     @abstractmethod
     def __init__(
-        self, topology: app.Topology, system: openmm.System, positions: Any, temperature: Any = 300.0, name: str = ""
+        self,
+        topology: app.Topology,
+        system: openmm.System,
+        positions: Any,
+        temperature: Temperature = 300.0,
+        name: str = "",
     ) -> None:
         """See `MolecularSystem`."""
 
@@ -35,7 +40,7 @@ class FromFiles(ABC):
         cls,
         path: str | Path,
         forcefield: ForceFieldFiles,
-        temperature: Any = 300.0,
+        temperature: Temperature = 300.0,
         constraints: Constraints | None = None,
         name: str = "",
         hydrogens_at_ph: float | None = None,
@@ -55,6 +60,7 @@ class FromFiles(ABC):
             FileFormatError: if it is no PDB file, a name stands twice in a residue, or positions are in nm.
             TemplateError: if the force field does not know a residue; names it and says what to do.
             TopologyError: if residues are missing within a chain, or an atom is out of place; names the atoms.
+            ForceFieldNotFoundError: if there is no such force field.
             OptionError: if the force field, the constraints or the temperature is impossible.
 
         Of several models the first is read, and of each residue the most occupied alternate location, with a warning.
@@ -69,7 +75,7 @@ class FromFiles(ABC):
         cls,
         path: str | Path,
         forcefield: ForceFieldFiles,
-        temperature: Any = 300.0,
+        temperature: Temperature = 300.0,
         constraints: Constraints | None = None,
         name: str = "",
         hydrogens_at_ph: float | None = None,
@@ -85,7 +91,7 @@ class FromFiles(ABC):
         cls,
         prmtop: str | Path,
         coordinates: str | Path,
-        temperature: Any = 300.0,
+        temperature: Temperature = 300.0,
         implicit_solvent: ImplicitSolvent = "none",
         constraints: Constraints | None = None,
         name: str = "",
@@ -113,7 +119,7 @@ class FromFiles(ABC):
         cls,
         top: str | Path,
         gro: str | Path,
-        temperature: Any = 300.0,
+        temperature: Temperature = 300.0,
         include_folder: str | Path | None = None,
         constraints: Constraints | None = None,
         name: str = "",
@@ -142,7 +148,7 @@ class FromFiles(ABC):
         psf: str | Path,
         structure: str | Path,
         parameters: Sequence[str | Path],
-        temperature: Any = 300.0,
+        temperature: Temperature = 300.0,
         implicit_solvent: ImplicitSolvent = "none",
         constraints: Constraints | None = None,
         name: str = "",
@@ -172,7 +178,7 @@ class FromFiles(ABC):
         letters: str,
         forcefield: ForceFieldFiles = ("amber14-all.xml", "implicit/obc2.xml"),
         caps: bool = True,
-        temperature: Any = 300.0,
+        temperature: Temperature = 300.0,
         constraints: Constraints | None = None,
         name: str = "",
         ph: float = 7.0,

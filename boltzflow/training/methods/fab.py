@@ -88,7 +88,7 @@ class FAB(Method):
             step_size=_scales(model) * log_scale.exp(),
             leapfrog_steps=self.leapfrog_steps,
             max_score=_LARGEST_SCORE,
-        ).to(next(flow.parameters()).device)
+        ).to(flow.like.device)
         frozen = [p for p in flow.parameters() if p.requires_grad]
         for p in frozen:  # gradients by positions alone are asked for
             p.requires_grad_(False)

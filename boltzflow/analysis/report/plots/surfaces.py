@@ -13,10 +13,10 @@ from matplotlib.axes import Axes
 from matplotlib.collections import QuadMesh
 from matplotlib.figure import Figure
 
-from boltzflow.analysis.axes import Array
 from boltzflow.analysis.checks.comparison import Histograms
 from boltzflow.analysis.estimates.profiles import FreeEnergySurface
 from boltzflow.analysis.report.plots.style import HIGHEST, figure, in_degrees
+from boltzflow.arrays import Array
 from boltzflow.units import thermal_energy
 
 _SHARPEST = 1.0  # kT

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from boltzflow.analysis.report.plots.style import BLUE, GREY, ORANGE, figure
-from boltzflow.errors import FileFormatError
+from boltzflow.storage import reading
 
 _BLOCKS = 60  # of records, whose medians make the line
 
@@ -18,13 +18,12 @@ def training(metrics: Path, title: str, path: Path) -> None:
     """Loss, effective sample size and temperature along the steps, from a run's metrics.csv.
 
     Raises:
-        FileFormatError: if the file is damaged.
+        MissingFileError: if there is no such file.
+        FileFormatError: if it is damaged.
     """
-    try:
+    with reading(metrics, "Cannot read {}"):
         records = np.atleast_1d(np.genfromtxt(metrics, delimiter=",", names=True, encoding="utf-8"))
         steps, columns = records["step"], [records[name] for name, _ in _PANELS]
-    except (ValueError, IndexError) as error:
-        raise FileFormatError(f"Cannot read {metrics}: {' '.join(str(error).split())}.") from None
     blocks = np.array_split(np.arange(len(steps)), min(_BLOCKS, len(steps)))
     with figure(path, (12.0, 3.3), title) as drawing:
         panels = drawing.subplots(1, len(_PANELS))

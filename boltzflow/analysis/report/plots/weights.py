@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from boltzflow.analysis.axes import Array
 from boltzflow.analysis.report.plots.style import BLUE, GREY, ORANGE, figure
+from boltzflow.arrays import Array
 from boltzflow.ensemble import Ensemble
 from boltzflow.trust import ess_by_size
 
