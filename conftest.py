@@ -23,6 +23,12 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
+    """No process beside this one for tests of a single file: to load the libraries once more takes longer than most."""
+    files = {argument.split("::")[0] for argument in config.args}
+    return 0 if len(files) == 1 and Path(config.invocation_params.dir, *files).is_file() else None
+
+
 @pytest.fixture
 def unrendered(monkeypatch: pytest.MonkeyPatch) -> None:
     """Figures are made but not rendered, which takes seconds for each analysis: files hold their format's signature."""
