@@ -14,6 +14,7 @@ PAGES = {
     "From a molecule to samples": (
         "boltzflow.molecules",
         "boltzflow.generator",
+        "boltzflow.architecture",
         "boltzflow.ensemble",
         "boltzflow.training",
         "boltzflow.training.methods",

@@ -7,10 +7,10 @@ from typing import Annotated
 
 import typer
 
-from boltzflow import runs
 from boltzflow.analysis.report import GENERATOR
-from boltzflow.cli.options import ForceFieldFiles
+from boltzflow.cli.fields import help_of
 from boltzflow.cli.root import app
+from boltzflow.config import PDB_FORCEFIELD, SystemConfig
 from boltzflow.molecules import SystemDescription, available_systems
 from boltzflow.molecules.adding import add_to_library, new_folder, read_molecule
 from boltzflow.molecules.hydrogens import check_ph
@@ -56,7 +56,10 @@ def add(
     parameters: Annotated[
         list[Path] | None, typer.Option(help="CHARMM's rtf, prm or str file for .psf, repeatable.", show_default=False)
     ] = None,
-    forcefield: ForceFieldFiles = None,
+    forcefield: Annotated[
+        list[str] | None,
+        typer.Option(help=help_of(SystemConfig.model_fields["forcefield"]), show_default=" ".join(PDB_FORCEFIELD)),
+    ] = None,
     hydrogens_at_ph: Annotated[
         float | None, typer.Option(help="Add the hydrogens that a PDB or mmCIF file lacks.", show_default=False)
     ] = None,
@@ -85,7 +88,7 @@ def add(
     if hydrogens_at_ph is not None:
         check_ph(hydrogens_at_ph)
     is_structure = file.suffix.lower() in (".pdb", ".cif")
-    field = tuple(forcefield or (runs.PDB_FORCEFIELD if is_structure else ()))
+    field = tuple(forcefield or (PDB_FORCEFIELD if is_structure else ()))
     system = read_molecule(
         file,
         coordinates=coordinates,
