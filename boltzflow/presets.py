@@ -17,7 +17,7 @@ PresetName = Literal["quick", "standard", "best"]
 
 _DIPEPTIDE = 60  # coordinates of alanine dipeptide, at which the presets were measured
 _PATIENCE = 6  # parts of a training
-_LOGGED = 50  # steps between two records, where nothing else is asked for
+_LEAST_PATIENCE = 100  # steps
 
 
 class Preset(NamedTuple):
@@ -101,7 +101,7 @@ def training_settings(
     batch_size = given.get("batch_size") or devices * (2048 if device == "cuda" else -(-512 // devices))
     steps = given.get("steps") or max(1, int(evaluations / batch_size))
     patience = steps // _PATIENCE
-    enough = 2 * given.get("log_every", _LOGGED)  # a patience below two records is refused
+    enough = max(_LEAST_PATIENCE, 2 * given.get("log_every", 0))  # one below two records is refused
     chosen = {
         "method": "reverse_kl" if path else "reverse_then_forward",
         "batch_size": batch_size,

@@ -23,7 +23,7 @@ def within(low: float, high: float, unit: str = "", zero: bool = False) -> After
     def check(value: float) -> float:
         if low <= value <= high or (zero and value == 0.0):
             return value
-        raise ValueError(f"expected {'0 or ' if zero else ''}a number from {low:g} to {high:g} {unit}".rstrip())
+        raise ValueError(f"expected {'0 or ' if zero else ''}a number from {low:g} to {high:.9g} {unit}".rstrip())
 
     return AfterValidator(check)
 
