@@ -124,8 +124,8 @@ def test_older_files_are_read(tmp_path) -> None:
     path.write_text(
         "{version: 1, system: alanine_dipeptide, forcefield: [], constraints: none, temperature: null, data: null, "
         "method: reverse_kl, steps: 3000, batch_size: null, optimizer: adam, learning_rate: null, ema: 0.0, "
-        "precision: float32, patience: 0, tensorboard: false, accelerator: cpu, devices: 1, layers: 12, hidden: [96, 96], "
-        "bins: 8, temperatures: null, samples: 100000, check_picoseconds: 20.0, seed: 0}"
+        "precision: float32, patience: 0, tensorboard: false, accelerator: cpu, devices: 1, layers: 12, "
+        "hidden: [96, 96], bins: 8, temperatures: null, samples: 100000, check_picoseconds: 20.0, seed: 0}"
     )
     config = RunConfig.read(path).completed(60)
     assert (config.method, config.steps, config.batch_size, config.optimizer) == ("reverse_kl", 3000, 512, "adam")
