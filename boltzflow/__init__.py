@@ -8,6 +8,8 @@
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from boltzflow.version import __version__
+
 if TYPE_CHECKING:
     from boltzflow import core, errors
     from boltzflow.analysis import analyze
@@ -16,8 +18,6 @@ if TYPE_CHECKING:
     from boltzflow.generator import BoltzmannGenerator
     from boltzflow.molecules import MolecularSystem, available_systems, load_system
     from boltzflow.training import train
-
-__version__ = "0.1.0"
 
 __all__ = [
     "load_system",
@@ -30,6 +30,7 @@ __all__ = [
     "BoltzflowError",
     "core",
     "errors",
+    "__version__",
 ]
 
 # Torch and OpenMM take seconds to import: each name is fetched when it is first used.

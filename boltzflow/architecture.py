@@ -14,13 +14,13 @@ from torch import Tensor
 from boltzflow.coordinates import MolecularCoordinates
 from boltzflow.coordinates.bounds import HOTTEST
 from boltzflow.core import Chain, Domain, Flow, recipes
+from boltzflow.core.kernels import Langevin, RandomWalk
 from boltzflow.core.layer import Layer
 from boltzflow.core.layers import KernelLayer, LogContext
-from boltzflow.core.sampling import Langevin, RandomWalk
 from boltzflow.errors import FileFormatError, OptionError
 from boltzflow.molecules.informed import tabulated_base
 from boltzflow.settings import Count, Kelvin, Seed, Settings
-from boltzflow.units import checked_temperature
+from boltzflow.units import Temperature, checked_temperature
 
 __all__ = ["Architecture"]
 
@@ -176,7 +176,7 @@ def _scales(domain: Domain, widths: Tensor) -> Tensor:
     return torch.where(widths.isfinite(), widths, _PART_OF_A_RANGE * ranges)
 
 
-def checked_range(temperatures: Sequence[object], own: float) -> list[float]:
+def checked_range(temperatures: Sequence[Temperature], own: float) -> list[float]:
     """The lowest and the highest temperature of a generator in K.
 
     Raises:

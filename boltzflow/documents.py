@@ -23,6 +23,7 @@ class Document(Settings):
         """A document from a YAML file.
 
         Raises:
+            MissingFileError: if there is no such file.
             FileFormatError: naming the file, the key, what was expected and what came.
         """
         with reading(path, "{} is no YAML"):

@@ -11,14 +11,16 @@ from typing import Any, Literal, Self
 import mdtraj
 import numpy as np
 import torch
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from boltzflow.arrayfile import digest_of_arrays, read_arrays
+from boltzflow.arrays import Array
 from boltzflow.core import importance
 from boltzflow.core.contributions import Contributions
 from boltzflow.dcd import write_dcd
 from boltzflow.energies.potential import Potential, energies_of_frames
 from boltzflow.errors import (
+    DataError,
     FileFormatError,
     NonFiniteError,
     OptionError,
@@ -29,7 +31,7 @@ from boltzflow.errors import (
 from boltzflow.estimate import Estimate, Law
 from boltzflow.storage import plain_path, reading, replacing
 from boltzflow.trust import AverageLaw, Observed, QuantileLaw, SampleWeights
-from boltzflow.units import checked_temperature, thermal_energy
+from boltzflow.units import Temperature, checked_temperature, thermal_energy
 
 TRAJECTORY, TOPOLOGY, WEIGHTS = "samples.dcd", "topology.pdb", "weights.npz"
 _FORMAT_VERSION = 1
@@ -58,9 +60,9 @@ class Ensemble:
             log-weights come with log q. Equal weights never are.
 
     Raises:
-        ShapeError: if the arrays do not have the same number of frames, or none.
+        ShapeError: if the arrays do not have the same number of frames, or none, or groups are not of an integer dtype.
         NonFiniteError: if an energy is NaN or −inf, or a log-weight NaN or +inf.
-        OptionError: if the temperature is not positive, or groups are not of an integer dtype.
+        OptionError: if the temperature is not positive.
 
     >>> ensemble = Ensemble(np.zeros((4, 1, 3)), [0.0, 1.0, 2.0, np.inf], 300.0, log_weights=[0.0, 0.0, -1.0, 0.0])
     >>> round(ensemble.ess, 3), ensemble.failed
@@ -74,20 +76,20 @@ class Ensemble:
         self,
         positions: ArrayLike | torch.Tensor,
         energies: ArrayLike | torch.Tensor | None,
-        temperature: float,
+        temperature: Temperature,
         log_weights: ArrayLike | torch.Tensor | None = None,
         log_q: ArrayLike | torch.Tensor | None = None,
         topology: mdtraj.Topology | None = None,
         groups: ArrayLike | torch.Tensor | None = None,
         absolute: bool | None = None,
     ) -> None:
-        self.positions: NDArray[np.float32] = _array(positions).astype(np.float32, copy=False)
-        self._energies: NDArray[np.float64] | None = _floats(energies)
+        self.positions: NDArray[np.float32] = _array(positions, np.float32)
+        self._energies: Array | None = _floats(energies)
         self.temperature = checked_temperature(temperature)
         self.topology = topology
         n = len(np.atleast_1d(self.positions))
         weights = np.zeros(n) if log_weights is None else _array(log_weights).astype(np.float64)
-        self.log_q: NDArray[np.float64] | None = _floats(log_q)
+        self.log_q: Array | None = _floats(log_q)
         self.groups: NDArray[np.int64] | None = None if groups is None else whole_numbers(_array(groups))
         self.absolute = log_weights is not None and log_q is not None if absolute is None else bool(absolute)
         self._resampled = False  # drawn by other weights, which these then hide
@@ -106,7 +108,7 @@ class Ensemble:
             weights[np.isposinf(self._energies)] = -np.inf
         if np.isnan(weights).any() or np.isposinf(weights).any():
             raise NonFiniteError("Expected log-weights that are finite or −inf; got NaN or +inf.")
-        self.log_weights: NDArray[np.float64] = weights
+        self.log_weights: Array = weights
 
     @classmethod
     def from_mdtraj(
@@ -116,7 +118,7 @@ class Ensemble:
         groups: ArrayLike | torch.Tensor | None = None,
         energies: ArrayLike | torch.Tensor | None = None,
         *,
-        temperature: float = 300.0,
+        temperature: Temperature = 300.0,
     ) -> Self:
         """The frames of a trajectory with weights that are there already, with or without energies.
 
@@ -128,9 +130,9 @@ class Ensemble:
             temperature: in K, of the distribution that the weights refer to.
 
         Raises:
-            ShapeError: if there is not one of each for every frame.
+            ShapeError: if there is not one of each for every frame, or groups are not of an integer dtype.
             NonFiniteError: if an energy is NaN or −inf, or a log-weight NaN or +inf.
-            OptionError: if the temperature is not positive, or groups are not of an integer dtype.
+            OptionError: if the temperature is not positive.
 
         >>> import boltzflow as bf
         >>> system = bf.load_system("alanine_dipeptide")
@@ -209,22 +211,22 @@ class Ensemble:
         return self._energies is not None
 
     @property
-    def energies(self) -> NDArray[np.float64]:
+    def energies(self) -> Array:
         """(n,) in kJ/mol.
 
         Raises:
-            OptionError: if the ensemble was made without.
+            DataError: if the ensemble was made without.
         """
         return self.energies_for("`Ensemble.energies`")
 
-    def energies_for(self, what: str) -> NDArray[np.float64]:
+    def energies_for(self, what: str) -> Array:
         """Energies (n,) in kJ/mol for what needs them.
 
         Raises:
-            OptionError: if the ensemble was made without; names what needs them.
+            DataError: if the ensemble was made without; names what needs them.
         """
         if self._energies is None:
-            raise OptionError(
+            raise DataError(
                 f"Expected an ensemble with energies, which {what} needs; this one was made without: give them to "
                 "`Ensemble.from_mdtraj`."
             )
@@ -241,7 +243,7 @@ class Ensemble:
         return SampleWeights(self.log_weights, self.groups, self._resampled)
 
     @cached_property
-    def weights(self) -> NDArray[np.float64]:
+    def weights(self) -> Array:
         """Weights (n,) that add up to 1.
 
         Raises:
@@ -311,8 +313,8 @@ class Ensemble:
             error: by the delta method, or the scatter of `replicates` bootstrap draws with this `seed`.
 
         Raises:
-            ShapeError: if there is not one value for each frame.
-            OptionError: if the values are no numbers, there is no such error, or too few replicates for it.
+            ShapeError: if there is not one value for each frame, or the values are no numbers.
+            OptionError: if there is no such error, or there are too few replicates for it.
             NonFiniteError: if no weight is positive, or a frame of positive weight has a value that is not finite.
 
         >>> ensemble = Ensemble(np.zeros((2, 1, 3)), [0.0, 0.0], 300.0, log_weights=[0.0, np.log(3.0)])
@@ -351,8 +353,8 @@ class Ensemble:
             share: between 0 and 1.
 
         Raises:
-            ShapeError: if there is not one value for each frame.
-            OptionError: if the values are no numbers, or the share is not between 0 and 1.
+            ShapeError: if there is not one value for each frame, or the values are no numbers.
+            OptionError: if the share is not between 0 and 1.
             NonFiniteError: if no weight is positive, or a frame of positive weight has a value that is not finite.
 
         >>> Ensemble(np.zeros((5, 1, 3)), np.zeros(5), 300.0).quantile([3.0, 1.0, 2.0, 9.0, 0.0]).value
@@ -375,8 +377,7 @@ class Ensemble:
             f: as in `mean`. A function never sees frames of weight zero: theirs are zeros.
 
         Raises:
-            ShapeError: if there is not one value for each frame.
-            OptionError: if the values are no numbers.
+            ShapeError: if there is not one value for each frame, or the values are no numbers.
             NonFiniteError: if no weight is positive, or a frame of positive weight has a value that is not finite.
         """
         used = self.weights > 0
@@ -390,7 +391,7 @@ class Ensemble:
             seen, values = values, np.zeros((len(self), *values.shape[1:]), values.dtype)
             values[used] = seen
         if values.dtype.kind not in "biuf":
-            raise OptionError(f"Expected numbers or booleans, such as values == 'H'; got {values.dtype}.")
+            raise ShapeError(f"Expected numbers or booleans, such as values == 'H'; got {values.dtype}.")
         if bad := int((~np.isfinite(values[used])).sum()):
             raise NonFiniteError(f"Expected finite values of all frames of positive weight; {bad} are not.")
         return values
@@ -477,13 +478,14 @@ class Ensemble:
 
     # -- for another distribution ------------------------------------------------------------------
 
-    def at(self, temperature: object) -> Self:
+    def at(self, temperature: Temperature) -> Self:
         """The same frames, weighted for another temperature in K: log-weights rise by U/kT − U/kT'.
 
         Look at the weights before they are used: `boltzflow.analysis.diagnose`.
 
         Raises:
-            OptionError: if the temperature is not positive, or there are no energies.
+            OptionError: if the temperature is not positive.
+            DataError: if there are no energies.
 
         >>> ensemble = Ensemble(np.zeros((2, 1, 3)), [0.0, 10.0], 300.0)
         >>> [round(float(w), 3) for w in ensemble.at(600.0).weights]  # the frame of higher energy gains
@@ -491,7 +493,7 @@ class Ensemble:
         """
         return self._reweighted(self.energies_for("`Ensemble.at`"), checked_temperature(temperature))
 
-    def with_potential(self, potential: Potential, temperature: object = None) -> Self:
+    def with_potential(self, potential: Potential, temperature: Temperature | None = None) -> Self:
         """The same frames, weighted for another Hamiltonian, and another temperature in K if one is given.
 
         Log-weights rise by the reduced energy that was less the one that is. A frame of infinite new energy has
@@ -503,13 +505,14 @@ class Ensemble:
 
         Raises:
             ShapeError: if the potential is of another number of atoms.
-            OptionError: if the temperature is not positive, or there are no energies.
+            OptionError: if the temperature is not positive.
+            DataError: if there are no energies.
         """
         self.energies_for("`Ensemble.with_potential`")  # said before others are evaluated
         kelvin = self.temperature if temperature is None else checked_temperature(temperature)
         return self._reweighted(energies_of_frames(potential, self.positions), kelvin)
 
-    def _reweighted(self, energies: NDArray[np.float64], temperature: float) -> Self:
+    def _reweighted(self, energies: Array, temperature: float) -> Self:
         new = energies / thermal_energy(temperature)
         known = np.isfinite(self.energies) & np.isfinite(new)
         old = np.where(known, self.energies, 0.0) / thermal_energy(self.temperature)
@@ -530,10 +533,10 @@ class Ensemble:
         """All frames as an `mdtraj.Trajectory`; `weights` are for its frames, in order.
 
         Raises:
-            ShapeError: if the ensemble has no topology.
+            DataError: if the ensemble has no topology.
         """
         if self.topology is None:
-            raise ShapeError("Expected an ensemble with a topology; this one was made without.")
+            raise DataError("Expected an ensemble with a topology; this one was made without.")
         return mdtraj.Trajectory(self.positions, self.topology)
 
     def save(self, directory: str | Path, overwrite: bool = False) -> None:
@@ -544,12 +547,12 @@ class Ensemble:
             overwrite: whether files of these names are replaced.
 
         Raises:
-            ShapeError: if the ensemble has no topology.
+            DataError: if the ensemble has no topology.
             RunDirectoryError: if there is a file of one of these names and `overwrite` is False.
             StorageError: if a file cannot be written.
         """
         if self.topology is None:
-            raise ShapeError("Expected an ensemble with a topology; this one was made without.")
+            raise DataError("Expected an ensemble with a topology; this one was made without.")
         # A PDB file holds no NaN; those of failed frames are nowhere.
         heaviest = np.nan_to_num(self.positions[int(np.argmax(self.log_weights))], nan=0.0, posinf=0.0, neginf=0.0)
         folder = Path(directory)
@@ -620,14 +623,14 @@ def whole_numbers(groups: ArrayLike) -> NDArray[np.int64]:
     """Groups (n,) as int64.
 
     Raises:
-        OptionError: if they are of another kind: floats would lose what tells them apart.
+        ShapeError: if they are of another kind: floats would lose what tells them apart.
 
     >>> whole_numbers([3, 3, 7])
     array([3, 3, 7])
     """
     found = np.asarray(groups)
     if found.dtype.kind not in "iu":
-        raise OptionError(f"Expected groups as whole numbers, of an integer dtype; got {found.dtype}.")
+        raise ShapeError(f"Expected groups as whole numbers, of an integer dtype; got {found.dtype}.")
     return found.astype(np.int64)
 
 
@@ -641,9 +644,13 @@ def _estimate(value: torch.Tensor, error: torch.Tensor, law: Law) -> Estimate:
     return Estimate(value.numpy(), error.numpy(), law)
 
 
-def _array(values: ArrayLike | torch.Tensor) -> NDArray[Any]:
-    return values.detach().cpu().numpy() if isinstance(values, torch.Tensor) else np.asarray(values)
+def _array(values: ArrayLike | torch.Tensor, dtype: DTypeLike | None = None) -> NDArray[Any]:
+    try:
+        found = values.detach().cpu().numpy() if isinstance(values, torch.Tensor) else np.asarray(values)
+        return found if dtype is None else found.astype(dtype, copy=False)
+    except (TypeError, ValueError) as error:
+        raise ShapeError(f"Expected an array of numbers: {error}.") from None
 
 
-def _floats(values: ArrayLike | torch.Tensor | None) -> NDArray[np.float64] | None:
-    return None if values is None else _array(values).astype(np.float64, copy=False)
+def _floats(values: ArrayLike | torch.Tensor | None) -> Array | None:
+    return None if values is None else _array(values, np.float64)

@@ -9,7 +9,6 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-import boltzflow
 from boltzflow.architecture import ACCEPTANCE, Architecture, build_flow, check_sizes, checked_range
 from boltzflow.coordinates import MolecularCoordinates, coordinates_from_specification
 from boltzflow.core import Flow, StochasticFlow
@@ -19,10 +18,12 @@ from boltzflow.ensemble import Ensemble
 from boltzflow.errors import OptionError, ShapeError
 from boltzflow.molecules import MolecularSystem
 from boltzflow.molecules.informed import bonded_tables, sampled_tables, tabulated_base
+from boltzflow.molecules.symmetry import label_orders
 from boltzflow.presets import DEFAULT, PresetName, flow_settings
 from boltzflow.storage import reading
 from boltzflow.tensorfile import read_tensors, write_tensors
-from boltzflow.units import checked_temperature
+from boltzflow.units import Temperature, checked_temperature
+from boltzflow.version import __version__
 
 KIND = "boltzflow generator"
 VERSION = 3
@@ -126,7 +127,7 @@ class BoltzmannGenerator:
     def _inform(self) -> None:
         """Put what the force field says into the base."""
         system, coordinates = self.system, self.coordinates
-        orders = system.label_orders(coordinates)
+        orders = label_orders(system.bond_graph, torch.from_numpy(system.positions), coordinates)
         kelvin = self.temperature if self.temperatures is None else self.temperatures[1]
         tables = bonded_tables(system.openmm_system, coordinates, orders, kelvin, system.energies_along)
         if self.architecture.start == "sampled":
@@ -164,6 +165,11 @@ class BoltzmannGenerator:
         """
         asked_for = self.temperatures is not None or self.flow.transform.stochastic_layers
         return temperatures[:, None] if asked_for else None
+
+    @property
+    def like(self) -> Tensor:
+        """A tensor of the generator's dtype on its device, for ``generator.log_prob(x.to(generator.like))``."""
+        return self.flow.like
 
     @property
     def evaluations(self) -> int:
@@ -206,7 +212,7 @@ class BoltzmannGenerator:
         self,
         n: int,
         *,
-        temperature: object = None,
+        temperature: Temperature | None = None,
         seed: int | None = None,
         batch_size: int = 1024,
         progress: Callable[[int], None] | None = None,
@@ -231,9 +237,8 @@ class BoltzmannGenerator:
         if n < 1 or batch_size < 1:
             raise OptionError(f"Expected positive numbers of samples and of samples in a batch; got {n}, {batch_size}.")
         kelvin = self.checked_temperature(temperature)
-        parameter = next(self.flow.parameters())
-        context = self.context(parameter.new_full((batch_size,), kelvin))
-        random = torch.Generator(parameter.device)
+        context = self.context(self.like.new_full((batch_size,), kelvin))
+        random = torch.Generator(self.like.device)
         if seed is None:
             random.seed()
         else:
@@ -267,14 +272,14 @@ class BoltzmannGenerator:
         ensemble.cut_off = self.cut_off(kelvin)
         return ensemble
 
-    def cut_off(self, temperature: object = None) -> dict[str, float]:
+    def cut_off(self, temperature: Temperature | None = None) -> dict[str, float]:
         """What the coordinates' bounds cut off at a temperature, by default its own; see `MolecularSystem.cut_off`."""
         kelvin = self.temperature if temperature is None else checked_temperature(temperature)
         if kelvin not in self._cut_off:
             self._cut_off[kelvin] = self.system.cut_off(self.coordinates, kelvin)
         return self._cut_off[kelvin]
 
-    def log_prob(self, positions: Tensor, *, temperature: object = None) -> Tensor:
+    def log_prob(self, positions: Tensor, *, temperature: Temperature | None = None) -> Tensor:
         """log q of given structures, in the Cartesian measure with rigid motion integrated out.
 
         Args:
@@ -293,7 +298,7 @@ class BoltzmannGenerator:
         log_q = self.flow.log_prob(internals, self.context(internals.new_full((len(internals),), kelvin)))
         return torch.where(log_q.isneginf(), log_q, log_q + log_ratio)
 
-    def checked_temperature(self, temperature: object = None) -> float:
+    def checked_temperature(self, temperature: Temperature | None = None) -> float:
         """A temperature in K that this generator is made for, by default its own.
 
         Raises:
@@ -311,11 +316,11 @@ class BoltzmannGenerator:
     def save(self, path: str | Path) -> None:
         """Write everything, the molecule included, to one safetensors file; atomically, without pickle."""
         header = {
-            "boltzflow": boltzflow.__version__,
+            "boltzflow": __version__,
             "system": self.system.specification,
             "coordinates": self.coordinates.specification,
             "architecture": self.architecture.header,
-            "dtype": str(next(self.flow.parameters()).dtype).removeprefix("torch."),
+            "dtype": str(self.like.dtype).removeprefix("torch."),
             "provenance": self.provenance,
         }
         write_tensors(Path(path), self.flow.state_dict(), KIND, VERSION, header)
@@ -325,7 +330,8 @@ class BoltzmannGenerator:
         """A generator from its file.
 
         Raises:
-            FileFormatError: if the file is missing, damaged, of another kind or of a newer format.
+            MissingFileError: if there is no such file.
+            FileFormatError: if it is damaged, of another kind or of a newer format.
             MemoryShortageError: if there is not enough memory for what it holds.
             UnsupportedForceError: if its Hamiltonian would run code.
         """

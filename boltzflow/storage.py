@@ -16,9 +16,11 @@ from pathlib import Path
 from typing import Any
 
 from boltzflow.errors import (
+    BoltzflowError,
     FileFormatError,
     MemoryShortageError,
     MissingDependencyError,
+    MissingFileError,
     RunDirectoryError,
     StorageError,
     UnsupportedForceError,
@@ -58,7 +60,7 @@ def replacing(path: Path, size: int | None = None) -> Iterator[Path]:
         finally:
             partial.unlink(missing_ok=True)
     except OSError as error:
-        if isinstance(error, StorageError):
+        if isinstance(error, BoltzflowError):
             raise
         kept = "; what was there before is kept" if os.path.exists(path) else ""  # noqa: PTH110 (Path's raises for a name that is too long)
         length = "" if size is None else f" ({size:,} bytes)"
@@ -214,6 +216,7 @@ def reading(path: Path, fault: str) -> Iterator[None]:
         fault: what is said then, with braces for the path.
 
     Raises:
+        MissingFileError: if there is no such file.
         FileFormatError: naming the file, its fault and the reason.
         MemoryShortageError: if it is no fault of the file's, but there is not enough memory.
 
@@ -232,6 +235,8 @@ def reading(path: Path, fault: str) -> Iterator[None]:
             reason = f"it lacks {reason}"
         if isinstance(error, MemoryError) or any(sign in reason.lower() for sign in _OUT_OF_MEMORY):
             raise MemoryShortageError(f"There is not enough memory to read {path}: {reason.rstrip('.')}.") from error
+        if isinstance(error, FileNotFoundError | NotADirectoryError):
+            raise MissingFileError(f"Cannot read {path}: {os.strerror(error.errno or errno.ENOENT)}.") from error
         if isinstance(error, OSError) and error.errno:
             raise FileFormatError(f"Cannot read {path}: {os.strerror(error.errno)}.") from error
         raise FileFormatError(f"{fault.format(path)}: {reason.rstrip('.')}.") from error
@@ -241,7 +246,8 @@ def read_json(path: Path) -> dict[str, Any]:
     """The keys and values of a JSON file.
 
     Raises:
-        FileFormatError: if it is missing or damaged, or holds something else.
+        MissingFileError: if there is no such file.
+        FileFormatError: if it is damaged, or holds something else.
     """
     with reading(path, "{} is damaged"):
         document = json.loads(path.read_text(encoding="utf-8"))

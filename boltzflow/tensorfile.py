@@ -10,7 +10,7 @@ from safetensors import safe_open
 from safetensors.torch import save
 from torch import Tensor, uint8
 
-from boltzflow.errors import FileFormatError
+from boltzflow.errors import FileFormatError, MissingFileError
 from boltzflow.storage import digest_of, reading, replace_file
 
 _DIGEST = "sha256"
@@ -33,12 +33,13 @@ def read_tensors(path: Path, kind: str, version: int) -> tuple[dict[str, Tensor]
     Files of before there was a digest are read without one.
 
     Raises:
-        FileFormatError: if the file is missing, truncated, of another kind or of a newer format, or if a single bit of
+        MissingFileError: if there is no such file.
+        FileFormatError: if it is truncated, of another kind or of a newer format, or if a single bit of
             what it holds is not as it was written.
         MemoryShortageError: if it does not fit in memory.
     """
     if not path.is_file():
-        raise FileFormatError(f"Expected a {kind} at {path}; there is no such file.")
+        raise MissingFileError(f"Expected a {kind} at {path}; there is no such file.")
     with reading(path, f"{{}} is damaged or no {kind}"), safe_open(path, framework="pt") as file:
         metadata = file.metadata() or {}
         # Copies, for these lie in the file itself: if that is written over, reading them kills the process.

@@ -14,11 +14,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from boltzflow.arrays import Array
 from boltzflow.core import importance
-from boltzflow.core.contributions import Contributions, relevant_shape, tail_size
+from boltzflow.core.contributions import Contributions
+from boltzflow.core.pareto import relevant_shape, tail_size
 from boltzflow.verdict import Trust, Verdict, worst
-
-Array = NDArray[np.float64]
 
 _SMALLEST = 32  # samples of a part whose effective sample size is worth a look
 _FOLD = 8  # by how much n grows where the effective sample size is seen to fall

@@ -24,7 +24,7 @@ from matplotlib import pyplot as plt
 
 import boltzflow as bf
 from boltzflow.analysis import backbone_torsions, diagnose, free_energy_surface, population
-from boltzflow.analysis.plots.style import BLUE, GREY
+from boltzflow.analysis.report.plots.style import BLUE, GREY
 
 parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
 parser.add_argument("--steps", type=int, default=100, help="of the training")

@@ -23,7 +23,7 @@ import sys
 import torch
 from matplotlib import pyplot as plt
 
-from boltzflow.core import Chain, Domain, StochasticFlow, importance, layers, nets, objectives, sampling
+from boltzflow.core import Chain, Domain, StochasticFlow, importance, kernels, layers, nets, objectives
 from boltzflow.core.distributions import DiagonalNormal, targets
 
 parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -52,8 +52,10 @@ def couplings():
 
 KERNELS = {
     "couplings alone": None,
-    "with Metropolis": lambda fraction: layers.MetropolisLayer(PLANE, 0.5, steps=20, fraction=fraction),
-    "with Langevin": lambda fraction: layers.LangevinLayer(PLANE, 0.2, steps=10, fraction=fraction, max_score=100.0),
+    "with Metropolis": lambda fraction: layers.KernelLayer(kernels.RandomWalk(PLANE, 0.5, steps=20), fraction),
+    "with Langevin": lambda fraction: layers.KernelLayer(
+        kernels.Langevin(PLANE, 0.2, steps=10, adjusted=False, max_score=100.0, trainable=True), fraction
+    ),
 }
 
 # %% [markdown]
@@ -67,7 +69,7 @@ KERNELS = {
 def samples_of_the_wells():
     """Samples (2000, 2) of short chains from the two minima: as many in either well, unlike in equilibrium."""
     start = torch.tensor([[x, 0.0] for x in TARGET.minima]).repeat(1000, 1)
-    return sampling.RandomWalk(PLANE, 0.3, steps=100)(start, TARGET.log_prob).x.detach()
+    return kernels.RandomWalk(PLANE, 0.3, steps=100)(start, TARGET.log_prob).x.detach()
 
 
 def likelihood_loss(flow, x):

@@ -37,7 +37,7 @@ from boltzflow.analysis import (
     population,
     temperature_series,
 )
-from boltzflow.analysis.plots.style import BLUE, GREY
+from boltzflow.analysis.report.plots.style import BLUE, GREY
 
 parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
 parser.add_argument("--samples", type=int, default=20_000)

@@ -31,7 +31,7 @@ from boltzflow.analysis import (
     state_populations,
     total_variation,
 )
-from boltzflow.analysis.plots.style import BLUE, GREY, ORANGE
+from boltzflow.analysis.report.plots.style import BLUE, GREY, ORANGE
 
 parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
 parser.add_argument("--samples", type=int, default=50_000)

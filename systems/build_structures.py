@@ -20,7 +20,7 @@ from rdkit.Chem import AllChem
 
 from boltzflow.analysis import wrong_handed
 from boltzflow.molecules import MolecularSystem, SystemDescription, load_system
-from boltzflow.molecules.sequence import STRETCHED, heavy_atoms
+from boltzflow.molecules.readers.sequence import STRETCHED, heavy_atoms
 
 # Heavy atoms in the order of LEaP; each is followed by its hydrogens.
 HEAVY = {

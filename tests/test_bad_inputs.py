@@ -384,8 +384,8 @@ def no_work(monkeypatch: pytest.MonkeyPatch) -> None:
     def begun(*_: object, **__: object) -> None:
         raise AssertionError("the work has begun")
 
-    monkeypatch.setattr("boltzflow.runs.train", begun)
-    monkeypatch.setattr("boltzflow.reference.minimize", begun)
+    monkeypatch.setattr("boltzflow.workflows.training.train", begun)
+    monkeypatch.setattr("boltzflow.workflows.reference.minimize", begun)
     monkeypatch.setattr(bf.BoltzmannGenerator, "sample", begun)
 
 

@@ -176,7 +176,7 @@ def test_interrupt_keeps_the_run_and_says_how_to_go_on(tmp_path, monkeypatch):
     def interrupted(*arguments, **options):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("boltzflow.runs.train", interrupted)
+    monkeypatch.setattr("boltzflow.workflows.training.train", interrupted)
     result = call("train", "alanine_dipeptide", *TINY, "--out", tmp_path / "run")
     assert result.exit_code == 130
     assert f"boltzflow train alanine_dipeptide --out {tmp_path / 'run'} --resume" in result.stderr

@@ -13,9 +13,9 @@ import boltzflow as bf
 from boltzflow.architecture import Architecture
 from boltzflow.cli import app
 from boltzflow.cli.fields import ARGUMENTS, Setting, help_of, settings_of
-from boltzflow.config import ReferenceConfig, RunConfig
 from boltzflow.errors import FileFormatError, OptionError
 from boltzflow.training import TrainingOptions
+from boltzflow.workflows.config import ReferenceConfig, RunConfig
 
 COMMANDS = {"train": RunConfig, "reference": ReferenceConfig}
 SETTINGS = [(command, setting) for command, config in COMMANDS.items() for setting in settings_of(config)]
@@ -78,7 +78,7 @@ def test_every_field_is_on_the_command_line_with_its_help(command, config) -> No
 def test_an_option_is_its_field_and_its_entry_in_the_file(command, setting: Setting, tmp_path, monkeypatch) -> None:
     config = COMMANDS[command]
     value, asked = other_value(config, setting.name), []
-    for place in ("boltzflow.runs.train_run", "boltzflow.cli.reference.reference_run"):
+    for place in ("boltzflow.workflows.training.train_run", "boltzflow.cli.reference.reference_run"):
         monkeypatch.setattr(place, lambda config, *_: asked.append(config))
     monkeypatch.setattr("boltzflow.cli.generators.started", lambda: (0, 2))  # one of several processes
     text = [] if value is True else [words(value)]

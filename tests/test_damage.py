@@ -16,12 +16,12 @@ from safetensors import safe_open
 from safetensors.torch import save
 
 import boltzflow as bf
-from boltzflow.analysis.report import add_to_summaries, analyze
-from boltzflow.config import RunConfig
+from boltzflow.analysis.report.summary import add_to_summaries, analyze
 from boltzflow.errors import BoltzflowError, FileFormatError, MemoryShortageError
 from boltzflow.generator import KIND, VERSION
 from boltzflow.storage import read_json, reading
 from boltzflow.tensorfile import read_tensors, write_tensors
+from boltzflow.workflows.config import RunConfig
 from tests.analysis.exact import chain
 
 DEEP = "[" * 10_000 + "]" * 10_000

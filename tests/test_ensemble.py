@@ -7,7 +7,7 @@ import torch
 
 from boltzflow.analysis import absolute_free_energy, decorrelated, diagnose, heat_capacity, temperature_series
 from boltzflow.ensemble import Ensemble
-from boltzflow.errors import FileFormatError, NonFiniteError, OptionError, ShapeError, SystemNotFoundError
+from boltzflow.errors import DataError, FileFormatError, NonFiniteError, OptionError, ShapeError, SystemNotFoundError
 from tests.scores import check_z_scores
 
 
@@ -400,5 +400,5 @@ def test_impossible_input_is_refused(changes, error, message):
 
 
 def test_a_trajectory_needs_a_topology():
-    with pytest.raises(ShapeError, match="made without"):
+    with pytest.raises(DataError, match="made without"):
         make_ensemble(topology=None).to_mdtraj()

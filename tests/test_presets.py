@@ -7,13 +7,13 @@ from typer.testing import CliRunner
 
 import boltzflow as bf
 from boltzflow.cli import app
-from boltzflow.config import RunConfig
 from boltzflow.core import recipes
 from boltzflow.core.distributions import targets
 from boltzflow.errors import OptionError
 from boltzflow.presets import PRESETS, faster_precision, flow_settings, training_settings
 from boltzflow.training import DensityModel, ReverseKL, TrainingOptions
 from boltzflow.training.methods import METHODS
+from boltzflow.workflows.config import RunConfig
 
 FIXED = {"precision": "float32"}
 
@@ -93,7 +93,7 @@ def resolved(monkeypatch: pytest.MonkeyPatch):
 @pytest.mark.parametrize("asked", [{}, {"steps": 1300, "method": "fab"}], ids=["nothing asked for", "some asked for"])
 @pytest.mark.parametrize("preset", [None, *PRESETS])
 def test_python_and_the_command_line_mean_the_same(preset, asked, resolved, tmp_path, monkeypatch) -> None:
-    monkeypatch.setattr("boltzflow.runs._cost", lambda *_: "nothing")
+    monkeypatch.setattr("boltzflow.workflows.training._cost", lambda *_: "nothing")
     named = {} if preset is None else {"preset": preset}
     text = [part for name, value in (named | asked).items() for part in (f"--{name}", str(value))]
 

@@ -33,6 +33,19 @@ def test_conda_and_pip_require_the_same():
     assert {name: bounds for name, bounds in conda.items() if name not in CONDA_ONLY} == wanted
 
 
+def test_the_lowest_versions_are_those_that_are_required():
+    lines = (ROOT / ".ci" / "lowest.txt").read_text(encoding="utf-8").splitlines()
+    pinned = [line for line in lines if not line.startswith("#")]
+    assert pinned == [line.replace(">=", "==") for line in PROJECT["dependencies"]]
+
+
+def test_the_version_is_the_same_everywhere():
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    assert citation["version"] == boltzflow.__version__
+    released = re.findall(r"^## \[([\d.]+)\] - (\S+)$", (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"), re.M)
+    assert released[0] == (citation["version"], citation["date-released"])
+
+
 def test_public_names_exist_and_are_documented():
     for name in boltzflow.__all__:
         assert getattr(boltzflow, name).__doc__, name

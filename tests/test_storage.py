@@ -194,7 +194,7 @@ def test_a_run_that_fails_before_its_first_step_leaves_no_run(tmp_path: Path, mo
         raise BoltzflowError("no first step")
 
     monkeypatch.setattr("boltzflow.training.trainer._Run._take_step", fails)
-    monkeypatch.setattr("boltzflow.runs.estimate_cost", lambda *_: "nothing")
+    monkeypatch.setattr("boltzflow.workflows.training.estimate_cost", lambda *_: "nothing")
     command = ["train", "butane", "--layers", "1", "--hidden", "8", "--out", str(tmp_path / "run")]
     for _ in range(2):
         result = CliRunner().invoke(app, command)

@@ -1,49 +1,87 @@
-"""What weighted samples say: averages, densities, free energies, populations, sanity, a reference, plots, a summary."""
+"""What weighted samples say, in five wings: estimates, weighting, free energies, checks and the report.
+
+Each wing imports only those before it. Their names are handed on here.
+"""
 
 from boltzflow.analysis.axes import Axis
-from boltzflow.analysis.clusters import Clusters, representatives
-from boltzflow.analysis.collapse import CollapseCheck, check_collapse
-from boltzflow.analysis.comparison import Comparison, Distance, compare
-from boltzflow.analysis.correlation import decorrelated, statistical_inefficiency
-from boltzflow.analysis.densities import Density, histogram, kernel_density
-from boltzflow.analysis.differences import FreeEnergyDifferences, free_energy_differences, mbar
-from boltzflow.analysis.distances import jensen_shannon, kl_divergence, total_variation, wasserstein
-from boltzflow.analysis.forward import ForwardCheck, check_forward
-from boltzflow.analysis.free_energy import (
+from boltzflow.analysis.checks import (
+    CollapseCheck,
+    Comparison,
+    Distance,
+    ForwardCheck,
+    GeometryCheck,
+    Reference,
+    ReplicaCheck,
+    WeightDiagnostics,
+    as_reference,
+    check_collapse,
+    check_forward,
+    check_geometry,
+    compare,
+    compare_replicas,
+    diagnose,
+    jensen_shannon,
+    kl_divergence,
+    total_variation,
+    wasserstein,
+    wrong_handed,
+)
+from boltzflow.analysis.estimates import (
+    Clusters,
+    Density,
     FreeEnergyProfile,
     FreeEnergySurface,
-    free_energy_profile,
-    free_energy_surface,
-)
-from boltzflow.analysis.geometry import GeometryCheck, check_geometry, wrong_handed
-from boltzflow.analysis.observables import (
     Labelled,
+    Population,
+    Projection,
+    States,
+    arc,
     backbone_torsions,
     circular_mean,
+    decorrelated,
+    free_energy_profile,
+    free_energy_surface,
+    histogram,
     hydrogen_bonds,
     j_couplings,
+    kernel_density,
     means,
+    population,
+    population_of,
+    principal_components,
+    representatives,
     secondary_structure,
+    state_populations,
+    statistical_inefficiency,
+    torsion_features,
 )
-from boltzflow.analysis.populations import Population, States, arc, population, population_of, state_populations
-from boltzflow.analysis.projections import Projection, principal_components, torsion_features
-from boltzflow.analysis.references import Reference, as_reference
-from boltzflow.analysis.refinement import anneal, hamiltonian_moves, independence_metropolis
-from boltzflow.analysis.replicas import ReplicaCheck, compare_replicas
-from boltzflow.analysis.report import Summary, analyze
-from boltzflow.analysis.reweighting import log_weights_of, reweight
-from boltzflow.analysis.smoothing import smooth
-from boltzflow.analysis.states import BoltzmannState, GeneratorState, ReducedEnergies, reduced_energies
-from boltzflow.analysis.symmetry import unfold
-from boltzflow.analysis.targeted import LatentMap, Mapped, targeted_differences
-from boltzflow.analysis.thermodynamics import (
+from boltzflow.analysis.free_energies import (
     AbsoluteFreeEnergy,
+    FreeEnergyDifferences,
+    LatentMap,
+    Mapped,
     TemperatureSeries,
     absolute_free_energy,
+    free_energy_differences,
     heat_capacity,
+    mbar,
+    targeted_differences,
     temperature_series,
 )
-from boltzflow.analysis.weights import WeightDiagnostics, diagnose
+from boltzflow.analysis.report import Summary, analyze, plots
+from boltzflow.analysis.weighting import (
+    BoltzmannState,
+    GeneratorState,
+    ReducedEnergies,
+    anneal,
+    hamiltonian_moves,
+    independence_metropolis,
+    log_weights_of,
+    reduced_energies,
+    reweight,
+    smooth,
+    unfold,
+)
 from boltzflow.verdict import Trust, Verdict
 
 __all__ = [
@@ -104,6 +142,7 @@ __all__ = [
     "log_weights_of",
     "mbar",
     "means",
+    "plots",
     "population",
     "population_of",
     "principal_components",

@@ -8,10 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from boltzflow.arrays import Array
 from boltzflow.ensemble import Ensemble, Observable
 from boltzflow.errors import OptionError, ShapeError
-
-Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True)

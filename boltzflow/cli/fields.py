@@ -10,9 +10,9 @@ from typing import Annotated, Any, Literal, get_args, get_origin
 import typer
 from pydantic.fields import FieldInfo
 
-from boltzflow.config import SystemConfig
 from boltzflow.errors import OptionError
 from boltzflow.settings import Settings
+from boltzflow.workflows.config import SystemConfig
 
 Command = Callable[..., None]
 Given = dict[str, Any]

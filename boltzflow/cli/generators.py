@@ -8,19 +8,19 @@ from typing import Annotated
 
 import typer
 
-from boltzflow import runs
 from boltzflow.analysis import Summary, analyze
-from boltzflow.analysis.numbers import told
+from boltzflow.analysis.report.numbers import told
 from boltzflow.cli.fields import Given, with_settings
 from boltzflow.cli.launch import end_with_launcher, launch
 from boltzflow.cli.options import Molecule, asked_for, resumed, tell_interrupted
 from boltzflow.cli.progress import progress
 from boltzflow.cli.root import INTERRUPTED, app
-from boltzflow.config import RunConfig
 from boltzflow.generator import BoltzmannGenerator
 from boltzflow.settings import SEEDS
 from boltzflow.storage import claimed
 from boltzflow.training.team import check_shares, started
+from boltzflow.workflows import training as runs
+from boltzflow.workflows.config import RunConfig
 
 Source = Annotated[
     str,

@@ -8,11 +8,11 @@ from typing import Annotated, TypeVar
 
 import typer
 
-from boltzflow import runs
 from boltzflow.cli.fields import Given, help_of
-from boltzflow.config import PDB_FORCEFIELD, SystemConfig
-from boltzflow.errors import OptionError, RunDirectoryError
+from boltzflow.errors import MissingFileError, OptionError
 from boltzflow.molecules.forcefields import scripts
+from boltzflow.workflows import training as runs
+from boltzflow.workflows.config import PDB_FORCEFIELD, SystemConfig
 
 Molecule = Annotated[str, typer.Argument(metavar="SYSTEM|FILE.pdb", help=help_of(SystemConfig.model_fields["system"]))]
 Config = TypeVar("Config", bound=SystemConfig)
@@ -28,7 +28,7 @@ def asked_for(config: type[Config], system: str, given: Given) -> Config:
 def resumed(config: Config, directory: Path, given: Given) -> Config:
     """The settings of the run in `directory`, which those given must agree with."""
     if not (directory / runs.CONFIG).is_file():
-        raise RunDirectoryError(f"{directory} holds no run to go on with: {runs.CONFIG} is missing.")
+        raise MissingFileError(f"{directory} holds no run to go on with: {runs.CONFIG} is missing.")
     stored = type(config).read(directory / runs.CONFIG)
     for name in sorted({"system", *given}):
         if getattr(stored, name) != getattr(config, name):

@@ -9,8 +9,8 @@ from contextlib import contextmanager
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from boltzflow import runs
 from boltzflow.simulation import Progress as Tempering
+from boltzflow.workflows import training as runs
 
 
 @contextmanager

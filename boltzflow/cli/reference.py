@@ -11,8 +11,8 @@ from boltzflow.cli.fields import Given, with_settings
 from boltzflow.cli.options import Molecule, asked_for, resumed, tell_interrupted
 from boltzflow.cli.progress import tempering_progress
 from boltzflow.cli.root import INTERRUPTED, app
-from boltzflow.config import ReferenceConfig
-from boltzflow.reference import reference_run
+from boltzflow.workflows.config import ReferenceConfig
+from boltzflow.workflows.reference import reference_run
 
 
 @app.command()

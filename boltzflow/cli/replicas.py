@@ -9,11 +9,11 @@ from typing import Annotated
 import typer
 
 from boltzflow.analysis import compare_replicas
-from boltzflow.analysis.numbers import told
-from boltzflow.analysis.report import add_to_summaries, training_seed
+from boltzflow.analysis.report.numbers import told
+from boltzflow.analysis.report.summary import add_to_summaries, training_seed
 from boltzflow.cli.root import app
 from boltzflow.ensemble import Ensemble
-from boltzflow.errors import OptionError
+from boltzflow.errors import DataError
 
 
 @app.command()
@@ -43,6 +43,6 @@ def _check_seeds(directories: list[Path]) -> None:
     """Raise unless these are trainings of different seeds, as far as they say: one agrees with itself."""
     for one, other in combinations(directories, 2):
         if one.resolve() == other.resolve():
-            raise OptionError(f"Expected directories of different trainings; got {one} twice.")
+            raise DataError(f"Expected directories of different trainings; got {one} twice.")
         if (seed := training_seed(one)) is not None and seed == training_seed(other):
-            raise OptionError(f"Expected trainings of different seeds; {one} and {other} are both of seed {seed}.")
+            raise DataError(f"Expected trainings of different seeds; {one} and {other} are both of seed {seed}.")

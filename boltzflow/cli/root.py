@@ -7,8 +7,8 @@ from typing import Annotated, Any, cast
 import torch
 import typer
 
-import boltzflow
 from boltzflow.errors import BoltzflowError
+from boltzflow.version import __version__
 
 # ClickException, of click or of the copy that newer versions of typer hold.
 _Usage = cast("type[Exception]", typer.BadParameter.__mro__[2])
@@ -65,7 +65,7 @@ app = typer.Typer(
 
 def _show_version(wanted: bool) -> None:
     if wanted:
-        typer.echo(boltzflow.__version__)
+        typer.echo(__version__)
         raise typer.Exit
 
 

@@ -7,16 +7,16 @@ from typing import Annotated
 
 import typer
 
-from boltzflow.analysis.report import GENERATOR
+from boltzflow.analysis.report.summary import GENERATOR
 from boltzflow.cli.fields import help_of
 from boltzflow.cli.root import app
-from boltzflow.config import PDB_FORCEFIELD, SystemConfig
 from boltzflow.molecules import SystemDescription, available_systems
 from boltzflow.molecules.adding import add_to_library, new_folder, read_molecule
-from boltzflow.molecules.hydrogens import check_ph
 from boltzflow.molecules.library import DESCRIPTION
 from boltzflow.molecules.parametrize import Constraints
+from boltzflow.molecules.readers.hydrogens import check_ph
 from boltzflow.units import checked_temperature
+from boltzflow.workflows.config import PDB_FORCEFIELD, SystemConfig
 
 systems = typer.Typer(invoke_without_command=True)
 app.add_typer(systems, name="systems")

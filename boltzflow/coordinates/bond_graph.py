@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Collection, Iterable, Sequence
 from functools import cache
 
+import networkx
 import torch
 from torch import Tensor
 
@@ -32,14 +33,28 @@ class BondGraph:
     def __init__(self, bonds: Iterable[tuple[int, int]], numbers: Sequence[int], names: Sequence[str]) -> None:
         n = len(names)
         self.numbers, self.names = numbers, names
-        linked: list[set[int]] = [set() for _ in range(n)]
+        self._graph = networkx.empty_graph(n)
         for i, j in bonds:
             if not (0 <= i < n and 0 <= j < n) or i == j:
                 raise TopologyError(f"Expected bonds between two of the {n} atoms; got ({i}, {j}).")
-            linked[i].add(j)
-            linked[j].add(i)
-        self.neighbours = [sorted(s) for s in linked]
+            self._graph.add_edge(i, j)
+        self.neighbours = [sorted(self._graph[i]) for i in range(n)]
         self.ring = cache(self._ring)
+
+    @property
+    def bonds(self) -> list[tuple[int, int]]:
+        """Pairs i < j of atoms, ascending."""
+        return [(i, j) for i, linked in enumerate(self.neighbours) for j in linked if i < j]
+
+    @property
+    def ring_bonds(self) -> frozenset[frozenset[int]]:
+        """The bonds that are part of a ring, as sets of two atoms.
+
+        >>> graph = BondGraph([(0, 1), (1, 2), (2, 0), (2, 3)], [6] * 4, ["C"] * 4)
+        >>> sorted(map(sorted, graph.ring_bonds))
+        [[0, 1], [0, 2], [1, 2]]
+        """
+        return frozenset(map(frozenset, self._graph.edges)) - frozenset(map(frozenset, networkx.bridges(self._graph)))
 
     def distances(
         self, start: int, without: tuple[int, int] = (-1, -1), within: Collection[int] | None = None
@@ -61,13 +76,8 @@ class BondGraph:
 
     def parts(self, within: Collection[int] | None = None) -> list[list[int]]:
         """The connected parts, the largest first, then that of the lowest index."""
-        left = set(range(len(self.names)) if within is None else within)
-        found = []
-        while left:
-            part = set(self.distances(min(left), within=within))
-            found.append(sorted(part))
-            left -= part
-        return sorted(found, key=lambda part: (-len(part), part[0]))
+        graph = self._graph if within is None else self._graph.subgraph(within)
+        return sorted(map(sorted, networkx.connected_components(graph)), key=lambda part: (-len(part), part[0]))
 
     def is_backbone(self, atom: int) -> bool:
         """Whether the name is that of an atom of a peptide's backbone."""
@@ -90,13 +100,3 @@ class BondGraph:
         apart = torch.cdist(positions[list(part)], positions[list(rest)])
         i, j = divmod(int(apart.argmin()), len(rest))
         return part[i], rest[j], float(apart.min())
-
-
-def ring_bonds(bonds: Sequence[tuple[int, int]], n_atoms: int) -> frozenset[frozenset[int]]:
-    """The bonds that are part of a ring, as sets of two atoms.
-
-    >>> sorted(map(sorted, ring_bonds([(0, 1), (1, 2), (2, 0), (2, 3)], 4)))
-    [[0, 1], [0, 2], [1, 2]]
-    """
-    graph = BondGraph(bonds, [0] * n_atoms, [""] * n_atoms)
-    return frozenset(frozenset((i, j)) for i, j in bonds if graph.ring(i, j))

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from itertools import combinations
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from boltzflow.coordinates.bond_graph import BondGraph, ring_bonds
+from boltzflow.coordinates.bond_graph import BondGraph
 from boltzflow.coordinates.geometry import angle
 from boltzflow.coordinates.profile import LARGEST_BEND, Profiles
 from boltzflow.coordinates.tree import NEARLY_STRAIGHT
@@ -30,7 +30,7 @@ _TORSION_SIGMAS = 14.0  # thermal widths at 300 K in half of a torsion's interva
 
 def physical_coordinates(
     zmatrix: ZMatrix,
-    bonds: Sequence[tuple[int, int]],
+    graph: BondGraph,
     positions: Any,
     profiles: Profiles,
     temperature: float,
@@ -44,7 +44,7 @@ def physical_coordinates(
     free = [i for i, torsion in enumerate(zmatrix.torsions, 3) if torsion.kind == "circle"]
     reference = torch.as_tensor(positions).detach().to("cpu", torch.float64)
     lengths, angles, torsions = measure(rows, reference, zmatrix.linear, free)
-    rings = ring_bonds(bonds, len(names))
+    rings = graph.ring_bonds
     kt, hot = thermal_energy(temperature), thermal_energy(max(HOTTEST, temperature))
 
     for (i, j, *_), value in zip(rows[1:], lengths, strict=True):

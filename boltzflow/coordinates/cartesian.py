@@ -12,7 +12,7 @@ from torch import Tensor
 from boltzflow.coordinates.geometry import cross
 from boltzflow.coordinates.molecular import MolecularCoordinates
 from boltzflow.core.domain import Coordinate, Domain
-from boltzflow.errors import NonFiniteError, ShapeError, TopologyError
+from boltzflow.errors import InsufficientDataError, NonFiniteError, ShapeError, TopologyError
 
 _NARROWEST = 1e-4  # nm: less, and rounding of positions counts
 _FRAMES = 2  # at least, for each coordinate, to estimate a covariance from
@@ -100,13 +100,16 @@ class CartesianCoordinates(MolecularCoordinates):
             positions: (n, N, 3) in nm, in any place and orientation, of all the states that are to be sampled.
 
         Raises:
-            ShapeError: if there are fewer than two frames for each of the 3N−6 coordinates.
+            ShapeError: if the positions have another shape.
+            InsufficientDataError: if there are fewer than two frames for each of the 3N−6 coordinates.
             NonFiniteError, TopologyError: as of the class.
         """
         frames = _double(positions)
         n = frames.shape[1] if frames.ndim == 3 else 0
-        if frames.ndim != 3 or frames.shape[2] != 3 or len(frames) < _FRAMES * (3 * n - 6):
-            raise ShapeError(
+        is_shaped = frames.ndim == 3 and frames.shape[2] == 3
+        if not is_shaped or len(frames) < _FRAMES * (3 * n - 6):
+            kind = InsufficientDataError if is_shaped else ShapeError
+            raise kind(
                 f"Expected frames (n, N, 3), at least {_FRAMES} for each of the 3N − 6 coordinates; "
                 f"got {tuple(frames.shape)}."
             )

@@ -17,11 +17,11 @@ from boltzflow.coordinates.geometry import between, cross, norm, turn
 from boltzflow.coordinates.molecular import MolecularCoordinates
 from boltzflow.coordinates.placement import Placement
 from boltzflow.coordinates.profile import Energies, Profiles
-from boltzflow.coordinates.rows import Rows
 from boltzflow.coordinates.zmatrix import Labels, ZMatrix, bends, build_zmatrix, checked_structure, unbend
 from boltzflow.core.domain import Coordinate, Domain, wrap
 from boltzflow.core.functional import stored
-from boltzflow.errors import OptionError, TopologyError
+from boltzflow.core.functional.rows import Rows
+from boltzflow.errors import OptionError, ShapeError, TopologyError
 
 Lengths = Literal["bounded", "unbounded"]
 
@@ -72,7 +72,8 @@ class InternalCoordinates(MolecularCoordinates):
 
     Raises:
         OptionError: if `lengths` is neither.
-        TopologyError: if the numbers of coordinates and atoms do not fit, or nothing is left to vary.
+        ShapeError: if the numbers of coordinates and atoms do not fit.
+        TopologyError: if nothing is left to vary.
     """
 
     kind = "internal"
@@ -101,7 +102,7 @@ class InternalCoordinates(MolecularCoordinates):
         n = zmatrix.n_atoms
         size = 3 * n - 6
         if not len(physical) == len(centers) == len(widths) == size:
-            raise TopologyError(
+            raise ShapeError(
                 f"Expected {size} bounds, centers and widths for {n} atoms; "
                 f"got {len(physical)}, {len(centers)} and {len(widths)}."
             )
@@ -264,7 +265,7 @@ class InternalCoordinates(MolecularCoordinates):
         zmatrix = build_zmatrix(
             bonds, positions, atomic_numbers, names, linear=linear, bent=bent, core=core or frozen, labels=labels
         )
-        described = physical_coordinates(zmatrix, bonds, positions, profiles, temperature, separation)
+        described = physical_coordinates(zmatrix, graph, positions, profiles, temperature, separation)
         coordinates, centers, widths = zip(*described, strict=True)
         # The bounds of bends are physical ones, unlike those of other torsions, and known only now.
         zmatrix = replace(zmatrix, torsions=coordinates[2 * zmatrix.n_atoms - 3 :])
@@ -297,15 +298,15 @@ class InternalCoordinates(MolecularCoordinates):
         centers, widths = ([values[i] for i in kept] for values in (self._centers, self._widths))
         return InternalCoordinates(first, self._physical[kept], centers, widths, self.lengths, fixed)
 
-    def cut_off(
-        self, positions: Any, profiles: Profiles, temperature: float, numbers: Iterable[int] | None = None
-    ) -> dict[str, float]:
-        """The probability that lies outside the bounds of each length and angle, by name; see `bounds.cut_off`.
+    def cut_off(self, positions: Any, profiles: Profiles, temperature: float) -> dict[str, float]:
+        """See `MolecularCoordinates.cut_off`; unbounded lengths cut nothing off."""
+        return self.cut_off_of(range(len(self.domain)), positions, profiles, temperature)
 
-        numbers: of some of the D coordinates; all if None. Unbounded lengths cut nothing off.
-        """
-        chosen = range(len(self.domain)) if numbers is None else numbers
-        varying = [self.varying[k] for k in chosen if self.domain.coordinates[k].kind != "real"]
+    def cut_off_of(
+        self, numbers: Iterable[int], positions: Any, profiles: Profiles, temperature: float
+    ) -> dict[str, float]:
+        """`cut_off` by some of the D coordinates, given by their numbers."""
+        varying = [self.varying[k] for k in numbers if self.domain.coordinates[k].kind != "real"]
         return cut_off(self.zmatrix, self._physical, varying, positions, profiles, temperature)
 
     def numbers_of(self, atoms: Collection[int]) -> list[int]:

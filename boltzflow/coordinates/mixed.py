@@ -11,7 +11,8 @@ from torch import Tensor
 from boltzflow.coordinates.cartesian import CartesianCoordinates
 from boltzflow.coordinates.internal import InternalCoordinates
 from boltzflow.coordinates.molecular import MolecularCoordinates
-from boltzflow.coordinates.rows import Rows
+from boltzflow.coordinates.profile import Profiles
+from boltzflow.core.functional.rows import Rows
 from boltzflow.errors import TopologyError
 
 
@@ -74,6 +75,10 @@ class MixedCoordinates(MolecularCoordinates):
             if number < modes
             else self.internal.log_volume_along(self.rest[number - modes], values)
         )
+
+    def cut_off(self, positions: Any, profiles: Profiles, temperature: float) -> dict[str, float]:
+        """See `MolecularCoordinates.cut_off`; the modes of the core have no bounds."""
+        return self.internal.cut_off_of(self.rest, positions, profiles, temperature)
 
     @property
     def specification(self) -> dict[str, Any]:

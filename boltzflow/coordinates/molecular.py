@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from boltzflow.coordinates.profile import Profiles
 from boltzflow.core.domain import Domain
 from boltzflow.core.layer import Bijection
 
@@ -36,6 +37,16 @@ class MolecularCoordinates(Bijection):
     def log_volume_along(self, number: int, values: Tensor) -> Tensor:
         """The part of the volume element's logarithm that one coordinate alone makes, at its values (n,): (n,)."""
         return torch.zeros_like(values)
+
+    def cut_off(self, positions: Any, profiles: Profiles, temperature: float) -> dict[str, float]:
+        """The probability that lies outside the bounds of each coordinate, by name; none where there are no bounds.
+
+        Args:
+            positions: the reference structure (N, 3), nm.
+            profiles: the energy along each length and angle.
+            temperature: K.
+        """
+        return {}
 
     @property
     @abstractmethod

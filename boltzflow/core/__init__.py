@@ -1,6 +1,6 @@
 """The general flow library: domains, layers, nets, distributions, flows, objectives and recipes."""
 
-from boltzflow.core import distributions, importance, layers, nets, objectives, recipes, sampling, transformers
+from boltzflow.core import distributions, importance, kernels, layers, nets, objectives, recipes, samplers, transformers
 from boltzflow.core.domain import Coordinate, Domain
 from boltzflow.core.flow import Flow
 from boltzflow.core.flow_vae import FlowVAE
@@ -22,10 +22,11 @@ __all__ = [
     "StochasticLayer",
     "distributions",
     "importance",
+    "kernels",
     "layers",
     "nets",
     "objectives",
     "recipes",
-    "sampling",
+    "samplers",
     "transformers",
 ]

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from boltzflow.core.pareto import relevant_shape, tail_size
 from boltzflow.errors import OptionError, ShapeError
 
 _STEEPEST = 0.97  # the skewness of a sum, which cannot exceed 1; at 1 the interval has no end
 _UNSEEN = 0.5  # of the skewness, at most: the part of a heavy tail that no sample has reached is the steepest of it
-_HARDLY_VARY = 2.0  # largest value over the smallest of a tail
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,45 +110,6 @@ class Contributions:
             torch.where(infinite, -math.inf, -self.error * low),
             torch.where(infinite, math.inf, -self.error * high),
         )
-
-
-def tail_size(n: int) -> int:
-    """How many of n samples are taken for the tail: min(n/5, 3√n) (Vehtari et al. 2024, arXiv 1507.02646)."""
-    return int(min(n / 5, 3 * math.sqrt(n)))
-
-
-def pareto_shape_of(largest: Tensor) -> float:
-    """The shape k̂ of the generalised Pareto distribution of what exceeds the smallest of these values.
-
-    largest: (m + 1,) positive, in ascending order. The fit is that of Zhang & Stephens (2009, DOI
-    10.1198/tech.2009.08017), with a weak prior towards 0.5 (Vehtari et al. 2024). −inf where all are equal.
-    """
-    excess = largest[1:] - largest[0]
-    tail = len(excess)
-    if excess[0] == excess[-1]:
-        return -math.inf
-    candidates = 30 + int(math.sqrt(tail))
-    steps = torch.arange(1, candidates + 1, dtype=torch.float64)
-    quartile = excess[int(tail / 4 + 0.5) - 1].clamp(min=1e-300)  # values may be equal; its inverse stays finite
-    theta = 1 / excess[-1] + (1 - (candidates / (steps - 0.5)).sqrt()) / (3 * quartile)
-    shapes = torch.log1p(-theta[:, None] * excess).mean(1)
-    # A θ of exactly 0, as equal values may give, has no likelihood by this formula: it is left out.
-    log_likelihood = (tail * ((-theta / shapes).log() - shapes - 1)).nan_to_num(nan=-torch.inf)
-    best = (torch.softmax(log_likelihood, 0) * theta).sum()
-    shape = torch.log1p(-best * excess).mean().item()
-    return (tail * shape + 10 * 0.5) / (tail + 10)
-
-
-def relevant_shape(largest: Tensor) -> float:
-    """k̂ as `pareto_shape_of`, −inf where the values hardly vary: whatever their tail, it moves no average.
-
-    Values that are tied with the smallest of a tail, as those of numbers that are mostly 0 are, are no part of it.
-    """
-    if largest[len(largest) // 4] <= largest[0] * (1 + 1e-9):
-        largest = largest[largest > largest[0] * (1 + 1e-9)]
-        if len(largest) <= 5:
-            return math.nan if len(largest) else -math.inf
-    return -math.inf if largest[-1] <= _HARDLY_VARY * largest[0] else pareto_shape_of(largest)
 
 
 def _shapes(values: Tensor) -> Tensor:

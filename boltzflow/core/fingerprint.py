@@ -42,7 +42,7 @@ class Fingerprinted(nn.Module):
             [b for b in buffers if not b.is_floating_point()],
             [b for b in buffers if b.is_floating_point()],
         )
-        return torch.stack([_weighted_sums(row) for row in rows]).to(next(_state(self)).device)
+        return torch.stack([_weighted_sums(row) for row in rows]).to(next(state_of(self)).device)
 
     def _domains(self) -> list[Domain]:
         return [value for value in vars(self).values() if isinstance(value, Domain)]
@@ -80,7 +80,7 @@ class Fingerprinted(nn.Module):
             )
 
 
-def _state(module: nn.Module) -> Iterator[Tensor]:
+def state_of(module: nn.Module) -> Iterator[Tensor]:
     """What a state dict holds of a module: parameters and persistent buffers."""
     yield from module.parameters()
     for part in module.modules():
@@ -91,7 +91,7 @@ def _state(module: nn.Module) -> Iterator[Tensor]:
 
 def _carries(module: nn.Module) -> bool:
     """Whether a module saves a fingerprint: where there is nothing to load, nothing can be loaded wrongly."""
-    return isinstance(module, Fingerprinted) and any(True for _ in _state(module))
+    return isinstance(module, Fingerprinted) and any(True for _ in state_of(module))
 
 
 def _fixed(module: nn.Module) -> Iterator[Tensor]:

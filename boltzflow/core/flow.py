@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from boltzflow.core.distributions import Distribution
 from boltzflow.core.domain import Domain
+from boltzflow.core.fingerprint import state_of
 from boltzflow.core.layer import Layer
 from boltzflow.errors import DomainError, IntractableDensityError
 
@@ -41,6 +42,11 @@ class Flow(nn.Module):
     def domain(self) -> Domain:
         """Where samples live."""
         return self.transform.data_domain
+
+    @property
+    def like(self) -> Tensor:
+        """A tensor of the flow's dtype on its device, for ``x.to(flow.like)`` or ``flow.like.new_zeros(n)``."""
+        return next((t for t in state_of(self) if t.is_floating_point()), torch.empty(0))
 
     def sample(
         self, n: int, context: Tensor | None = None, *, generator: torch.Generator | None = None

@@ -14,7 +14,8 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
-from boltzflow.core.contributions import Contributions, pareto_shape_of, tail_size
+from boltzflow.core.contributions import Contributions
+from boltzflow.core.pareto import pareto_tail, tail_size
 from boltzflow.errors import NonFiniteError, OptionError, ShapeError
 
 Scheme = Literal["systematic", "residual", "multinomial"]
@@ -187,7 +188,7 @@ def pareto_shape(log_weights: Tensor) -> float:
     are equal.
     """
     largest = largest_weights(log_weights)
-    return math.nan if largest is None else pareto_shape_of(largest)
+    return math.nan if largest is None else pareto_tail(largest).shape
 
 
 def largest_weights(log_weights: Tensor) -> Tensor | None:
@@ -406,7 +407,7 @@ def resample(
 def accept(log_weights: Tensor, log_bound: float, generator: torch.Generator | None = None) -> Tensor:
     """Indices (m,) of samples accepted with probability w / bound: independent samples of p (von Neumann 1951).
 
-    Exact if no weight of q's can exceed the bound. `sampling.rejection_sampling` draws until it has enough.
+    Exact if no weight of q's can exceed the bound. `samplers.rejection_sampling` draws until it has enough.
 
     Raises:
         OptionError: if a weight exceeds the bound.

@@ -12,7 +12,7 @@ from boltzflow.core.domain import Domain
 from boltzflow.core.flow import Flow
 from boltzflow.core.layer import Layer
 from boltzflow.core.layers.multiscale import Multiscale, split_parts
-from boltzflow.errors import DomainError, OptionError
+from boltzflow.errors import DomainError, UnsupportedCombinationError
 
 
 class MultiscaleFlow(Flow):
@@ -58,7 +58,8 @@ class MultiscaleFlow(Flow):
         The log-densities are those of the samples, at their temperature.
 
         Raises:
-            OptionError: if a base has no temperature, or it is not positive.
+            UnsupportedCombinationError: if a base has no temperature.
+            OptionError: if the temperature is not positive.
         """
         if temperature != 1.0:
             return self.tempered(temperature).sample(n, context, generator=generator)
@@ -68,7 +69,8 @@ class MultiscaleFlow(Flow):
         """The same flow with standard deviations of all bases times `temperature`; parameters are shared.
 
         Raises:
-            OptionError: if a base has no temperature, or it is not positive.
+            UnsupportedCombinationError: if a base has no temperature.
+            OptionError: if the temperature is not positive.
         """
         parts: _Parts = self.base  # type: ignore[assignment]
         levels: list[Layer] = list(self.transform.levels)  # type: ignore[arg-type]
@@ -97,7 +99,7 @@ class _Parts(Distribution):
         siblings: list[Distribution] = []
         for base in self._bases:
             if not isinstance(base, Normal):
-                raise OptionError(
+                raise UnsupportedCombinationError(
                     f"MultiscaleFlow: expected normal bases, which have a temperature; got {type(base).__name__}."
                 )
             siblings.append(base.tempered(temperature))

@@ -226,13 +226,12 @@ def realnvp(
         seed: of the weights; the global random state is left as it was.
 
     Raises:
-        DomainError: if a coordinate is not real.
-        OptionError: if the domain has fewer than two coordinates.
+        DomainError: if a coordinate is not real, or there are fewer than two.
 
     >>> x, log_q = realnvp(Domain.real(2), layers=2, hidden=(8,)).sample(5)
     """
     if len(domain) < 2:
-        raise OptionError(f"realnvp: expected a domain of at least 2 coordinates; got {domain}.")
+        raise DomainError(f"realnvp: expected a domain of at least 2 coordinates; got {domain}.")
     _require_real(domain, "realnvp")
     mask = alternating_mask(len(domain))
     with torch.random.fork_rng(devices=[]):

@@ -7,11 +7,11 @@ from torch import Tensor
 
 from boltzflow.core.distributions import Distribution
 from boltzflow.core.flow import Flow
+from boltzflow.core.kernels.adaptation import adaptation_rate, adjust_step_size
+from boltzflow.core.kernels.path import GeometricPath
 from boltzflow.core.layer import Layer
 from boltzflow.core.layers.stochastic import KernelLayer
-from boltzflow.core.objectives import Target
-from boltzflow.core.sampling.adaptation import adaptation_rate, adjust_step_size
-from boltzflow.core.sampling.path import GeometricPath
+from boltzflow.core.protocols import Target
 from boltzflow.errors import DomainError
 
 
@@ -31,10 +31,11 @@ class StochasticFlow(Flow):
     Raises:
         DomainError: if the base lives elsewhere than the transform begins or than a stochastic layer acts.
 
-    >>> from boltzflow.core import Domain, distributions, layers
+    >>> from boltzflow.core import Domain, distributions, kernels, layers
     >>> domain = Domain.real(1)
     >>> base, target = (distributions.Independent(domain, width=torch.tensor([w])) for w in (1.0, 2.0))
-    >>> flow = StochasticFlow(base, layers.LangevinLayer(domain, step_size=0.5, steps=5), target)
+    >>> kernel = kernels.Langevin(domain, step_size=0.5, steps=5, adjusted=False, trainable=True)
+    >>> flow = StochasticFlow(base, layers.KernelLayer(kernel), target)
     >>> x, log_weights = flow.log_weights(100)
     """
 
@@ -77,7 +78,7 @@ class StochasticFlow(Flow):
     ) -> None:
         """Change the step sizes of each kernel, in place, until its mean acceptance is the wanted one.
 
-        Adapt before or between measurements, never while samples count (see `sampling.adapt_step_size`).
+        Adapt before or between measurements, never while samples count (see `kernels.adapt_step_size`).
 
         Args:
             n: samples of an iteration.

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from boltzflow.energies.workers import Answer, Array
+from boltzflow.arrays import Array
+from boltzflow.energies.workers import Answer
 from boltzflow.errors import EvaluationError, NonFiniteError
 
 if TYPE_CHECKING:

@@ -12,8 +12,9 @@ from typing import Any, Self
 import torch
 from torch import Tensor
 
+from boltzflow.arrays import Array
 from boltzflow.energies.potential import Potential
-from boltzflow.energies.workers import Answer, Array, Evaluator, Recipe, WorkerPool
+from boltzflow.energies.workers import Answer, Evaluator, Recipe, WorkerPool
 from boltzflow.errors import OptionError
 
 _PART = 512

@@ -11,8 +11,9 @@ import numpy as np
 import openmm
 import openmm.unit as u
 
+from boltzflow.arrays import Array
 from boltzflow.energies.system_xml import load_system_xml, system_to_xml
-from boltzflow.energies.workers import Answer, Array
+from boltzflow.energies.workers import Answer
 from boltzflow.errors import EvaluationError
 
 _ENERGY = u.kilojoule_per_mole

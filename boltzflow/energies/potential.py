@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from boltzflow.arrays import Array
 from boltzflow.errors import IntractableDensityError, ShapeError
 
 FRAMES_AT_ONCE = 1024
@@ -109,9 +110,7 @@ class Potential(nn.Module, ABC):
         self._failed = self._failed.to(energy.device) + energy.isinf().sum()
 
 
-def energies_of_frames(
-    potential: Potential, positions: NDArray[Any], like: Tensor | None = None
-) -> NDArray[np.float64]:
+def energies_of_frames(potential: Potential, positions: NDArray[Any], like: Tensor | None = None) -> Array:
     """Energies (n,) in kJ/mol of frames (n, n_atoms, 3) in nm, some at a time; +inf where one cannot be evaluated.
 
     Args:

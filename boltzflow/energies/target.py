@@ -9,8 +9,8 @@ from torch import Tensor, nn
 from boltzflow.core.domain import Domain
 from boltzflow.core.layer import Bijection
 from boltzflow.energies.potential import Potential
-from boltzflow.errors import OptionError, ShapeError
-from boltzflow.units import GAS_CONSTANT, checked_temperature
+from boltzflow.errors import DomainError, OptionError, ShapeError
+from boltzflow.units import GAS_CONSTANT, Temperature, checked_temperature
 
 
 class BoltzmannTarget(nn.Module):
@@ -24,7 +24,7 @@ class BoltzmannTarget(nn.Module):
         OptionError: if the temperature is not positive and finite.
     """
 
-    def __init__(self, potential: Potential, temperature: object = 300.0) -> None:
+    def __init__(self, potential: Potential, temperature: Temperature = 300.0) -> None:
         super().__init__()
         self.potential = potential
         self.temperature = checked_temperature(temperature)
@@ -55,7 +55,7 @@ class BoltzmannTarget(nn.Module):
             raise OptionError("BoltzmannTarget: expected positive temperatures in K as context.")
         return energy / (GAS_CONSTANT * context.reshape(energy.shape).to(energy.dtype))
 
-    def at(self, temperature: object) -> BoltzmannTarget:
+    def at(self, temperature: Temperature) -> BoltzmannTarget:
         """The same potential at another temperature in K; the potential is shared, not copied."""
         sibling = copy.copy(self)
         sibling.temperature = checked_temperature(temperature)
@@ -70,13 +70,13 @@ class PulledBackTarget(nn.Module):
         transform: z → x.
 
     Raises:
-        OptionError: if the transform does not end where the target lives.
+        DomainError: if the transform does not end where the target lives.
     """
 
     def __init__(self, target: BoltzmannTarget, transform: Bijection) -> None:
         super().__init__()
         if transform.data_domain != target.domain:
-            raise OptionError(
+            raise DomainError(
                 f"Expected a transform that ends in {target.domain}; {type(transform).__name__} ends in "
                 f"{transform.data_domain}."
             )
@@ -94,7 +94,7 @@ class PulledBackTarget(nn.Module):
         energy = self.target.potential(positions)
         return log_ratio - self.target.reduced(energy, context), energy
 
-    def at(self, temperature: object) -> PulledBackTarget:
+    def at(self, temperature: Temperature) -> PulledBackTarget:
         """The same density at another temperature in K."""
         return PulledBackTarget(self.target.at(temperature), self.transform)
 

@@ -18,11 +18,10 @@ from multiprocessing.context import SpawnProcess
 from typing import Any, Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
+from boltzflow.arrays import Array
 from boltzflow.errors import EvaluationError
 
-Array = NDArray[np.float64]
 Answer = tuple[Array, Array | None]
 """Energies (n,) in kJ/mol, NaN where a frame failed; forces (n, N, 3) in kJ/(mol nm) if they were asked for."""
 

@@ -16,7 +16,7 @@ import openmm.unit as u
 from openmm import app
 
 from boltzflow.energies.system_xml import system_to_xml
-from boltzflow.errors import OptionError, RunDirectoryError, StorageError
+from boltzflow.errors import BoltzflowError, OptionError, RunDirectoryError, StorageError
 from boltzflow.molecules.library import (
     DESCRIPTION,
     STRUCTURE,
@@ -29,6 +29,7 @@ from boltzflow.molecules.parametrize import Constraints
 from boltzflow.molecules.plain import topology_to_plain
 from boltzflow.molecules.system import MolecularSystem
 from boltzflow.storage import replace_file
+from boltzflow.units import Temperature
 
 SYSTEM_XML = "system.xml"
 
@@ -48,7 +49,7 @@ def read_molecule(
     forcefield: Sequence[str] = (),
     hydrogens_at_ph: float | None = None,
     constraints: Constraints = "none",
-    temperature: float = 300.0,
+    temperature: Temperature = 300.0,
 ) -> MolecularSystem:
     """A molecule from any file that there is a reader for, by the file's suffix.
 
@@ -140,7 +141,7 @@ def add_to_library(
             replace_file(partial / file, text)
         description.write(partial / DESCRIPTION)
         partial.rename(folder)
-    except StorageError:
+    except BoltzflowError:
         raise
     except OSError as error:
         raise StorageError(f"Cannot make {folder}: {error.strerror or error}.") from error

@@ -7,9 +7,9 @@ import warnings
 
 import numpy as np
 import openmm
-from numpy.typing import NDArray
 from openmm import app
 
+from boltzflow.arrays import Array
 from boltzflow.molecules.parameters import bond_terms, constraints
 
 _RADII = {
@@ -24,7 +24,7 @@ LONGEST = 1.3
 _HYDROGEN = {app.element.hydrogen}
 
 
-def add_missing_bonds(topology: app.Topology, system: openmm.System, positions: NDArray[np.float64]) -> None:
+def add_missing_bonds(topology: app.Topology, system: openmm.System, positions: Array) -> None:
     """Adds to a topology the bonds that the System's terms and the distances speak for; with a warning.
 
     A pair with a harmonic bond or a constraint is bonded if it is as close as bonded atoms are (which the terms
@@ -55,8 +55,8 @@ def add_missing_bonds(topology: app.Topology, system: openmm.System, positions: 
 
 
 def stretch_of_bonds(
-    topology: app.Topology, positions: NDArray[np.float64]
-) -> tuple[list[tuple[app.topology.Atom, app.topology.Atom]], NDArray[np.float64]]:
+    topology: app.Topology, positions: Array
+) -> tuple[list[tuple[app.topology.Atom, app.topology.Atom]], Array]:
     """The bonds of a topology whose usual length is known, and their lengths in units of that.
 
     What rigid water has between its hydrogens in some files is none.
@@ -80,7 +80,7 @@ def usual_length(one: app.topology.Atom, other: app.topology.Atom) -> float:
     return sum(radii)
 
 
-def _stretch(one: app.topology.Atom, other: app.topology.Atom, x: NDArray[np.float64]) -> float:
+def _stretch(one: app.topology.Atom, other: app.topology.Atom, x: Array) -> float:
     """The distance of two atoms in units of a bond's usual length; infinite for elements without a radius."""
     usual = usual_length(one, other)
     return math.inf if math.isinf(usual) else float(np.linalg.norm(x[one.index] - x[other.index])) / usual

@@ -16,6 +16,7 @@ from boltzflow.coordinates.moves import Moves
 from boltzflow.coordinates.profile import Energies, Energy
 from boltzflow.energies import Potential
 from boltzflow.energies.forcefield.nonbonded import COULOMB_CONSTANT
+from boltzflow.errors import NotSupportedError
 from boltzflow.molecules.terms import LISTED, Term, Terms
 from boltzflow.units import thermal_energy
 
@@ -48,7 +49,9 @@ class ConditionalDensities:
             internal, self._numbers = coordinates.internal, coordinates.rest
             self._first = len(coordinates.cartesian.domain)
         if not isinstance(internal, InternalCoordinates):
-            raise TypeError(f"Expected internal coordinates beside those of a core; got {type(internal).__name__}.")
+            raise NotSupportedError(
+                f"Expected internal coordinates beside those of a core; got {type(internal).__name__}."
+            )
         self._internal, self._moves = internal, Moves(internal)
         self._structures = [(z, internal(z[None])[0][0]) for z in internal.inverse(positions.double())[0]]
         self._kt, self._energies = thermal_energy(temperature), energies

@@ -11,7 +11,7 @@ from xml.etree import ElementTree
 from openmm import app
 from openmm.app.forcefield import _getDataDirectories
 
-from boltzflow.errors import FileFormatError, OptionError
+from boltzflow.errors import FileFormatError, ForceFieldNotFoundError, MissingFileError, OptionError
 
 ForceFieldFiles = Sequence[str | Path] | str | Path
 """Names of OpenMM's force-field files or paths; one alone needs no list."""
@@ -29,7 +29,8 @@ def read_forcefield(files: Sequence[str]) -> app.ForceField:
     """OpenMM's force field of these files of the user's, with a warning where one of them runs code.
 
     Raises:
-        OptionError: if one is not known or damaged, or if its name means one of OpenMM's and another file.
+        ForceFieldNotFoundError: if one is neither a file nor one of OpenMM's.
+        OptionError: if one is damaged, or if its name means one of OpenMM's and another file.
     """
     for file in files:
         own, shipped = Path(file), _shipped(file)
@@ -45,7 +46,9 @@ def read_forcefield(files: Sequence[str]) -> app.ForceField:
     try:
         return app.ForceField(*files)
     except Exception as error:  # a missing file is a ValueError, a damaged one any of several parse errors
-        raise OptionError(f"Cannot read the force field {', '.join(files)}: {one_line(error)}.") from None
+        is_missing = any(not Path(file).is_file() and _shipped(file) is None for file in files)
+        kind = ForceFieldNotFoundError if is_missing else OptionError
+        raise kind(f"Cannot read the force field {', '.join(files)}: {one_line(error)}.") from None
 
 
 def scripts(files: Sequence[str]) -> list[tuple[Path, str]]:
@@ -80,7 +83,8 @@ def forcefield_of_folder(folder: Path, names: Sequence[str]) -> tuple[app.ForceF
     A folder may come from anyone, so it is data: what would run code is refused, and a name leads nowhere else.
 
     Raises:
-        FileFormatError: if a file is neither in the folder nor one of OpenMM's, is damaged, or would run code.
+        MissingFileError: if a file is neither in the folder nor one of OpenMM's.
+        FileFormatError: if one is damaged, or would run code.
     """
     sources: list[io.StringIO | str] = []
     paths = []
@@ -92,7 +96,7 @@ def forcefield_of_folder(folder: Path, names: Sequence[str]) -> tuple[app.ForceF
             path = shipped
             sources.append(str(path))
         else:
-            raise FileFormatError(f"Expected a force field in {folder} or one that OpenMM brings; got {name!r}.")
+            raise MissingFileError(f"Expected a force field in {folder} or one that OpenMM brings; got {name!r}.")
         paths.append(str(path))
     try:
         return app.ForceField(*sources), tuple(paths)

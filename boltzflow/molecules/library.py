@@ -12,14 +12,16 @@ import platformdirs
 from openmm import app
 from pydantic import PositiveFloat
 
-import boltzflow
 from boltzflow.documents import Document
 from boltzflow.errors import FileFormatError, SystemNotFoundError
-from boltzflow.molecules import readers
 from boltzflow.molecules.forcefields import forcefield_of_folder, is_inside
 from boltzflow.molecules.parametrize import Constraints
 from boltzflow.molecules.plain import system_from_xml, topology_from_plain
+from boltzflow.molecules.readers.pdb import from_structure
+from boltzflow.molecules.readers.reading import read_molecule
 from boltzflow.molecules.system import MolecularSystem
+from boltzflow.storage import reading
+from boltzflow.units import Temperature
 
 DESCRIPTION, TOPOLOGY = "system.yaml", "topology.pdb"
 STRUCTURE = "structure.json"
@@ -45,7 +47,7 @@ def library_folders() -> tuple[Path, ...]:
     ``$BOLTZFLOW_SYSTEMS`` (folders separated as in ``$PATH``), the user's data folder, the installed
     package, the checkout of an editable install.
     """
-    package = Path(boltzflow.__file__).parent
+    package = Path(__file__).parents[1]
     asked = [
         Path(folder).expanduser() for folder in os.environ.get("BOLTZFLOW_SYSTEMS", "").split(os.pathsep) if folder
     ]
@@ -70,7 +72,7 @@ def available_systems() -> dict[str, Path]:
     return dict(sorted(found.items()))
 
 
-def load_system(name: str, temperature: float | None = None) -> MolecularSystem:
+def load_system(name: str, temperature: Temperature | None = None) -> MolecularSystem:
     """A system of the library.
 
     Args:
@@ -79,7 +81,8 @@ def load_system(name: str, temperature: float | None = None) -> MolecularSystem:
 
     Raises:
         SystemNotFoundError: if no system has this name; lists those that exist.
-        FileFormatError: if one of its files is damaged, or if its force field would run code or is in another folder.
+        MissingFileError: if one of its files is missing.
+        FileFormatError: if one is damaged, or if its force field would run code or is in another folder.
         UnsupportedForceError: if its System could run code.
         OptionError: if the temperature is not positive.
 
@@ -101,17 +104,18 @@ def load_system(name: str, temperature: float | None = None) -> MolecularSystem:
             topology, system_from_xml(_text(folder, description.openmm_system)), positions, kelvin, name
         )
     field, files = forcefield_of_folder(folder, description.forcefield)
-    parts = readers.from_structure(folder / TOPOLOGY, "PDB", field, files, description.constraints)
+    parts = from_structure(folder / TOPOLOGY, "PDB", field, files, description.constraints)
     return MolecularSystem(*parts, kelvin, name)
 
 
 def _structure(folder: Path) -> tuple[app.Topology, Any]:
     """The topology and the positions of a system's folder."""
     if not (folder / STRUCTURE).is_file():
-        pdb = readers.read(folder / TOPOLOGY, "PDB")
+        pdb = read_molecule(folder / TOPOLOGY, "PDB")
         return pdb.topology, pdb.positions
+    text = _text(folder, STRUCTURE)
     try:
-        plain = json.loads(_text(folder, STRUCTURE))
+        plain = json.loads(text)
         return topology_from_plain(plain["topology"]), np.array(plain["positions"], dtype=np.float64)
     except (LookupError, TypeError, ValueError) as error:
         raise FileFormatError(f"Expected a topology and positions in {folder / STRUCTURE}; got {error!r}.") from None
@@ -120,7 +124,5 @@ def _structure(folder: Path) -> tuple[app.Topology, Any]:
 def _text(folder: Path, name: str) -> str:
     if not is_inside(name):
         raise FileFormatError(f"Expected a file in {folder}; got {name!r}.")
-    try:
+    with reading(folder / name, "Cannot read {}"):
         return (folder / name).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise FileFormatError(f"Cannot read {folder / name}: {error}.") from None

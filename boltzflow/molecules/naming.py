@@ -6,6 +6,14 @@ import mdtraj
 from openmm import app
 
 
+def atom_names(topology: app.Topology) -> tuple[str, ...]:
+    """See `MolecularSystem.atom_names`."""
+    chains = topology.getNumChains() > 1
+    return tuple(
+        f"{a.residue.chain.id + ':' if chains else ''}{a.residue.name}{a.residue.id}-{a.name}" for a in topology.atoms()
+    )
+
+
 def residue_names(topology: mdtraj.Topology) -> list[str]:
     """A name for each residue, such as "ALA2"; with the chain in front if there are several chains: "B:ALA2".
 

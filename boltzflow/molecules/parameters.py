@@ -1,4 +1,4 @@
-"""The stiffness of bonds and angles and the constraints, read from an `openmm.System`."""
+"""Masses, the stiffness of bonds and angles, and constraints, read from an `openmm.System`."""
 
 from __future__ import annotations
 
@@ -16,6 +16,11 @@ AngleTerm = tuple[int, int, int, float, float]
 """Atoms i, j, k with i < k, equilibrium angle in rad, force constant in kJ/mol/rad²."""
 
 Atoms = TypeVar("Atoms")
+
+
+def masses(system: openmm.System) -> list[float]:
+    """Of all particles, in dalton; 0 of what is frozen."""
+    return [system.getParticleMass(i).value_in_unit(u.dalton) for i in range(system.getNumParticles())]
 
 
 def bond_terms(system: openmm.System) -> list[BondTerm]:

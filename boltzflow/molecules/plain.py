@@ -1,15 +1,38 @@
-"""Topologies and Systems as plain data, and back."""
+"""Molecules as plain data, and back."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 import openmm
+from numpy.typing import NDArray
 from openmm import app
 
-from boltzflow.energies.system_xml import load_system_xml
+from boltzflow.energies.system_xml import load_system_xml, system_to_xml
 from boltzflow.errors import BoltzflowError, FileFormatError
+
+
+def system_to_plain(
+    topology: app.Topology, system: openmm.System, positions: NDArray[np.float64], temperature: float, name: str
+) -> dict[str, Any]:
+    """See `MolecularSystem.specification`."""
+    return {
+        "name": name,
+        "temperature": temperature,
+        "topology": topology_to_plain(topology),
+        "system": system_to_xml(system),
+        "positions": positions.tolist(),
+    }
+
+
+def system_from_plain(plain: Mapping[str, Any]) -> tuple[app.Topology, openmm.System, Any, float, str]:
+    """Topology, System, positions in nm, temperature in K and name; see `MolecularSystem.from_specification`."""
+    if not (isinstance(plain["name"], str) and np.isfinite(plain["positions"]).all()):
+        raise FileFormatError("Expected a name, and positions that are finite.")
+    topology, system = topology_from_plain(plain["topology"]), system_from_xml(plain["system"])
+    return topology, system, plain["positions"], plain["temperature"], plain["name"]
 
 
 def topology_to_plain(topology: app.Topology) -> dict[str, Any]:

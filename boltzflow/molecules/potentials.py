@@ -1,15 +1,38 @@
-"""Potentials for a few evaluations."""
+"""The potential energy of a System, by one of the backends."""
 
 from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+from typing import Any, Literal
 
 import openmm
 
 from boltzflow.energies import OpenMMPotential, Potential, TorchPotential
-from boltzflow.errors import UnsupportedForceError
+from boltzflow.errors import OptionError, UnsupportedForceError
+
+Backend = Literal["auto", "torch", "openmm"]
+
+
+def potential_of(system: openmm.System, backend: Backend, options: Mapping[str, Any]) -> Potential:
+    """See `MolecularSystem.potential`."""
+    if backend == "openmm":
+        return OpenMMPotential(system, **options)
+    if backend == "torch":
+        return TorchPotential(system, **options)
+    if backend != "auto":
+        raise OptionError(f"Expected backend 'auto', 'torch' or 'openmm'; got {backend!r}.")
+    if options:
+        raise OptionError(f"Expected backend 'torch' or 'openmm' with options ({', '.join(options)}); got 'auto'.")
+    try:
+        return TorchPotential(system)
+    except UnsupportedForceError as error:
+        warnings.warn(f"Energies come from OpenMM, frame by frame, which is slower: {error}", stacklevel=3)
+        return OpenMMPotential(system)
 
 
 def eager_potential(system: openmm.System) -> Potential:
-    """The native potential, ready at once because nothing is compiled, or OpenMM's where it has no translation.
+    """For a few evaluations: the native potential, of which nothing is compiled, or OpenMM's without a translation.
 
     Either is as exact as its input: of OpenMM it is the Reference platform.
     """

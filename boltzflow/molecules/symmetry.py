@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import combinations
@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from boltzflow.arrays import Array
 from boltzflow.coordinates import MolecularCoordinates
 from boltzflow.coordinates.automorphisms import Permutation, generators
 from boltzflow.coordinates.bond_graph import BondGraph
@@ -172,25 +173,27 @@ class Copies:
 
 
 def find_symmetry(
-    neighbours: Sequence[Sequence[int]],
-    colours: Sequence[tuple[int, float, int]],
-    names: Sequence[str],
+    graph: BondGraph,
+    masses: Sequence[float],
+    frozen: Collection[int],
     potential: Potential,
     positions: Tensor,
 ) -> Symmetry:
-    """See `MolecularSystem.symmetry`.
+    """The permutations of equivalent atoms that leave every energy unchanged.
 
     Args:
-        neighbours: of each atom in the bond graph.
-        colours: of each atom; only atoms of one colour are exchanged.
-        names: of the atoms.
+        graph: the bonds; only atoms of one element and one mass are exchanged.
+        masses: in dalton.
+        frozen: atoms that stay in their places, and are like no others.
         potential: the judge.
         positions: a structure (N, 3), nm.
     """
+    names, places = graph.names, [i if i in frozen else -1 for i in range(len(graph.names))]
+    colours = list(zip(graph.numbers, masses, places, strict=True))
     random = torch.Generator().manual_seed(0)
     disturbed = positions.double() + _NOISE * torch.randn(positions.shape, dtype=torch.float64, generator=random)
     factors, broken = [], []
-    for group in _separate(generators(neighbours, colours)):
+    for group in _separate(generators(graph.neighbours, colours)):
         atoms = tuple(sorted({i for p in group for i, image in enumerate(p) if i != image}))
         elements = _closure(group, atoms, names)
         factor = Factor(atoms, tuple(names[a] for a in atoms), elements)
@@ -206,7 +209,11 @@ def find_symmetry(
 
 
 def label_orders(graph: BondGraph, positions: Tensor, coordinates: MolecularCoordinates) -> Tensor:
-    """See `MolecularSystem.label_orders`."""
+    """A structure, and behind it one with equivalent atoms exchanged, if labels are free (n, N, 3), nm.
+
+    At each centre of four neighbours two atoms of one element that are bonded to nothing else are exchanged, where the
+    domain of the coordinates holds both orders.
+    """
     exchanged = positions
     for linked in graph.neighbours:
         leaves = [a for a in linked if len(graph.neighbours[a]) == 1]
@@ -261,7 +268,7 @@ def _permuted(frames: Tensor, factor: Factor, element: NDArray[np.int64]) -> Ten
     return frames[:, order]
 
 
-def _energy_differences(factor: Factor, potential: Potential, x: Tensor) -> NDArray[np.float64]:
+def _energy_differences(factor: Factor, potential: Potential, x: Tensor) -> Array:
     """By how much each permutation changes the energy of a structure (order,), kJ/mol; zero up to rounding."""
     energies = []
     for start in range(0, factor.order, _AT_ONCE):
@@ -270,7 +277,7 @@ def _energy_differences(factor: Factor, potential: Potential, x: Tensor) -> NDAr
     energy = torch.cat(energies)
     differences = (energy - energy[0]).abs()
     is_rounding = differences <= _SAME * energy[0].abs().clamp(min=1.0)
-    changed: NDArray[np.float64] = torch.where(is_rounding, 0.0, differences).numpy()
+    changed: Array = torch.where(is_rounding, 0.0, differences).numpy()
     return changed
 
 

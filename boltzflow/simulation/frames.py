@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from boltzflow.errors import OptionError
+from boltzflow.errors import InsufficientDataError, OptionError
 from boltzflow.tensorfile import read_tensors, write_tensors
 
 KIND, VERSION = "boltzflow frames", 1
@@ -56,11 +56,13 @@ class Frames:
         """One part of all records, stacked along a first axis; of its second axis only `place`, if given.
 
         Raises:
-            OptionError: if there are no records, or nothing of this name in them.
-            FileFormatError: if a file of the folder is missing or damaged.
+            InsufficientDataError: if there are no records.
+            OptionError: if there is nothing of this name in them.
+            MissingFileError: if a file of the folder is missing.
+            FileFormatError: if one is damaged.
         """
         if not self.chunks and not self.pending:
-            raise OptionError("Expected recorded frames; there are none yet.")
+            raise InsufficientDataError("Expected recorded frames; there are none yet.")
         parts = []
         for chunk in replace(self, folder=None).packed().chunks:
             if isinstance(chunk, str):

@@ -16,7 +16,7 @@ from boltzflow.energies import Potential
 from boltzflow.errors import OptionError, ShapeError
 from boltzflow.molecules import MolecularSystem
 from boltzflow.simulation.particles import Particles
-from boltzflow.units import GAS_CONSTANT, checked_temperature, value_in
+from boltzflow.units import GAS_CONSTANT, Temperature, checked_temperature, value_in
 
 
 @dataclass(frozen=True)
@@ -73,10 +73,10 @@ class Langevin:
         self,
         potential: Potential,
         particles: Particles,
-        temperature: object = 300.0,
+        temperature: Temperature | Sequence[float] | Tensor = 300.0,
         *,
-        friction: object = 1.0,
-        timestep: object = 0.001,
+        friction: float | u.Quantity = 1.0,
+        timestep: float | u.Quantity = 0.001,
         compile: bool = True,
     ) -> None:
         if len(particles) != potential.n_atoms:
@@ -101,7 +101,7 @@ class Langevin:
         particles = Particles.of(system)
         return cls(potential or system.potential(), particles, **settings)  # type: ignore[arg-type]
 
-    def at(self, temperature: object) -> Langevin:
+    def at(self, temperature: Temperature | Sequence[float] | Tensor) -> Langevin:
         """The same dynamics at another temperature in K, or at one for each replica."""
         sibling = copy.copy(self)
         sibling.temperature = _temperatures(temperature)
@@ -123,9 +123,7 @@ class Langevin:
             ShapeError: if positions or temperatures do not fit.
             ConvergenceError: if the constraints cannot be satisfied.
         """
-        n = self.potential.n_atoms
-        if positions.dim() != 3 or positions.shape[1:] != (n, 3):
-            raise ShapeError(f"Expected positions (batch, {n}, 3) in nm; got {tuple(positions.shape)}.")
+        check_positions(positions, self.potential.n_atoms)
         x = batch_last(positions.detach())
         particles = self.particles.like(x)
         v = self._thermal_width(particles, x) * torch.empty_like(x).normal_(generator=generator)
@@ -212,6 +210,16 @@ def _push(
     return x + half * v, v
 
 
+def check_positions(positions: Tensor, n_atoms: int) -> None:
+    """Raise unless positions are (batch, N, 3).
+
+    Raises:
+        ShapeError: if they have another shape.
+    """
+    if positions.dim() != 3 or positions.shape[1:] != (n_atoms, 3):
+        raise ShapeError(f"Expected positions (batch, {n_atoms}, 3) in nm; got {tuple(positions.shape)}.")
+
+
 def batch_last(x: Tensor) -> Tensor:
     """(batch, N, 3) → contiguous (3, N, batch); nothing is copied if it is a view of such storage."""
     return x.permute(2, 1, 0).contiguous()
@@ -222,7 +230,7 @@ def batch_first(x: Tensor) -> Tensor:
     return x.permute(2, 1, 0)
 
 
-def _temperatures(temperature: object) -> Tensor:
+def _temperatures(temperature: Temperature | Sequence[float] | Tensor) -> Tensor:
     """(1,) or (batch,) in K, float64."""
     if isinstance(temperature, Tensor | Sequence):
         values = torch.as_tensor(temperature, dtype=torch.float64).flatten()

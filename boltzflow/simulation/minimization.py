@@ -10,7 +10,7 @@ from torch import Tensor
 
 from boltzflow.energies import Potential
 from boltzflow.errors import NonFiniteError, OptionError, ShapeError
-from boltzflow.simulation.langevin import batch_first, batch_last
+from boltzflow.simulation.langevin import batch_first, batch_last, check_positions
 from boltzflow.simulation.particles import Particles
 
 _START, _LONGEST, _SHORTEST = 2e-4, 2e-3, 4e-6  # time steps for a mass of 1 dalton, ps
@@ -87,6 +87,7 @@ def minimize(
     particles = particles or Particles([1.0] * potential.n_atoms)
     if len(particles) != potential.n_atoms:
         raise ShapeError(f"Expected {potential.n_atoms} particles, as in the potential; got {len(particles)}.")
+    check_positions(positions, potential.n_atoms)
     particles = particles.like(positions)
     run = _Descent(potential, particles, tolerance)
     motion = run.start(batch_last(positions.detach()), generator)

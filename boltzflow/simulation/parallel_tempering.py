@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
-import mdtraj
-import torch
 from torch import Tensor
 
-from boltzflow.errors import OptionError
-from boltzflow.simulation.bias import Bias, BiasedPotential
-from boltzflow.simulation.langevin import Langevin
+from boltzflow.simulation.ladders import Ladders
 from boltzflow.simulation.tempering_options import Progress, TemperingOptions
 from boltzflow.simulation.tempering_result import TemperingResult
 from boltzflow.simulation.tempering_run import TemperingRun
-from boltzflow.units import checked_temperature
 
 
-class ParallelTempering:
+class ParallelTempering(Ladders):
     """Langevin dynamics of replicas at several temperatures that swap between neighbours, in independent ladders.
 
     Swendsen & Wang 1986, DOI 10.1103/PhysRevLett.57.2607; Sugita & Okamoto 1999, DOI 10.1016/S0009-2614(99)01123-9.
@@ -37,7 +32,9 @@ class ParallelTempering:
     Raises:
         OptionError: if temperatures do not ascend, or there is no ladder.
 
+    >>> import torch
     >>> import boltzflow as bf
+    >>> from boltzflow.simulation import Langevin
     >>> system = bf.load_system("alanine_dipeptide")
     >>> dynamics = Langevin.of(system, system.potential("torch", compile=False), compile=False)
     >>> sampler = ParallelTempering(dynamics, [300.0, 400.0], ladders=2, topology=system.mdtraj_topology)
@@ -45,38 +42,6 @@ class ParallelTempering:
     >>> sampler.run(torch.tensor(system.positions), options).ensemble(300.0).positions.shape
     (4, 22, 3)
     """
-
-    def __init__(
-        self,
-        dynamics: Langevin,
-        temperatures: Sequence[float],
-        ladders: int,
-        *,
-        bias: Bias | None = None,
-        observables: Callable[[Tensor], Tensor] | None = None,
-        keep: Sequence[int] | None = None,
-        topology: mdtraj.Topology | None = None,
-    ) -> None:
-        self.temperatures = tuple(checked_temperature(t) for t in temperatures)
-        if len(self.temperatures) < 2 or list(self.temperatures) != sorted(set(self.temperatures)) or ladders < 1:
-            raise OptionError(
-                f"Expected two or more ascending temperatures and at least one ladder; got {list(temperatures)} K and "
-                f"{ladders}."
-            )
-        self.ladders = ladders
-        self.bias, self.observables, self.topology = bias, observables, topology
-        self.kept = tuple(range(len(self.temperatures)) if keep is None else keep)
-        if not set(self.kept) <= set(range(len(self.temperatures))):
-            raise OptionError(f"Expected indices of {len(self.temperatures)} temperatures to keep; got {self.kept}.")
-        if bias is not None:
-            dynamics = dynamics.on(BiasedPotential(dynamics.potential, bias))
-        slots = torch.tensor(self.temperatures, dtype=torch.float64).repeat_interleave(ladders)
-        self.dynamics, self.hot = dynamics.at(slots), dynamics.at(self.temperatures[-1])
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        """The numbers of temperatures T and of ladders L; replica t·L + l is at temperature t of ladder l."""
-        return len(self.temperatures), self.ladders
 
     def run(
         self,

@@ -15,6 +15,7 @@ from torch import Tensor
 from boltzflow.energies.forcefield.virtual_sites import VirtualSites
 from boltzflow.errors import OptionError, ShapeError
 from boltzflow.molecules import MolecularSystem
+from boltzflow.molecules.parameters import masses as masses_of
 from boltzflow.simulation.constraints import Constraints
 
 
@@ -49,8 +50,10 @@ class Particles:
     ) -> None:
         self.sites = sites
         self.masses = torch.as_tensor(masses, dtype=torch.float64)
-        if self.masses.dim() != 1 or not bool(((self.masses >= 0) & self.masses.isfinite()).all() & self.masses.any()):
-            raise OptionError(f"Expected masses (N,) ≥ 0 in dalton, one of them positive; got {self.masses.tolist()}.")
+        sound = bool(((self.masses >= 0) & self.masses.isfinite()).all() & self.masses.any())
+        if self.masses.dim() != 1 or not sound:
+            kind = OptionError if self.masses.dim() == 1 else ShapeError
+            raise kind(f"Expected masses (N,) ≥ 0 in dalton, one of them positive; got {self.masses.tolist()}.")
         self.inverse_masses = torch.where(self.masses > 0, 1 / self.masses, 0.0)
         self.constraints: Constraints | None = None
         if len(pairs):
@@ -74,7 +77,7 @@ class Particles:
             UnsupportedForceError: if a virtual site is of an unknown kind.
         """
         hamiltonian = system.openmm_system
-        masses = [hamiltonian.getParticleMass(i).value_in_unit(u.dalton) for i in range(system.n_atoms)]
+        masses = masses_of(hamiltonian)
         if hydrogen_mass is not None:
             _repartition(system, masses, hydrogen_mass)
         found = [_constraint(hamiltonian, i) for i in range(hamiltonian.getNumConstraints())]

@@ -13,14 +13,13 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
+from boltzflow.arrays import Array
 from boltzflow.ensemble import Ensemble
-from boltzflow.errors import NonFiniteError, OptionError, ShapeError
+from boltzflow.errors import DataError, InsufficientDataError, NonFiniteError, OptionError, ShapeError
 from boltzflow.estimate import Estimate
+from boltzflow.mbar import free_energies, log_mixture
 from boltzflow.simulation.frames import Frames
-from boltzflow.simulation.reweighting import free_energies, log_mixture
 from boltzflow.units import GAS_CONSTANT, thermal_energy
-
-Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,12 +79,13 @@ class TemperingResult:
         """(n, L, N, 3) in nm at one temperature of the ladder, whose positions were kept.
 
         Raises:
-            OptionError: if it is not.
+            OptionError: if it is not one of the ladder.
+            DataError: if its positions were not kept.
         """
         index = self._index(temperature)
         if index not in self.kept:
             held = ", ".join(f"{self.temperatures[i]:g}" for i in self.kept) or "none"
-            raise OptionError(f"Positions were not kept at {temperature:g} K, only at: {held} K.")
+            raise DataError(f"Positions were not kept at {temperature:g} K, only at: {held} K.")
         return self._read("positions", self.kept.index(index)).float().numpy()
 
     def ensemble(self, temperature: float) -> Ensemble:
@@ -94,7 +94,8 @@ class TemperingResult:
         The frames of one ladder are a group, so that errors of means are those of the scatter between ladders.
 
         Raises:
-            OptionError: if it is not one of the ladder, or its positions were not kept.
+            OptionError: if it is not one of the ladder.
+            DataError: if its positions were not kept.
         """
         index, positions = self._index(temperature), self.positions(temperature)
         kt = GAS_CONSTANT * self.temperatures[index]
@@ -135,11 +136,12 @@ class TemperingResult:
                 the ladder.
 
         Raises:
-            OptionError: if a temperature is not positive, or there is a single ladder.
+            OptionError: if a temperature is not positive.
+            InsufficientDataError: if there is a single ladder.
         """
         ladders = self.energies.shape[2]
         if ladders < 2:
-            raise OptionError("Expected at least 2 ladders: errors come from the scatter between them.")
+            raise InsufficientDataError("Expected at least 2 ladders: errors come from the scatter between them.")
         value = self.average(statistic, temperature)
         rest = torch.stack([self._average(statistic, temperature, left_out) for left_out in range(ladders)])
         error = ((ladders - 1) * (rest - rest.mean(0)).square().mean(0)).sqrt()

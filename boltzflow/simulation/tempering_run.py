@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -15,15 +15,13 @@ from torch import Tensor
 from boltzflow.errors import RunDirectoryError, ShapeError
 from boltzflow.simulation.exchange import exchange, turned
 from boltzflow.simulation.frames import Frames
+from boltzflow.simulation.ladders import Ladders
 from boltzflow.simulation.langevin import State, batch_first, batch_last
 from boltzflow.simulation.tempering_checkpoint import Moment, load_moment, save_moment
 from boltzflow.simulation.tempering_options import Progress, TemperingOptions
 from boltzflow.simulation.tempering_result import TemperingResult
 from boltzflow.storage import check_there
 from boltzflow.units import GAS_CONSTANT
-
-if TYPE_CHECKING:
-    from boltzflow.simulation.parallel_tempering import ParallelTempering
 
 CHECKPOINT, FRAMES = Path("checkpoints") / "last.safetensors", "frames"
 
@@ -35,7 +33,7 @@ class TemperingRun:
 
     moment: Moment
 
-    def __init__(self, sampler: ParallelTempering, options: TemperingOptions, directory: Path | None) -> None:
+    def __init__(self, sampler: Ladders, options: TemperingOptions, directory: Path | None) -> None:
         self.sampler, self.options, self.directory = sampler, options, directory
         self.steps = max(1, round(options.swap_every / sampler.dynamics.timestep))
         self.hot = options.rounds(options.equilibration / 2)

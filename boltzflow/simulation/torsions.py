@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from boltzflow.coordinates.geometry import dihedral
+from boltzflow.errors import ShapeError
 from boltzflow.molecules import MolecularSystem
 from boltzflow.molecules.naming import residue_names
 
@@ -41,7 +42,14 @@ def named_torsions(system: MolecularSystem) -> list[NamedTorsion]:
 
 
 def torsion_values(positions: Tensor, torsions: list[NamedTorsion]) -> Tensor:
-    """positions: (batch, N, 3) → (batch, K) in rad."""
+    """positions: (batch, N, 3) → (batch, K) in rad.
+
+    Raises:
+        ShapeError: if the positions have another shape, or too few atoms.
+    """
+    most = max((atom for torsion in torsions for atom in torsion.atoms), default=-1)
+    if positions.dim() != 3 or positions.shape[2] != 3 or positions.shape[1] <= most:
+        raise ShapeError(f"Expected positions (batch, N, 3) in nm, N > {most}; got {tuple(positions.shape)}.")
     if not torsions:
         return positions.new_zeros(len(positions), 0)
     atoms = torch.tensor([torsion.atoms for torsion in torsions], device=positions.device)

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from boltzflow.core import Flow
 from boltzflow.errors import FileFormatError
 from boltzflow.storage import reading
 from boltzflow.tensorfile import read_tensors, write_tensors
@@ -19,7 +20,7 @@ VERSION = 1
 
 def save_checkpoint(
     path: Path,
-    flow: nn.Module,
+    flow: Flow,
     optimizer: torch.optim.Optimizer,
     progress: dict[str, Any],
     average: Mapping[str, Tensor],
@@ -46,7 +47,7 @@ def own_state(random: torch.Generator, memory: Mapping[str, Tensor]) -> dict[str
 
 def load_checkpoint(
     path: Path,
-    flow: nn.Module,
+    flow: Flow,
     optimizer: torch.optim.Optimizer,
     random: torch.Generator,
     settings: dict[str, Any],
@@ -59,7 +60,8 @@ def load_checkpoint(
     Settings that are younger than the checkpoint had their `defaults` in it.
 
     Raises:
-        FileFormatError: if the file is missing, damaged, of a flow of another shape, or of a training with other
+        MissingFileError: if there is no such file.
+        FileFormatError: if it is damaged, of a flow of another shape, or of a training with other
             `settings`. Nothing is changed then.
     """
     tensors, header = read_tensors(path, KIND, VERSION)
@@ -93,7 +95,7 @@ def load_checkpoint(
         raise FileFormatError(
             f"{path} is the checkpoint of a flow of another architecture; expected that of this run."
         ) from error
-    device = next(flow.parameters()).device
+    device = flow.like.device
     memory = {name: tensor.to(device) for name, tensor in _under(f"{_prefix(rank)}memory.", tensors).items()}
     return progress, _under("average.", tensors), memory
 

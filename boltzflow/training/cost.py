@@ -41,7 +41,7 @@ def estimate_cost(model: Trainable, method: Method, options: TrainingOptions) ->
     A step that draws new samples takes longer than one that does not: the first step and those after it tell both
     times, and the method says how many samples it draws in all.
     """
-    random = torch.Generator(next(model.flow.parameters()).device).manual_seed(0)
+    random = torch.Generator(model.flow.like.device).manual_seed(0)
     optimizer = make_optimizer(options.optimizer, model.flow.parameters(), learning_rate=0.0)
     moments = [Moment(step, options.steps, options.batch_size, random) for step in range(_TIMED)]
     memory: Memory = {}
@@ -56,7 +56,7 @@ def estimate_cost(model: Trainable, method: Method, options: TrainingOptions) ->
     if drawn_first > drawn:
         of_a_sample = (seconds_first - seconds_later) / (drawn_first - drawn)
         seconds += max(0, evaluations - drawn * options.steps) * of_a_sample
-    return Cost(evaluations, seconds, _peak_memory(next(model.flow.parameters()).device) / 2**30)
+    return Cost(evaluations, seconds, _peak_memory(model.flow.like.device) / 2**30)
 
 
 def _timed(

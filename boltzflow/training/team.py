@@ -113,7 +113,7 @@ class Several(Team):
         self.device: torch.device = fabric.device
 
     def place(self, model: Trainable) -> None:
-        if self.device != next(model.flow.parameters()).device:
+        if self.device != model.flow.like.device:
             model.to(self.device)
         state = model.flow.state_dict()
         with _others_alive(), torch.no_grad():

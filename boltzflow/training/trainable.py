@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from boltzflow.core import Flow
 from boltzflow.core.objectives import Target
 from boltzflow.errors import DomainError
-from boltzflow.units import checked_temperature
+from boltzflow.units import Temperature, checked_temperature
 
 
 class Trainable(Protocol):
@@ -97,7 +97,7 @@ class DensityModel:
     (torch.Size([5]), 5)
     """
 
-    def __init__(self, flow: Flow, target: Target, *, temperature: float = 300.0, name: str = "") -> None:
+    def __init__(self, flow: Flow, target: Target, *, temperature: Temperature = 300.0, name: str = "") -> None:
         domain = getattr(target, "domain", flow.domain)
         if domain != flow.domain:
             raise DomainError(f"DensityModel: expected a target on the flow's domain {flow.domain}; got {domain}.")
@@ -111,7 +111,7 @@ class DensityModel:
     @property
     def widths(self) -> Tensor:
         """1 for each coordinate: nothing is known."""
-        return torch.ones(len(self.flow.domain), device=next(self.flow.parameters()).device)
+        return torch.ones(len(self.flow.domain), device=self.flow.like.device)
 
     @property
     def identity(self) -> Any:

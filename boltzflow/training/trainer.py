@@ -71,7 +71,8 @@ def train(
         The history, with a record every `log_every` steps.
 
     Raises:
-        OptionError: if an option is impossible or unknown, or the method or a preset is not made for such a model.
+        OptionError: if an option is impossible or unknown, or a preset is named for a `DensityModel`.
+        UnsupportedCombinationError: if the method is not made for such a model.
         MissingDependencyError: if tensorboard or several devices are asked for and their package is not installed.
         ProcessError: if another process of the training has stopped.
         RunDirectoryError: if the directory already holds a training and `resume` is False.
@@ -84,7 +85,7 @@ def train(
     32
     """
     TrainingOptions.of(**options)  # what is impossible is said before anything else
-    team = assemble(devices, next(model.flow.parameters()).device)
+    team = assemble(devices, model.flow.like.device)
     chosen, checked = resolved(model, method, preset, devices, options)
     chosen.check(model)
     check_shares(checked.batch_size, devices)
@@ -110,7 +111,7 @@ class _Run:
     ) -> None:
         self.model, self.method, self.options, self.directory, self.team = model, method, options, directory, team
         flow = model.flow
-        device = next(flow.parameters()).device
+        device = flow.like.device
         self.random = torch.Generator(device).manual_seed(team.seed(options.seed))
         self.optimizer = make_optimizer(options.optimizer, flow.parameters(), options.peak_learning_rate)
         self.schedule = WarmupCosine(options.peak_learning_rate, options.warmup)

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from scipy.optimize import minimize
 from torch import Tensor
 
+from boltzflow.arrays import Array
 from boltzflow.errors import NonFiniteError, OptionError, ShapeError
 
 
@@ -92,13 +92,13 @@ class _Dual:
         self._bounds = (trust_region, max_entropy_loss)
         self._entropy = -float(self._q.mean())
 
-    def log_weights(self, trust: float, entropy: float) -> NDArray[np.float64]:
+    def log_weights(self, trust: float, entropy: float) -> Array:
         """Normalised log-weights (n,) over samples of q."""
         tilt = (self._p - (1 + entropy) * self._q) / (1 + trust + entropy)
-        normalised: NDArray[np.float64] = tilt - _log_sum_exp(tilt)
+        normalised: Array = tilt - _log_sum_exp(tilt)
         return normalised
 
-    def measures(self, log_weights: NDArray[np.float64]) -> tuple[float, float]:
+    def measures(self, log_weights: Array) -> tuple[float, float]:
         """KL(next ‖ q), and H(q) − H(next)."""
         weights = np.exp(log_weights)
         relative = np.where(weights > 0, log_weights + math.log(len(weights)), 0.0)
@@ -123,7 +123,7 @@ class _Dual:
         trust, entropy = np.expm1(best.x)
         return float(trust), float(entropy)
 
-    def _negative(self, logarithms: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
+    def _negative(self, logarithms: Array) -> tuple[float, Array]:
         """−g and its gradient."""
         trust, entropy = np.expm1(logarithms)
         scale = 1 + trust + entropy
@@ -139,6 +139,6 @@ class _Dual:
         return -value, -np.array(slopes) * np.exp(logarithms)
 
 
-def _log_sum_exp(values: NDArray[np.float64]) -> float:
+def _log_sum_exp(values: Array) -> float:
     largest = values.max()
     return float(largest + np.log(np.exp(values - largest).sum()))

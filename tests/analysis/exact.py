@@ -7,15 +7,13 @@ from itertools import pairwise
 
 import numpy as np
 import openmm
-from numpy.typing import NDArray
 from openmm import app
 from torch import Tensor
 
 import boltzflow as bf
+from boltzflow.arrays import Array
 from boltzflow.energies import Potential
 from boltzflow.units import thermal_energy
-
-Array = NDArray[np.float64]
 
 
 class Spring(Potential):

@@ -8,9 +8,8 @@ import mdtraj
 import numpy as np
 from numpy.typing import NDArray
 
+from boltzflow.arrays import Array
 from boltzflow.ensemble import Ensemble
-
-Array = NDArray[np.float64]
 
 RARE = 0.2
 """The share of the basin at φ > 0."""

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from boltzflow.analysis import principal_components, representatives, torsion_features
-from boltzflow.analysis.html import _structures
+from boltzflow.analysis.report.html import _structures
 from boltzflow.ensemble import Ensemble
 from boltzflow.errors import NonFiniteError, OptionError, ShapeError, TopologyError
 from tests.analysis.exact import chain

@@ -11,7 +11,7 @@ import pytest
 
 import boltzflow as bf
 from boltzflow.analysis import Trust, check_collapse, log_weights_of
-from boltzflow.analysis.collapse import coverage_verdict
+from boltzflow.analysis.checks.collapse import coverage_verdict
 from boltzflow.coordinates import InternalCoordinates
 from boltzflow.errors import OptionError, TopologyError
 from boltzflow.estimate import Estimate

@@ -15,8 +15,8 @@ from scipy.stats import chi2
 
 import boltzflow as bf
 from boltzflow.analysis import as_reference, compare
-from boltzflow.analysis.binned import Bootstrap
-from boltzflow.analysis.comparison import (
+from boltzflow.analysis.checks.binned import Bootstrap
+from boltzflow.analysis.checks.comparison import (
     JENSEN_SHANNON,
     KL,
     TOTAL_VARIATION,
@@ -25,8 +25,8 @@ from boltzflow.analysis.comparison import (
     Distance,
     _verdict,
 )
-from boltzflow.analysis.plots import distances, marginals, ramachandran_comparison
-from boltzflow.analysis.references import check_same_molecule
+from boltzflow.analysis.checks.references import check_same_molecule
+from boltzflow.analysis.report.plots import distances, marginals, ramachandran_comparison
 from boltzflow.ensemble import Ensemble
 from boltzflow.errors import FileFormatError, OptionError, ShapeError, SystemNotFoundError
 from boltzflow.molecules import available_systems

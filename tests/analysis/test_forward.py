@@ -7,7 +7,7 @@ import pytest
 
 import boltzflow as bf
 from boltzflow.analysis import as_reference, check_forward
-from boltzflow.analysis.forward import _check_same_energies
+from boltzflow.analysis.checks.forward import _check_same_energies
 from boltzflow.ensemble import Ensemble
 from boltzflow.errors import OptionError
 from boltzflow.verdict import Trust

@@ -25,7 +25,7 @@ from boltzflow.analysis import (
     state_populations,
     temperature_series,
 )
-from boltzflow.analysis.observables import Labelled
+from boltzflow.analysis.estimates.observables import Labelled
 from boltzflow.ensemble import Ensemble
 from tests.analysis.weighted import one_atom
 

@@ -12,7 +12,7 @@ import pytest
 import boltzflow as bf
 from boltzflow import analysis
 from boltzflow.analysis import circular_mean, hydrogen_bonds, j_couplings, means, secondary_structure
-from boltzflow.analysis.internals import internal_observables
+from boltzflow.analysis.estimates.internals import internal_observables
 from boltzflow.ensemble import Ensemble
 from boltzflow.estimate import Estimate
 from tests.analysis.weighted import equal, weighted

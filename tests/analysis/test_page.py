@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import boltzflow as bf
-from boltzflow.analysis.html import PAGE, PICTURES
+from boltzflow.analysis.report.html import PAGE, PICTURES
 from boltzflow.ensemble import Ensemble
 
 BROWSER, DRIVER = shutil.which("chromium") or shutil.which("google-chrome"), shutil.which("chromedriver")

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 import boltzflow as bf
 from boltzflow.analysis import absolute_free_energy, anneal, hamiltonian_moves, independence_metropolis
-from boltzflow.analysis.refinement import _adapted, _Latent, _weighted
-from boltzflow.core.sampling import linear_schedule, sequential_monte_carlo
+from boltzflow.analysis.weighting.refinement import _adapted, _Latent, _weighted
+from boltzflow.core.samplers import linear_schedule, sequential_monte_carlo
 from boltzflow.energies import TorchPotential
 from boltzflow.ensemble import Ensemble
 from boltzflow.errors import DomainError, IntractableDensityError, NonFiniteError, OptionError

@@ -7,7 +7,7 @@ import pytest
 
 import boltzflow as bf
 from boltzflow.analysis import Trust
-from boltzflow.analysis.plots import style
+from boltzflow.analysis.report.plots import style
 from boltzflow.ensemble import Ensemble
 from boltzflow.errors import SystemNotFoundError
 

@@ -13,7 +13,7 @@ from scipy.stats import binom
 
 from boltzflow.analysis import Trust, absolute_free_energy, diagnose, plots, smooth
 from boltzflow.ensemble import Ensemble
-from boltzflow.errors import NonFiniteError, OptionError
+from boltzflow.errors import InsufficientDataError, OptionError
 from boltzflow.trust import SampleWeights, ess_by_size
 from boltzflow.units import thermal_energy
 from tests.scores import check_z_scores
@@ -276,12 +276,15 @@ def test_smoothing_touches_the_tail_alone_and_keeps_the_scale(log_weights: NDArr
 
 
 @pytest.mark.parametrize("log_weights", [pareto(3000, 0.6), log_normal(1000, 1.5), log_normal(200, 1.0), pareto(60, 1)])
-def test_shape_of_the_tail_is_that_of_arviz(log_weights: NDArray[np.float64]) -> None:
-    """`pareto_shape` stays in `core`, which knows no more than torch: the same number as that of the smoothing."""
+def test_tail_and_smoothed_weights_are_those_of_arviz(log_weights: NDArray[np.float64]) -> None:
     from arviz_stats.base import array_stats
 
-    _, shape = array_stats.psislw(-log_weights)
-    assert ensemble(log_weights).pareto_k == pytest.approx(float(shape), rel=1e-9)
+    smoothed, shape = array_stats.psislw(-log_weights)
+    before = ensemble(log_weights)
+    assert before.pareto_k == pytest.approx(float(shape), rel=1e-9)
+    after = smooth(before).log_weights
+    normalised = after - np.logaddexp.reduce(after)
+    np.testing.assert_allclose(normalised, smoothed - np.logaddexp.reduce(smoothed), rtol=0, atol=1e-9)
 
 
 def test_smoothed_weights_keep_the_constant_of_log_z() -> None:
@@ -309,7 +312,7 @@ def test_smoothing_lowers_the_scatter_of_log_z() -> None:
 
 
 def test_smoothing_of_too_few_and_of_equal_weights() -> None:
-    with pytest.raises(NonFiniteError, match="at least 25 positive weights to fit their tail; got 24"):
+    with pytest.raises(InsufficientDataError, match="at least 25 positive weights to fit their tail; got 24"):
         smooth(ensemble(np.zeros(24)))
     equal = ensemble(np.zeros(100))
     assert smooth(equal) is equal

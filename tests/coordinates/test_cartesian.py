@@ -21,8 +21,8 @@ from boltzflow.coordinates import (
     coordinates_from_specification,
     coverage,
 )
-from boltzflow.errors import NonFiniteError, OptionError, ShapeError, TopologyError
-from boltzflow.molecules.cartesian import harmonic_covariance
+from boltzflow.errors import InsufficientDataError, NonFiniteError, OptionError, ShapeError, TopologyError
+from boltzflow.molecules.placing.cartesian import harmonic_covariance
 from boltzflow.simulation import minimize
 from boltzflow.units import thermal_energy
 
@@ -233,7 +233,7 @@ def test_a_trajectory_gives_the_modes() -> None:
     z, _ = system.coordinates(core="all", trajectory=trajectory).inverse(moved)
     assert z.mean(0).abs().max() < 1e-3
     torch.testing.assert_close(z.T.cov(), torch.eye(9, dtype=torch.float64), rtol=0, atol=5e-3)
-    with pytest.raises(ShapeError, match="at least 2 for each"):
+    with pytest.raises(InsufficientDataError, match="at least 2 for each"):
         system.coordinates(core="all", trajectory=trajectory[:10])
     with pytest.raises(ShapeError, match="trajectory of 5 atoms; got 4"):
         system.coordinates(core="all", trajectory=trajectory.atom_slice(range(4)))

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from boltzflow.coordinates.geometry import angle, dihedral, distance, turn
-from boltzflow.coordinates.rows import Rows
+from boltzflow.core.functional.rows import Rows
 
 
 def test_agrees_with_mdtraj() -> None:

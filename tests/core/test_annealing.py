@@ -8,13 +8,9 @@ from torch import Tensor
 
 from boltzflow.core import Domain, importance, recipes
 from boltzflow.core.distributions import Independent
-from boltzflow.core.sampling import (
+from boltzflow.core.kernels import HamiltonianMonteCarlo, Langevin, RandomWalk, UnderdampedLangevin, adjust_step_size
+from boltzflow.core.samplers import (
     AdaptiveSchedule,
-    HamiltonianMonteCarlo,
-    Langevin,
-    RandomWalk,
-    UnderdampedLangevin,
-    adjust_step_size,
     annealed_importance_sampling,
     geometric_schedule,
     linear_schedule,

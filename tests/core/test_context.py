@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from boltzflow.core import Chain, Domain, Flow, distributions, layers
-from boltzflow.core.sampling.path import GeometricPath
+from boltzflow.core.kernels import GeometricPath, RandomWalk
 from boltzflow.errors import OptionError
 from boltzflow.testing import randomize_parameters
 
@@ -38,7 +38,7 @@ def test_both_directions_show_the_scaled_logarithm() -> None:
 
 
 def test_a_layer_within_is_not_hidden() -> None:
-    stochastic = layers.MetropolisLayer(DOMAIN, step_size=0.1, steps=1)
+    stochastic = layers.KernelLayer(RandomWalk(DOMAIN, 0.1))
     base = distributions.Independent(DOMAIN).double()
     stochastic.bind(GeometricPath(base, base))
     flow = Flow(base, Chain([layers.LogContext(Chain([stochastic.double()]), 1.0, 2.0)]))

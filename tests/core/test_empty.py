@@ -9,7 +9,7 @@ import torch
 
 from boltzflow.core import Domain, Flow, distributions, layers, recipes
 from boltzflow.core.flow_vae import FlowVAE
-from boltzflow.core.sampling import rejection_sampling
+from boltzflow.core.samplers import rejection_sampling
 from boltzflow.core.stochastic_flow import StochasticFlow
 from boltzflow.testing import check_no_samples
 from tests.core.registry import DENSITIES, FLOWS, KERNELS, STOCHASTIC, TARGETS

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from boltzflow.core import Chain, Domain, Flow, Inverse, StochasticLayer, layers, objectives, recipes
-from boltzflow.core.distributions import Independent
+from boltzflow.core.distributions import DiagonalNormal, Independent
 from boltzflow.errors import DomainError, IntractableDensityError, OptionError, ShapeError
 from boltzflow.testing import check_density, randomize_parameters
 
@@ -56,6 +56,16 @@ def test_inverse_of_a_chain_undoes_it() -> None:
     assert torch.allclose(CYLINDER.difference(back, z), torch.zeros_like(z), atol=1e-9)
     assert torch.allclose(log_back, -log_ratio)
     assert turned.latent_domain == chain.data_domain
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("trainable", [True, False])
+def test_a_flow_knows_its_dtype(dtype, trainable) -> None:
+    domain = Domain.real(2)
+    layer = layers.ElementwiseAffine(domain) if trainable else layers.Permutation(domain, "reverse")
+    flow = Flow(DiagonalNormal(domain, trainable=trainable), layer).to(dtype)
+    x, _ = flow.sample(3)
+    assert flow.like.dtype == x.dtype == dtype
 
 
 def test_density_of_samples_is_that_of_log_prob() -> None:

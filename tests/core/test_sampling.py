@@ -9,7 +9,7 @@ from torch import Tensor
 
 from boltzflow.core import Domain
 from boltzflow.core.distributions import Independent
-from boltzflow.core.sampling import (
+from boltzflow.core.kernels import (
     GeometricPath,
     HamiltonianMonteCarlo,
     Langevin,
@@ -17,7 +17,7 @@ from boltzflow.core.sampling import (
     UnderdampedLangevin,
     adapt_step_size,
 )
-from boltzflow.core.sampling.trajectory import drift, log_prob_and_score
+from boltzflow.core.kernels.trajectory import drift, log_prob_and_score
 from boltzflow.errors import OptionError, ShapeError
 from boltzflow.testing import check_density, random_states
 from tests.core.registry import KERNELS

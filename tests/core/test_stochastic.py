@@ -10,7 +10,14 @@ from torch import Tensor
 
 from boltzflow.core import Chain, Domain, Flow, Inverse, StochasticFlow, importance, layers, nets, objectives
 from boltzflow.core.distributions import Independent
-from boltzflow.core.sampling import GeometricPath, HamiltonianMonteCarlo, Kernel, Langevin, RandomWalk
+from boltzflow.core.kernels import (
+    GeometricPath,
+    HamiltonianMonteCarlo,
+    Kernel,
+    Langevin,
+    RandomWalk,
+    UnderdampedLangevin,
+)
 from boltzflow.errors import DomainError, IntractableDensityError, OptionError
 from boltzflow.testing import randomize_parameters
 from tests.core.registry import STOCHASTIC
@@ -150,7 +157,7 @@ def test_layer_keeps_dtype_and_is_saved_without_its_path(name: str, dtype: torch
 
 
 def test_a_context_changes_the_step_sizes() -> None:
-    layer = layers.LangevinLayer(DOMAIN, 0.1, 1, context_size=1).double()
+    layer = layers.KernelLayer(Langevin(DOMAIN, 0.1, context_size=1, adjusted=False, trainable=True)).double()
     layer.bind(GeometricPath(base(), Coupled()))
     with torch.no_grad():
         layer.kernel.log_step_size.weight.fill_(1.0)
@@ -197,7 +204,8 @@ def test_more_steps_bring_samples_closer_to_the_target() -> None:
     sizes = []
     for steps in (1, 30):
         step = torch.tensor([0.15, 0.15, 0.03])
-        chain = Chain([layers.UnderdampedLangevinLayer(DOMAIN, step, steps, fraction=f) for f in (0.25, 0.5, 0.75)])
+        kernels = [UnderdampedLangevin(DOMAIN, step, steps, adjusted=False, trainable=True) for _ in range(3)]
+        chain = Chain([layers.KernelLayer(kernel, f) for kernel, f in zip(kernels, (0.25, 0.5, 0.75), strict=True)])
         flow = StochasticFlow(base(), chain.double(), Unnormalised())
         with torch.no_grad():
             sizes.append(importance.effective_sample_size(flow.log_weights(3000, generator=generator())[1]))
@@ -208,7 +216,8 @@ def test_training_finds_the_step_size() -> None:
     """Reverse KL of Langevin paths from N(0, 1) to N(0, 4), whose gradient is exact, lengthens steps that are tiny."""
     domain = Domain.real(1)
     target = Independent(domain, width=torch.tensor([2.0]))
-    chain = Chain([layers.LangevinLayer(domain, 0.05, 5, fraction=f) for f in (0.25, 0.5, 0.75)])
+    kernels = [Langevin(domain, 0.05, 5, adjusted=False, trainable=True) for _ in range(3)]
+    chain = Chain([layers.KernelLayer(kernel, f) for kernel, f in zip(kernels, (0.25, 0.5, 0.75), strict=True)])
     flow = StochasticFlow(Independent(domain), chain, target)
     optimizer, random, losses = torch.optim.Adam(flow.parameters(), lr=0.1), generator(), []
     for _ in range(60):
@@ -222,7 +231,9 @@ def test_training_finds_the_step_size() -> None:
 
 
 def test_step_sizes_adapt_and_frozen_ones_stay() -> None:
-    chain = Chain([layers.MetropolisLayer(DOMAIN, 5.0, fraction=0.5), layers.HamiltonianLayer(DOMAIN, 1e-3)])
+    chain = Chain(
+        [layers.KernelLayer(RandomWalk(DOMAIN, 5.0, 10), 0.5), layers.KernelLayer(HamiltonianMonteCarlo(DOMAIN, 1e-3))]
+    )
     flow = StochasticFlow(base(), chain, Unnormalised())
     assert not any(p.requires_grad for p in chain.parameters())
     flow.adapt_step_sizes(500, target_acceptance=0.5, iterations=60, generator=generator())
@@ -235,7 +246,7 @@ def test_step_sizes_adapt_and_frozen_ones_stay() -> None:
 def test_the_target_is_no_part_of_the_flow() -> None:
     domain = Domain.real(1)
     target = Independent(domain, trainable=True)
-    flow = StochasticFlow(Independent(domain), layers.MetropolisLayer(domain, 0.1), target)
+    flow = StochasticFlow(Independent(domain), layers.KernelLayer(RandomWalk(domain, 0.1, 10)), target)
     learned = {name for name in flow.state_dict() if not name.endswith("fingerprint")}
     assert learned == {"base.location", "base.log_width", "transform.kernel.log_step_size.value"}
     twin = copy.deepcopy(flow)
@@ -249,19 +260,19 @@ def test_the_target_is_no_part_of_the_flow() -> None:
 
 def test_a_stochastic_flow_says_what_is_wrong() -> None:
     flow = sandwich("Metropolis")
-    with pytest.raises(IntractableDensityError, match="MetropolisLayer"):
+    with pytest.raises(IntractableDensityError, match="KernelLayer"):
         flow.log_prob(torch.zeros(1, 3, dtype=torch.float64))
     with pytest.raises(OptionError, match="no stochastic layer for a path gradient"):
         objectives.reverse_kl(flow, Unnormalised(), 4, path_gradient=True)
-    with pytest.raises(OptionError, match=r"MetropolisLayer: expected a fraction in \[0, 1\]; got 2"):
-        layers.MetropolisLayer(DOMAIN, 0.1, fraction=2.0)
+    with pytest.raises(OptionError, match=r"KernelLayer: expected a fraction in \[0, 1\]; got 2"):
+        layers.KernelLayer(RandomWalk(DOMAIN, 0.1), 2.0)
     with pytest.raises(OptionError, match="KernelLayer: expected a fraction"):
         layers.KernelLayer(HamiltonianMonteCarlo(DOMAIN, 0.1), fraction=-1.0)
     interval = Domain.interval(0.0, 1.0)
     to_interval = layers.ToInterval(interval)
-    with pytest.raises(DomainError, match=r"MetropolisLayer acts on Domain\[interval\(0, 1\)\], but the base"):
+    with pytest.raises(DomainError, match=r"KernelLayer acts on Domain\[interval\(0, 1\)\], but the base"):
         StochasticFlow(
             Independent(Domain.real(1)),
-            Chain([to_interval, layers.MetropolisLayer(interval, 0.1)]),
+            Chain([to_interval, layers.KernelLayer(RandomWalk(interval, 0.1))]),
             Independent(interval),
         )

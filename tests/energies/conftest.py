@@ -9,10 +9,9 @@ import numpy as np
 import openmm
 import openmm.unit as u
 import pytest
-from numpy.typing import NDArray
 from openmm import app
 
-Array = NDArray[np.float64]
+from boltzflow.arrays import Array
 
 PDB = Path(__file__).parents[2] / "systems" / "alanine_dipeptide" / "topology.pdb"
 FORCE_FIELDS: dict[str, tuple[list[str], dict[str, object]]] = {

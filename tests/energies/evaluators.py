@@ -10,7 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
-from boltzflow.energies.workers import Answer, Array
+from boltzflow.arrays import Array
+from boltzflow.energies.workers import Answer
 
 KILL, KILL_ONCE, SLEEP, FAIL, RAISE = 1001.0, 1002.0, 1003.0, 1004.0, 1005.0
 

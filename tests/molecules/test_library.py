@@ -10,9 +10,9 @@ import pytest
 
 import boltzflow as bf
 from boltzflow.cli.options import resumed
-from boltzflow.config import RunConfig
 from boltzflow.errors import FileFormatError, OptionError, TemplateError
 from boltzflow.molecules.library import available_systems, library_folders
+from boltzflow.workflows.config import RunConfig
 
 
 @pytest.fixture

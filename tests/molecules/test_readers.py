@@ -23,7 +23,7 @@ from boltzflow.errors import (
     TopologyError,
 )
 from boltzflow.molecules import available_systems
-from boltzflow.molecules.sequence import LETTERS
+from boltzflow.molecules.readers.sequence import LETTERS
 
 # OpenMM's reader of GROMACS files leaves them open.
 pytestmark = pytest.mark.filterwarnings("ignore:Exception ignored in.*FileIO:pytest.PytestUnraisableExceptionWarning")

@@ -20,8 +20,8 @@ from openmm import app
 import boltzflow as bf
 from boltzflow.errors import FileFormatError, ShapeError, TemplateError, TopologyError, UnsupportedForceError
 from boltzflow.molecules import available_systems
-from boltzflow.molecules.fit import check_positions, check_structure
-from boltzflow.molecules.structures import read_structure
+from boltzflow.molecules.readers.fit import check_positions, check_structure
+from boltzflow.molecules.readers.structures import read_structure
 
 from .test_readers import amber_files, charmm_files, gromacs_files
 

@@ -84,7 +84,8 @@ def test_refusals() -> None:
         minimize(springs, torch.zeros(1, 1, 3), tolerance=0.0)
     with pytest.raises(ShapeError, match="Expected 1 particles"):
         minimize(springs, torch.zeros(1, 1, 3), Particles([1.0, 1.0]))
-    with pytest.raises(ShapeError, match="expected positions of shape"):
-        minimize(springs, torch.zeros(1, 2, 3), Particles([1.0]))
+    for shape in ((1, 2, 3), (1, 3)):
+        with pytest.raises(ShapeError, match=r"Expected positions \(batch, 1, 3\) in nm"):
+            minimize(springs, torch.zeros(shape), Particles([1.0]))
     with pytest.raises(NonFiniteError, match="1 of 2 structures have no finite energy"):
         minimize(springs, torch.tensor([[[math.nan, 0.0, 0.0]], [[0.0, 0.0, 0.0]]]))

@@ -16,11 +16,11 @@ from typer.testing import CliRunner
 
 import boltzflow as bf
 from boltzflow.cli import app as commands
-from boltzflow.config import ReferenceConfig
-from boltzflow.reference import reference_run, write_reference
 from boltzflow.simulation import NamedTorsion, TemperingResult, named_torsions, torsion_values
 from boltzflow.simulation.frames import Frames
 from boltzflow.units import GAS_CONSTANT
+from boltzflow.workflows.config import ReferenceConfig
+from boltzflow.workflows.reference import reference_run, write_reference
 
 SYSTEM = "alanine_dipeptide_vacuum"
 TINY = ["--ladders", 3, "--temperatures", 2, "--hottest", 400, "--picoseconds", 0.6, "--equilibration", 0.2]
@@ -182,7 +182,7 @@ def test_a_molecule_without_torsions(tmp_path: Path) -> None:
     hamiltonian.addForce(bond)
     system = bf.MolecularSystem(topology, hamiltonian, [[0.0, 0.0, 0.0], [0.15, 0.0, 0.0]])
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("boltzflow.reference.build_system", lambda *_: system)
+        patch.setattr("boltzflow.workflows.reference.build_system", lambda *_: system)
         config = ReferenceConfig.of(
             system="oxygen", picoseconds=4.0, equilibration=1.0, ladders=8, temperatures=2, hottest=400.0
         )

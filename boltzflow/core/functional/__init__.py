@@ -2,7 +2,6 @@
 
 from boltzflow.core.functional.dequantization import dequantize
 from boltzflow.core.functional.held import held
-from boltzflow.core.functional.linear_rows import linear_rows
 from boltzflow.core.functional.masks import (
     alternating_mask,
     channel_mask,
@@ -11,10 +10,10 @@ from boltzflow.core.functional.masks import (
     random_mask,
 )
 from boltzflow.core.functional.moments import shared_moments
-from boltzflow.core.functional.permutation import permute_rows
 from boltzflow.core.functional.positive import unit_softplus
 from boltzflow.core.functional.rational_quadratic import MIN_BIN, parameter_count
 from boltzflow.core.functional.roots import monotone_root
+from boltzflow.core.functional.rows import linear_rows, permute_rows
 from boltzflow.core.functional.spline_operator import rational_quadratic_spline
 from boltzflow.core.functional.stored import stored
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from boltzflow.errors import OptionError
+from boltzflow.errors import ShapeError
 
 
 def alternating_mask(n: int) -> Tensor:
@@ -37,11 +37,11 @@ def channel_mask(shape: tuple[int, ...]) -> Tensor:
     """The first half of the channels of an image, rounded down: (C, H, W) bool.
 
     Raises:
-        OptionError: if there are fewer than two channels.
+        ShapeError: if there are fewer than two channels.
     """
     channels = shape[0]
     if channels < 2:
-        raise OptionError(f"channel_mask: expected at least 2 channels; got an image of shape {shape}.")
+        raise ShapeError(f"channel_mask: expected at least 2 channels; got an image of shape {shape}.")
     return half_mask(channels).view(-1, *[1] * (len(shape) - 1)).expand(shape)
 
 

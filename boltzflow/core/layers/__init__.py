@@ -15,11 +15,7 @@ from boltzflow.core.layers.planar import Planar, Radial
 from boltzflow.core.layers.reshape import Reshape, Squeeze
 from boltzflow.core.layers.residual import LogDetEstimator, Residual
 from boltzflow.core.layers.stochastic import (
-    HamiltonianLayer,
     KernelLayer,
-    LangevinLayer,
-    MetropolisLayer,
-    UnderdampedLangevinLayer,
 )
 
 __all__ = [
@@ -32,18 +28,15 @@ __all__ = [
     "Coupling",
     "Elementwise",
     "ElementwiseAffine",
-    "HamiltonianLayer",
     "Householder",
     "ImageCoupling",
     "Invertible1x1Conv",
     "InvertibleLinear",
     "KernelLayer",
     "LULinear",
-    "LangevinLayer",
     "LogContext",
     "LogDetEstimator",
     "Logit",
-    "MetropolisLayer",
     "Multiscale",
     "Permutation",
     "Planar",
@@ -53,7 +46,6 @@ __all__ = [
     "SplineCoupling",
     "Squeeze",
     "ToInterval",
-    "UnderdampedLangevinLayer",
     "Wrap",
     "glow_block",
 ]

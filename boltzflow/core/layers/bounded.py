@@ -23,7 +23,7 @@ class ToInterval(Bijection):
         domain: flat, with the intervals as they shall be.
 
     Raises:
-        OptionError: if there is no interval.
+        DomainError: if there is no interval.
 
     >>> layer = ToInterval(Domain.interval(0.0, 4.0) + Domain.circle(1))
     >>> print(layer.latent_domain)
@@ -36,7 +36,7 @@ class ToInterval(Bijection):
 
     def __init__(self, domain: Domain) -> None:
         if not domain.indices("interval"):
-            raise OptionError(f"ToInterval: expected a domain with an interval; got {domain}.")
+            raise DomainError(f"ToInterval: expected a domain with an interval; got {domain}.")
         latent = Domain.of([Coordinate("real", name=c.name) if c.kind == "interval" else c for c in domain])
         super().__init__(latent, domain)
         bounded = torch.tensor([c.kind == "interval" for c in domain])

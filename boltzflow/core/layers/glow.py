@@ -47,8 +47,8 @@ class ImageCoupling(Bijection):
         context_size: size of the context, which the net is shown as further channels; 0 for none.
 
     Raises:
-        DomainError: if the domain is no real (C, H, W).
-        OptionError: if the split is not known, or there is one channel only and half of them is asked for.
+        DomainError: if the domain is no real (C, H, W), or has one channel only and half of them is asked for.
+        OptionError: if the split is not known.
 
     >>> layer = ImageCoupling(Domain.real((2, 4, 4)))
     >>> x, log_ratio = layer(torch.rand(5, 2, 4, 4))
@@ -72,7 +72,7 @@ class ImageCoupling(Bijection):
             raise OptionError(f"ImageCoupling: expected split 'channel' or 'checkerboard'; got {split!r}.")
         channels, height, width = domain.shape
         if split == "channel" and channels < 2:
-            raise OptionError(f"ImageCoupling: expected at least 2 channels to split; got {domain}.")
+            raise DomainError(f"ImageCoupling: expected at least 2 channels to split; got {domain}.")
         super().__init__(domain, domain)
         self.split = split
         self.context_size = context_size

@@ -1,4 +1,4 @@
-"""Layers that move samples at random, for stochastic normalizing flows (Wu et al. 2020, arXiv 2002.06707)."""
+"""A layer that moves samples at random, for stochastic normalizing flows (Wu et al. 2020, arXiv 2002.06707)."""
 
 from __future__ import annotations
 
@@ -7,14 +7,10 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from boltzflow.core.domain import Domain
+from boltzflow.core.kernels.kernel import Kernel
+from boltzflow.core.kernels.path import GeometricPath, checked_fraction
+from boltzflow.core.kernels.trajectory import safe_log_prob
 from boltzflow.core.layer import StochasticLayer
-from boltzflow.core.sampling.hamiltonian import HamiltonianMonteCarlo
-from boltzflow.core.sampling.kernel import Kernel
-from boltzflow.core.sampling.langevin import Langevin, UnderdampedLangevin
-from boltzflow.core.sampling.metropolis import RandomWalk
-from boltzflow.core.sampling.path import GeometricPath, checked_fraction
-from boltzflow.core.sampling.trajectory import safe_log_prob
 from boltzflow.errors import OptionError
 
 
@@ -35,10 +31,10 @@ class KernelLayer(StochasticLayer):
     Raises:
         OptionError: if `fraction` is not in [0, 1].
 
-    >>> from boltzflow.core import Domain, distributions
+    >>> from boltzflow.core import Domain, distributions, kernels
     >>> domain = Domain.real(1)
     >>> base, target = (distributions.Independent(domain, width=torch.tensor([w])) for w in (1.0, 2.0))
-    >>> layer = KernelLayer(RandomWalk(domain, step_size=0.5, steps=3), fraction=0.5)
+    >>> layer = KernelLayer(kernels.RandomWalk(domain, step_size=0.5, steps=3), fraction=0.5)
     >>> layer.bind(GeometricPath(base, target))
     >>> x, log_ratio = layer(torch.zeros(10, 1))
     """
@@ -83,152 +79,3 @@ class KernelLayer(StochasticLayer):
 
     def extra_repr(self) -> str:
         return f"fraction={self.fraction:g}"
-
-
-class MetropolisLayer(KernelLayer):
-    """Random-walk Metropolis steps: `KernelLayer` of a `RandomWalk`.
-
-    Args:
-        domain: where the layer acts.
-        step_size: standard deviation of a proposal, one number or one for each coordinate.
-        steps: Metropolis steps in one pass.
-        fraction: λ of the density, from base (0) to target (1).
-        trainable: whether step sizes are learned; gradients leave out the decisions (see `RandomWalk`).
-        context_size: size of a context that step sizes depend on; 0 for none.
-    """
-
-    def __init__(
-        self,
-        domain: Domain,
-        step_size: float | Tensor,
-        steps: int = 10,
-        *,
-        fraction: float = 1.0,
-        trainable: bool = False,
-        context_size: int = 0,
-    ) -> None:
-        super().__init__(RandomWalk(domain, step_size, steps, trainable=trainable, context_size=context_size), fraction)
-
-
-class HamiltonianLayer(KernelLayer):
-    """Hamiltonian Monte Carlo: `KernelLayer` of a `HamiltonianMonteCarlo`.
-
-    Args:
-        domain: where the layer acts.
-        step_size: one number or one for each coordinate.
-        steps: trajectories in one pass.
-        leapfrog_steps: of a trajectory.
-        mass: of the momenta, one number or one for each coordinate.
-        fraction: λ of the density, from base (0) to target (1).
-        max_score: bound on the components of ∇log π; None for none.
-        trainable: whether step sizes and masses are learned; gradients leave out the decisions (see
-            `LeapfrogKernel`).
-        context_size: size of a context that both depend on; 0 for none.
-    """
-
-    def __init__(
-        self,
-        domain: Domain,
-        step_size: float | Tensor,
-        steps: int = 1,
-        *,
-        leapfrog_steps: int = 5,
-        mass: float | Tensor = 1.0,
-        fraction: float = 1.0,
-        max_score: float | None = None,
-        trainable: bool = False,
-        context_size: int = 0,
-    ) -> None:
-        kernel = HamiltonianMonteCarlo(
-            domain,
-            step_size,
-            steps,
-            leapfrog_steps=leapfrog_steps,
-            mass=mass,
-            max_score=max_score,
-            trainable=trainable,
-            context_size=context_size,
-        )
-        super().__init__(kernel, fraction)
-
-
-class LangevinLayer(KernelLayer):
-    """Overdamped Langevin steps, by default without a Metropolis test: `KernelLayer` of a `Langevin`.
-
-    Args:
-        domain: where the layer acts.
-        step_size: standard deviation of the noise, one number or one for each coordinate.
-        steps: steps in one pass.
-        fraction: λ of the density, from base (0) to target (1).
-        adjusted: whether there is a Metropolis test.
-        max_score: bound on the components of ∇log π; None for none.
-        trainable: whether step sizes are learned.
-        context_size: size of a context that they depend on; 0 for none.
-    """
-
-    def __init__(
-        self,
-        domain: Domain,
-        step_size: float | Tensor,
-        steps: int = 10,
-        *,
-        fraction: float = 1.0,
-        adjusted: bool = False,
-        max_score: float | None = None,
-        trainable: bool = True,
-        context_size: int = 0,
-    ) -> None:
-        kernel = Langevin(
-            domain,
-            step_size,
-            steps,
-            adjusted=adjusted,
-            max_score=max_score,
-            trainable=trainable,
-            context_size=context_size,
-        )
-        super().__init__(kernel, fraction)
-
-
-class UnderdampedLangevinLayer(KernelLayer):
-    """Langevin steps with momenta, by default without a Metropolis test: `KernelLayer` of an `UnderdampedLangevin`.
-
-    Args:
-        domain: where the layer acts.
-        step_size: one number or one for each coordinate.
-        steps: steps in one pass.
-        friction: γ.
-        mass: of the momenta, one number or one for each coordinate.
-        fraction: λ of the density, from base (0) to target (1).
-        adjusted: whether there is a Metropolis test.
-        max_score: bound on the components of ∇log π; None for none.
-        trainable: whether step sizes and masses are learned.
-        context_size: size of a context that both depend on; 0 for none.
-    """
-
-    def __init__(
-        self,
-        domain: Domain,
-        step_size: float | Tensor,
-        steps: int = 10,
-        *,
-        friction: float = 1.0,
-        mass: float | Tensor = 1.0,
-        fraction: float = 1.0,
-        adjusted: bool = False,
-        max_score: float | None = None,
-        trainable: bool = True,
-        context_size: int = 0,
-    ) -> None:
-        kernel = UnderdampedLangevin(
-            domain,
-            step_size,
-            steps,
-            friction=friction,
-            mass=mass,
-            adjusted=adjusted,
-            max_score=max_score,
-            trainable=trainable,
-            context_size=context_size,
-        )
-        super().__init__(kernel, fraction)

@@ -7,7 +7,8 @@ import math
 import torch
 from torch import Tensor
 
-from boltzflow.core.objectives.loss import Loss, Model
+from boltzflow.core.objectives.loss import Loss
+from boltzflow.core.protocols import Model
 from boltzflow.errors import OptionError, ShapeError
 
 

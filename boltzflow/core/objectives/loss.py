@@ -2,41 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Protocol, cast
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.dropout import _DropoutNd
 
-from boltzflow.errors import IntractableDensityError, OptionError
-
-
-class Target(Protocol):
-    """An unnormalised density."""
-
-    def log_prob(self, x: Tensor, context: Tensor | None = None) -> Tensor:
-        """Log-density (batch,), up to a constant."""
-        ...
-
-
-class Model(Protocol):
-    """What is trained: a `Flow`, or any other module with a flow's `sample` and `log_prob`."""
-
-    def sample(
-        self, n: int, context: Tensor | None = None, *, generator: torch.Generator | None = None
-    ) -> tuple[Tensor, Tensor]:
-        """n states (n, *shape) and log q (n,), differentiable with respect to the parameters."""
-        ...
-
-    def log_prob(self, x: Tensor, context: Tensor | None = None) -> Tensor:
-        """log q (batch,)."""
-        ...
-
-    def named_parameters(self) -> Iterator[tuple[str, nn.Parameter]]:
-        """The parameters by name."""
-        ...
+from boltzflow.core.protocols import Model, Target
+from boltzflow.errors import IntractableDensityError, UnsupportedCombinationError
 
 
 @dataclass(frozen=True)
@@ -99,16 +73,18 @@ def path_log_prob(flow: Model, x: Tensor, context: Tensor | None, where: str) ->
     """log q (batch,) of samples, whose gradient reaches the parameters through x only: the score term is left out.
 
     Raises:
-        OptionError: if q has no density in closed form, or dropout makes it another one than that of the samples;
-            names `where` it was asked for.
+        UnsupportedCombinationError: if q has no density in closed form, or dropout makes it another one than that of
+            the samples; names `where` it was asked for.
     """
     if any(isinstance(part, _DropoutNd) and part.training and part.p > 0.0 for part in cast(nn.Module, flow).modules()):
-        raise OptionError(f"{where}: expected no dropout in training for a path gradient, which needs log q(x) again.")
+        raise UnsupportedCombinationError(
+            f"{where}: expected no dropout in training for a path gradient, which needs log q(x) again."
+        )
     frozen = {f"flow.{name}": parameter.detach() for name, parameter in flow.named_parameters()}
     try:
         log_q: Tensor = torch.func.functional_call(_LogProb(flow), frozen, (x, context))
     except IntractableDensityError as error:
-        raise OptionError(
+        raise UnsupportedCombinationError(
             f"{where}: expected no stochastic layer for a path gradient, which needs log q(x)."
         ) from error
     return log_q

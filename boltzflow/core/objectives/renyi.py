@@ -7,7 +7,8 @@ import math
 import torch
 from torch import Tensor
 
-from boltzflow.core.objectives.loss import Loss, Model, Target, path_log_prob, recorded, target_log_prob
+from boltzflow.core.objectives.loss import Loss, path_log_prob, recorded, target_log_prob
+from boltzflow.core.protocols import Model, Target
 from boltzflow.errors import OptionError
 
 
@@ -39,7 +40,7 @@ def alpha_divergence(
             (Tucker et al. 2018, arXiv 1810.04152).
 
     Raises:
-        OptionError: if `dreg` is asked for through stochastic layers or dropout.
+        UnsupportedCombinationError: if `dreg` is asked for through stochastic layers or dropout.
 
     >>> from boltzflow.core import Domain, distributions, recipes
     >>> flow = recipes.spline_flow(Domain.real(2), layers=2, hidden=(8,))
@@ -94,7 +95,8 @@ def importance_weighted_bound(
         The loss, with the `log_weights` (n·k,) of all samples.
 
     Raises:
-        OptionError: if there is no particle, or `dreg` is asked for through stochastic layers or dropout.
+        OptionError: if there is no particle.
+        UnsupportedCombinationError: if `dreg` is asked for through stochastic layers or dropout.
 
     >>> from boltzflow.core import Domain, distributions, recipes
     >>> flow = recipes.spline_flow(Domain.real(2), layers=2, hidden=(8,))

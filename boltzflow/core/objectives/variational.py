@@ -8,7 +8,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from boltzflow.core.objectives.loss import Loss, Model, Target, path_log_prob, recorded, target_log_prob
+from boltzflow.core.objectives.loss import Loss, path_log_prob, recorded, target_log_prob
+from boltzflow.core.protocols import Model, Target
 from boltzflow.errors import OptionError
 
 
@@ -50,8 +51,8 @@ def reverse_kl(
             harmonic mean of those of the runs. The gradient needs nothing of it, for log Z has none.
 
     Raises:
-        OptionError: if `beta` is negative, `drop_largest` is not in [0, 1), `runs` does not divide n, or a path
-            gradient is asked for through stochastic layers or dropout.
+        OptionError: if `beta` is negative, `drop_largest` is not in [0, 1), or `runs` does not divide n.
+        UnsupportedCombinationError: if a path gradient is asked for through stochastic layers or dropout.
 
     >>> from boltzflow.core import Domain, distributions, recipes
     >>> flow = recipes.spline_flow(Domain.real(2), layers=2, hidden=(8,))

@@ -224,9 +224,7 @@ def _power_slope(arguments: Sequence[Expression], slopes: Sequence[Expression]) 
     slope = exponent * base ** (exponent - 1.0) * slopes[0]
     if slopes[1].number == 0.0:
         return slope
-    from boltzflow.energies.expressions.functions import FUNCTIONS  # functions are made of these operations
-
-    return slope + call(FUNCTIONS["log"], base) * base**exponent * slopes[1]
+    return slope + call(LOG, base) * base**exponent * slopes[1]
 
 
 def _or_else(value: Value, other: Value) -> Value:
@@ -242,6 +240,8 @@ ADD = Function("+", 2, lambda a, b: a + b, lambda _, slopes: slopes[0] + slopes[
 SUBTRACT = Function("-", 2, lambda a, b: a - b, lambda _, slopes: slopes[0] - slopes[1])
 MULTIPLY = Function("*", 2, lambda a, b: a * b, _product_slope)
 DIVIDE = Function("/", 2, lambda a, b: a / b, _quotient_slope)
+LOG = Function("log", 1, torch.log, lambda arguments, slopes: 1.0 / arguments[0] * slopes[0])
+"""A function of texts, which stands here since the derivative of a power is made of it."""
 POWER = Function("^", 2, _power, _power_slope)
 OR_ELSE = Function("??", 2, _or_else, _or_else_slope)
 """The first of two that is a number; in derivatives only, no text can ask for it."""

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from boltzflow.energies.expressions.expression import (
+    LOG,
     OR_ELSE,
     Expression,
     Function,
@@ -94,7 +95,7 @@ FUNCTIONS: dict[str, Function] = {
     for function in (
         _unary("sqrt", torch.sqrt, lambda x: 0.5 / _function("sqrt", x)),
         _unary("exp", torch.exp, lambda x: _function("exp", x)),
-        _unary("log", torch.log, lambda x: 1.0 / x),
+        LOG,
         _unary("sin", torch.sin, lambda x: _function("cos", x)),
         _unary("cos", torch.cos, lambda x: -_function("sin", x)),
         _unary("sec", lambda x: 1.0 / torch.cos(x), lambda x: _function("sec", x) * _function("tan", x)),

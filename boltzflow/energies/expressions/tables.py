@@ -7,13 +7,11 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from scipy.interpolate import CubicSpline
 from torch import Tensor, nn
 
+from boltzflow.arrays import Array
 from boltzflow.energies.expressions.expression import Expression, Function, Value, broadcast, call, constant
-
-Array = NDArray[np.float64]
 
 
 class Table(nn.Module, ABC):

@@ -10,7 +10,7 @@ import openmm.unit as u
 import torch
 from torch import Tensor, nn
 
-from boltzflow.coordinates.rows import Rows
+from boltzflow.core.functional.rows import Rows
 from boltzflow.energies.forcefield.term import cross, dot
 from boltzflow.errors import UnsupportedForceError
 

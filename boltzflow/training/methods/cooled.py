@@ -46,7 +46,7 @@ class CooledMethod(Method, ABC):
         this step's lowest to the top is cut into as many equal parts of log T, and one temperature is drawn from each.
         """
         lowest = self.temperature(model, moment)
-        like = next(model.flow.parameters())
+        like = model.flow.like
         if model.temperatures is None:
             return model.context(like.new_full((moment.batch_size,), lowest))
         noise = torch.rand(runs, dtype=like.dtype, device=like.device, generator=moment.random)

@@ -11,7 +11,7 @@ from torch import Tensor
 from boltzflow.core import importance
 from boltzflow.core.objectives import Loss
 from boltzflow.ensemble import Ensemble
-from boltzflow.errors import NonFiniteError, OptionError
+from boltzflow.errors import DataError, NonFiniteError, OptionError, UnsupportedCombinationError
 from boltzflow.generator import BoltzmannGenerator
 from boltzflow.molecules.same_atoms import check_same_atoms
 from boltzflow.training.methods.drawing import draw, fit_to_memory
@@ -53,10 +53,12 @@ class ForwardKL(Method):
     def loss(self, model: Trainable, moment: Moment, memory: Memory) -> Loss:
         if not memory:
             if not isinstance(model, BoltzmannGenerator):
-                raise OptionError(f"ForwardKL: expected a molecule's generator; got a {type(model).__name__}.")
+                raise UnsupportedCombinationError(
+                    f"ForwardKL: expected a molecule's generator; got a {type(model).__name__}."
+                )
             data = Ensemble.load(self.directory)
             if abs(data.temperature - model.temperature) > _SAME_TEMPERATURE:
-                raise OptionError(
+                raise DataError(
                     f"ForwardKL: expected data at the generator's {model.temperature:g} K, or weighted to it; "
                     f"those in {self.directory} are at {data.temperature:g} K."
                 )
@@ -81,9 +83,8 @@ def _latent(generator: BoltzmannGenerator, ensemble: Ensemble) -> dict[str, Tens
     Raises:
         NonFiniteError: if no frame of positive weight lies inside.
     """
-    parameter = next(generator.flow.parameters())
     coordinates, target = generator.coordinates, generator.internal_target().target
-    x = torch.from_numpy(ensemble.positions).to(parameter)
+    x = torch.from_numpy(ensemble.positions).to(generator.like)
     z, log_ratio = (torch.cat(part) for part in zip(*map(coordinates.inverse, torch.split(x, _AT_ONCE)), strict=True))
     log_weights = torch.from_numpy(ensemble.log_weights).to(x.device)
     inside = coordinates.domain.contains(z) & log_ratio.isfinite()

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from boltzflow.core.kernels import HamiltonianMonteCarlo
 from boltzflow.core.objectives import Loss
-from boltzflow.core.sampling import HamiltonianMonteCarlo, annealed_importance_sampling, linear_schedule
+from boltzflow.core.samplers import annealed_importance_sampling, linear_schedule
 from boltzflow.errors import OptionError
 from boltzflow.training.methods.drawing import draw, fit_weighted
 from boltzflow.training.methods.method import Memory, Method, Moment
@@ -87,7 +88,7 @@ class FAB(Method):
             step_size=_scales(model) * log_scale.exp(),
             leapfrog_steps=self.leapfrog_steps,
             max_score=_LARGEST_SCORE,
-        ).to(next(flow.parameters()).device)
+        ).to(flow.like.device)
         frozen = [p for p in flow.parameters() if p.requires_grad]
         for p in frozen:  # gradients by positions alone are asked for
             p.requires_grad_(False)

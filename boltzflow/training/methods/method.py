@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from boltzflow.core.objectives import Loss
-from boltzflow.errors import OptionError
+from boltzflow.errors import UnsupportedCombinationError
 from boltzflow.training.trainable import Trainable
 
 Memory = dict[str, Tensor]
@@ -60,17 +60,17 @@ class Method(ABC):
         """Refuse, before a training begins, what this method cannot train.
 
         Raises:
-            OptionError: if the model is for a range of temperatures, or has stochastic layers, and the method is not
-                made for it.
+            UnsupportedCombinationError: if the model is for a range of temperatures, or has stochastic layers, and the
+                method is not made for it.
         """
         if model.temperatures is not None and not self.learns_ranges:
             low, high = model.temperatures
-            raise OptionError(
+            raise UnsupportedCombinationError(
                 f"{type(self).__name__}: expected a model of one temperature; got one of {low:g} to {high:g} K, which "
                 "ReverseKL, AlphaDivergence and LogDispersion train."
             )
         if model.flow.transform.stochastic_layers and not self.learns_paths:
-            raise OptionError(
+            raise UnsupportedCombinationError(
                 f"{type(self).__name__}: expected a flow whose density is known; got one with stochastic layers, which "
                 "ReverseKL trains."
             )

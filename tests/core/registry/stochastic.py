@@ -11,7 +11,7 @@ from torch import Tensor
 
 from boltzflow.core import Domain, layers
 from boltzflow.core.distributions import Distribution
-from boltzflow.core.sampling import HamiltonianMonteCarlo, Kernel, Langevin, RandomWalk, UnderdampedLangevin
+from boltzflow.core.kernels import HamiltonianMonteCarlo, Kernel, Langevin, RandomWalk, UnderdampedLangevin
 
 DOMAIN = Domain.real(1, names=["x"]) + Domain.circle(1, names=["phi"]) + Domain.interval(0.0, 1.0, names=["bond"])
 STEP = torch.tensor([0.5, 0.6, 0.15])
@@ -67,31 +67,46 @@ class StochasticCase:
 
 
 STOCHASTIC: dict[str, StochasticCase] = {
-    "Metropolis": StochasticCase(lambda: layers.MetropolisLayer(DOMAIN, STEP, 4, fraction=0.5, trainable=True)),
+    "Metropolis": StochasticCase(lambda: layers.KernelLayer(RandomWalk(DOMAIN, STEP, 4, trainable=True), 0.5)),
     "Metropolis, context": StochasticCase(
-        lambda: layers.MetropolisLayer(DOMAIN, STEP, 4, fraction=0.5, trainable=True, context_size=2), 2
+        lambda: layers.KernelLayer(RandomWalk(DOMAIN, STEP, 4, trainable=True, context_size=2), 0.5), 2
     ),
     "Hamiltonian": StochasticCase(
-        lambda: layers.HamiltonianLayer(DOMAIN, STEP, 2, leapfrog_steps=2, mass=MASS, fraction=0.7, trainable=True)
+        lambda: layers.KernelLayer(
+            HamiltonianMonteCarlo(DOMAIN, STEP, 2, leapfrog_steps=2, mass=MASS, trainable=True), 0.7
+        )
     ),
     "Hamiltonian, context": StochasticCase(
-        lambda: layers.HamiltonianLayer(DOMAIN, STEP, 2, mass=MASS, fraction=0.7, trainable=True, context_size=2), 2
+        lambda: layers.KernelLayer(
+            HamiltonianMonteCarlo(DOMAIN, STEP, 2, mass=MASS, trainable=True, context_size=2), 0.7
+        ),
+        2,
     ),
-    "Langevin": StochasticCase(lambda: layers.LangevinLayer(DOMAIN, 0.5 * STEP, 4, fraction=0.5)),
+    "Langevin": StochasticCase(
+        lambda: layers.KernelLayer(Langevin(DOMAIN, 0.5 * STEP, 4, adjusted=False, trainable=True), 0.5)
+    ),
     "Langevin, adjusted": StochasticCase(
-        lambda: layers.LangevinLayer(DOMAIN, STEP, 4, fraction=0.5, adjusted=True, trainable=True)
+        lambda: layers.KernelLayer(Langevin(DOMAIN, STEP, 4, adjusted=True, trainable=True), 0.5)
     ),
     "Langevin, context": StochasticCase(
-        lambda: layers.LangevinLayer(DOMAIN, 0.5 * STEP, 4, fraction=0.5, context_size=2), 2
+        lambda: layers.KernelLayer(
+            Langevin(DOMAIN, 0.5 * STEP, 4, adjusted=False, trainable=True, context_size=2), 0.5
+        ),
+        2,
     ),
     "underdamped Langevin": StochasticCase(
-        lambda: layers.UnderdampedLangevinLayer(DOMAIN, 0.5 * STEP, 4, mass=MASS, fraction=0.5)
+        lambda: layers.KernelLayer(
+            UnderdampedLangevin(DOMAIN, 0.5 * STEP, 4, mass=MASS, adjusted=False, trainable=True), 0.5
+        )
     ),
     "underdamped Langevin, adjusted": StochasticCase(
-        lambda: layers.UnderdampedLangevinLayer(DOMAIN, STEP, 4, mass=MASS, fraction=0.5, adjusted=True, trainable=True)
+        lambda: layers.KernelLayer(UnderdampedLangevin(DOMAIN, STEP, 4, mass=MASS, adjusted=True, trainable=True), 0.5)
     ),
     "underdamped Langevin, context": StochasticCase(
-        lambda: layers.UnderdampedLangevinLayer(DOMAIN, 0.5 * STEP, 4, mass=MASS, fraction=0.5, context_size=2), 2
+        lambda: layers.KernelLayer(
+            UnderdampedLangevin(DOMAIN, 0.5 * STEP, 4, mass=MASS, adjusted=False, trainable=True, context_size=2), 0.5
+        ),
+        2,
     ),
 }
 """Layers with exact path weights, whatever their parameters."""

@@ -13,7 +13,7 @@ from torch.nn.functional import max_pool2d
 from boltzflow.core.distributions.image import ImageDensity
 from boltzflow.core.domain import Domain
 from boltzflow.core.functional.quadrature import gauss_legendre
-from boltzflow.core.sampling import rejection_sampling
+from boltzflow.core.samplers import rejection_sampling
 
 
 class ExactTarget(nn.Module, ABC):

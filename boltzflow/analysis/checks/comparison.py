@@ -1,0 +1,424 @@
+"""Samples against a reference: surfaces, marginals and energies, each beside the noise that finite samples make."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import mdtraj
+import numpy as np
+from numpy.typing import ArrayLike
+
+from boltzflow.analysis.checks.binned import Bootstrap, Shares
+from boltzflow.analysis.checks.distances import jensen_shannon, kl_divergence, total_variation, wasserstein
+from boltzflow.analysis.checks.references import FEWEST_PIECES, Reference, as_reference, check_same_molecule
+from boltzflow.analysis.estimates.basins import POSITIVE_PHI
+from boltzflow.analysis.estimates.internals import ENERGY, Observable, internal_observables
+from boltzflow.arrays import Array
+from boltzflow.ensemble import Ensemble
+from boltzflow.errors import DataError, InsufficientDataError, OptionError
+from boltzflow.estimate import Estimate
+from boltzflow.verdict import Trust, Verdict
+
+Measure = Callable[[Array, Array], float]
+
+TOTAL_VARIATION, KL, JENSEN_SHANNON = "total variation", "KL(reference ‖ samples)", "Jensen–Shannon"
+WASSERSTEIN = "Wasserstein"
+
+_MEASURES: tuple[tuple[str, str, Measure], ...] = (
+    (TOTAL_VARIATION, "", total_variation),
+    (JENSEN_SHANNON, "nats", jensen_shannon),
+)
+_SURFACE_BINS = 36  # where a reference does not bring its own histograms
+_CIRCLE_BINS, _LINE_BINS = 72, 99
+_LEAST_SPAN = 1e-3  # nm, rad, kJ/mol: what constraints hold is one value
+_AT_ONCE = 64  # observables
+
+_CHANCE = 0.01  # that noise alone makes such a difference anywhere
+_FEWEST_REPLICATES = round(2 / _CHANCE)  # with fewer no difference is that unlikely
+_FEW_PIECES = 10
+_NO_NOISE = 1e-9  # of a distance's width: rounding
+_SIGMAS = 4.0
+_SMALL, _LARGE = 0.01, 0.05  # of a distance's width
+_BLURRED = 0.1
+
+
+@dataclass(frozen=True)
+class Distance:
+    """How far apart samples and reference are in one respect, and how far noise alone would put them.
+
+    Attributes:
+        observable: what is compared.
+        measure: total variation, KL or Jensen–Shannon of a Ramachandran surface; Wasserstein of a marginal.
+        unit: of the numbers; empty if they have none.
+        value: what was found.
+        floor: the mean that two such finite samples of one distribution have.
+        noise: the standard deviation about it.
+        width: what counts as all: 1 for surfaces; for a marginal the Wasserstein distance of the reference from the
+            single value nearest to it.
+        missing: the share of the reference in bins that the samples left empty, which KL alone cannot count: it is that
+            of the rest (see `kl_divergence`). KL is listed and not tested for this reason; Jensen–Shannon counts all.
+    """
+
+    observable: str
+    measure: str
+    unit: str
+    value: float
+    floor: float
+    noise: float
+    width: float = 1.0
+    missing: float = 0.0
+
+    @property
+    def excess(self) -> float:
+        """By how much the distance is above its floor, as a share of the width: about so much is real."""
+        return max(0.0, self.value - self.floor) / self.width
+
+    @property
+    def sigmas(self) -> float:
+        """By how many standard deviations of the noise the distance is above its floor; infinite if there is none."""
+        above, least = self.value - self.floor, _NO_NOISE * self.width
+        if self.noise > least:
+            return above / self.noise
+        return math.inf if above > least else 0.0
+
+
+@dataclass(frozen=True, eq=False)
+class Histograms:
+    """Both over the same bins, with standard errors.
+
+    Attributes:
+        observable: what of; of a surface its φ.
+        edges: of the bins; of a surface those along both axes.
+        samples, reference: shares (bins,), of a surface (bins, bins).
+        samples_errors, reference_errors: of them.
+    """
+
+    observable: Observable
+    edges: Array
+    samples: Array
+    samples_errors: Array
+    reference: Array
+    reference_errors: Array
+
+
+@dataclass(frozen=True)
+class Basin:
+    """The weight of a region in both.
+
+    Attributes:
+        samples, reference: with their errors.
+        sigmas: the difference in standard errors, those of the samples being no smaller than so many effective frames
+            would have if the reference were right: a rare region that few of them met has an error that is too small.
+            A reference that has not met the region, or nothing else, knows it as well as its independent pieces allow.
+    """
+
+    samples: Estimate
+    reference: Estimate
+    sigmas: float
+
+
+@dataclass(frozen=True, eq=False)
+class Comparison:
+    """What `compare` finds.
+
+    Attributes:
+        distances: three for the Ramachandran surface of each residue, then one for each marginal.
+        basins: 0 < φ < 2.2 rad of each residue, by its name.
+        p_value: the chance that noise alone makes the largest of all deviations as large. Replicates are drawn for all
+            observables together, so it knows how many there are and how they hang together (Westfall & Young 1993).
+        frames: of the samples.
+        reference_frames: of the reference.
+        reference_pieces: independent ones, which its errors rest on.
+        surfaces: by residue.
+        marginals: in the order of their distances.
+        verdict: what follows.
+    """
+
+    distances: tuple[Distance, ...]
+    basins: Mapping[str, Basin]
+    p_value: float
+    frames: int
+    reference_frames: int
+    reference_pieces: int
+    surfaces: Mapping[str, Histograms]
+    marginals: tuple[Histograms, ...]
+    verdict: Verdict
+
+    def of(self, observable: str, measure: str = WASSERSTEIN) -> Distance:
+        """One of the distances, by names such as "phi ALA2", and "ALA2" for a surface."""
+        return next(d for d in self.distances if (d.observable, d.measure) == (observable, measure))
+
+    def document(self) -> dict[str, Any]:
+        """The numbers without the histograms, JSON-able."""
+        return {
+            "verdict": str(self.verdict),
+            "p_value": self.p_value,
+            "frames": self.frames,
+            "reference_frames": self.reference_frames,
+            "reference_pieces": self.reference_pieces,
+            "basins": {
+                residue: {
+                    "samples": basin.samples._asdict(),
+                    "reference": basin.reference._asdict(),
+                    "sigmas": basin.sigmas,
+                }
+                for residue, basin in self.basins.items()
+            },
+            "distances": [asdict(distance) for distance in self.distances],
+        }
+
+
+def compare(
+    ensemble: Ensemble,
+    reference: Reference | Ensemble | mdtraj.Trajectory | str | Path,
+    *,
+    pieces: ArrayLike | None = None,
+    replicates: int = 200,
+    seed: int = 0,
+) -> Comparison:
+    """Compare weighted samples with a reference: Ramachandran surfaces, every bond, angle and torsion, the energy.
+
+    Two finite samples of one distribution differ too, so each distance has a floor. It comes from a bootstrap over
+    independent pieces: groups of the samples, ladders of the reference or stretches longer than its correlation time.
+    Where a reference has φ/ψ histograms from all temperatures, their noise is scaled to the errors that it states.
+    Both need at least four pieces, and ten to be trusted.
+
+    Args:
+        ensemble: a generator's samples, or any weighted frames, with a topology.
+        reference: see `as_reference`.
+        pieces: likewise.
+        replicates: of the bootstrap, at least 200: the p-value is no smaller than 1/(1 + replicates).
+        seed: of the bootstrap.
+
+    Raises:
+        ShapeError: if the frames are of another molecule.
+        DataError: if the temperatures differ, or there is no topology.
+        InsufficientDataError: if there are too few independent pieces.
+        OptionError: if there are too few replicates.
+        NonFiniteError: if no weight is positive.
+        SystemNotFoundError: if a directory holds no reference.
+
+    >>> import boltzflow as bf
+    >>> system = bf.load_system("alanine_dipeptide")
+    >>> frames = system.positions + np.random.default_rng(0).normal(scale=1e-3, size=(200, 22, 3))
+    >>> two = [Ensemble(x, np.zeros(100), 300.0, topology=system.mdtraj_topology) for x in (frames[:100], frames[100:])]
+    >>> compare(*two).verdict.trust.name
+    'WITH_CARE'
+    """
+    if replicates < _FEWEST_REPLICATES:
+        raise OptionError(f"Expected at least {_FEWEST_REPLICATES} replicates, to tell chance apart; got {replicates}.")
+    truth = as_reference(reference, ensemble.temperature, pieces)
+    used = ensemble[ensemble.weights > 0]
+    if used.topology is None:
+        raise DataError("Expected samples with a topology; these were made without.")
+    check_same_molecule(used.topology, truth)
+    sampled = as_reference(used, used.temperature)
+    fewest = min(sampled.n_pieces, truth.n_pieces)
+    if fewest < FEWEST_PIECES:
+        raise InsufficientDataError(
+            f"Expected at least {FEWEST_PIECES} independent pieces (groups, ladders, or stretches of a trajectory) on "
+            f"either side for their noise; got {sampled.n_pieces} of samples and {truth.n_pieces} of reference."
+        )
+    both = (sampled, truth)
+    candidates = (ENERGY, *internal_observables(used.topology))
+    known = [observable for observable in candidates if all(side.holds(observable) for side in both)]
+    random = np.random.default_rng(seed)
+    ours, theirs = (Bootstrap(source, replicates, random) for source in both)
+
+    found: list[_Difference] = []
+    surfaces, basins = {}, {}
+    for phi, psi in _backbone(known):
+        residue = phi.name.split()[-1]
+        x, y = sampled.values([phi, psi]), truth.values([phi, psi])
+        surfaces[residue], differences = _surface(phi, residue, x, y, ours, theirs, truth, random)
+        basins[residue] = _basin(x[:, 0], y[:, 0], ours, theirs, sampled.effective_frames, truth.n_pieces)
+        found += differences
+    marginals = []
+    for start in range(0, len(known), _AT_ONCE):
+        some = known[start : start + _AT_ONCE]
+        for observable, x, y in zip(some, sampled.values(some).T, truth.values(some).T, strict=True):
+            marginal, difference = _marginal(observable, x, y, ours, theirs)
+            marginals.append(marginal)
+            found.append(difference)
+
+    distances = tuple(difference.distance for difference in found)
+    tested = [difference for difference in found if difference.distance.measure != KL]
+    by_chance = np.max([difference.sigmas for difference in tested], 0)
+    largest = max(difference.distance.sigmas for difference in tested)
+    p_value = (1 + int((by_chance >= largest).sum())) / (1 + replicates)
+    return Comparison(
+        distances=distances,
+        basins=basins,
+        p_value=p_value,
+        frames=len(ensemble),
+        reference_frames=len(truth),
+        reference_pieces=truth.n_pieces,
+        surfaces=surfaces,
+        marginals=tuple(marginals),
+        verdict=_verdict(distances, basins, p_value, fewest),
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class _Difference:
+    """A distance, and by how many standard deviations each replicate of the noise is above its mean (replicates,)."""
+
+    distance: Distance
+    sigmas: Array
+
+
+def _difference(
+    names: tuple[str, str, str], measure: Measure, reference: Shares, samples: Shares, width: float = 1.0
+) -> _Difference:
+    """`measure` between reference and samples, and between noisy copies of what lies between the two."""
+    noise = _noise(measure, reference, samples)
+    floor, spread = float(noise.mean()), float(noise.std())
+    distance = Distance(*names, measure(reference.values, samples.values), floor, spread, width)
+    return _Difference(distance, (noise - floor) / spread if spread > _NO_NOISE * width else np.zeros_like(noise))
+
+
+def _noise(measure: Measure, reference: Shares, samples: Shares) -> Array:
+    """What `measure` is between noisy copies (replicates,)."""
+    middle = (reference.values + samples.values) / 2
+    copies = ((middle + side.noise).clip(min=0.0) for side in (reference, samples))
+    return np.array([measure(p, q) for p, q in zip(*copies, strict=True)])
+
+
+def _kl(residue: str, reference: Shares, samples: Shares) -> _Difference:
+    """Listed with its noise, from copies that share a bin, but never the largest deviation: it does not see all."""
+    value, missing = kl_divergence(reference.values, samples.values)
+    noise = _noise(lambda p, q: kl_divergence(p, q)[0], reference, samples)
+    finite = noise[np.isfinite(noise)]
+    floor, spread = (float(finite.mean()), float(finite.std())) if len(finite) else (0.0, 0.0)
+    return _Difference(
+        Distance(residue, KL, "nats", value, floor, spread, missing=missing), np.full_like(noise, -np.inf)
+    )
+
+
+def _surface(
+    phi: Observable,
+    residue: str,
+    x: Array,
+    y: Array,
+    ours: Bootstrap,
+    theirs: Bootstrap,
+    truth: Reference,
+    random: np.random.Generator,
+) -> tuple[Histograms, list[_Difference]]:
+    """x, y: φ and ψ of samples and reference, (n, 2)."""
+    known = (truth.surfaces or {}).get(residue)
+    bins = _SURFACE_BINS if known is None else len(known.shares)
+    cells = [np.floor((angles + np.pi) * (bins / (2 * np.pi))).astype(np.int64) % bins for angles in (x, y)]
+    samples, reference = (
+        side.shares(cell[:, 0] * bins + cell[:, 1], bins**2) for side, cell in zip((ours, theirs), cells, strict=True)
+    )
+    reference = reference if known is None else reference.rescaled(known)
+    middle = (reference.values + samples.values) / 2
+    reference, samples = (side.with_unseen(middle, random) for side in (reference, samples))
+    found = [_difference((residue, name, unit), measure, reference, samples) for name, unit, measure in _MEASURES]
+    found.append(_kl(residue, reference, samples))
+    parts = (samples.values, samples.errors, reference.values, reference.errors)
+    edges = np.linspace(-np.pi, np.pi, bins + 1)
+    return Histograms(phi, edges, *(part.reshape(bins, bins) for part in parts)), found
+
+
+def _marginal(
+    observable: Observable, x: Array, y: Array, ours: Bootstrap, theirs: Bootstrap
+) -> tuple[Histograms, _Difference]:
+    circular = observable.kind == "torsion"
+    if circular:
+        bins, low, high = _CIRCLE_BINS, -np.pi, np.pi
+    else:
+        typical = np.concatenate([x[ours.typical], y[theirs.typical]])
+        bins, low, high = _LINE_BINS, float(typical.min()), float(typical.max())
+        missing = max(0.0, _LEAST_SPAN - (high - low)) / 2
+        low, high = low - missing, high + missing
+    width = (high - low) / bins
+    places = (np.floor((values - low) / width).clip(0, bins - 1).astype(np.int64) for values in (x, y))
+    samples, reference = (side.shares(place, bins) for side, place in zip((ours, theirs), places, strict=True))
+    spread = min(wasserstein(reference.values, point, width, circular=circular) for point in np.eye(bins))
+
+    def measure(p: Array, q: Array) -> float:
+        return wasserstein(p, q, width, circular=circular)
+
+    names = (observable.name, WASSERSTEIN, observable.unit)
+    difference = _difference(names, measure, reference, samples, max(spread, width))
+    parts = (samples.values, samples.errors, reference.values, reference.errors)
+    return Histograms(observable, np.linspace(low, high, bins + 1), *parts), difference
+
+
+def _basin(x: Array, y: Array, ours: Bootstrap, theirs: Bootstrap, frames: float, pieces: int) -> Basin:
+    """The share of 0 < φ < 2.2 rad; x, y: φ of samples and reference."""
+    low, high = POSITIVE_PHI
+    found = []
+    for phi, side in ((x, ours), (y, theirs)):
+        inside = side.shares(((phi > low) & (phi < high)).astype(np.int64), 2)
+        found.append(Estimate(float(inside.values[1]), float(inside.errors[1])))
+    samples, reference = found
+    if 0 < reference.value < 1:
+        errors = max(samples.error, _binomial(reference.value, frames)), reference.error
+    else:
+        errors = samples.error, _binomial(samples.value, pieces)
+    error = float(np.hypot(*errors)) or _binomial((samples.value + reference.value) / 2, pieces)
+    return Basin(samples, reference, (samples.value - reference.value) / error if error > 0 else 0.0)
+
+
+def _binomial(share: float, n: float) -> float:
+    return float(np.sqrt(share * (1 - share) / n))
+
+
+def _backbone(observables: list[Observable]) -> list[tuple[Observable, Observable]]:
+    """φ and ψ of each residue that has both."""
+    by_name = {observable.name: observable for observable in observables}
+    pairs = [(o, by_name.get(o.name.replace("phi ", "psi "))) for o in observables if o.name.startswith("phi ")]
+    return [(phi, psi) for phi, psi in pairs if psi is not None]
+
+
+def _verdict(distances: tuple[Distance, ...], basins: Mapping[str, Basin], p_value: float, pieces: int) -> Verdict:
+    """Trust what agrees within the noise, if the noise leaves something to see."""
+    sizes = [d for d in distances if d.measure in (TOTAL_VARIATION, WASSERSTEIN)]  # of the same kind: shares of a width
+    farthest = max(sizes, key=lambda d: d.excess)
+    off = [(residue, basin) for residue, basin in basins.items() if abs(basin.sigmas) > _SIGMAS]
+    blurred = max(sizes, key=lambda d: d.floor / d.width)
+    if off:
+        residue, basin = max(off, key=lambda pair: abs(pair[1].sigmas))
+        ours, right = basin.samples, basin.reference
+        low, high = POSITIVE_PHI
+        reason = (
+            f"the share of {low:g} < φ < {high:g} rad of {residue} is {ours.value:.5f} ± {ours.error:.5f}, that of the "
+            f"reference {right.value:.5f} ± {right.error:.5f}"
+        )
+        return Verdict(Trust.WITH_CARE if right.value / 2 < ours.value < right.value * 2 else Trust.DO_NOT_USE, reason)
+    if p_value < _CHANCE and farthest.excess > _SMALL:
+        trust = Trust.DO_NOT_USE if farthest.excess > _LARGE else Trust.WITH_CARE
+        most = max((d for d in distances if d.measure != KL), key=lambda d: d.sigmas)
+        return Verdict(
+            trust,
+            f"the samples differ from the reference beyond the noise, most of all in {farthest.observable} by "
+            f"{farthest.excess:.1%} ({farthest.measure}), and most clearly in {most.observable} (p = {p_value:.2g})",
+        )
+    if blurred.floor / blurred.width > _BLURRED:
+        return Verdict(
+            Trust.WITH_CARE,
+            f"there are too few frames to tell: their noise alone is {blurred.floor / blurred.width:.0%} in "
+            f"{blurred.observable} ({blurred.measure})",
+        )
+    if pieces < _FEW_PIECES:
+        return Verdict(
+            Trust.WITH_CARE, f"the noise rests on only {pieces} independent pieces; no difference is beyond it"
+        )
+    if farthest.excess > _LARGE:
+        return Verdict(
+            Trust.WITH_CARE,
+            f"{farthest.observable} is {farthest.excess:.1%} above its noise ({farthest.measure}), which so few frames "
+            f"may do by chance (p = {p_value:.2g})",
+        )
+    return Verdict(
+        Trust.TRUST,
+        f"the samples agree with the reference: no distance is more than {farthest.excess:.1%} above its noise "
+        f"(p = {p_value:.2g})",
+    )

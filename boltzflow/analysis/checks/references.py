@@ -1,0 +1,222 @@
+"""What a generator is compared with: frames of a simulation, and how many independent pieces they hold."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import mdtraj
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+
+from boltzflow.analysis.estimates.correlation import statistical_inefficiency
+from boltzflow.analysis.estimates.internals import ENERGY, Observable, internal_observables, values_of
+from boltzflow.analysis.estimates.observables import backbone_torsions
+from boltzflow.arrayfile import read_arrays
+from boltzflow.arrays import Array
+from boltzflow.core import importance
+from boltzflow.ensemble import TRAJECTORY, Ensemble
+from boltzflow.errors import DataError, FileFormatError, ShapeError, SystemNotFoundError
+from boltzflow.molecules.same_atoms import check_same_atoms
+from boltzflow.storage import read_json, reading
+
+REFERENCE, TORSIONS = "reference.json", "torsions.npz"
+
+FEWEST_PIECES, MOST_PIECES = 4, 64
+_CORRELATION_TIMES = 5.0  # a piece of a trajectory holds so many
+
+
+class Surface(NamedTuple):
+    """A histogram over φ and ψ (bins, bins), and the standard error of each share."""
+
+    shares: Array
+    errors: Array
+
+
+@dataclass(frozen=True, eq=False)
+class Reference:
+    """Weighted samples of the Boltzmann distribution that are known to be right, and what their errors rest on.
+
+    Attributes:
+        log_weights: (n,) of the frames.
+        pieces: (n,) which independent piece each frame belongs to, from 0: a ladder of parallel tempering, or a stretch
+            of a trajectory that is long beside its correlation time. Errors come from the scatter between pieces.
+        ensemble: the frames; None where only torsions were kept.
+        torsions: values (n,) in rad of torsions by their atoms, where only these were kept.
+        surfaces: φ/ψ histograms by residue that rest on more than the frames (all temperatures of a ladder, by MBAR).
+        temperature: in K.
+    """
+
+    log_weights: Array
+    pieces: NDArray[np.int64]
+    temperature: float
+    ensemble: Ensemble | None = None
+    torsions: Mapping[tuple[int, ...], Array] | None = None
+    surfaces: Mapping[str, Surface] | None = None
+
+    @property
+    def has_energies(self) -> bool:
+        """Whether the energies of its frames are known."""
+        return self.ensemble is not None and self.ensemble.has_energies
+
+    @property
+    def n_pieces(self) -> int:
+        """The number of independent pieces."""
+        return int(self.pieces.max()) + 1
+
+    @cached_property
+    def effective_frames(self) -> float:
+        """What the weights leave of the frames, by Kish: an ensemble's groups count as one frame each.
+
+        There is no regard to the correlation of frames without groups.
+        """
+        weights = importance.normalized_weights(torch.from_numpy(self.log_weights)).numpy()
+        if self.ensemble is not None and self.ensemble.groups is not None:
+            weights = np.bincount(np.unique(self.ensemble.groups, return_inverse=True)[1], weights)
+        return float(1 / np.square(weights).sum())
+
+    def __len__(self) -> int:
+        return len(self.log_weights)
+
+    def holds(self, observable: Observable) -> bool:
+        """Whether the observable can be had of its frames."""
+        if self.torsions is not None:
+            return observable.atoms in self.torsions
+        return self.has_energies or observable != ENERGY
+
+    def values(self, observables: list[Observable]) -> Array:
+        """Of each frame, (n, observables)."""
+        if self.torsions is not None:
+            return np.stack([self.torsions[observable.atoms] for observable in observables], 1)
+        assert self.ensemble is not None
+        values = values_of(observables, self.ensemble.to_mdtraj()).astype(np.float64)
+        if ENERGY in observables:
+            values[:, observables.index(ENERGY)] = self.ensemble.energies
+        return values
+
+
+def as_reference(
+    source: Reference | Ensemble | mdtraj.Trajectory | str | Path,
+    temperature: float,
+    pieces: ArrayLike | None = None,
+) -> Reference:
+    """What to compare with, from whatever holds it.
+
+    Args:
+        source: an ensemble; a directory that `boltzflow reference` or `sample` has written, or the `reference` of one
+            of the library's systems; or an unbiased mdtraj trajectory.
+        temperature: in K, that of a trajectory, and what the source's own must be.
+        pieces: (n,) integers that tell independent simulations apart. By default the ladders of a reference, or an
+            ensemble's groups; frames of anything else are taken for one simulation in the order of time, and cut into
+            pieces that are long beside its correlation time.
+
+    Raises:
+        SystemNotFoundError: if a directory holds no reference.
+        FileFormatError: if its files are damaged.
+        DataError: if it is one of another temperature.
+        ShapeError: if there is not a piece for each frame.
+    """
+    if isinstance(source, Reference):
+        found = source
+    elif isinstance(source, mdtraj.Trajectory):
+        found = _of_frames(Ensemble.from_mdtraj(source, None, temperature=temperature))
+    elif isinstance(source, Ensemble):
+        found = _of_frames(source)
+    else:
+        found = _read(Path(source))
+    if pieces is not None:
+        found = replace(found, pieces=_numbered(pieces, len(found)))
+    if abs(found.temperature - temperature) > 1e-3 * temperature:
+        raise DataError(f"Expected a reference at {temperature:g} K; got one at {found.temperature:g} K.")
+    return found
+
+
+def check_same_molecule(topology: mdtraj.Topology, reference: Reference) -> None:
+    """Raise unless a reference may be one of this molecule.
+
+    Raises:
+        ShapeError: if its atoms are others or in another order, or its torsions are no torsions of the molecule.
+        DataError: if it has no topology.
+    """
+    if reference.ensemble is None:
+        if not any(reference.holds(observable) for observable in internal_observables(topology)):
+            raise ShapeError("Expected a reference of the same molecule; its torsions are those of another.")
+        return
+    if reference.ensemble.topology is None:
+        raise DataError("Expected a reference with a topology; this one was made without.")
+    check_same_atoms(topology, reference.ensemble.topology, "a reference", "the samples")
+
+
+def _of_frames(ensemble: Ensemble) -> Reference:
+    groups = ensemble.groups
+    pieces = _stretches(ensemble) if groups is None else _numbered(groups, len(ensemble))
+    return Reference(ensemble.log_weights, pieces, ensemble.temperature, ensemble)
+
+
+def _numbered(pieces: ArrayLike, n: int) -> NDArray[np.int64]:
+    """Pieces (n,) of any numbers, from 0."""
+    known = np.unique(np.asarray(pieces), return_inverse=True)[1].astype(np.int64)
+    if known.shape != (n,):
+        raise ShapeError(f"Expected one piece for each of the {n} frames; got {known.shape}.")
+    return known
+
+
+def _stretches(ensemble: Ensemble) -> NDArray[np.int64]:
+    """Frames in the order of time, cut into pieces."""
+    n, pieces = len(ensemble), MOST_PIECES
+    if ensemble.log_q is None and n > 3:  # a sampler with a density draws each frame anew
+        series = [ensemble.energies] if ensemble.has_energies else []
+        if ensemble.topology is not None:
+            angles = [torsion.values for torsion in backbone_torsions(ensemble.to_mdtraj())]
+            series += [function(angle) for angle in angles for function in (np.cos, np.sin)]
+        slowest = max((statistical_inefficiency(values) for values in series if np.isfinite(values).all()), default=1.0)
+        pieces = int(np.clip(n / (_CORRELATION_TIMES * slowest), FEWEST_PIECES, MOST_PIECES))
+    return np.arange(n) * min(pieces, n) // n
+
+
+def _read(folder: Path) -> Reference:
+    facts = _facts(folder)
+    surfaces, torsions = {}, None
+    if (folder / TORSIONS).is_file():
+        with reading(folder / TORSIONS, "Cannot read the reference in {}"):
+            stored = read_arrays(folder / TORSIONS)
+            names = stored["names"].tolist()
+            for (first, _), shares, errors in zip(
+                stored["pairs"].astype(int), stored["histogram_2d"], stored["histogram_2d_error"], strict=True
+            ):
+                surfaces[names[first].split()[-1]] = Surface(shares.astype(np.float64), errors.astype(np.float64))
+            torsions = {
+                tuple(four): column.astype(np.float64)
+                for four, column in zip(stored["atoms"].tolist(), stored["torsions_rad"].T, strict=True)
+            }
+            with np.errstate(divide="ignore"):  # a weight of zero
+                log_weights = np.log(stored["weights"].astype(np.float64))
+            kelvin = float(stored["temperature_K"])
+    if (folder / TRAJECTORY).is_file():
+        found = _of_frames(Ensemble.load(folder))
+        pieces = found.pieces if facts is None else _ladders(len(found), facts, folder)
+        return replace(found, pieces=pieces, surfaces=surfaces)
+    if torsions is None or facts is None:
+        raise SystemNotFoundError(
+            f"Expected a reference in {folder}: samples, or {REFERENCE} with {TORSIONS}, as 'boltzflow reference' "
+            "writes them; there are none."
+        )
+    return Reference(
+        log_weights, _ladders(len(log_weights), facts, folder), kelvin, torsions=torsions, surfaces=surfaces
+    )
+
+
+def _facts(folder: Path) -> dict[str, Any] | None:
+    return read_json(folder / REFERENCE) if (folder / REFERENCE).is_file() else None
+
+
+def _ladders(n: int, facts: dict[str, Any], folder: Path) -> NDArray[np.int64]:
+    """The ladder of each frame: a reference holds those of all ladders moment by moment."""
+    ladders = facts.get("ladders")
+    if not isinstance(ladders, int) or ladders < 1 or n % ladders:
+        raise FileFormatError(f"Expected the frames of {ladders} ladders in {folder}; got {n} frames.")
+    return np.arange(n) % ladders

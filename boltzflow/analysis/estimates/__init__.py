@@ -1,0 +1,59 @@
+"""What weighted samples say: averages, densities, populations, free-energy profiles, clusters, projections."""
+
+from boltzflow.analysis.estimates.clusters import Clusters, representatives
+from boltzflow.analysis.estimates.correlation import decorrelated, statistical_inefficiency
+from boltzflow.analysis.estimates.densities import Density, histogram, kernel_density
+from boltzflow.analysis.estimates.observables import (
+    Labelled,
+    backbone_torsions,
+    circular_mean,
+    hydrogen_bonds,
+    j_couplings,
+    means,
+    secondary_structure,
+)
+from boltzflow.analysis.estimates.populations import (
+    Population,
+    States,
+    arc,
+    population,
+    population_of,
+    state_populations,
+)
+from boltzflow.analysis.estimates.profiles import (
+    FreeEnergyProfile,
+    FreeEnergySurface,
+    free_energy_profile,
+    free_energy_surface,
+)
+from boltzflow.analysis.estimates.projections import Projection, principal_components, torsion_features
+
+__all__ = [
+    "Clusters",
+    "Density",
+    "FreeEnergyProfile",
+    "FreeEnergySurface",
+    "Labelled",
+    "Population",
+    "Projection",
+    "States",
+    "arc",
+    "backbone_torsions",
+    "circular_mean",
+    "decorrelated",
+    "free_energy_profile",
+    "free_energy_surface",
+    "histogram",
+    "hydrogen_bonds",
+    "j_couplings",
+    "kernel_density",
+    "means",
+    "population",
+    "population_of",
+    "principal_components",
+    "representatives",
+    "secondary_structure",
+    "state_populations",
+    "statistical_inefficiency",
+    "torsion_features",
+]

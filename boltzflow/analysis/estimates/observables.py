@@ -1,0 +1,174 @@
+"""Observables of a trajectory, and those of mdtraj that need a form for weights."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Literal, NamedTuple
+
+import mdtraj
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from boltzflow.analysis.axes import collective_variable
+from boltzflow.arrays import Array
+from boltzflow.core import importance
+from boltzflow.ensemble import Ensemble, Observable
+from boltzflow.estimate import Estimate
+from boltzflow.molecules.naming import residue_names
+
+_COUPLINGS = {
+    "HN HA": mdtraj.compute_J3_HN_HA,
+    "HN CB": mdtraj.compute_J3_HN_CB,
+    "HN C": mdtraj.compute_J3_HN_C,
+}
+_REACH, _STRAIGHT = 0.25, 2 * np.pi / 3  # of Baker and Hubbard's hydrogen bonds: nm, rad
+
+
+class Labelled(NamedTuple):
+    """Several observables in every frame.
+
+    Attributes:
+        names: of the k observables.
+        values: (n, k), numbers, or booleans whose means are shares.
+    """
+
+    names: list[str]
+    values: NDArray[Any]
+
+
+class Torsion(NamedTuple):
+    """A backbone torsion in every frame.
+
+    Attributes:
+        kind: "phi" or "psi".
+        residue: such as "ALA2".
+        values: (n,) in rad, in [−π, π).
+    """
+
+    kind: str
+    residue: str
+    values: Array
+
+    @property
+    def name(self) -> str:
+        """Such as "phi ALA2"."""
+        return f"{self.kind} {self.residue}"
+
+
+def backbone_torsions(trajectory: mdtraj.Trajectory) -> list[Torsion]:
+    """φ and ψ of every residue that has both, in the order of residues, φ first."""
+    atoms, names = list(trajectory.topology.atoms), residue_names(trajectory.topology)
+    # Both belong to the residue of their alpha carbon: the third atom of φ, the second of ψ.
+    phi = {names[atoms[i[2]].residue.index]: v for i, v in _columns(*mdtraj.compute_phi(trajectory, periodic=False))}
+    psi = {names[atoms[i[1]].residue.index]: v for i, v in _columns(*mdtraj.compute_psi(trajectory, periodic=False))}
+    found = []
+    for residue in phi:
+        if residue in psi:
+            found += [Torsion("phi", residue, phi[residue]), Torsion("psi", residue, psi[residue])]
+    return found
+
+
+def means(ensemble: Ensemble, observable: Callable[[mdtraj.Trajectory], Labelled]) -> dict[str, Estimate]:
+    """The Boltzmann averages of observables by their names, with standard errors.
+
+    Args:
+        ensemble: with a topology.
+        observable: such as `hydrogen_bonds`, `secondary_structure` or `j_couplings`.
+
+    Raises:
+        NonFiniteError: if no weight is positive.
+
+    >>> import boltzflow as bf
+    >>> system = bf.load_system("ala3")
+    >>> one = Ensemble(system.positions[None], [0.0], 300.0, topology=system.mdtraj_topology)
+    >>> sorted(means(one, j_couplings))
+    ['J(HN HA) ALA2', 'J(HN HA) ALA3', 'J(HN HA) ALA4']
+    """
+    used = ensemble[ensemble.weights > 0]  # once, for the names come with the values
+    names, values = observable(used.to_mdtraj())
+    return {name: used.mean(column) for name, column in zip(names, np.asarray(values).T, strict=True)}
+
+
+def circular_mean(ensemble: Ensemble, angles: Observable) -> Estimate:
+    """The direction of the mean of exp(iθ), in (−π, π] rad, with its standard error (delta method).
+
+    Of angles all around the circle there is no mean direction, and the error says so: it grows as one over the length
+    of that mean.
+
+    Args:
+        ensemble: n frames, with their weights and groups.
+        angles: in rad, as in `Ensemble.mean`: a function of the trajectory, or (n,).
+
+    Raises:
+        ShapeError: if there is not one angle for each frame.
+        NonFiniteError: if no weight is positive, or an angle is not finite where one is.
+
+    >>> ensemble = Ensemble(np.zeros((2, 1, 3)), np.zeros(2), 300.0)
+    >>> round(circular_mean(ensemble, [3.1, -3.1]).value, 3)
+    3.142
+    """
+    theta, weighting = torch.from_numpy(collective_variable(ensemble, angles)), ensemble.weighting
+    (c, s), _ = importance.weighted_mean(torch.stack([theta.cos(), theta.sin()], 1), *weighting)
+    direction = torch.atan2(s, c)
+    _, across = importance.weighted_mean(torch.sin(theta - direction), *weighting)
+    return Estimate(direction.item(), (across / torch.hypot(c, s)).item())
+
+
+def hydrogen_bonds(
+    trajectory: mdtraj.Trajectory, criterion: Literal["Baker-Hubbard", "Wernet-Nilsson"] = "Baker-Hubbard"
+) -> Labelled:
+    """Whether each hydrogen bond is there: of all that any frame has.
+
+    Args:
+        trajectory: of n frames.
+        criterion: by Baker & Hubbard (1984) the hydrogen is less than 0.25 nm from the acceptor, and sees donor and
+            acceptor more than 120° apart; by Wernet et al. (2004) a cone about the donor's bond holds the acceptor.
+
+    Returns:
+        Names such as "ALA4-N-H → ACE1-O", values (n, bonds) booleans.
+    """
+    if criterion == "Baker-Hubbard":
+        # mdtraj keeps those in more than a share of the frames, whatever their weight.
+        bonds = mdtraj.baker_hubbard(trajectory, freq=0.0, periodic=False)
+        near = mdtraj.compute_distances(trajectory, bonds[:, 1:], periodic=False) < _REACH
+        there = near & (mdtraj.compute_angles(trajectory, bonds, periodic=False) > _STRAIGHT)
+    else:
+        found = mdtraj.wernet_nilsson(trajectory, periodic=False)
+        bonds = np.unique(np.concatenate(found), axis=0)
+        there = np.stack([(bonds[:, None] == frame).all(2).any(1) for frame in found])
+    names = residue_names(trajectory.topology)
+    atoms = [f"{names[atom.residue.index]}-{atom.name}" for atom in trajectory.topology.atoms]
+    hydrogens = [atom.name for atom in trajectory.topology.atoms]
+    return Labelled([f"{atoms[d]}-{hydrogens[h]} → {atoms[a]}" for d, h, a in bonds], there)
+
+
+def secondary_structure(trajectory: mdtraj.Trajectory, simplified: bool = True) -> Labelled:
+    """Whether each amino acid is in each secondary structure, by DSSP (Kabsch & Sander 1983).
+
+    Args:
+        trajectory: of a peptide.
+        simplified: helix H, strand E and coil C, or all eight codes, the loop's a blank.
+
+    Returns:
+        Names such as "H ALA2", values (n, residues · codes) booleans.
+    """
+    codes = mdtraj.compute_dssp(trajectory, simplified=simplified)
+    letters = "HEC" if simplified else "HBEGITS "
+    residues = [r for r in trajectory.topology.residues if (codes[:, r.index] != "NA").all()]
+    residue_name = residue_names(trajectory.topology)
+    names = [f"{letter} {residue_name[residue.index]}" for residue in residues for letter in letters]
+    found = [codes[:, residue.index] == letter for residue in residues for letter in letters]
+    return Labelled(names, np.stack(found, 1) if found else np.zeros((trajectory.n_frames, 0), bool))
+
+
+def j_couplings(trajectory: mdtraj.Trajectory, kind: Literal["HN HA", "HN CB", "HN C"] = "HN HA") -> Labelled:
+    """³J couplings about φ in Hz by the Karplus relation of mdtraj: names such as "J(HN HA) ALA2", values (n, k)."""
+    indices, values = _COUPLINGS[kind](trajectory)
+    atoms, names = list(trajectory.topology.atoms), residue_names(trajectory.topology)
+    return Labelled([f"J({kind}) {names[atoms[four[2]].residue.index]}" for four in indices], values)
+
+
+def _columns(indices: NDArray[np.int64], values: NDArray[np.float32]) -> list[tuple[list[int], Array]]:
+    wrapped = (values.astype(np.float64) + np.pi) % (2 * np.pi) - np.pi
+    return [(list(four), wrapped[:, k]) for k, four in enumerate(indices)]

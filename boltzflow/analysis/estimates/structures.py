@@ -1,0 +1,49 @@
+"""What tells structures apart, and a few of them laid upon one another."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+import mdtraj
+import numpy as np
+
+from boltzflow.analysis.estimates.internals import Observable, internal_observables, values_of
+from boltzflow.arrays import Array
+from boltzflow.ensemble import Ensemble
+
+
+def superposed_pdb(ensemble: Ensemble) -> list[str]:
+    """Each frame as the text of a PDB file, turned onto the first by its heavy atoms."""
+    trajectory = ensemble.to_mdtraj()
+    trajectory.superpose(trajectory, atom_indices=_heavy(trajectory.topology))
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "frame.pdb"
+        texts = []
+        for frame in trajectory:
+            frame.save_pdb(str(path))
+            texts.append(path.read_text(encoding="utf-8"))
+    return texts
+
+
+def _heavy(topology: mdtraj.Topology) -> list[int]:
+    found = [atom.index for atom in topology.atoms if atom.element is not None and atom.element.number > 1]
+    return found if len(found) > 2 else list(range(topology.n_atoms))
+
+
+def shape_features(trajectory: mdtraj.Trajectory) -> Array:
+    """(n, k), on one scale, of any molecule: a torsion about each bond between heavy atoms, as its cosine and sine.
+
+    Where there is none they are the places of all atoms, the heavy ones laid upon those of the first frame.
+    """
+    heavy = set(_heavy(trajectory.topology))
+    about: dict[frozenset[int], Observable] = {}
+    for observable in internal_observables(trajectory.topology):
+        if observable.kind == "torsion" and heavy.issuperset(observable.atoms):
+            about.setdefault(frozenset(observable.atoms[1:3]), observable)
+    if about:
+        angles = values_of(list(about.values()), trajectory).astype(np.float64)
+        return np.hstack([np.cos(angles), np.sin(angles)])
+    trajectory.superpose(trajectory, atom_indices=sorted(heavy))
+    places: Array = trajectory.xyz.reshape(len(trajectory), -1).astype(np.float64)
+    return places

@@ -1,0 +1,149 @@
+"""The page that shows a run: one file, with its pictures and a viewer of molecules inside."""
+
+from __future__ import annotations
+
+import base64
+import math
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jinja2
+import numpy as np
+from markupsafe import Markup
+
+from boltzflow.analysis.estimates.clusters import representatives
+from boltzflow.analysis.estimates.observables import backbone_torsions
+from boltzflow.analysis.estimates.structures import shape_features, superposed_pdb
+from boltzflow.analysis.report.numbers import told
+from boltzflow.ensemble import Ensemble
+from boltzflow.storage import replace_file
+from boltzflow.verdict import Trust
+
+PAGE = "report.html"
+
+FILES = Path(__file__).parent / "page"
+_LARGE = 300  # atoms: larger molecules are shown as ribbons
+_CLUSTERED, _SHOWN = 1000, 5  # frames drawn by their weights, and structures that stand for them
+
+_BEGINNINGS = {
+    "Do not use": Trust.DO_NOT_USE,
+    "With care": Trust.WITH_CARE,
+    "Trust": Trust.TRUST,
+    "No sign of a lost basin": Trust.TRUST,
+    "Trainings with other seeds agree": Trust.TRUST,
+}
+
+
+class Picture(NamedTuple):
+    """A figure of the page: its file, and what is to be seen."""
+
+    file: str
+    title: str
+    caption: str
+
+
+PICTURES = (
+    Picture("ramachandran.png", "Free energy over φ and ψ", "From the weighted samples; the deepest bin is zero."),
+    Picture(
+        "profiles.png",
+        "Free-energy profiles",
+        "Along each backbone torsion, with two standard errors. Shaded: the rare basin of positive φ.",
+    ),
+    Picture(
+        "ramachandran_comparison.png",
+        "Ramachandran surfaces against the reference",
+        "Right: where the difference is known to better than 1 kT.",
+    ),
+    Picture(
+        "distances.png",
+        "Every bond, angle and torsion against the reference",
+        "Wasserstein distances of the marginals (around the circle for torsions), and what finite samples alone would "
+        "give. Points in the band agree.",
+    ),
+    Picture(
+        "marginals.png",
+        "Marginals against the reference",
+        "The energy, φ and ψ, and the coordinates that differ most clearly.",
+    ),
+    Picture(
+        "weights.png",
+        "Importance weights",
+        "Left: their spread. Right: against the energy. A few weights far above the mean spoil averages.",
+    ),
+    Picture("energies.png", "Potential energies", "As the generator draws them, and reweighted."),
+    Picture("training.png", "Training", "The first steps' losses are cut off."),
+)
+
+
+def write_page(
+    directory: Path, title: str, summary: Mapping[str, Any], verdicts: Mapping[str, str], ensemble: Ensemble | None
+) -> None:
+    """Write report.html with the pictures that lie in the directory.
+
+    Args:
+        directory: of the run.
+        title: of the page.
+        summary: as summary.json has it.
+        verdicts: sentences that begin as those of `Verdict` do, by what they are about.
+        ensemble: samples of positive weight, for structures; None if there are none.
+    """
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(FILES), autoescape=True, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters["told"] = lambda value, form: told(value, form).replace("-", "−")
+    found = [(name, sentence, _level(sentence)) for name, sentence in verdicts.items()]
+    pictures = [
+        (picture, base64.b64encode((directory / picture.file).read_bytes()).decode())
+        for picture in PICTURES
+        if (directory / picture.file).is_file()
+    ]
+    page = environment.get_template("report.html").render(
+        title=title,
+        summary=summary,
+        verdicts=found,
+        level=max((level for *_, level in found if level is not None), default=None),
+        pictures=pictures,
+        facts=list(_facts(summary["run"])),
+        structures={} if ensemble is None else _structures(ensemble),
+        style=_file("style.css"),
+        library=_file("3dmol/3Dmol-min.js"),
+        viewer=_file("viewer.js"),
+    )
+    replace_file(directory / PAGE, page)
+
+
+def _level(sentence: str) -> Trust | None:
+    """What a sentence says of trust; None if nothing, such as of a check that was not made."""
+    return next((level for beginning, level in _BEGINNINGS.items() if sentence.startswith(beginning)), None)
+
+
+def _structures(ensemble: Ensemble) -> dict[str, Any]:
+    """Representative structures for the viewer."""
+    drawn = ensemble.resample(_CLUSTERED)
+    features = shape_features(drawn.to_mdtraj())
+    found = representatives(drawn, min(_SHOWN, len(np.unique(features, axis=0))), lambda _: features)
+    torsions = backbone_torsions(found.representatives.to_mdtraj())
+    labels = []
+    for i, share in enumerate(population.value for population in found.states.populations.values()):
+        few = torsions[:2] if len(torsions) == 2 else []
+        angles = (f"{'φψ'[t.kind == 'psi']} {round(math.degrees(t.values[i]))}°".replace("-", "−") for t in few)
+        labels.append(", ".join([f"{share:.0%}", *angles]))
+    return {
+        "labels": labels,
+        "pdb": superposed_pdb(found.representatives),
+        "ribbon": ensemble.positions.shape[1] > _LARGE,
+    }
+
+
+def _facts(run: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """What a run says of itself, other than what has a place of its own on the page."""
+    for name, value in run.items():
+        if not isinstance(value, Mapping):
+            text = f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
+            yield name.replace("_", " "), text
+
+
+def _file(name: str) -> Markup:
+    """A file of the package that goes into the page as it is."""
+    return Markup((FILES / name).read_text(encoding="utf-8"))

@@ -1,0 +1,17 @@
+"""Figures for a talk or a paper: labelled, with units, as PNG and PDF."""
+
+from boltzflow.analysis.report.plots.curves import distances, marginals, profiles
+from boltzflow.analysis.report.plots.surfaces import ramachandran, ramachandran_comparison
+from boltzflow.analysis.report.plots.training import training
+from boltzflow.analysis.report.plots.weights import energies, weights
+
+__all__ = [
+    "distances",
+    "energies",
+    "marginals",
+    "profiles",
+    "ramachandran",
+    "ramachandran_comparison",
+    "training",
+    "weights",
+]

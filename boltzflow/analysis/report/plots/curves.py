@@ -1,0 +1,139 @@
+"""Free energies and densities along one observable."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import groupby
+from pathlib import Path
+
+import numpy as np
+from matplotlib.axes import Axes
+
+from boltzflow.analysis.checks.comparison import Comparison, Histograms
+from boltzflow.analysis.estimates.observables import Torsion
+from boltzflow.analysis.estimates.profiles import FreeEnergyProfile
+from boltzflow.analysis.report.plots.style import BLUE, GREY, HIGHEST, ORANGE, figure, in_degrees, torsion_label
+from boltzflow.units import thermal_energy
+
+_MARGINALS = 12
+_CLEAR = 4.0  # standard deviations of the noise
+
+
+def profiles(
+    curves: Sequence[FreeEnergyProfile],
+    torsions: Sequence[Torsion],
+    region: tuple[float, float],
+    title: str,
+    path: Path,
+) -> None:
+    """Free energies along φ and ψ with bands of two standard errors; `region` of φ (rad) is shaded."""
+    rows = len(curves) // 2
+    with figure(path, (8.6, 3.0 * rows + 0.5), title) as drawing:
+        panels = drawing.subplots(rows, 2, squeeze=False, sharey=True, gridspec_kw={"wspace": 0.08})
+        for panel, curve, torsion in zip(panels.flat, curves, torsions, strict=True):
+            x = np.degrees(curve.centers)
+            values, errors = curve.kj_per_mol
+            values = np.where(np.isfinite(values), values, np.nan)
+            if torsion.kind == "phi":
+                panel.axvspan(
+                    *np.degrees(region),
+                    color=GREY,
+                    alpha=0.15,
+                    linewidth=0,
+                    label=f"{region[0]:g} < φ < {region[1]:g} rad",
+                )
+            panel.fill_between(
+                x, values - 2 * errors, values + 2 * errors, color=BLUE, alpha=0.3, linewidth=0, label="± 2 SE"
+            )
+            panel.plot(x, values, color=BLUE, linewidth=1.6)
+            panel.set_xlabel(torsion_label(torsion.name))
+            in_degrees(panel, "x")
+        highest = max(np.nanmax(np.where(np.isfinite(c.values), c.values, np.nan)) for c in curves)
+        # A single sample of a tiny weight would set the scale.
+        panels[0, 0].set_ylim(-0.5, thermal_energy(curves[0].temperature) * min(1.08 * highest, 1.5 * HIGHEST))
+        for panel in panels[:, 0]:
+            panel.set_ylabel("free energy (kJ/mol)")
+        panels[0, 0].legend(loc="upper left", fontsize=9)
+
+
+def marginals(comparison: Comparison, title: str, path: Path) -> None:
+    """The energy, φ and ψ, and whatever differs most clearly from the reference, with bands of two standard errors."""
+    named = [m for m in comparison.marginals if not m.observable.name.startswith(m.observable.kind)][:_MARGINALS]
+    others = [m for m in comparison.marginals if m not in named]
+    others.sort(key=lambda m: -comparison.of(m.observable.name).sigmas)
+    chosen = [*named, *others[: _MARGINALS - len(named)]]
+    rows = -(-len(chosen) // 3)
+    with figure(path, (12.0, 2.75 * rows + 0.4), title) as drawing:
+        panels = drawing.subplots(rows, 3, squeeze=False).flat
+        for panel in panels[len(chosen) :]:
+            panel.set_visible(False)
+        for panel, both in zip(panels, chosen, strict=False):
+            _marginal(panel, both)
+            found = comparison.of(both.observable.name)
+            told = f"W {found.value:.2g}, by noise {found.floor:.2g} ± {found.noise:.1g} {found.unit}"
+            panel.set_title(told, fontsize=9, color=ORANGE if found.sigmas > _CLEAR else "black")
+        panels[0].legend(loc="upper right", fontsize=9)
+
+
+def distances(comparison: Comparison, title: str, path: Path) -> None:
+    """Every marginal's Wasserstein distance as a share of the marginal's width, on the band that noise alone makes."""
+    found = [comparison.of(m.observable.name) for m in comparison.marginals]
+    places = np.arange(len(found))
+    value, floor, noise = np.array([(d.value, d.floor, d.noise) for d in found]).T / [d.width for d in found]
+    clear = np.array([d.sigmas > _CLEAR for d in found])
+    with figure(path, (10.5, 3.6), title) as drawing:
+        panel = drawing.subplots()
+        panel.bar(
+            places,
+            4 * noise,
+            0.9,
+            floor - 2 * noise,
+            color=GREY,
+            alpha=0.35,
+            linewidth=0,
+            label="noise alone ± 2 SD",
+        )
+        for which, colour, label in ((~clear, BLUE, "found"), (clear, ORANGE, f"more than {_CLEAR:g} SD above it")):
+            if which.any():
+                panel.plot(places[which], value[which], ".", color=colour, markersize=6, label=label)
+        start = 0
+        for group, members in groupby(_group(m) for m in comparison.marginals):
+            count = len(list(members))
+            panel.axvline(start - 0.5, color="black", linewidth=0.5)
+            middle = start + (count - 1) / 2
+            panel.text(middle, 1.02, group, transform=panel.get_xaxis_transform(), ha="center", fontsize=10)
+            start += count
+        panel.set(xlim=(-0.8, len(found) - 0.2), ylabel="distance / width of the marginal", xlabel="observable")
+        panel.set_ylim(0, 1.35 * max((floor + 2 * noise).max(), value.max()))
+        panel.legend(loc="upper right", fontsize=9, ncols=3)
+
+
+def _marginal(panel: Axes, both: Histograms) -> None:
+    circular, unit = both.observable.kind == "torsion", both.observable.unit
+    edges = np.degrees(both.edges) if unit == "rad" else both.edges
+    widths = np.diff(edges)
+    centers = edges[:-1] + widths / 2
+    panel.stairs(both.reference / widths, edges, fill=True, color=GREY, alpha=0.4, label="reference")
+    ours, error = both.samples / widths, 2 * both.samples_errors / widths
+    panel.fill_between(centers, ours - error, ours + error, step="mid", color=BLUE, alpha=0.35, linewidth=0)
+    panel.step(centers, ours, where="mid", color=BLUE, linewidth=1.3, label="samples ± 2 SE")
+    panel.set(xlabel=_label(both), ylabel="density")
+    panel.set_ylim(bottom=0)
+    panel.yaxis.set_ticks([])
+    panel.spines["left"].set_visible(False)
+    if circular:
+        in_degrees(panel, "x")
+    else:
+        panel.set_xlim(edges[0], edges[-1])
+
+
+def _group(both: Histograms) -> str:
+    return f"{both.observable.kind}s" if both.observable.name.startswith(both.observable.kind) else "U, φ, ψ"
+
+
+def _label(both: Histograms) -> str:
+    """The observable and its unit; torsions and angles are drawn in degrees."""
+    name, kind = both.observable.name, both.observable.kind
+    if kind == "torsion":
+        return torsion_label(name)
+    return f"{name} ({'°' if kind == 'angle' else both.observable.unit})"

@@ -1,0 +1,86 @@
+"""Free energies over φ and ψ."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.collections import QuadMesh
+from matplotlib.figure import Figure
+
+from boltzflow.analysis.checks.comparison import Histograms
+from boltzflow.analysis.estimates.profiles import FreeEnergySurface
+from boltzflow.analysis.report.plots.style import HIGHEST, figure, in_degrees
+from boltzflow.arrays import Array
+from boltzflow.units import thermal_energy
+
+_SHARPEST = 1.0  # kT
+
+
+def ramachandran(surfaces: Sequence[FreeEnergySurface], residues: Sequence[str], title: str, path: Path) -> None:
+    """φ/ψ free-energy surfaces, one panel a residue, with a scale in kT and in kJ/mol."""
+    columns = min(3, len(surfaces))
+    rows = math.ceil(len(surfaces) / columns)
+    with figure(path, (4.1 * columns + 1.4, 4.0 * rows + 0.3), title) as drawing:
+        panels = drawing.subplots(rows, columns, squeeze=False, sharex=True, sharey=True).flat
+        for panel in panels[len(surfaces) :]:
+            panel.set_visible(False)
+        for panel, surface, residue in zip(panels, surfaces, residues, strict=False):
+            mesh = _surface(panel, surface.x.edges, surface.y.edges, surface.values)
+            panel.set(xlabel="φ (°)", title=residue if len(surfaces) > 1 else "")
+        for row in range(rows):
+            panels[row * columns].set_ylabel("ψ (°)")
+        _scale(drawing, mesh, list(panels), surfaces[0].temperature)
+
+
+def ramachandran_comparison(surfaces: Mapping[str, Histograms], temperature: float, title: str, path: Path) -> None:
+    """The surfaces of samples and reference beside each other, one row a residue, and by how much they differ.
+
+    Bins whose difference has an error above 1 kT are left grey in the third column.
+    """
+    rows = len(surfaces)
+    with figure(path, (13.2, 3.9 * rows + 0.4), title) as drawing:
+        panels = drawing.subplots(rows, 3, squeeze=False, sharex=True, sharey=True)
+        for row, (residue, both) in zip(panels, surfaces.items(), strict=True):
+            with np.errstate(divide="ignore", invalid="ignore"):
+                ours, theirs = -np.log(both.samples), -np.log(both.reference)
+                relative = (both.samples_errors / both.samples, both.reference_errors / both.reference)
+                difference = np.where(np.hypot(*relative) < _SHARPEST, ours - theirs, np.nan)
+            least = min(np.nanmin(ours), np.nanmin(theirs))
+            mesh = _surface(row[0], both.edges, both.edges, ours - least)
+            _surface(row[1], both.edges, both.edges, theirs - least)
+            other = _surface(row[2], both.edges, both.edges, difference, cmap="PuOr", vmin=-1.5, vmax=1.5)
+            for panel, what in zip(row, ("samples", "reference", "samples − reference"), strict=True):
+                panel.set(title=f"{residue}, {what}" if rows > 1 else what)
+            row[2].set_facecolor("#E6E6E6")
+            row[0].set_ylabel("ψ (°)")
+        for panel in panels[-1]:
+            panel.set_xlabel("φ (°)")
+        _scale(drawing, mesh, list(panels[:, :2].flat), temperature)
+        bar = drawing.colorbar(other, ax=list(panels[:, 2]), extend="both", shrink=0.9, pad=0.03)
+        bar.set_label("difference of free energies (kT)")
+
+
+def _surface(panel: Axes, x: Array, y: Array, values: Array, **options: Any) -> QuadMesh:
+    """Values (bins along x, bins along y), whose edges are in rad; those that are not finite stay white."""
+    shown: dict[str, Any] = {"cmap": "viridis", "vmin": 0, "vmax": HIGHEST} | options
+    mesh = panel.pcolormesh(np.degrees(x), np.degrees(y), np.ma.masked_invalid(values.T), rasterized=True, **shown)
+    panel.spines[["top", "right"]].set_visible(True)
+    in_degrees(panel, "x")
+    in_degrees(panel, "y")
+    panel.set_aspect("equal")
+    return mesh
+
+
+def _scale(drawing: Figure, mesh: QuadMesh, panels: list[Axes], temperature: float) -> None:
+    """A colour bar in kT and in kJ/mol."""
+    bar = drawing.colorbar(mesh, ax=panels, extend="max", shrink=0.9, pad=0.03)
+    bar.set_label("free energy (kT)")
+    kt = thermal_energy(temperature)
+    second = bar.ax.secondary_yaxis(-0.35, functions=(partial(np.multiply, kt), partial(np.multiply, 1 / kt)))
+    second.set_ylabel("free energy (kJ/mol)")

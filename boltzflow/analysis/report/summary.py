@@ -1,0 +1,278 @@
+"""From samples to a summary, plots and a page, in one call."""
+
+from __future__ import annotations
+
+import json
+import math
+import platform
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields, is_dataclass
+from pathlib import Path
+from typing import Any
+
+import mdtraj
+import numpy
+import openmm
+import torch
+
+from boltzflow.analysis.checks.diagnostics import diagnose
+from boltzflow.analysis.checks.geometry import GeometryCheck, check_geometry, wrong_handed
+from boltzflow.analysis.estimates.basins import POSITIVE_PHI, positive_phi
+from boltzflow.analysis.estimates.observables import Torsion, backbone_torsions
+from boltzflow.analysis.estimates.populations import Population
+from boltzflow.analysis.estimates.profiles import free_energy_profile, free_energy_surface
+from boltzflow.analysis.report import plots
+from boltzflow.analysis.report.html import write_page
+from boltzflow.analysis.report.run_facts import check_run
+from boltzflow.ensemble import Ensemble
+from boltzflow.estimate import Estimate
+from boltzflow.generator import KIND, VERSION, BoltzmannGenerator
+from boltzflow.molecules import MolecularSystem
+from boltzflow.molecules.same_atoms import check_same_atoms
+from boltzflow.storage import reading, replace_file
+from boltzflow.tensorfile import read_tensors
+from boltzflow.verdict import Verdict
+from boltzflow.version import __version__
+
+SUMMARY, GENERATOR, METRICS = "summary.json", "generator.safetensors", "metrics.csv"
+
+_EVALUATED = {"comparison": "reference", "forward": "density at the reference"}
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What `analyze` finds.
+
+    Attributes:
+        temperature: in K.
+        frames: the number of samples n.
+        failed_frames: samples whose energy could not be evaluated.
+        ess: unclipped effective sample size, fraction of n.
+        ess_clipped: the same with the top 1e-4 of weights clipped.
+        pareto_k: shape of the weights' tail: averages are not to be trusted above 0.7.
+        log_z: log of the mean weight and its error.
+        verdict: whether averages can be trusted, as far as weights can tell (see `diagnose`).
+        populations: weighted share of 0 < φ < 2.2 rad of each residue.
+        geometry: bonds and angles against the force field; None without a system.
+        wrong_handed_frames: samples of positive weight that hold an amino acid which is not left-handed.
+        run: what the run that made the samples says of itself.
+        versions: of Python and of the libraries.
+    """
+
+    temperature: float
+    frames: int
+    failed_frames: int
+    ess: float
+    ess_clipped: float
+    pareto_k: float
+    log_z: Estimate
+    verdict: Verdict
+    populations: dict[str, Population]
+    geometry: GeometryCheck | None
+    wrong_handed_frames: int
+    run: dict[str, Any]
+    versions: dict[str, str]
+
+    @property
+    def document(self) -> dict[str, Any]:
+        """As JSON has it; numbers that are not finite become null."""
+        return {"version": 1, **as_document(self), "log_z": as_document(self.log_z._asdict())}
+
+    @property
+    def verdicts(self) -> dict[str, str]:
+        """The sentences that say whether to trust the samples, by what they are about."""
+        found = {"weights": str(self.verdict)}
+        checks = {"lost basins": "collapse_check", "other seeds": "replica_check"}
+        found |= {name: self.run[key]["verdict"] for name, key in checks.items() if key in self.run}
+        for name, part in self.run.get("evaluation", {}).items():
+            if part is not None:
+                found[_EVALUATED[name]] = part["verdict"]
+        return found
+
+    def write(self, path: Path) -> None:
+        """Write the summary as JSON."""
+        replace_file(path, json.dumps(self.document, indent=2, allow_nan=False) + "\n")
+
+
+def analyze(
+    source: Ensemble | str | Path,
+    system: MolecularSystem | None = None,
+    directory: str | Path | None = None,
+    run: Mapping[str, Any] | None = None,
+    replicates: int = 200,
+    seed: int = 0,
+) -> Summary:
+    """Weights, free energies along φ and ψ, populations, sanity of the geometry; plots, summary.json and report.html.
+
+    Files are written whatever the numbers are; where no weight is positive they have neither plots nor structures.
+
+    Args:
+        source: an ensemble, or the directory where one was saved.
+        system: gives the force field for the check of bonds and angles; that of the directory's generator if not given.
+        directory: where plots (PNG and PDF), summary.json and report.html go; the source, if that is a directory; none,
+            if not given.
+        run: facts about the run (energy evaluations, wall time, seed, …) for the summary; those of the directory's
+            earlier summary if not given.
+        replicates: of the bootstrap.
+        seed: of the bootstrap.
+
+    Raises:
+        SystemNotFoundError: if the directory holds no samples.
+        ShapeError: if the samples are those of another molecule than the system, or have no topology.
+        FileFormatError: if samples or summary are damaged.
+    """
+    if isinstance(source, Ensemble):
+        ensemble = source
+    else:
+        ensemble = Ensemble.load(source)
+        directory = source if directory is None else directory
+        if system is None and (Path(source) / GENERATOR).is_file():
+            system = BoltzmannGenerator.load(Path(source) / GENERATOR).system
+        if run is None and (Path(source) / SUMMARY).is_file():
+            run = _earlier_run(Path(source) / SUMMARY)
+
+    if system is not None and ensemble.topology is not None:
+        check_same_atoms(system.mdtraj_topology, ensemble.topology, "samples", "the system")
+    found = diagnose(ensemble)
+    used = None if found.log_z.value == -math.inf else ensemble[ensemble.weights > 0]
+    torsions, populations, geometry, inverted = [], {}, None, 0
+    if used is not None:
+        trajectory = used.to_mdtraj()
+        torsions = backbone_torsions(trajectory)
+        inverted = int(wrong_handed(trajectory).sum())
+        geometry = check_geometry(used, system) if system else None
+        low, high = POSITIVE_PHI
+        populations = {
+            f"{low:g} < phi {residue} < {high:g} rad": share
+            for residue, share in positive_phi(used, torsions, low, high).items()
+        }
+    summary = Summary(
+        temperature=ensemble.temperature,
+        frames=len(ensemble),
+        failed_frames=ensemble.failed,
+        ess=ensemble.ess,
+        ess_clipped=ensemble.ess_clipped(),
+        pareto_k=ensemble.pareto_k,
+        log_z=found.log_z,
+        verdict=found.verdict,
+        populations=populations,
+        geometry=geometry,
+        wrong_handed_frames=inverted,
+        run=dict(run or {}),
+        versions=_versions(),
+    )
+    if directory is not None:
+        folder = Path(directory)
+        folder.mkdir(parents=True, exist_ok=True)
+        title = plot_title(system, ensemble)
+        if (folder / METRICS).is_file():  # first, since it may be damaged
+            plots.training(folder / METRICS, title, folder / "training.png")
+        if used is not None:
+            _plot(ensemble, used, torsions, title, folder, replicates, seed)
+        summary.write(folder / SUMMARY)
+        name = system.name.replace("_", " ") if system else ""
+        write_page(folder, name or "Samples", summary.document, summary.verdicts, used)
+    return summary
+
+
+def _plot(
+    ensemble: Ensemble,
+    used: Ensemble,
+    torsions: list[Torsion],
+    title: str,
+    folder: Path,
+    replicates: int,
+    seed: int,
+) -> None:
+    """The figures of an ensemble; `used` are its samples of positive weight."""
+    options: Any = {"replicates": replicates, "seed": seed}
+    if torsions:
+        pairs = list(zip(torsions[::2], torsions[1::2], strict=True))
+        surfaces = [free_energy_surface(used, a.values, b.values, **options) for a, b in pairs]
+        profiles = [free_energy_profile(used, t.values, **options) for t in torsions]
+        plots.ramachandran(surfaces, [a.residue for a, _ in pairs], title, folder / "ramachandran.png")
+        plots.profiles(profiles, torsions, POSITIVE_PHI, title, folder / "profiles.png")
+    plots.weights(ensemble, title, folder / "weights.png")
+    if ensemble.has_energies:
+        plots.energies(ensemble, title, folder / "energies.png")
+
+
+def plot_title(system: MolecularSystem | None, ensemble: Ensemble) -> str:
+    """What stands above the plots of an ensemble."""
+    name = f"{system.name.replace('_', ' ')}, ".replace("$", r"\$") if system else ""  # no formula of matplotlib's
+    return f"{name}{ensemble.temperature:g} K, {len(ensemble):,} samples"
+
+
+def add_to_summaries(directories: Sequence[Path], name: str, value: Any) -> None:
+    """Add a fact about the run to the summary in each directory; all are read before one is written.
+
+    Raises:
+        FileFormatError: if there is no sound summary in one of them; none is changed then.
+    """
+    documents = {}
+    for path in (directory / SUMMARY for directory in directories):
+        documents[path] = _read_summary(path, "{} is no summary, which 'boltzflow analyze' makes")
+    for path, document in documents.items():
+        document["run"][name] = as_document(value)
+        replace_file(path, json.dumps(document, indent=2, allow_nan=False) + "\n")
+
+
+def training_seed(directory: Path) -> int | None:
+    """The seed of the training whose samples a directory holds, by its summary or its generator; None if none says it.
+
+    Raises:
+        FileFormatError: if one of these files is damaged.
+    """
+    run = _earlier_run(directory / SUMMARY) if (directory / SUMMARY).is_file() else {}
+    if "seed" not in run and (directory / GENERATOR).is_file():
+        _, header = read_tensors(directory / GENERATOR, KIND, VERSION)
+        run = header.get("provenance", {})
+    seed = run.get("seed")
+    return None if seed is None else int(seed)
+
+
+def _earlier_run(path: Path) -> dict[str, Any]:
+    return dict(_read_summary(path, "{} is damaged (delete it to analyze the samples anew)")["run"])
+
+
+def _read_summary(path: Path, fault: str) -> dict[str, Any]:
+    """The document in a file.
+
+    Raises:
+        FileFormatError: if it is no JSON, has numbers that JSON does not know, or a run that no summary has.
+    """
+
+    def refuse(constant: str) -> float:
+        raise ValueError(f"expected finite numbers; got {constant}")
+
+    with reading(path, fault):
+        document = json.loads(path.read_text(encoding="utf-8"), parse_constant=refuse)
+        if not isinstance(document, dict) or not isinstance(document.get("run"), dict):
+            raise ValueError("expected a mapping with a mapping 'run'")
+        check_run(document["run"])
+    return document
+
+
+def _versions() -> dict[str, str]:
+    libraries = (torch, openmm, mdtraj, numpy)
+    own = {"python": platform.python_version(), "boltzflow": __version__}
+    return own | {library.__name__: str(library.__version__) for library in libraries}
+
+
+def as_document(value: Any) -> Any:
+    """What JSON has room for: a dataclass as a mapping, a verdict as its sentence, numbers that are not finite as null.
+
+    >>> from boltzflow.verdict import Trust
+    >>> as_document({"verdict": Verdict(Trust.TRUST, "all is well"), "error": math.inf})
+    {'verdict': 'Trust: all is well.', 'error': None}
+    """
+    if isinstance(value, Verdict):
+        return str(value)
+    if is_dataclass(value):
+        facts = (field.name for field in fields(value) if field.compare)  # the rest is what a number was found by
+        return {name: as_document(getattr(value, name)) for name in facts}
+    if isinstance(value, Mapping):
+        return {key: as_document(entry) for key, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [as_document(entry) for entry in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

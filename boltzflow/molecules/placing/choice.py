@@ -1,0 +1,36 @@
+"""Internal coordinates of a molecule, or Cartesian ones of a core and internal ones of the rest."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import mdtraj
+import numpy as np
+import openmm
+import torch
+from numpy.typing import NDArray
+
+from boltzflow.coordinates import MolecularCoordinates
+from boltzflow.coordinates.bond_graph import BondGraph
+from boltzflow.errors import OptionError
+from boltzflow.molecules.placing.cartesian import mixed_coordinates
+from boltzflow.molecules.placing.internal import InternalOptions, internal_coordinates
+
+
+def placed(
+    graph: BondGraph,
+    system: openmm.System,
+    positions: NDArray[np.float64],
+    options: InternalOptions,
+    core: Sequence[int] | None,
+    trajectory: mdtraj.Trajectory | None,
+) -> MolecularCoordinates:
+    """See `MolecularSystem.coordinates`; the atoms of the core in ascending order."""
+    if core is None:
+        if trajectory is not None:
+            raise OptionError("Expected a trajectory together with a core, whose modes it gives; got it without.")
+        return internal_coordinates(graph, system, positions, options)
+    if len(core) < 3:
+        raise OptionError(f"Expected at least 3 atoms in the core; got {len(core)}.")
+    internal = internal_coordinates(graph, system, positions, options, core)
+    return mixed_coordinates(internal, core, system, torch.from_numpy(positions), options.temperature, trajectory)

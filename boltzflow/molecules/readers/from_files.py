@@ -1,0 +1,206 @@
+"""A molecular system from files of other programs, or from a sequence."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Self
+
+import openmm
+from openmm import app
+
+from boltzflow.molecules.forcefields import ForceFieldFiles, file_names, read_forcefield
+from boltzflow.molecules.parametrize import Constraints
+from boltzflow.molecules.readers.amber import from_amber
+from boltzflow.molecules.readers.charmm import from_charmm
+from boltzflow.molecules.readers.gromacs import from_gromacs
+from boltzflow.molecules.readers.pdb import from_structure
+from boltzflow.molecules.readers.reading import ImplicitSolvent
+from boltzflow.molecules.readers.sequence import from_sequence
+from boltzflow.units import Temperature, checked_temperature
+
+
+class FromFiles(ABC):
+    """What `MolecularSystem` can be read from."""
+
+    @abstractmethod
+    def __init__(
+        self,
+        topology: app.Topology,
+        system: openmm.System,
+        positions: Any,
+        temperature: Temperature = 300.0,
+        name: str = "",
+    ) -> None:
+        """See `MolecularSystem`."""
+
+    @classmethod
+    def from_pdb(
+        cls,
+        path: str | Path,
+        forcefield: ForceFieldFiles,
+        temperature: Temperature = 300.0,
+        constraints: Constraints | None = None,
+        name: str = "",
+        hydrogens_at_ph: float | None = None,
+    ) -> Self:
+        """A molecule from a PDB file, without cutoff.
+
+        Args:
+            path: the PDB file; its positions are the reference structure.
+            forcefield: OpenMM force-field files, by name or path, such as ["amber14-all.xml", "implicit/obc2.xml"].
+            temperature: in K, or a Quantity.
+            constraints: "HBonds", "AllBonds", "HAngles" or "none".
+            name: the file's stem if not given.
+            hydrogens_at_ph: adds hydrogens that are missing, as residues have them at this pH; None adds none.
+
+        Raises:
+            SystemNotFoundError: if there is no such file.
+            FileFormatError: if it is no PDB file, a name stands twice in a residue, or positions are in nm.
+            TemplateError: if the force field does not know a residue; names it and says what to do.
+            TopologyError: if residues are missing within a chain, or an atom is out of place; names the atoms.
+            ForceFieldNotFoundError: if there is no such force field.
+            OptionError: if the force field, the constraints or the temperature is impossible.
+
+        Of several models the first is read, and of each residue the most occupied alternate location, with a warning.
+        """
+        files = file_names(forcefield)
+        field = read_forcefield(files)
+        parts = from_structure(path, "PDB", field, files, constraints, hydrogens_at_ph)
+        return cls(*parts, checked_temperature(temperature), name or Path(path).stem)
+
+    @classmethod
+    def from_mmcif(
+        cls,
+        path: str | Path,
+        forcefield: ForceFieldFiles,
+        temperature: Temperature = 300.0,
+        constraints: Constraints | None = None,
+        name: str = "",
+        hydrogens_at_ph: float | None = None,
+    ) -> Self:
+        """A molecule from a PDBx/mmCIF file; everything else is as for `from_pdb`."""
+        files = file_names(forcefield)
+        field = read_forcefield(files)
+        parts = from_structure(path, "mmCIF", field, files, constraints, hydrogens_at_ph)
+        return cls(*parts, checked_temperature(temperature), name or Path(path).stem)
+
+    @classmethod
+    def from_amber(
+        cls,
+        prmtop: str | Path,
+        coordinates: str | Path,
+        temperature: Temperature = 300.0,
+        implicit_solvent: ImplicitSolvent = "none",
+        constraints: Constraints | None = None,
+        name: str = "",
+    ) -> Self:
+        """A molecule from Amber's files, without cutoff; a box is left out.
+
+        Args:
+            prmtop: parameters and topology.
+            coordinates: inpcrd or rst7, text or NetCDF; the reference structure.
+            temperature: in K, or a Quantity.
+            implicit_solvent: "none", "HCT", "OBC1", "OBC2", "GBn" or "GBn2".
+            constraints: as in `from_pdb`.
+            name: the file's stem if not given.
+
+        Raises:
+            SystemNotFoundError, FileFormatError: if a file is missing, damaged, or holds what OpenMM cannot use.
+            ShapeError, TopologyError: if the positions are those of other atoms; names the first that differs.
+            OptionError: if an option is impossible.
+        """
+        parts = from_amber(prmtop, coordinates, implicit_solvent, constraints)
+        return cls(*parts, checked_temperature(temperature), name or Path(prmtop).stem)
+
+    @classmethod
+    def from_gromacs(
+        cls,
+        top: str | Path,
+        gro: str | Path,
+        temperature: Temperature = 300.0,
+        include_folder: str | Path | None = None,
+        constraints: Constraints | None = None,
+        name: str = "",
+    ) -> Self:
+        """A molecule from GROMACS' files, without cutoff; a box is left out.
+
+        Args:
+            top: topology.
+            gro: the reference structure.
+            temperature: in K, or a Quantity.
+            include_folder: where GROMACS' own force fields are (share/gromacs/top), if the topology includes them.
+            constraints: as in `from_pdb`.
+            name: the file's stem if not given.
+
+        Raises:
+            SystemNotFoundError, FileFormatError: if a file is missing, damaged, or holds what OpenMM cannot use.
+            ShapeError, TopologyError: if the positions are those of other atoms; names the first that differs.
+            OptionError: if an option is impossible.
+        """
+        parts = from_gromacs(top, gro, include_folder, constraints)
+        return cls(*parts, checked_temperature(temperature), name or Path(top).stem)
+
+    @classmethod
+    def from_charmm(
+        cls,
+        psf: str | Path,
+        structure: str | Path,
+        parameters: Sequence[str | Path],
+        temperature: Temperature = 300.0,
+        implicit_solvent: ImplicitSolvent = "none",
+        constraints: Constraints | None = None,
+        name: str = "",
+    ) -> Self:
+        """A molecule from CHARMM's files, without cutoff.
+
+        Args:
+            psf: CHARMM's (or NAMD's) protein structure file.
+            structure: positions as PDB or CRD; the reference structure.
+            parameters: rtf, prm and str files.
+            temperature: in K, or a Quantity.
+            implicit_solvent: as in `from_amber`.
+            constraints: as in `from_pdb`.
+            name: the file's stem if not given.
+
+        Raises:
+            SystemNotFoundError, FileFormatError: if a file is missing, damaged, or lacks parameters.
+            ShapeError, TopologyError: if the positions are those of other atoms; names the first that differs.
+            OptionError: if an option is impossible.
+        """
+        parts = from_charmm(psf, structure, parameters, implicit_solvent, constraints)
+        return cls(*parts, checked_temperature(temperature), name or Path(psf).stem)
+
+    @classmethod
+    def from_sequence(
+        cls,
+        letters: str,
+        forcefield: ForceFieldFiles = ("amber14-all.xml", "implicit/obc2.xml"),
+        caps: bool = True,
+        temperature: Temperature = 300.0,
+        constraints: Constraints | None = None,
+        name: str = "",
+        ph: float = 7.0,
+    ) -> Self:
+        """A peptide: a stretched chain of ideal geometry, minimised; all centres L, all peptide bonds trans.
+
+        Args:
+            letters: one-letter codes of amino acids, such as "AAA".
+            forcefield: names of OpenMM force-field files.
+            caps: acetyl and methylamide at the ends (ACE, NME) instead of charged ends.
+            temperature: in K, or a Quantity.
+            constraints: as in `from_pdb`.
+            name: the letters if not given.
+            ph: which sets the hydrogens.
+
+        Raises:
+            OptionError: if a letter is none of the twenty, or an option is impossible.
+            MissingDependencyError: if PeptideBuilder is not installed (the extra "sequence").
+
+        >>> import boltzflow as bf
+        >>> bf.MolecularSystem.from_sequence("AAA")  # doctest: +SKIP
+        MolecularSystem('AAA', 42 atoms, 300 K)
+        """
+        parts = from_sequence(letters, caps, forcefield, constraints, ph)
+        return cls(*parts, checked_temperature(temperature), name or letters)

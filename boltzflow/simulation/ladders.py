@@ -1,0 +1,50 @@
+"""Replicas at several temperatures, in independent ladders."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import mdtraj
+import torch
+from torch import Tensor
+
+from boltzflow.errors import OptionError
+from boltzflow.simulation.bias import Bias, BiasedPotential
+from boltzflow.simulation.langevin import Langevin
+from boltzflow.units import Temperature, checked_temperature
+
+
+class Ladders:
+    """What parallel tempering samples; for arguments and errors see `ParallelTempering`."""
+
+    def __init__(
+        self,
+        dynamics: Langevin,
+        temperatures: Sequence[Temperature],
+        ladders: int,
+        *,
+        bias: Bias | None = None,
+        observables: Callable[[Tensor], Tensor] | None = None,
+        keep: Sequence[int] | None = None,
+        topology: mdtraj.Topology | None = None,
+    ) -> None:
+        self.temperatures = tuple(checked_temperature(t) for t in temperatures)
+        if len(self.temperatures) < 2 or list(self.temperatures) != sorted(set(self.temperatures)) or ladders < 1:
+            raise OptionError(
+                f"Expected two or more ascending temperatures and at least one ladder; got {list(temperatures)} K and "
+                f"{ladders}."
+            )
+        self.ladders = ladders
+        self.bias, self.observables, self.topology = bias, observables, topology
+        self.kept = tuple(range(len(self.temperatures)) if keep is None else keep)
+        if not set(self.kept) <= set(range(len(self.temperatures))):
+            raise OptionError(f"Expected indices of {len(self.temperatures)} temperatures to keep; got {self.kept}.")
+        if bias is not None:
+            dynamics = dynamics.on(BiasedPotential(dynamics.potential, bias))
+        slots = torch.tensor(self.temperatures, dtype=torch.float64).repeat_interleave(ladders)
+        self.dynamics, self.hot = dynamics.at(slots), dynamics.at(self.temperatures[-1])
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """The numbers of temperatures T and of ladders L; replica t·L + l is at temperature t of ladder l."""
+        return len(self.temperatures), self.ladders

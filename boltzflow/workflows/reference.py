@@ -1,0 +1,232 @@
+"""Reference ensembles by parallel tempering, kept in a directory: what `boltzflow reference` does."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from boltzflow.analysis.checks.references import REFERENCE, TORSIONS
+from boltzflow.analysis.estimates.basins import POSITIVE_PHI
+from boltzflow.capacity import check_disk, check_memory
+from boltzflow.energies import Potential
+from boltzflow.errors import InsufficientDataError, OptionError
+from boltzflow.molecules import MolecularSystem
+from boltzflow.simulation import (
+    Langevin,
+    NamedTorsion,
+    ParallelTempering,
+    Particles,
+    Progress,
+    TemperingOptions,
+    TemperingResult,
+    minimize,
+    named_torsions,
+    torsion_umbrella,
+    torsion_values,
+)
+from boltzflow.storage import claimed, replace_file, replacing
+from boltzflow.units import thermal_energy
+from boltzflow.version import __version__
+from boltzflow.workflows.config import ReferenceConfig
+from boltzflow.workflows.needs import disk_of_reference, memory_of_reference
+from boltzflow.workflows.training import CONFIG, build_system, can_go_on, check_unused
+
+_TORSION_BYTES = 150_000  # of the frames in torsions.npz
+_BINS = 36
+
+
+def reference_run(
+    config: ReferenceConfig, directory: Path, resume: bool, progress: Callable[[Progress], None] | None = None
+) -> dict[str, Any]:
+    """Sample, and write what was found into `directory`; returns what goes into reference.json.
+
+    The directory then holds config.yaml; reference.json (energies and populations of all temperatures, with errors and
+    settings); torsions.npz (histograms, and frames with weights); samples.dcd, topology.pdb and weights.npz of the
+    coldest temperature; and frames/ and checkpoints/, from which a run with `resume` goes on.
+
+    A run that fails before there is a checkpoint leaves nothing behind.
+
+    Raises:
+        RunDirectoryError: if the directory already holds a run and `resume` is False, or another process writes to it.
+        StorageError: if nothing can be written there, or it is removed meanwhile.
+        InsufficientDataError: if too few frames were recorded.
+        OptionError: if the recorded time is too short, or neither memory nor disk hold it.
+        BoltzflowError: whatever building and sampling raise.
+    """
+    with claimed(directory, lambda error: can_go_on(directory, error)):
+        if not resume:
+            check_unused(directory)
+        return _run(config, directory, resume, progress)
+
+
+def _run(
+    config: ReferenceConfig, directory: Path, resume: bool, progress: Callable[[Progress], None] | None
+) -> dict[str, Any]:
+    started = time.monotonic()
+    system = build_system(config)
+    torsions = named_torsions(system)
+    timestep = config.timestep or (0.002 if system.openmm_system.getNumConstraints() else 0.001)
+    if config.hottest <= system.temperature:
+        raise OptionError(
+            f"Expected the hottest temperature above the lowest, {system.temperature:g} K; got {config.hottest:g} K."
+        )
+    options = TemperingOptions(
+        picoseconds=config.picoseconds,
+        equilibration=config.equilibration,
+        swap_every=50 * timestep,
+        record_every=200 * timestep,
+        seed=config.seed,
+    )
+    if options.records < 2 and not resume:  # a run that goes on may have recorded more
+        least = 2 * options.record_every
+        raise OptionError(f"Expected picoseconds for two frames, {least:g} ps or more; got {config.picoseconds:g}.")
+    check_memory(memory_of_reference(config, system.n_atoms), "ladders and temperatures")
+    check_disk(directory, disk_of_reference(config, system.n_atoms, options.records), "frames of all ladders")
+    particles = Particles.of(system, config.hydrogen_mass)
+    potential = system.potential()
+    sampler = ParallelTempering(
+        Langevin(potential, particles, friction=config.friction, timestep=timestep),
+        np.geomspace(system.temperature, config.hottest, config.temperatures).tolist(),
+        config.ladders,
+        bias=_umbrella(system, torsions, config.umbrella),
+        observables=lambda x: torsion_values(x, torsions),
+        keep=[0],
+        topology=system.mdtraj_topology,
+    )
+    config.write(directory / CONFIG)
+    random = torch.Generator().manual_seed(config.seed)
+    start = torch.from_numpy(system.positions).float()[None]
+    positions = minimize(potential, start, particles, generator=random).positions[0]
+    result = sampler.run(positions, options, directory=directory, resume=resume, progress=progress)
+    # What was recorded may be more than what was asked for now, if an earlier program had sampled longer.
+    recorded = len(result.energies) * options.record_every
+    facts = {
+        "system": system.name,
+        "settings": config.model_dump(mode="json") | vars(options) | {"timestep": timestep, "picoseconds": recorded},
+        "energy_evaluations": config.ladders
+        * config.temperatures
+        * round((options.equilibration + recorded) / timestep),
+        "wall_seconds": round(time.monotonic() - started, 1),  # both of the program that ended the run
+        "cpu_seconds": round(time.process_time(), 1),
+        "threads": torch.get_num_threads(),
+        "version": __version__,
+    }
+    return write_reference(result, torsions, directory, facts)
+
+
+def write_reference(
+    result: TemperingResult, torsions: list[NamedTorsion], directory: Path, facts: dict[str, Any]
+) -> dict[str, Any]:
+    """Write reference.json, torsions.npz and the coldest temperature's samples; returns what the first says."""
+    temperatures = list(result.temperatures)
+    phi = [k for k, torsion in enumerate(torsions) if torsion.name.startswith("phi")]
+    columns = _energies_and_shares(result, phi)
+    if len(columns) < 2:
+        raise InsufficientDataError(
+            f"Expected at least 2 frames of each replica; got {len(columns)}: sample for longer."
+        )
+    value, error = result.estimate(_mean_of(columns), temperatures)
+    half = len(columns) // 2
+    first, second = (
+        part.average(_mean_of(_energies_and_shares(part, phi)), temperatures).numpy()
+        for part in (result.during(slice(half)), result.during(slice(half, None)))
+    )
+    low, high = POSITIVE_PHI
+    populations = {}
+    for column, k in enumerate(phi, 1):
+        share, spread = value[:, column], error[:, column]
+        populations[f"{low:g} < {torsions[k].name} < {high:g} rad"] = {
+            "population": share.tolist(),
+            "standard_error": spread.tolist(),
+            "effective_samples": [p * (1 - p) / e**2 if e > 0 else None for p, e in zip(share, spread, strict=True)],
+            "first_half": first[:, column].tolist(),
+            "second_half": second[:, column].tolist(),
+            "share_with_umbrella": columns[..., column].mean((0, 2)).tolist(),
+        }
+    found = {
+        "temperatures_K": temperatures,
+        "potential_energy_kJ_mol": {"mean": value[:, 0].tolist(), "standard_error": error[:, 0].tolist()},
+        "populations": populations,
+        "ladders": int((~result.lost).sum()),
+        "lost_ladders": int(result.lost.sum()),
+        "frames_per_temperature": int(columns[:, 0].shape[0] * columns.shape[2]),
+        "swap_acceptance": list(result.acceptance),
+        "round_trips": result.round_trips,
+    }
+    document = facts | found
+    result.ensemble(temperatures[0]).save(directory, overwrite=True)
+    arrays: dict[str, Any] = _torsion_arrays(result, torsions)
+    with replacing(directory / TORSIONS) as partial, partial.open("wb") as file:
+        np.savez_compressed(file, **arrays)
+    replace_file(directory / REFERENCE, json.dumps(document, indent=1) + "\n")
+    return document
+
+
+def _energies_and_shares(result: TemperingResult, phi: list[int]) -> Tensor:
+    """Potential energy, then whether each φ is in the rare basin: (n, T, L, 1 + len(phi))."""
+    low, high = POSITIVE_PHI
+    angles = torch.from_numpy(result.observables)[..., phi]
+    inside = (angles > low) & (angles < high)
+    return torch.cat([torch.from_numpy(result.energies)[..., None], inside.double()], -1)
+
+
+def _mean_of(columns: Tensor) -> Callable[[Tensor], Tensor]:
+    return lambda weights: torch.einsum("ntl,ntlk->k", weights, columns)
+
+
+def _umbrella(system: MolecularSystem, torsions: list[NamedTorsion], depth: float) -> Potential | None:
+    """The bias on every φ, if one is wanted.
+
+    Raises:
+        OptionError: if it is wanted and there is no φ.
+    """
+    if depth == 0.0:
+        return None
+    phi = [torsion.atoms for torsion in torsions if torsion.name.startswith("phi")]
+    if not phi:
+        raise OptionError(f"Expected a molecule with a torsion φ for an umbrella; {system.name} has none.")
+    return torsion_umbrella(phi, system.n_atoms, depth)
+
+
+def _torsion_arrays(result: TemperingResult, torsions: list[NamedTorsion]) -> dict[str, NDArray[Any]]:
+    """Histograms at the coldest temperature with errors, from all temperatures; and some of its own frames."""
+    coldest = result.temperatures[0]
+    angles = torch.from_numpy(result.observables)
+    bins = (((angles + torch.pi) * (_BINS / (2 * torch.pi))).long() % _BINS).flatten(0, 2)
+    pairs = [
+        (k, k + 1)
+        for k in range(len(torsions) - 1)
+        if torsions[k].name.startswith("phi") and torsions[k + 1].name == torsions[k].name.replace("phi", "psi")
+    ]
+    cells = [bins[:, k] for k in range(len(torsions))], [bins[:, a] * _BINS + bins[:, b] for a, b in pairs]
+
+    def histograms(weights: Tensor) -> Tensor:
+        w = weights.flatten()
+        counts = [torch.bincount(c, w, _BINS ** (1 + plane)) for plane in (0, 1) for c in cells[plane]]
+        return torch.cat([*counts, w.new_zeros(0)])
+
+    values, errors = result.estimate(histograms, coldest)
+    lines = len(torsions) * _BINS
+    ladders = angles.shape[2]
+    stride = max(1, -(-len(angles) * ladders * (2 * len(torsions) + 4) // _TORSION_BYTES))
+    kept = result.bias[::stride, 0].ravel()
+    return {
+        "names": np.array([torsion.name for torsion in torsions]),
+        "atoms": np.array([torsion.atoms for torsion in torsions]),
+        "temperature_K": np.array(coldest),
+        "histogram": values[:lines].reshape(-1, _BINS).astype("f4"),
+        "histogram_error": errors[:lines].reshape(-1, _BINS).astype("f4"),
+        "pairs": np.array(pairs).reshape(-1, 2),
+        "histogram_2d": values[lines:].reshape(-1, _BINS, _BINS).astype("f4"),
+        "histogram_2d_error": errors[lines:].reshape(-1, _BINS, _BINS).astype("f4"),
+        "torsions_rad": angles[::stride, 0].flatten(0, 1).half().numpy(),
+        "weights": np.exp((kept - kept.max()) / thermal_energy(coldest)).astype("f4"),
+    }

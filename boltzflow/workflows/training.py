@@ -1,0 +1,384 @@
+"""A whole run: train, sample, analyze, everything kept in one directory."""
+
+from __future__ import annotations
+
+import platform
+import secrets
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import mdtraj
+import torch
+
+from boltzflow.analysis import Summary, analyze, check_collapse, check_forward, compare, plots
+from boltzflow.analysis.checks.references import FEWEST_PIECES, Reference, as_reference, check_same_molecule
+from boltzflow.analysis.report.summary import GENERATOR, SUMMARY, as_document, plot_title
+from boltzflow.architecture import Architecture
+from boltzflow.capacity import check_disk, check_memory
+from boltzflow.energies import TorchPotential
+from boltzflow.energies.potential import energies_of_frames
+from boltzflow.ensemble import TOPOLOGY, TRAJECTORY, WEIGHTS, Ensemble
+from boltzflow.errors import (
+    BoltzflowError,
+    DataError,
+    FileFormatError,
+    InsufficientDataError,
+    MissingFileError,
+    OptionError,
+    RunDirectoryError,
+    SystemNotFoundError,
+)
+from boltzflow.generator import BoltzmannGenerator
+from boltzflow.molecules import MolecularSystem, available_systems, load_system
+from boltzflow.molecules.same_atoms import check_same_atoms
+from boltzflow.settings import SEEDS
+from boltzflow.storage import check_there, claimed, plain_path
+from boltzflow.training import ForwardKL, Method, TrainingOptions, train
+from boltzflow.training.cost import estimate_cost
+from boltzflow.training.methods import method_named
+from boltzflow.training.team import check_shares, check_started, started
+from boltzflow.workflows.config import FORWARD_KL, PDB_FORCEFIELD, RunConfig, SystemConfig
+from boltzflow.workflows.needs import disk_of_samples, memory_of_samples, memory_of_training
+
+CONFIG, CHECKPOINT = "config.yaml", Path("checkpoints") / "last.safetensors"
+
+LIBRARY_REFERENCE = "reference"
+"""The folder of a system's reference in the library."""
+
+WORTH_COMPILING = 200_000
+"""So many samples take longer to draw than their code takes to compile."""
+
+Progress = Callable[[int], None]
+
+
+def is_pdb(system: str) -> bool:
+    """Whether a run's `system` is a PDB file rather than a name of the library."""
+    return system.lower().endswith(".pdb")
+
+
+def build_system(config: SystemConfig) -> MolecularSystem:
+    """The molecule of a run.
+
+    Raises:
+        BoltzflowError: whatever `load_system` and `MolecularSystem.from_pdb` raise.
+        OptionError: if a force field or constraints are given for a system of the library.
+    """
+    if is_pdb(config.system):
+        return MolecularSystem.from_pdb(
+            config.system, config.forcefield or PDB_FORCEFIELD, config.temperature or 300.0, config.constraints
+        )
+    for name, asked in (("a force field", config.forcefield), ("constraints", config.constraints != "none")):
+        if asked:
+            raise OptionError(f"Expected a PDB file with {name}; {config.system!r} of the library has its own.")
+    return load_system(config.system, config.temperature)
+
+
+def check_unused(directory: Path) -> None:
+    """Raise unless nothing in `directory` would be replaced.
+
+    Raises:
+        RunDirectoryError: if it already holds a run or samples.
+    """
+    if directory.exists() and not directory.is_dir():
+        raise RunDirectoryError(f"Expected a directory to write to; {directory} is a file.")
+    for name in (CONFIG, GENERATOR, TRAJECTORY, TOPOLOGY, WEIGHTS, SUMMARY, CHECKPOINT):
+        if (directory / name).exists():
+            resume = ", or go on with boltzflow train … --resume" if (directory / CONFIG).exists() else ""
+            raise RunDirectoryError(f"{directory} already holds a run ({name}): choose another --out{resume}.")
+
+
+def train_run(
+    config: RunConfig,
+    directory: Path,
+    resume: bool,
+    drawn: Progress | None = None,
+    tell: Callable[[str], None] | None = None,
+) -> Summary | None:
+    """Train a generator, draw samples and analyze them; everything goes into `directory`.
+
+    On several devices this runs in one process for each; the first alone writes, samples and returns the summary.
+    A run that fails before there is a checkpoint leaves nothing behind.
+
+    Args:
+        config: the settings.
+        directory: a new one, or with `resume` that of the run to go on with.
+        resume: go on from the last checkpoint, or from the start where there is none yet.
+        drawn: called with the number of samples drawn so far.
+        tell: called, before the training starts, with a sentence that says what it will cost; not
+            where it goes on, nor on several devices.
+
+    Raises:
+        RunDirectoryError: if the directory already holds a run and `resume` is False, or another process writes to it.
+        StorageError: if nothing can be written there, or it is removed meanwhile.
+        OptionError: if the accelerator is missing, other than one process for each device was started, or no machine
+            of this size holds the training or its samples.
+        BoltzflowError: whatever building, training and sampling raise.
+    """
+    check_started(config.devices)
+    if config.accelerator == "cuda" and not torch.cuda.is_available():
+        raise OptionError("Expected a CUDA device for the accelerator cuda; torch finds none.")
+    if config.devices > 1 and started()[0] > 0:
+        return _train(config, directory, resume, drawn, tell, is_first=False)
+    with claimed(directory, lambda error: can_go_on(directory, error)):
+        if not resume:
+            check_unused(directory)
+        return _train(config, directory, resume, drawn, tell, is_first=True)
+
+
+def can_go_on(directory: Path, error: BaseException) -> bool:
+    """Whether a run that an error has ended is worth keeping: after Ctrl-C always, else if there is a checkpoint."""
+    return isinstance(error, KeyboardInterrupt) or (directory / CHECKPOINT).exists()
+
+
+def _train(
+    config: RunConfig,
+    directory: Path,
+    resume: bool,
+    drawn: Progress | None,
+    tell: Callable[[str], None] | None,
+    is_first: bool,
+) -> Summary | None:
+    """One process of `train_run`."""
+    system = build_system(config)
+    coordinates = system.coordinates()
+    config = config.completed(len(coordinates.domain))
+    method = _method(config)
+    # Whatever is impossible is said before the work, and before anything is written.
+    on_gpu = torch.cuda.mem_get_info()[1] if config.accelerator == "cuda" else None
+    check_memory(memory_of_training(config, len(coordinates.domain)), "layers, hidden sizes and a batch", on_gpu)
+    if config.data is not None and not resume:
+        data = Ensemble.load(config.data).to_mdtraj()
+        check_same_atoms(system.mdtraj_topology, data.topology, f"data in {config.data}", "the run")
+    if is_first:
+        check_room(config.samples, system.n_atoms, directory)
+    options = config.part(TrainingOptions)
+    check_shares(options.batch_size, config.devices)
+    generator = BoltzmannGenerator.for_system(system, coordinates=coordinates, **dict(config.part(Architecture)))
+    generator.to(config.accelerator)
+    method.check(generator)
+    if is_first:
+        config.write(directory / CONFIG)
+    if tell is not None and config.devices == 1 and not resume:
+        tell("Compiling, and timing a few steps …")
+        tell(_cost(generator, method, config, options))
+    history = train(
+        generator,
+        method,
+        directory=directory,
+        resume=resume and (directory / CHECKPOINT).exists(),
+        tensorboard=config.tensorboard,
+        devices=config.devices,
+        **dict(options),
+    )
+    if not is_first:
+        return None
+    check_there(directory)
+    facts = {
+        "method": config.method,
+        "seed": config.seed,
+        "steps": history.last.step,
+        "stopped_early": history.stopped_early,
+        "skipped_steps": history.last.skipped_steps,
+        "training_energy_evaluations": history.last.energy_evaluations,
+        "training_seconds": round(history.last.seconds, 1),
+    }
+    # Training has used the stream of `seed` itself.
+    seed = (config.seed + 1) % SEEDS
+    return _sample(generator, config.samples, directory, seed, facts, drawn, config.check_picoseconds)
+
+
+def _method(config: RunConfig) -> Method:
+    """The method that was asked for, with its data."""
+    if (config.method == FORWARD_KL) != (config.data is not None):
+        raise OptionError(
+            f"Expected data (a directory of samples) for the method {FORWARD_KL}, and for no other; got "
+            f"{config.method} and {config.data or 'no data'}."
+        )
+    return method_named(config.method) if config.data is None else ForwardKL(config.data)
+
+
+def _cost(generator: BoltzmannGenerator, method: Method, config: RunConfig, options: TrainingOptions) -> str:
+    """What the training will cost, in a sentence."""
+    generator.compile()
+    cost = estimate_cost(generator, method, options)
+    fewer = "; fewer, if the ESS stops rising before" if config.patience else ""
+    return (
+        f"{config.method}, {config.steps:,} steps of {config.batch_size} with {config.layers} couplings of "
+        f"{'·'.join(map(str, config.hidden))} ({config.precision} nets): {cost}{fewer}."
+    )
+
+
+def sample_run(
+    generator: BoltzmannGenerator,
+    n: int,
+    directory: Path,
+    seed: int | None,
+    drawn: Progress | None = None,
+    temperature: float | None = None,
+    reference: Reference | None = None,
+) -> Summary:
+    """Draw `n` samples into a new directory and analyze them; the generator is kept beside them.
+
+    The temperature is the generator's own, or another one in K that it is made for. With a reference, the samples are
+    compared with it. What fails before all samples are written leaves nothing behind.
+
+    Raises:
+        RunDirectoryError: if the directory already holds a run or samples, or another process writes to it.
+        StorageError: if nothing can be written there, or it is removed meanwhile.
+        OptionError: if memory or disk do not hold so many, or the generator is not made for the temperature.
+    """
+    with claimed(directory, lambda _: (directory / WEIGHTS).exists()):
+        check_unused(directory)
+        check_room(n, generator.system.n_atoms, directory)
+        generator.checked_temperature(temperature)
+        return _sample(generator, n, directory, seed, {}, drawn, temperature=temperature, reference=reference)
+
+
+def check_room(n: int, atoms: int, directory: Path) -> None:
+    """Raise unless memory and the disk of `directory` hold so many samples.
+
+    Raises:
+        OptionError: says what they need.
+    """
+    check_memory(memory_of_samples(n, atoms), f"{n:,} samples")
+    check_disk(directory, disk_of_samples(n, atoms), f"{n:,} samples")
+
+
+def _sample(
+    generator: BoltzmannGenerator,
+    n: int,
+    directory: Path,
+    seed: int | None,
+    facts: dict[str, Any],
+    drawn: Progress | None,
+    check_picoseconds: float = 0.0,
+    temperature: float | None = None,
+    reference: Reference | None = None,
+) -> Summary:
+    """Of `sample_run` and the end of a training; `facts` go into the summary, and whether a basin is lost."""
+    started, evaluations = time.monotonic(), generator.potential.evaluations
+    seed = secrets.randbelow(2**31) if seed is None else seed  # recorded, so that it can be drawn again
+    generator.save(directory / GENERATOR)
+    if n >= WORTH_COMPILING:
+        generator.compile()
+    ensemble = generator.sample(n, temperature=temperature, seed=seed, progress=drawn)
+    check_there(directory)
+    ensemble.save(directory, overwrite=True)
+    run = {
+        "system": generator.system.name,
+        **facts,
+        "sampling_energy_evaluations": generator.potential.evaluations - evaluations,
+        "sampling_seconds": round(time.monotonic() - started, 1),
+        "sampling_seed": seed,
+        "threads": torch.get_num_threads(),
+        "machine": platform.machine(),
+    }
+    if check_picoseconds:
+        run["collapse_check"] = _collapse_check(generator, ensemble, check_picoseconds, seed)
+    if reference is not None:
+        run["evaluation"] = _evaluation(generator, ensemble, reference, directory)
+    return analyze(ensemble, generator.system, directory, run=run)
+
+
+def _evaluation(
+    generator: BoltzmannGenerator, ensemble: Ensemble, reference: Reference, directory: Path
+) -> dict[str, Any]:
+    """The samples against a reference, with plots in the directory."""
+    comparison = compare(ensemble, reference)
+    forward = check_forward(generator, ensemble, reference)
+    title = plot_title(generator.system, ensemble)
+    if comparison.surfaces:
+        surfaces = directory / "ramachandran_comparison.png"
+        plots.ramachandran_comparison(comparison.surfaces, ensemble.temperature, title, surfaces)
+    plots.marginals(comparison, title, directory / "marginals.png")
+    plots.distances(comparison, title, directory / "distances.png")
+    return {"comparison": comparison.document(), "forward": None if forward is None else forward.document()}
+
+
+def find_reference(source: str | None, generator: BoltzmannGenerator) -> Reference:
+    """What to compare a generator with: a directory, a trajectory's file, or the library's reference of its system.
+
+    Energies of a trajectory's frames are evaluated here.
+
+    Raises:
+        SystemNotFoundError: if there is none.
+        FileFormatError: if the file is no trajectory of the molecule.
+        DataError: if the library's system of this name is another one, or the temperature is.
+        InsufficientDataError: if the reference has too few independent pieces.
+        ShapeError: if it is the reference of another molecule.
+    """
+    reference = as_reference(_source(source, generator), generator.temperature)
+    check_same_molecule(generator.system.mdtraj_topology, reference)
+    if reference.n_pieces < FEWEST_PIECES:  # said before samples are drawn
+        raise InsufficientDataError(
+            f"Expected a reference of at least {FEWEST_PIECES} independent pieces (ladders, or stretches of a "
+            f"trajectory); got {reference.n_pieces}."
+        )
+    return reference
+
+
+def _source(source: str | None, generator: BoltzmannGenerator) -> Path | Ensemble:
+    """Where a reference lies, or the frames of a trajectory with their energies."""
+    system = generator.system
+    if source is None:
+        folder = available_systems().get(system.name, Path()) / LIBRARY_REFERENCE
+        if system.name not in available_systems() or not folder.is_dir():
+            raise SystemNotFoundError(
+                f"The library has no reference for {system.name!r}: make one with 'boltzflow reference' and name its "
+                "directory with --reference."
+            )
+        if load_system(system.name).specification != system.specification:
+            raise DataError(
+                f"The generator's {system.name!r} is another system than the library's: name a reference with "
+                "--reference."
+            )
+        return folder
+    path = Path(source)
+    if not path.is_file():
+        return path
+    try:
+        with plain_path(path) as name:
+            trajectory = mdtraj.load(name, top=system.mdtraj_topology)
+    except Exception as error:  # mdtraj raises many kinds for what is no trajectory
+        reason = " ".join(str(error).split()).split(". ")[0].rstrip(".")
+        raise FileFormatError(f"Cannot read {path} as a trajectory of {system.n_atoms} atoms: {reason}.") from None
+    energies = energies_of_frames(generator.potential, trajectory.xyz, like=generator.like)
+    return Ensemble(trajectory.xyz, energies, generator.temperature, topology=trajectory.topology)
+
+
+def _collapse_check(generator: BoltzmannGenerator, ensemble: Ensemble, picoseconds: float, seed: int) -> dict[str, Any]:
+    """What `check_collapse` has found, or a verdict that says why it was not made."""
+    if not isinstance(generator.potential, TorchPotential):
+        return {"verdict": "Not checked: the energies have no native translation, so a simulation would take long."}
+    try:
+        found: dict[str, Any] = as_document(check_collapse(generator, ensemble, picoseconds=picoseconds, seed=seed))
+        return found
+    except BoltzflowError as error:  # the samples are worth more than a check of them
+        return {"verdict": f"Not checked: {error}"}
+
+
+def find_generator(source: str) -> Path:
+    """The file of a trained generator: a file, a run directory, or a system of the library.
+
+    Raises:
+        SystemNotFoundError: if it is none of these; lists the systems.
+        MissingFileError: if the system of the library comes without a trained generator.
+    """
+    path = Path(source)
+    if path.is_file():
+        return path
+    if (path / GENERATOR).is_file():
+        return path / GENERATOR
+    systems = available_systems()
+    if source not in systems:
+        known = ", ".join(systems)
+        raise SystemNotFoundError(
+            f"{source!r} is neither a generator's file, nor a directory that holds {GENERATOR}, nor a system ({known})."
+        )
+    if not (systems[source] / GENERATOR).is_file():
+        raise MissingFileError(
+            f"The system {source!r} has no trained generator yet: make one with 'boltzflow train {source}'."
+        )
+    return systems[source] / GENERATOR
