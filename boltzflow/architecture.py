@@ -65,7 +65,7 @@ class Architecture(Settings):
     """Of masks, initial weights and that sampling."""
 
     temperatures: tuple[Kelvin, Kelvin] | None = Field(None, examples=[(300, 600)])
-    """Lowest and highest in K, such as 300,600: one flow for all of them.
+    """Lowest and highest in K, such as 300,600, for one flow for all of them.
 
     The system's own temperature is between them. Couplings are shown each sample's temperature, and the flow starts
     from the densities of the highest one, which cover those of all. None: the system's temperature alone.
@@ -112,7 +112,7 @@ class Architecture(Settings):
 
     @property
     def header(self) -> dict[str, Any]:
-        """As a generator's file holds it, JSON-able: nothing where there is nothing."""
+        """As a generator's file holds it, JSON-able, without what there is not."""
         values = self.model_dump(mode="json", exclude_none=True)
         kernel = {theirs: values.pop(ours, None) for theirs, ours in _IN_FILES.items()}
         return values if self.stochastic is None else values | {"stochastic": kernel}

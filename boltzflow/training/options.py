@@ -72,7 +72,7 @@ class TrainingOptions(Settings):
     """
 
     patience: CountOrNone = Field(0, json_schema_extra={"default": "by preset"})
-    """Steps without a rise of the ESS, after which the training is brought to its end; 0: off.
+    """Steps without a rise of the ESS, after which the training is brought to its end; 0 for never.
 
     Once the ESS at the model's own temperature has stopped rising, that is, its mean over the records of so many steps
     exceeds that over as many steps before by no more than its standard error, the training goes on for so many steps

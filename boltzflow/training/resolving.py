@@ -29,7 +29,7 @@ def resolved(
         chosen = training_settings(
             preset or DEFAULT,
             len(model.flow.domain),
-            next(model.flow.parameters()).device.type,
+            model.flow.like.device.type,
             devices,
             options,
             patient=model.temperatures is None,
