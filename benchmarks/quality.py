@@ -267,7 +267,7 @@ def cells_of(r: dict) -> dict[str, str]:
         quality = {
             "Ramachandran KL": f"{r['ramachandran_kl']:.4f}",
             "TV": f"{r['ramachandran_tv']:.4f}",
-            "share of 0 < φ < 2.2 rad": f"{r['share']:.5f} ± {r['share_error']:.5f}",
+            "population of 0 < φ < 2.2 rad": f"{r['share']:.5f} ± {r['share_error']:.5f}",
         }
     digits = 3 if "share" in r else 4
     return {

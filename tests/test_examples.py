@@ -21,9 +21,9 @@ SHORT: dict[str, tuple[list[str], str]] = {
     "08_vae_with_flow_posterior.py": (["--steps", "5"], "paired difference"),
     "09_conditional_flow.py": (["--steps", "5"], "exact entropy"),
     "10_xtb_and_force_field.py": (["--steps", "2"], "GFN2-xTB      C7ax"),
-    "11_own_molecule.py": (["--steps", "2", "--samples", "64", "--layers", "1"], "share of hydroxyls"),
-    "12_free_energies.py": (["--samples", "300", "--steps", "1"], "share of gauche"),
-    "13_alanine_dipeptide_in_depth.py": (["--samples", "300", "--picoseconds", "0.4"], "by its frames"),
+    "11_own_molecule.py": (["--steps", "2", "--samples", "64", "--layers", "1"], "population with the hydroxyl"),
+    "12_free_energies.py": (["--samples", "300", "--steps", "1"], "population of gauche"),
+    "13_alanine_dipeptide_in_depth.py": (["--samples", "300", "--picoseconds", "0.4"], "from its frames"),
     "14_reweighting_with_mdtraj.py": (["--samples", "300"], "frames of equal weight"),
     "15_training_methods.py": (["--steps", "2"], "likelihood, one well"),
 }

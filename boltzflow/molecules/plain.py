@@ -7,15 +7,15 @@ from typing import Any
 
 import numpy as np
 import openmm
-from numpy.typing import NDArray
 from openmm import app
 
+from boltzflow.arrays import Array
 from boltzflow.energies.system_xml import load_system_xml, system_to_xml
 from boltzflow.errors import BoltzflowError, FileFormatError
 
 
 def system_to_plain(
-    topology: app.Topology, system: openmm.System, positions: NDArray[np.float64], temperature: float, name: str
+    topology: app.Topology, system: openmm.System, positions: Array, temperature: float, name: str
 ) -> dict[str, Any]:
     """See `MolecularSystem.specification`."""
     return {
