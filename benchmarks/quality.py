@@ -135,6 +135,8 @@ def measure(args: argparse.Namespace) -> dict[str, object]:
             "batch_size": batch,
             "seed": args.seed,
             "optimizer": "adam",
+            "precision": "float32",
+            "patience": 0,
             "learning_rate": 1e-3,
             "progress": False,
         }

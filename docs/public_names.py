@@ -17,6 +17,7 @@ PAGES = {
         "boltzflow.molecules",
         "boltzflow.molecules.readers",
         "boltzflow.generator",
+        "boltzflow.architecture",
         "boltzflow.ensemble",
         "boltzflow.training",
         "boltzflow.training.methods",

@@ -20,6 +20,7 @@ from tests.analysis.exact import chain
 
 STRUCTURES = Path(__file__).parents[1] / "molecules" / "structures"
 OPTIONS = {"batch_size": 128, "compile": False, "progress": False, "warmup": 5, "learning_rate": 1e-2}
+OPTIONS |= {"optimizer": "adam", "precision": "float32"}
 
 
 def generator() -> bf.BoltzmannGenerator:

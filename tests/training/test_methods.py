@@ -29,6 +29,7 @@ from boltzflow.training.methods.drawing import draw
 from boltzflow.units import thermal_energy
 
 OPTIONS = {"batch_size": 128, "log_every": 1, "compile": False, "progress": False, "warmup": 5, "learning_rate": 1e-2}
+OPTIONS |= {"optimizer": "adam", "precision": "float32"}
 
 CASES: dict[str, Method] = {
     "reverse_then_forward": method_named("reverse_then_forward"),

@@ -143,9 +143,9 @@ def test_methods_that_need_the_density_refuse_it(method: Method) -> None:
 
 
 def test_impossible_layers_are_refused() -> None:
-    with pytest.raises(OptionError, match="Expected stochastic layers 'metropolis' or 'langevin'; got 'magic'"):
+    with pytest.raises(OptionError, match="'stochastic': input should be 'metropolis' or 'langevin'; got 'magic'"):
         make("magic")
-    with pytest.raises(OptionError, match="Expected positive stochastic_every and stochastic_steps; got 2 and 0"):
+    with pytest.raises(OptionError, match="'stochastic_steps': input should be greater than 0; got 0"):
         make("metropolis", stochastic_steps=0)
     with pytest.raises(OptionError, match="got 4 couplings in blocks of 4"):
         make("metropolis", stochastic_every=4)

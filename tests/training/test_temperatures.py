@@ -32,6 +32,7 @@ from tests.analysis.exact import chain
 
 RANGE = (300.0, 900.0)
 OPTIONS = {"batch_size": 128, "log_every": 1, "compile": False, "progress": False, "warmup": 5, "learning_rate": 1e-2}
+OPTIONS |= {"optimizer": "adam", "precision": "float32"}
 
 
 def make(**options: object) -> bf.BoltzmannGenerator:
@@ -43,7 +44,7 @@ def make(**options: object) -> bf.BoltzmannGenerator:
 @pytest.fixture(scope="module")
 def trained() -> bf.BoltzmannGenerator:
     generator = make()
-    bf.train(generator, steps=160, **OPTIONS)  # type: ignore[arg-type]
+    bf.train(generator, "reverse_kl", steps=160, **OPTIONS)  # type: ignore[arg-type]
     return generator
 
 
