@@ -73,7 +73,8 @@ figure.savefig("quick_start_ramachandran.png", dpi=150)
 # %% [markdown]
 # ## Train a generator
 # Three lines make a generator. To keep the notebook fast, this training is far too short and its flow too small. Watch
-# the effective sample size rise from that of the force-field-informed base, and read the verdict.
+# the effective sample size rise from that of the force-field-informed base, and read the verdict. A real training is
+# `bf.BoltzmannGenerator.for_system(system, preset="standard")` and `bf.train(generator, preset="standard")`.
 
 # %%
 system = bf.load_system("alanine_dipeptide")
