@@ -98,8 +98,8 @@ figure.savefig("quick_start_training.png", dpi=150)
 # ## What to check
 # - **The verdict on the weights.** For the short training it says that the effective sample size falls with n, so the
 #   largest weights have not been sampled yet. The value of a single batch is too high for the same reason.
-# - **The effective samples in the region of interest**, not in total. The rare basin rests on two dozen of them here, and
-#   its verdict is “With care”. The error falls as 1/√n.
+# - **The effective samples in the region of interest**, not in total. The rare basin rests on two dozen of them here,
+#   and its verdict is “With care”. The error falls as 1/√n.
 # - **Lost basins** do not show in the weights. `boltzflow train alanine_dipeptide` ends with a search for them;
 #   13_alanine_dipeptide_in_depth shows it.
 # - **Next:** 11_own_molecule uses your own molecule, 15_training_methods compares training methods.
