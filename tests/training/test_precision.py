@@ -8,7 +8,6 @@ import torch
 import boltzflow as bf
 import boltzflow.testing
 from boltzflow.core import Domain, Flow, distributions, recipes, transformers
-from boltzflow.core.compilation import compiler_works
 from boltzflow.core.functional import linear_rows
 from boltzflow.core.layers.autoregressive import Autoregressive
 from boltzflow.core.layers.coupling import SplineCoupling
@@ -94,9 +93,9 @@ def test_a_double_net_stays_as_it_is() -> None:
 
 
 @pytest.mark.parametrize("compile", [False, pytest.param(True, marks=pytest.mark.slow)])
-def test_sampling_after_training_is_that_of_float32(compile) -> None:
-    if compile and not compiler_works():
-        pytest.skip("needs a compiler")
+def test_sampling_after_training_is_that_of_float32(compile, request) -> None:
+    if compile:
+        request.getfixturevalue("compiler")
     generator = bf.BoltzmannGenerator.for_system(chain(), layers=2, hidden=(32,), bins=4, start="plain")
     twin = bf.BoltzmannGenerator.for_system(chain(), layers=2, hidden=(32,), bins=4, start="plain")
     start = [p.clone() for p in generator.flow.parameters()]
