@@ -73,7 +73,8 @@ figure.savefig("quick_start_ramachandran.png", dpi=150)
 # %% [markdown]
 # ## Train a generator
 # Three lines make a generator. To keep the notebook fast, this training is far too short and its flow too small. Watch
-# the effective sample size rise from that of the force-field-informed base, and read the verdict.
+# the effective sample size rise from that of the force-field-informed base, and read the verdict. A real training is
+# `bf.BoltzmannGenerator.for_system(system, preset="standard")` and `bf.train(generator, preset="standard")`.
 
 # %%
 system = bf.load_system("alanine_dipeptide")
@@ -97,8 +98,8 @@ figure.savefig("quick_start_training.png", dpi=150)
 # ## What to check
 # - **The verdict on the weights.** For the short training it says that the effective sample size falls with n, so the
 #   largest weights have not been sampled yet. The value of a single batch is too high for the same reason.
-# - **The effective samples in the region of interest**, not in total. The rare basin rests on a dozen of them here,
-#   too few for its error bar. The error falls as 1/√n.
+# - **The effective samples in the region of interest**, not in total. The rare basin rests on two dozen of them here,
+#   and its verdict is “With care”. The error falls as 1/√n.
 # - **Lost basins** do not show in the weights. `boltzflow train alanine_dipeptide` ends with a search for them;
 #   13_alanine_dipeptide_in_depth shows it.
 # - **Next:** 11_own_molecule uses your own molecule, 15_training_methods compares training methods.

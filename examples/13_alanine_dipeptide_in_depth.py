@@ -108,7 +108,7 @@ figure.colorbar(mesh, ax=list(panels), label="free energy (kT)", extend="max")
 figure.savefig("dipeptide_ramachandran.png", dpi=150)
 
 # %% [markdown]
-# White bins contain no sample. The reference visits all bins thanks to its umbrella and hot replicas. For this
+# White bins contain no sample. The reference visits nearly all bins thanks to its umbrella and hot replicas. For this
 # generator the weights change the φ–ψ plane by no more than the noise. They do change the mean energy, as shown below.
 #
 # ## Basins
