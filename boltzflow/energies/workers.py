@@ -157,7 +157,7 @@ class _Worker:
     process: SpawnProcess
     pipe: Connection
     part: range | None = _START
-    """What it works on; None if it is idle."""
+    """The part that it evaluates; None if it is idle."""
 
     @classmethod
     def start(cls, recipe: Recipe) -> _Worker:

@@ -103,7 +103,7 @@ def test_refusals() -> None:
         Constraints([(0, 1)], [0.1, 0.2], torch.ones(3), reference)
     with pytest.raises(OptionError, match=r"got -0\.1 nm between atoms 0 and 1"):
         Constraints([(0, 1)], [-0.1], torch.ones(3), reference)
-    with pytest.raises(OptionError, match="of which one can move"):
+    with pytest.raises(OptionError, match="of which at least one can move"):
         Constraints([(0, 1)], [0.1], torch.tensor([0.0, 0.0, 1.0]), reference)
     with pytest.raises(ShapeError, match="reference structure"):
         Particles([1.0, 1.0], [(0, 1)], [0.1])
