@@ -59,7 +59,7 @@ class Flow(nn.Module):
         Args:
             n: number of samples.
             context: (n, C) or None.
-            generator: the source of randomness.
+            generator: the random number generator.
 
         Returns:
             x (n, *shape), log_q (n,).

@@ -60,7 +60,7 @@ class FlowVAE(nn.Module):
         Args:
             x: (batch, *data shape).
             num_samples: S, for each x.
-            generator: the source of randomness.
+            generator: the random number generator.
 
         Returns:
             z (batch, S, *latent shape); log q(z | x) (batch, S); log p(x, z) (batch, S).

@@ -172,5 +172,5 @@ class Inverse(Layer):
         return tuple(opposite[name] for name in self.layer.whole_directions)
 
     def compile_directions(self, together: bool = False) -> None:
-        """Those of the layer within."""
+        """Those of the wrapped layer."""
         self.layer.compile_directions(together)

@@ -56,8 +56,8 @@ def spline_flow(
         location, width: (D,) or None: the informed start (see `Independent` and `SplineCoupling`).
         bound: real coordinates are transformed within location ± bound·width.
         context_size: size of the context; 0 for an unconditional flow.
-        seed: of masks, seams and weights; the global random state is left as it was. Masks and seams are not part
-            of the state dict, but its fingerprints know them: a flow of another seed refuses it.
+        seed: the random seed of masks, seams and weights; the global random state is not changed. Masks and seams are
+            not part of the state dict, but its fingerprints depend on them: a flow with another seed refuses to load it.
         base: on the same domain; by default `Independent` of this location and width.
         groups: indices of the coordinates, each in one group; None for one group of all.
 
@@ -153,7 +153,7 @@ def autoregressive_spline_flow(
         hidden, passes: as in `layers.Autoregressive`.
         bins, location, width, bound: as in `spline_flow`.
         context_size: size of the context; 0 for an unconditional flow.
-        seed: of the weights and seams; the global random state is left as it was.
+        seed: the random seed of the weights and seams; the global random state is not changed.
 
     >>> autoregressive_spline_flow(Domain.circle(3), layers=2, hidden=(8,)).domain.names
     ('x0', 'x1', 'x2')
@@ -223,7 +223,7 @@ def realnvp(
         scale: see `transformers.Affine`; the default is bounded, so that outliers in the data do no harm. A state dict
             from before it was, when "exp" was the default, still means that.
         context_size: size of the context; 0 for an unconditional flow.
-        seed: of the weights; the global random state is left as it was.
+        seed: the random seed of the weights; the global random state is not changed.
 
     Raises:
         DomainError: if a coordinate is not real, or there are fewer than two.

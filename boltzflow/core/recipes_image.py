@@ -42,11 +42,11 @@ def glow(
             pixels in [0, 1], say.
         lu: whether 1×1 convolutions are parametrised by their LU factors.
         context_size: size of the context; 0 for none.
-        seed: of rotations and weights; the global random state is left as it was.
+        seed: the random seed of rotations and weights; the global random state is not changed.
 
     Raises:
         OptionError: if there is no level or no step.
-        DomainError: if the domain is no real (C, H, W), or cannot be halved so often.
+        DomainError: if the domain is not a real (C, H, W), or cannot be halved so often.
 
     >>> flow = glow(Domain.real((1, 8, 8)), levels=2, blocks=2, context_size=10)
     >>> flow.sample(3, torch.eye(10)[:3], temperature=0.7)[0].shape

@@ -58,7 +58,7 @@ class StochasticFlow(Flow):
         Args:
             n: number of samples.
             context: (n, C) or None.
-            generator: the source of randomness.
+            generator: the random number generator.
 
         Returns:
             x (n, *shape), log-weights (n,), −∞ for a sample that cannot be evaluated.
@@ -85,10 +85,10 @@ class StochasticFlow(Flow):
             context: (n, C) or None.
             target_acceptance: in (0, 1), for each kernel.
             iterations: passes through the flow.
-            generator: the source of randomness.
+            generator: the random number generator.
 
         Raises:
-            OptionError: if the wanted acceptance is not in (0, 1).
+            OptionError: if the target acceptance is not in (0, 1).
         """
         with torch.no_grad():
             for iteration in range(iterations):

@@ -99,7 +99,7 @@ def test_stays_in_its_process(make) -> None:
         OpenMMPotential(system, workers=1)
     potential = OpenMMPotential(system, platform="Reference")
     expected = potential.energy(FRAMES)
-    with pytest.raises(UnsupportedForceError, match="without PythonForce.*cannot be saved"):
+    with pytest.raises(UnsupportedForceError, match=r"without PythonForce.*cannot be saved"):
         pickle.dumps(potential)
     torch.testing.assert_close(copy.deepcopy(potential).energy(FRAMES), expected, rtol=0, atol=0)
     with pytest.raises(UnsupportedForceError, match="PythonForce"):
@@ -121,7 +121,7 @@ def test_a_molecule_keeps_such_a_system_and_refuses_to_save_it() -> None:
     torch.testing.assert_close(energy, 50.0 * (x**2).sum((1, 2)), rtol=1e-5, atol=0)
     with pytest.raises(TopologyError, match="invariant under translation and rotation"):
         molecule.coordinates()
-    with pytest.raises(UnsupportedForceError, match="without PythonForce.*cannot be saved"):
+    with pytest.raises(UnsupportedForceError, match=r"without PythonForce.*cannot be saved"):
         _ = molecule.specification
 
 

@@ -212,7 +212,7 @@ def test_refusals() -> None:
     result = sampler(keep=[0]).run(start(), SHORT)
     with pytest.raises(OptionError, match="one of the temperatures 300, 500, 900 K; got 350 K"):
         result.ensemble(350.0)
-    with pytest.raises(OptionError, match="recorded positions \(300 K\); got 500 K"):
+    with pytest.raises(OptionError, match=r"recorded positions \(300 K\); got 500 K"):
         result.ensemble(500.0)
     with pytest.raises(ShapeError, match=r"Expected values \(4, 3, 4\); got \(4, 3\)"):
         result.mean(np.zeros((4, 3)), 300.0)

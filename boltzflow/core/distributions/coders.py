@@ -21,7 +21,7 @@ class Dirac(Distribution):
         domain: of the point, D coordinates of any event shape.
 
     Raises:
-        OptionError: if it is asked for anything without a context.
+        OptionError: if the context is missing.
         ShapeError: if a context does not hold D numbers for each state.
 
     >>> Dirac(Domain.real(2)).sample(1, torch.tensor([[3.0, 4.0]]))
@@ -59,7 +59,7 @@ class ConditionalBernoulli(Distribution):
         net: context (batch, …) → logits (batch, D).
 
     Raises:
-        OptionError: if it is asked for anything without a context.
+        OptionError: if the context is missing.
         ShapeError: if the net does not give D logits for each state.
 
     >>> decoder = ConditionalBernoulli(Domain.real((1, 8, 8)), nn.Linear(2, 64))

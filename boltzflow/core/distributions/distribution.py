@@ -34,7 +34,7 @@ class Density(Protocol):
 class Distribution(Fingerprinted, ABC):
     """A normalised density on a `domain`, with exact samples.
 
-    `context` (batch, C) conditions it; a distribution that has no use for it ignores it and says so.
+    `context` (batch, C) conditions it. A distribution that ignores the context says so in its docstring.
 
     Attributes:
         domain: where samples live.

@@ -15,7 +15,7 @@ class ImageDensity(Distribution):
 
     Constant within each pixel, or bilinear between their middles; normalised and sampled exactly in both cases.
     Where a flow is to learn it from `log_prob`, by reverse KL, the picture must be smooth and nowhere quite black.
-    Takes no notice of `context`.
+    Ignores `context`.
 
     Args:
         image: (rows, columns) of brightness, not negative; the first row is on top.

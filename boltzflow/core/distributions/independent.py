@@ -27,7 +27,7 @@ class Independent(Distribution):
     =========  ===================  ==========================
 
     A von Mises density of width σ (in the circle's units) has the concentration κ = (circumference/2πσ)².
-    Takes no notice of `context`.
+    Ignores `context`.
 
     Args:
         domain: flat, of D coordinates.

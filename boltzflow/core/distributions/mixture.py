@@ -55,7 +55,7 @@ class Mixture(_Weighted):
         components: K densities with equal domains; each gets the context. Targets that know their `log_z` are
             normalised by it.
         weights: (K,) positive, normalised here; by default equal.
-        trainable: whether the weights are learned; with a context they are in any case. Components keep their
+        trainable: whether the weights are learned; they always are with a context. Components keep their
             own parameters.
         context_size: size of the context on which the logits of the weights depend linearly; 0 for none.
 
@@ -124,7 +124,7 @@ class GaussianMixture(_Weighted):
         locations: (K, *shape).
         scales: standard deviations, positive, broadcasts to (K, *shape); by default 1.
         weights: (K,) positive, normalised here; by default equal.
-        trainable: whether all of them are learned; with a context they are in any case.
+        trainable: whether all of them are learned; they always are with a context.
         context_size: size of the context on which locations, log-scales and logits depend linearly; 0 for none.
 
     Raises:

@@ -20,7 +20,7 @@ class FullNormal(Normal):
         domain: real, D coordinates of any event shape.
         location: broadcasts to the event shape; by default 0.
         covariance: (D, D) symmetric and positive definite; by default the unit matrix.
-        trainable: whether location and covariance are learned; with a context they are in any case.
+        trainable: whether location and covariance are learned; they always are with a context.
         context_size: size of the context on which location and L depend; 0 for none.
 
     Raises:
@@ -92,7 +92,7 @@ class PCANormal(Normal):
         weight: W (D, k).
         sigma: σ, positive.
         location: broadcasts to the event shape; by default 0.
-        trainable: whether location, W and σ are learned; with a context they are in any case.
+        trainable: whether location, W and σ are learned; they always are with a context.
         context_size: size of the context on which location, W and log σ depend linearly; 0 for none.
 
     Raises:

@@ -83,7 +83,7 @@ class DiagonalNormal(IndependentNormal):
         domain: real, of any event shape.
         location: broadcasts to the event shape; by default 0 for each coordinate.
         scale: standard deviations, positive, broadcasts to the event shape; by default 1 for each coordinate.
-        trainable: whether location and scale are learned; with a context they are in any case.
+        trainable: whether location and scale are learned; they always are with a context.
         context_size: size of the context on which location and log-scale depend linearly; 0 for none.
 
     Raises:
@@ -133,7 +133,7 @@ class ConditionalNormal(IndependentNormal):
 
     Raises:
         DomainError: if a coordinate is not real.
-        OptionError: if it is asked for anything without a context.
+        OptionError: if the context is missing.
         ShapeError: if the net does not give 2D numbers for each state.
 
     >>> encoder = ConditionalNormal(Domain.real(2), nn.Linear(64, 4))

@@ -26,7 +26,7 @@ class Resampled(Distribution):
     its error to that of any log Z got with these weights.
 
     Gradients of samples do not know how they were chosen: learn the acceptance from `log_prob`, by maximum
-    likelihood. Takes no notice of `context`.
+    likelihood. Ignores `context`.
 
     Args:
         proposal: π.

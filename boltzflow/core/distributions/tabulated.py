@@ -15,7 +15,7 @@ from boltzflow.errors import DomainError, OptionError, ShapeError
 class Tabulated(Distribution):
     """A product of densities on intervals and circles, each linear between the knots of a table of its own.
 
-    Samples come from the inverse of the cumulative distribution, a root of a quadratic. Takes no notice of `context`.
+    Samples come from the inverse of the cumulative distribution, a root of a quadratic. Ignores `context`.
 
     Args:
         domain: flat, of D intervals and circles.

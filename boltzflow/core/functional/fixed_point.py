@@ -31,7 +31,7 @@ def solve_fixed_point(
     Args:
         function: (batch, D) → (batch, D), samples independent of each other, Lipschitz constant below 1.
         target: (batch, D).
-        where: who asks, for the message.
+        where: the name of the caller, for messages.
         max_iterations: evaluations of the function after which to give up.
 
     Returns:

@@ -36,13 +36,13 @@ def adapt_step_size(
         context: (batch, C) for the kernel, or None.
         target_acceptance: in (0, 1).
         iterations: calls of the kernel.
-        generator: the source of randomness.
+        generator: the random number generator.
 
     Returns:
         x after the warm-up (batch, *shape).
 
     Raises:
-        OptionError: if the wanted acceptance is not in (0, 1).
+        OptionError: if the target acceptance is not in (0, 1).
 
     >>> from boltzflow.core import Domain
     >>> from boltzflow.core.kernels import RandomWalk
@@ -64,7 +64,7 @@ def adjust_step_size(kernel: Kernel, acceptance: Tensor, target_acceptance: floa
     """Multiply a kernel's step sizes by exp(rate · (mean acceptance − target)), in place. acceptance: any shape.
 
     Raises:
-        OptionError: if the wanted acceptance is not in (0, 1).
+        OptionError: if the target acceptance is not in (0, 1).
     """
     if not 0.0 < target_acceptance < 1.0:
         raise OptionError(f"Expected a target acceptance in (0, 1); got {target_acceptance:g}.")

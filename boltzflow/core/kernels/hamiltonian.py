@@ -17,7 +17,7 @@ class HamiltonianMonteCarlo(LeapfrogKernel):
     gradients see `LeapfrogKernel`.
 
     Args:
-        domain: where the states live.
+        domain: the domain of the states.
         step_size: ε, one positive number or one for each coordinate.
         steps: trajectories in a call.
         leapfrog_steps: of a trajectory.
@@ -28,7 +28,7 @@ class HamiltonianMonteCarlo(LeapfrogKernel):
         context_size: size of a context that both depend on; 0 for none.
 
     Raises:
-        OptionError: if a number is out of its range.
+        OptionError: if an argument is out of range.
         ShapeError: if step sizes or masses do not fit the domain.
 
     >>> import torch

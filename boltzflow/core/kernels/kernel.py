@@ -42,7 +42,7 @@ class Kernel(nn.Module, ABC):
     acceptance (`adapt_step_size`), is part of the state dict.
 
     Args:
-        domain: where the states live.
+        domain: the domain of the states.
         step_size: one positive number or one for each coordinate, shape `domain.shape`, in the domain's units.
         steps: how many steps a call makes.
         trainable: whether the parameters are learned.
@@ -89,7 +89,7 @@ class Kernel(nn.Module, ABC):
                 automatic differentiation.
             context: (batch, C) for step sizes that depend on it. The density has its own way to it.
             momentum: (batch, *shape) of the call before, for kernels that keep some of it; None for a fresh one.
-            generator: the source of randomness.
+            generator: the random number generator.
         """
 
     def step_size(self, like: Tensor, context: Tensor | None = None) -> Tensor:

@@ -17,7 +17,7 @@ class Langevin(LeapfrogKernel):
     `LeapfrogKernel`.
 
     Args:
-        domain: where the states live.
+        domain: the domain of the states.
         step_size: ε, one positive number or one for each coordinate: the standard deviation of the noise.
         steps: steps in a call.
         adjusted: whether there is a Metropolis test.
@@ -26,7 +26,7 @@ class Langevin(LeapfrogKernel):
         context_size: size of a context that they depend on; 0 for none.
 
     Raises:
-        OptionError: if a number is out of its range.
+        OptionError: if an argument is out of range.
         ShapeError: if the step sizes do not fit the domain.
 
     >>> import torch
@@ -72,7 +72,7 @@ class UnderdampedLangevin(LeapfrogKernel):
     becomes small, but path weights are exact and gradients too. For gradients see `LeapfrogKernel`.
 
     Args:
-        domain: where the states live.
+        domain: the domain of the states.
         step_size: ε, one positive number or one for each coordinate.
         steps: steps in a call.
         friction: γ, positive.
@@ -83,7 +83,7 @@ class UnderdampedLangevin(LeapfrogKernel):
         context_size: size of a context that both depend on; 0 for none.
 
     Raises:
-        OptionError: if a number is out of its range.
+        OptionError: if an argument is out of range.
         ShapeError: if step sizes or masses do not fit the domain.
 
     >>> import torch

@@ -35,11 +35,11 @@ class Autoregressive(HasNet, Bijection):
         order: a permutation of 0 … D − 1: where each coordinate comes in the order; None for their own order.
         passes: number of groups, 1 … D; None for D.
         location, width: (D,) or None: they set the scale of the net's inputs, see `Coupling`.
-        context_size: size of the context that the net is shown; 0 means that context is ignored.
+        context_size: size of the context that the net is conditioned on; 0 means that the context is ignored.
 
     Raises:
         ShapeError: if the order is not a permutation of the coordinates.
-        OptionError: if the number of passes is impossible.
+        OptionError: if the number of passes is out of range.
 
     >>> from boltzflow.core import Domain, transformers
     >>> layer = Autoregressive(transformers.RationalQuadratic(Domain.real(1) + Domain.circle(2)), hidden=(16,))

@@ -17,7 +17,7 @@ class ToInterval(Bijection):
     """Real coordinates to the intervals of a domain, by the logistic function; other coordinates stay as they are.
 
     x = low + (high − low) · σ(z). `Inverse(ToInterval(domain))` takes a flow on intervals to the real line.
-    Takes no notice of `context`.
+    Ignores `context`.
 
     Args:
         domain: flat, with the intervals as they shall be.
@@ -66,7 +66,7 @@ class Logit(Bijection):
 
     Dinh et al. 2016, arXiv 1605.08803. α keeps black and white pixels away from infinity. The image of this map
     is (−α, 1 − α)/(1 − 2α), slightly more than [0, 1]; a state outside has log_ratio −∞, so that the density
-    is exact on all of space. Takes no notice of `context`.
+    is exact on all of space. Ignores `context`.
 
     Args:
         domain: real, of any event shape.
@@ -110,7 +110,7 @@ class Wrap(Bijection):
 
     The map from the real line to a circle is no bijection: this one is the identity of the circle, for data
     that come as unbounded angles into layers used on their own. `Flow.log_prob` wraps by itself.
-    Takes no notice of `context`.
+    Ignores `context`.
 
     Args:
         domain: flat, of any kinds.

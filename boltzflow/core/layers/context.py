@@ -64,11 +64,11 @@ class LogContext(Layer):
 
     @property
     def whole_directions(self) -> tuple[str, ...]:
-        """Those of the layer within."""
+        """Those of the wrapped layer."""
         return self.layer.whole_directions
 
     def compile_directions(self, together: bool = False) -> None:
-        """Those of the layer within."""
+        """Those of the wrapped layer."""
         self.layer.compile_directions(together)
 
     def extra_repr(self) -> str:

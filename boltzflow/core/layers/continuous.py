@@ -45,7 +45,7 @@ class ContinuousFlow(Bijection):
         adjoint: whether gradients come from solving backward in time, in constant memory and to the solver's
             tolerance only, instead of through all steps of the solver.
         tolerance: relative and absolute, of the solver; None for 10⁻⁶ in single and 10⁻⁹ in double precision.
-        context_size: size of the context that v is shown; 0 means that context is ignored.
+        context_size: size of the context that v is shown; 0 means that the context is ignored.
 
     Raises:
         DomainError: if the domain is an array, or a coordinate an interval, whose edges a velocity would cross.
@@ -73,7 +73,7 @@ class ContinuousFlow(Bijection):
                 f"ContinuousFlow: expected real coordinates or circles; got {domain.coordinates[found[0]]}."
             )
         if trace not in get_args(Trace):
-            raise OptionError(f"ContinuousFlow: expected a trace out of {', '.join(get_args(Trace))}; got {trace!r}.")
+            raise OptionError(f"ContinuousFlow: expected trace {', '.join(get_args(Trace))}; got {trace!r}.")
         if tolerance is not None and not tolerance > 0.0:
             raise OptionError(f"ContinuousFlow: expected a positive tolerance; got {tolerance:g}.")
         super().__init__(domain, domain)

@@ -32,7 +32,7 @@ class Coupling(HasNet, Bijection):
             `MLP` with two hidden layers of 128.
         location, width: (D,) or None: where a coordinate is expected to be and how widely it is spread, in
             the domain's units; infinite widths mean "anywhere". They set the scale of the net's inputs.
-        context_size: size of the context that the net is shown; 0 means that context is ignored.
+        context_size: size of the context that the net is conditioned on; 0 means that the context is ignored.
         given: D booleans: the coordinates that the net is shown; by default all that are not transformed.
 
     Raises:

@@ -22,9 +22,9 @@ class ElementwiseAffine(Bijection):
     Args:
         domain: real, of any event shape.
         scale: positive, broadcasts to the event shape; by default 1 for each coordinate. Numbers shared along
-            an axis have length 1 there: (C, 1, 1) for one number a channel.
+            an axis have length 1 there: (C, 1, 1) for one number per channel.
         shift: broadcasts to the event shape; by default 0 for each coordinate.
-        trainable: whether scale and shift are learned; with a context they are in any case.
+        trainable: whether scale and shift are learned; they always are with a context.
         context_size: size of the context on which log scale and shift depend linearly; 0 for none.
 
     Raises:

@@ -47,8 +47,8 @@ class ImageCoupling(Bijection):
         context_size: size of the context, which the net is shown as further channels; 0 for none.
 
     Raises:
-        DomainError: if the domain is no real (C, H, W), or has one channel only and half of them is asked for.
-        OptionError: if the split is not known.
+        DomainError: if the domain is not a real (C, H, W), or has one channel only and half of them is asked for.
+        OptionError: if the split is unknown.
 
     >>> layer = ImageCoupling(Domain.real((2, 4, 4)))
     >>> x, log_ratio = layer(torch.rand(5, 2, 4, 4))

@@ -26,13 +26,13 @@ from boltzflow.errors import DomainError, OptionError
 class Permutation(Bijection):
     """Coordinates, or the channels of an image, in another fixed order: data i is latent ``order[i]``.
 
-    Kinds, bounds and names of the coordinates move along. Takes no notice of `context`.
+    Kinds, bounds and names of the coordinates move along. Ignores `context`.
 
     Args:
         latent_domain: of D coordinates of any kinds, or an array whose first axis is permuted.
         order: ``"reverse"``, ``"shuffle"``, or a permutation of 0 … D − 1. A shuffled order is drawn once and is
             part of the state dict.
-        generator: of the shuffle; None for torch's global one.
+        generator: the random number generator of the shuffle; None for torch's global one.
 
     Raises:
         OptionError: if the order is no permutation.
@@ -135,7 +135,7 @@ class LULinear(_Mixing):
 
     Raises:
         DomainError: if the domain is not flat and real.
-        OptionError: if the permutation is not known.
+        OptionError: if the permutation is unknown.
 
     >>> LULinear(Domain.real(2), permutation="reverse")(torch.tensor([[1.0, 2.0]]))[0].round()
     tensor([[2., 1.]], grad_fn=<RoundBackward0>)
@@ -165,7 +165,7 @@ class InvertibleLinear(_Mixing):
 
     Raises:
         DomainError: if the domain is not flat and real.
-        OptionError: if the start is not known.
+        OptionError: if the start is unknown.
 
     >>> InvertibleLinear(Domain.real(3), start="identity")(torch.ones(1, 3))[1].tolist()
     [0.0]
@@ -221,7 +221,7 @@ class Invertible1x1Conv(_Mixing):
         context_size: size of the context that the matrix depends on; 0 for none.
 
     Raises:
-        DomainError: if the domain is no real (C, H, W).
+        DomainError: if the domain is not a real (C, H, W).
 
     >>> Invertible1x1Conv(Domain.real((3, 4, 4)))(torch.zeros(2, 3, 4, 4))[0].shape
     torch.Size([2, 3, 4, 4])

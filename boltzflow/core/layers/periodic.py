@@ -14,7 +14,7 @@ class CircularShift(Bijection):
     """Adds a fixed or learned angle to each circle, modulo its circumference; other coordinates are left alone.
 
     A spline on a circle keeps the seam where it is; a shift before and back after it moves the seam.
-    Takes no notice of `context`.
+    Ignores `context`.
 
     Args:
         domain: flat, of D coordinates.

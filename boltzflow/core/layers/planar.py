@@ -31,12 +31,12 @@ class Planar(Bijection):
     Args:
         domain: real, of any shape.
         activation: h, ``"tanh"`` or ``"leaky_relu"``.
-        context_size: size of the context that u, w and b depend on, linearly; 0 means that context is ignored.
-        generator: of the first w; None for torch's global one.
+        context_size: size of the context that u, w and b depend on, linearly; 0 means that the context is ignored.
+        generator: the random number generator of the first w; None for torch's global one.
 
     Raises:
         DomainError: if a coordinate is not real.
-        OptionError: if the activation is not known.
+        OptionError: if the activation is unknown.
 
     >>> layer = Planar(Domain.real(2))
     >>> x, log_ratio = layer(torch.zeros(5, 2))
@@ -52,9 +52,7 @@ class Planar(Bijection):
     ) -> None:
         _require_real(domain, "Planar")
         if activation not in get_args(Activation):
-            raise OptionError(
-                f"Planar: expected an activation out of {', '.join(get_args(Activation))}; got {activation!r}."
-            )
+            raise OptionError(f"Planar: expected activation {', '.join(get_args(Activation))}; got {activation!r}.")
         super().__init__(domain, domain)
         self.activation = activation
         size = len(domain)
@@ -120,8 +118,8 @@ class Radial(Bijection):
 
     Args:
         domain: real, of any shape.
-        context_size: size of the context that c, α and g depend on; 0 means that context is ignored.
-        generator: of the first centre, standard normal; None for torch's global one.
+        context_size: size of the context that c, α and g depend on; 0 means that the context is ignored.
+        generator: the random number generator of the first centre, standard normal; None for torch's global one.
 
     Raises:
         DomainError: if a coordinate is not real.

@@ -11,7 +11,7 @@ from boltzflow.errors import DomainError
 
 
 class Reshape(Bijection):
-    """Real coordinates read in another event shape, in the same order. Takes no notice of `context`.
+    """Real coordinates read in another event shape, in the same order. Ignores `context`.
 
     A flat latent domain and an image as data make flat layers usable on images.
 
@@ -45,7 +45,7 @@ class Reshape(Bijection):
 
 
 class Squeeze(Bijection):
-    """Space to channels, from data to latent: (C, H, W) → (C·f², H/f, W/f). Takes no notice of `context`.
+    """Space to channels, from data to latent: (C, H, W) → (C·f², H/f, W/f). Ignores `context`.
 
     Dinh et al. 2016, arXiv 1605.08803: each f × f square of pixels becomes the channels of one pixel.
 

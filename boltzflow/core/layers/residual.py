@@ -39,7 +39,7 @@ class LogDetEstimator:
         probes: number of vectors v for each sample.
 
     Raises:
-        OptionError: if an option is impossible.
+        OptionError: if an option is invalid.
 
     >>> LogDetEstimator(exact_terms=4).survival(2)
     0.25

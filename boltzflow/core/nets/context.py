@@ -15,7 +15,7 @@ def join_context(inputs: Tensor, context: Tensor | None, size: int, where: str) 
         inputs: (batch, F).
         context: (batch, size), or None where size is 0. A context that was not announced is ignored.
         size: of the context that was announced; 0 for none.
-        where: who asks, for the message.
+        where: the name of the caller, for messages.
 
     Raises:
         OptionError: if a context was announced and none came.

@@ -19,7 +19,7 @@ def join_context_channels(images: Tensor, context: Tensor | None, size: int, whe
         images: (batch, C, H, W).
         context: (batch, size), or None where size is 0. A context that was not announced is ignored.
         size: of the context that was announced; 0 for none.
-        where: who asks, for the message.
+        where: the name of the caller, for messages.
 
     Returns:
         (batch, C + size, H, W).

@@ -160,7 +160,7 @@ class LipschitzMLP(_LipschitzSequential):
         x (batch, D), context (batch, C) → (batch, D).
 
     Raises:
-        OptionError: if the bound or the order is impossible.
+        OptionError: if the bound or the order is invalid.
 
     >>> LipschitzMLP(2, (16, 16))(torch.ones(1, 2)).abs().max().item()
     0.0
@@ -197,7 +197,7 @@ class LipschitzCNN(_LipschitzSequential):
         x (batch, C·H·W), context (batch, context_size) → (batch, C·H·W).
 
     Raises:
-        OptionError: if the bound, the order or a kernel size is impossible.
+        OptionError: if the bound, the order or a kernel size is invalid.
 
     >>> LipschitzCNN((1, 8, 8), (16,))(torch.ones(2, 64)).shape
     torch.Size([2, 64])

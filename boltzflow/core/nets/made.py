@@ -52,7 +52,7 @@ class MADE(nn.Module):
         hidden: sizes of the hidden layers.
         residual: whether every further pair of hidden layers is added to what came before, h + W₂ a(W₁ a(h)).
             Then all sizes are equal and their number is odd.
-        dropout: share of the hidden units that are dropped in training.
+        dropout: fraction of the hidden units that are dropped in training.
         activation: class of the activation.
         context_size: size of the context, which every hidden unit sees; 0 for none.
 

@@ -18,7 +18,7 @@ class DataNormalizer(nn.Module):
     seen is part of the state dict.
 
     Args:
-        shape: of shift and scale; axes of length 1 are shared: (C, 1, 1) for one number a channel.
+        shape: of shift and scale; axes of length 1 are shared: (C, 1, 1) for one number per channel.
         context_size: size of the context on which both depend linearly; 0 for none.
 
     Shapes:

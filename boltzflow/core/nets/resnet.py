@@ -16,10 +16,10 @@ class ResidualNet(nn.Module):
         in_features: size of the input.
         width: size of every hidden layer.
         blocks: number of residual blocks.
-        out_features: size of the output; None leaves the last activation as the output.
+        out_features: size of the output; None makes the last activation the output.
         activation: class of the activation.
         gated: whether each block decides how much it adds.
-        dropout: share of the hidden units of each block that are dropped in training.
+        dropout: fraction of the hidden units of each block that are dropped in training.
 
     Shapes:
         x (batch, in_features) → (batch, out_features or width).

@@ -35,7 +35,7 @@ def alpha_divergence(
         n: number of samples.
         alpha: any real number.
         context: (n, C) for flow and target, or None.
-        generator: the source of randomness.
+        generator: the random number generator.
         dreg: use the doubly reparametrised gradient: the same mean and less noise, at the cost of one more pass
             (Tucker et al. 2018, arXiv 1810.04152).
 
@@ -87,7 +87,7 @@ def importance_weighted_bound(
         n: number of groups.
         particles: the number k of samples in each group.
         context: (n, C) for flow and target, one for each group, or None.
-        generator: the source of randomness.
+        generator: the random number generator.
         dreg: use the doubly reparametrised gradient: the same mean and less noise, at the cost of one more pass.
             The plain gradient's signal drowns in noise as k grows (Tucker et al. 2018, arXiv 1810.04152).
 

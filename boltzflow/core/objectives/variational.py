@@ -35,7 +35,7 @@ def reverse_kl(
         target: p.
         n: number of samples.
         context: (n, C) for flow and target, or None.
-        generator: the source of randomness.
+        generator: the random number generator.
         beta: not negative; below 1 it flattens the target to p^β. Raised to 1 in the course of training, it keeps
             the flow from settling on one mode (Rezende & Mohamed 2015, arXiv 1505.05770). The loss's
             `log_weights` are always those of p itself.
@@ -118,7 +118,7 @@ def log_dispersion(
         samples: how many to draw from the flow, or states (n, *shape).
         order: 1 or 2.
         context: (n, C) for flow and target, or None.
-        generator: the source of randomness.
+        generator: the random number generator.
 
     Raises:
         OptionError: if the order is neither 1 nor 2, or there are fewer than two samples.

@@ -76,7 +76,7 @@ def annealed_importance_sampling(
         n: number of samples.
         alpha: the end of the path is p^α q^(1−α).
         context: (n, C) for base, target and kernel, or None.
-        generator: the source of randomness.
+        generator: the random number generator.
 
     Raises:
         OptionError: if the schedule does not ascend from 0 to 1, or the kernels do not fit it.

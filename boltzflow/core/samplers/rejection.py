@@ -34,7 +34,7 @@ def rejection_sampling(
         n: number of samples.
         context: (n, C), one row for each sample, or None.
         max_rounds: of about n proposals, after which the search is given up.
-        generator: the source of randomness.
+        generator: the random number generator.
 
     Returns:
         Samples (n, *shape), one for each row of the context, and the share of proposals that were accepted, NaN where

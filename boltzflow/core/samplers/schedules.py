@@ -54,7 +54,7 @@ class AdaptiveSchedule:
         max_levels: after which the search is given up.
 
     Raises:
-        OptionError: if a number is out of its range.
+        OptionError: if an argument is out of range.
     """
 
     ess: float = 0.9

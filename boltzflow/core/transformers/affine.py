@@ -38,7 +38,7 @@ class Affine(Transformer):
 
     Raises:
         DomainError: if a coordinate is an interval.
-        OptionError: if the scale is not known.
+        OptionError: if the scale is unknown.
 
     >>> affine = Affine(Domain.real(1))
     >>> affine(torch.zeros(1, 4), torch.ones(2, 1, 4))[0]
@@ -47,7 +47,7 @@ class Affine(Transformer):
 
     def __init__(self, domain: Domain, scale: Scale = "exp") -> None:
         if scale not in get_args(Scale):
-            raise OptionError(f"Affine: expected a scale out of {', '.join(get_args(Scale))}; got {scale!r}.")
+            raise OptionError(f"Affine: expected scale {', '.join(get_args(Scale))}; got {scale!r}.")
         if found := domain.indices("interval"):
             where = domain.coordinates[found[0]]
             raise DomainError(f"Affine: expected real coordinates or circles, which have room to shift; got {where}.")

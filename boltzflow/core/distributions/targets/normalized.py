@@ -85,7 +85,7 @@ def checkerboard(*, fields: int = 4, reach: float = 4.0) -> ImageDensity:
 class Funnel(Distribution):
     """x₀ ~ N(0, scale²), the others ~ N(0, exp(x₀)): a wide mouth and a narrow neck.
 
-    Neal 2003, DOI 10.1214/aos/1056562461. Takes no notice of `context`.
+    Neal 2003, DOI 10.1214/aos/1056562461. Ignores `context`.
 
     Args:
         size: number of coordinates, at least 2.
@@ -129,7 +129,7 @@ class Pinwheel(Distribution):
 
     A point at radius r is turned by rate·exp(r). That keeps areas, so the density is exact; the generator in common
     use turns by the blade's own radial coordinate, which for narrow blades is nearly the same.
-    Takes no notice of `context`.
+    Ignores `context`.
 
     Args:
         blades: their number.
@@ -186,7 +186,7 @@ class Pinwheel(Distribution):
 class Cylinder(Distribution):
     """N(x | 0, 1) · von Mises(φ | 3x, 1): a wave on a cylinder (Stimper et al. 2023, arXiv 2302.12014).
 
-    Takes no notice of `context`.
+    Ignores `context`.
 
     Args:
         winding: the mean of φ is winding · x.

@@ -19,7 +19,7 @@ from boltzflow.core.samplers import rejection_sampling
 class ExactTarget(nn.Module, ABC):
     """A density known up to a constant, whose constant and samples are known all the same: to be tested against.
 
-    Takes no notice of `context`.
+    Ignores `context`.
 
     Attributes:
         domain: where samples live.
@@ -53,7 +53,7 @@ class PlaneTarget(ExactTarget):
     """A smooth target in the plane that has no mass worth a digit of float64 outside a box.
 
     Its normalisation comes from quadrature in the box; its samples are exact, by rejection from a histogram that
-    lies above the density. Takes no notice of `context`.
+    lies above the density. Ignores `context`.
 
     Args:
         x_range: left and right edge of the box.
