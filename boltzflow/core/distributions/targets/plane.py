@@ -17,7 +17,7 @@ def _bell(x: Tensor, width: float) -> Tensor:
 
 
 class TwoMoons(PlaneTarget):
-    """Two crescents that face each other: a ring, cut by two vertical bands (U₁ of Rezende & Mohamed 2015).
+    """Two facing crescents: a ring times two vertical bands (U₁ of Rezende & Mohamed 2015).
 
     log p = −½((‖z‖ − R)/2s)² + log[exp(−½((x − R)/3s)²) + exp(−½((x + R)/3s)²)], arXiv 1505.05770.
     At R = 2 and s = 0.1 the integral is 2.235. Ignores `context`.
@@ -80,11 +80,11 @@ class Sinusoidal(PlaneTarget):
 
     Args:
         scale: s, the width of the branches.
-        period: of the wave.
+        period: the period of the wave.
         branch: ``"gap"``, ``"split"``, or None for one branch.
 
     Raises:
-        OptionError: if there is no such branch.
+        OptionError: if the branch is unknown.
 
     >>> Sinusoidal(branch="split").sample(5)[0].shape
     torch.Size([5, 2])
@@ -113,7 +113,7 @@ class Sinusoidal(PlaneTarget):
 
 
 class Smiley(PlaneTarget):
-    """A ring of radius 2 cut by two horizontal bands at y = 0.4 and y = −2: a face that smiles.
+    """A smiling face: a ring of radius 2 times two horizontal bands at y = 0.4 and y = −2.
 
     log p = −½((‖z‖ − 2)/2s)² − ½((|y + 0.8| − 1.2)/2s)². Ignores `context`.
 
@@ -144,7 +144,7 @@ class MullerBrown(PlaneTarget):
     Ignores `context`.
 
     Args:
-        beta: inverse temperature, at least 0.03: below, the density leaves the box of quadrature.
+        beta: inverse temperature, at least 0.03; at lower values the density extends beyond the quadrature box.
 
     Raises:
         OptionError: if β is smaller.

@@ -27,7 +27,7 @@ class DoubleWell(PlaneTarget):
         stiffness: k, positive.
 
     Raises:
-        OptionError: if there are no two wells.
+        OptionError: if the potential does not have two wells.
 
     >>> target = DoubleWell()
     >>> [round(x, 4) for x in target.minima]
@@ -103,7 +103,7 @@ class ManyWell(ExactTarget):
         return x, self.log_prob(x)
 
     def modes(self) -> Tensor:
-        """All minima of U (2^(D/2), D): a test whether a flow covers them.
+        """All minima of U (2^(D/2), D), to test whether a flow covers them.
 
         Raises:
             OptionError: if D is above 40.
