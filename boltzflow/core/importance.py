@@ -128,8 +128,8 @@ def log_mean_weight(log_weights: Tensor, groups: Tensor | None = None) -> tuple[
 def changes_of_log_mean(log_weights: Tensor, groups: Tensor | None = None) -> Tensor:
     """Contributions of groups to the error of `log_mean_weight` (n,): leave-one-out changes.
 
-    Their squares sum to the variance. They are centred. Those of G groups come first, in ascending order, then those of the n − G samples without
-    descendants; all are infinite if one group has all the weight.
+    Their squares sum to the variance. They are centred. Those of G groups come first, in ascending order, then those of
+    the n − G samples without descendants; all are infinite if one group has all the weight.
 
     Raises:
         ShapeError: if there is not one group for each weight.

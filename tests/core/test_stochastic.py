@@ -146,7 +146,7 @@ def test_layer_keeps_dtype_and_is_saved_without_its_path(name: str, dtype: torch
     context = context_of(name, 16)
     context = None if context is None else context.to(dtype)
     for each in (layer, other):
-        with pytest.raises(OptionError, match=f"{type(layer).__name__}: expected a layer that is bound to a path"):
+        with pytest.raises(OptionError, match=f"{type(layer).__name__}: expected a layer bound to a path"):
             each(x, context)
         each.bind(GeometricPath(base().to(dtype), Unnormalised()))
     one, two = (each(x, context, generator=generator(1)) for each in (layer, other))

@@ -1,4 +1,4 @@
-"""Planar and radial maps: one direction, or one centre, along which space is stretched."""
+"""Planar and radial maps: they stretch space along one direction, or around one centre."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ _LEAK = 0.2
 class Planar(Bijection):
     """x = z + û h(w·z + b): space is stretched along û, by an amount that depends on one direction w.
 
-    Rezende & Mohamed 2015, arXiv 1505.05770. û is u moved along w so far that w·û > −1, which makes the map
-    invertible; u = 0 stays 0, and is the start: the identity. The way back is one equation for w·z, which is a
-    formula for the leaky ReLU (slope 0.2 on the left) and a root search for tanh. Both directions cost O(D).
+    Rezende & Mohamed 2015, arXiv 1505.05770. û is u shifted along w such that w·û > −1, which makes the map
+    invertible. u = 0 gives û = 0, the identity, and is the initial value. The inverse solves one equation for w·z,
+    in closed form for the leaky ReLU (slope 0.2 on the left) and by a root search for tanh. Both directions cost O(D).
 
     Args:
         domain: real, of any shape.
@@ -74,7 +74,7 @@ class Planar(Bijection):
         direction, w, b, gain = self._stretch(context)
         image = (x.flatten(1) * w).sum(1) + b
         if self.activation == "leaky_relu":
-            # The slope along w is 1 + (g − 1) h′ > 0, so that the sign of w·z + b is that of its image.
+            # The slope along w is 1 + (g − 1) h′ > 0, so w·z + b and its image have the same sign.
             at = image / torch.where(image < 0.0, _LEAK * gain + (1.0 - _LEAK), gain)
         else:
             reach = (gain - 1.0).abs()
@@ -91,7 +91,7 @@ class Planar(Bijection):
         return u + ((gain - 1.0 - along) / square)[:, None] * w, w, b, gain
 
     def _profile(self, at: Tensor, gain: Tensor) -> tuple[Tensor, Tensor]:
-        """h(a), and the log of 1 + (g − 1) h′(a), the slope along w: written as a sum of positive numbers."""
+        """h(a), and the log of the slope along w, 1 + (g − 1) h′(a), computed as a sum of positive numbers."""
         if self.activation == "leaky_relu":
             slope = torch.where(at < 0.0, _LEAK * gain + (1.0 - _LEAK), gain)
             return leaky_relu(at, _LEAK), slope.log()
@@ -111,10 +111,10 @@ class Planar(Bijection):
 
 
 class Radial(Bijection):
-    """x = z + β (z − c) / (α + |z − c|): space is drawn to a centre c or pushed away from it, within a distance α.
+    """x = z + β (z − c) / (α + |z − c|): space is contracted to a centre c or expanded around it, on a length scale α.
 
-    Rezende & Mohamed 2015, arXiv 1505.05770. β = α (g − 1) with g > 0 makes the map invertible; it starts at
-    β = 0, the identity. The way back is a quadratic equation for |z − c|. Both directions cost O(D).
+    Rezende & Mohamed 2015, arXiv 1505.05770. β = α (g − 1) with g > 0 makes the map invertible. Initially β = 0,
+    the identity. The inverse is a quadratic equation for |z − c|. Both directions cost O(D).
 
     Args:
         domain: real, of any shape.
@@ -149,7 +149,7 @@ class Radial(Bijection):
         centre, alpha, gain = self._stretch(context)
         arm = x.flatten(1) - centre
         image = torch.linalg.vector_norm(arm, dim=1)
-        # r² − 2 p r − α R = 0 with R the image of r; the form without cancellation for either sign of p.
+        # r² − 2 p r − α R = 0 with R the image of r; solved without cancellation for either sign of p.
         p, q = (image - alpha * gain) / 2.0, alpha * image
         far = p.abs() + (p.square() + q).sqrt()
         radius = torch.where(p < 0.0, q / far, far)

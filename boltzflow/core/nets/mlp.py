@@ -1,4 +1,4 @@
-"""Fully connected nets: the conditioners of couplings."""
+"""Fully connected nets: the conditioner networks of couplings."""
 
 from __future__ import annotations
 
