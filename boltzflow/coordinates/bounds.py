@@ -52,7 +52,7 @@ def physical_coordinates(
             low, high = min(_CLOSEST, value / 2), value + separation
             yield Coordinate("interval", low, high, f"distance {names[i]} {names[j]}"), value, math.inf
             continue
-        center, width, low, high = profiles.length(i, j, value).held(kt, hot)
+        center, width, low, high = profiles.length(i, j, value).limits(kt, hot)
         yield Coordinate("interval", low, high, f"bond {names[i]} {names[j]}"), center, width
 
     bending: dict[int, tuple[float, float, float]] = {}
@@ -62,14 +62,14 @@ def physical_coordinates(
             yield Coordinate("interval", _POLE, math.pi - _POLE, name), value, math.inf
         elif row in linear:
             profile = profiles.angle(i, j, k, polar_angle(value, torsions[row - 3]))
-            middle, _, low, _ = profile.held(kt, hot)
+            middle, _, low, _ = profile.limits(kt, hot)
             reach, width = min(math.pi - low, LARGEST_BEND), profile.bend_width(kt)
             off_line = 0.0 if middle > LARGEST_ANGLE else 1.0
             bending[row] = reach, width, off_line * torsions[row - 3]
             bend = Coordinate("interval", -reach, reach, f"bend {names[i]} {names[j]} {names[k]}")
             yield bend, off_line * value, width
         else:
-            center, width, low, high = profiles.angle(i, j, k, value).held(kt, hot)
+            center, width, low, high = profiles.angle(i, j, k, value).limits(kt, hot)
             if not rings.isdisjoint([frozenset((i, j)), frozenset((j, k))]):
                 center = value
             yield Coordinate("interval", low, high, name), center, width
@@ -139,7 +139,7 @@ def straight_angles(
         for i, k in combinations(around, 2):
             value = float(angle(*reference[[i, middle, k]]))
             profile = profiles.angle(i, middle, k, value)
-            center, width, *_ = profile.held(hot, hot)
+            center, width, *_ = profile.limits(hot, hot)
             is_straight = max(center, value) > LARGEST_ANGLE
             crossing = math.erfc((math.pi - max(center, value)) / width / math.sqrt(2)) / 2 if len(around) > 2 else 0.0
             if not is_straight and crossing < _LOST:

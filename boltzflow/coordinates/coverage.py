@@ -87,15 +87,15 @@ def coverage(coordinates: MolecularCoordinates, positions: Any, log_weights: Any
         parts.append((2 * torch.minimum(z - low, high - z) / (high - low), log_ratio.isfinite()))
     margins, is_valid = (torch.cat(column) for column in zip(*parts, strict=True))
     missed = weights @ (margins < 0).double()
-    share = float(weights @ ((margins < 0).any(1) | ~is_valid).double())
+    fraction = float(weights @ ((margins < 0).any(1) | ~is_valid).double())
     effective = 1 / float((weights**2).sum())
     nearest = margins.amin(0)
     order = missed.argsort(descending=True).tolist()
     names = [domain.coordinates[i].name for i in intervals]
     return Coverage(
         frames=n,
-        outside=share,
-        error=math.sqrt(share * (1 - share) / effective) if share else 3 / effective,
+        outside=fraction,
+        error=math.sqrt(fraction * (1 - fraction) / effective) if fraction else 3 / effective,
         by_coordinate={names[i]: float(missed[i]) for i in order if nearest[i] < 0},
         margins={names[i]: float(nearest[i]) for i in nearest.argsort().tolist()},
     )

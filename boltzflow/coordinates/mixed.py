@@ -44,11 +44,11 @@ class MixedCoordinates(MolecularCoordinates):
         atoms = sorted(core)
         n, size = internal.zmatrix.n_atoms, len(internal.physical_names)
         numbers = internal.numbers_of(atoms)
-        held = [i for i in numbers if i in internal.fixed]
-        if held:
+        constrained = [i for i in numbers if i in internal.fixed]
+        if constrained:
             raise TopologyError(
-                f"Expected a Cartesian core without constraints; {internal.physical_names[held[0]]} is constrained: "
-                "build the system with constraints='none', or choose a core of other atoms."
+                f"Expected a Cartesian core without constraints; {internal.physical_names[constrained[0]]} is "
+                "constrained: build the system with constraints='none', or choose a core of other atoms."
             )
         varying = [i for i in range(size) if i not in internal.fixed]
         rest = [k for k, i in enumerate(varying) if i not in set(numbers)]

@@ -37,7 +37,7 @@ _BOND_STIFFNESS = 2.5e5  # kJ/mol/nm², if there is no term
 _ANGLE_STIFFNESS = 400.0  # kJ/mol/rad²
 
 
-class Held(NamedTuple):
+class Limits(NamedTuple):
     """The range of a coordinate: the value of lowest energy, the thermal width, and bounds."""
 
     center: float
@@ -73,7 +73,7 @@ class Profile:
     value: float
     separation: float = 0.5
 
-    def held(self, kt: float, hot: float) -> Held:
+    def limits(self, kt: float, hot: float) -> Limits:
         """Center, thermal width at kT, and bounds for the hottest kT; both in kJ/mol.
 
         At the bounds the energy has risen by 18 kT above its minimum at the hottest temperature (for a parabola: 6
@@ -97,7 +97,7 @@ class Profile:
                 center = float((x * weights * self._volume(x)).sum() / (weights * self._volume(x)).sum())
         room, shift = _ROOM[self.kind], self.value - center
         low, high = center - room * (center - low), center + room * (high - center)
-        return Held(center, width, max(low + min(shift, 0.0), lowest), min(high + max(shift, 0.0), highest))
+        return Limits(center, width, max(low + min(shift, 0.0), lowest), min(high + max(shift, 0.0), highest))
 
     def outside(self, low: float, high: float, kt: float, hot: float) -> float:
         """The probability at kT that the coordinate lies outside bounds, from this energy.

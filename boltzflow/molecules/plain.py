@@ -36,7 +36,7 @@ def system_from_plain(plain: Mapping[str, Any]) -> tuple[app.Topology, openmm.Sy
 
 
 def topology_to_plain(topology: app.Topology) -> dict[str, Any]:
-    """Chains, residues, atoms and bonds as JSON-able lists."""
+    """Chains, residues, atoms and bonds as JSON-serialisable lists."""
     return {
         "chains": [chain.id for chain in topology.chains()],
         "residues": [[r.name, r.id, r.insertionCode, r.chain.index] for r in topology.residues()],

@@ -65,7 +65,7 @@ class ParallelTempering(Ladders):
 
         Raises:
             ShapeError: if the positions do not fit.
-            RunDirectoryError: if the directory already holds a run and `resume` is False.
+            RunDirectoryError: if the directory already contains a run and `resume` is False.
             FileFormatError: if the checkpoint is damaged, or from a run with other settings.
             NonFiniteError: if every ladder has become unstable.
         """

@@ -85,8 +85,8 @@ class TemperingResult:
         """
         index = self._index(temperature)
         if index not in self.kept:
-            held = ", ".join(f"{self.temperatures[i]:g}" for i in self.kept) or "none"
-            raise DataError(f"Expected a temperature with recorded positions ({held} K); got {temperature:g} K.")
+            recorded = ", ".join(f"{self.temperatures[i]:g}" for i in self.kept) or "none"
+            raise DataError(f"Expected a temperature with recorded positions ({recorded} K); got {temperature:g} K.")
         return self._read("positions", self.kept.index(index)).float().numpy()
 
     def ensemble(self, temperature: float) -> Ensemble:

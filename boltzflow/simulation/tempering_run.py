@@ -157,9 +157,9 @@ class TemperingRun:
     @property
     def _progress(self) -> Progress:
         now, unit = self.moment, self.options.swap_every
-        share = float(now.accepted.sum() / now.attempted.sum().clamp_min(1))
+        acceptance = float(now.accepted.sum() / now.attempted.sum().clamp_min(1))
         evaluations = self.sampler.dynamics.potential.evaluations
-        return Progress(now.rounds * unit, self.end * unit, len(now.state), evaluations, share)
+        return Progress(now.rounds * unit, self.end * unit, len(now.state), evaluations, acceptance)
 
     @property
     def _settings(self) -> dict[str, Any]:

@@ -112,10 +112,10 @@ class Independent(Distribution):
             )
         if len(i := self.truncated):
             # In double precision, because single precision has too few distinct values in the tails.
-            share = uniform(n, len(i), dtype=torch.float64)
+            fraction = uniform(n, len(i), dtype=torch.float64)
             at, sigma = location[i].double(), width[i].double()
             first, last = torch.special.ndtr((low[i] - at) / sigma), torch.special.ndtr((high[i] - at) / sigma)
-            z = math.sqrt(2.0) * torch.erfinv(2.0 * (first + (last - first) * share) - 1.0)
+            z = math.sqrt(2.0) * torch.erfinv(2.0 * (first + (last - first) * fraction) - 1.0)
             x = x.index_copy(1, i, (at + sigma * z).to(x.dtype).clamp(low[i], high[i]))
         if len(i := self.von_mises):
             radius = (high - low)[i] / (2.0 * math.pi)

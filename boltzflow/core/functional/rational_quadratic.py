@@ -41,14 +41,14 @@ class _Bin(NamedTuple):
     raw_slope_left: Tensor
     raw_slope_right: Tensor
     beyond: list[Tensor]  # whether the point lies beyond knots 1 … K − 1
-    width_shares: list[Tensor]  # of each bin, without the minimum size
-    height_shares: list[Tensor]
+    width_fractions: list[Tensor]  # of each bin, without the minimum size
+    height_fractions: list[Tensor]
 
 
 def _find_bin(point: Tensor, parameters: Tensor, real: Tensor, circle: Tensor, by_height: bool) -> _Bin:
     bins = (parameters.shape[0] - 1) // 3
     rows = parameters.unbind(0)
-    widths, heights, slopes = _shares(rows[:bins]), _shares(rows[bins : 2 * bins]), list(rows[2 * bins :])
+    widths, heights, slopes = _bin_fractions(rows[:bins]), _bin_fractions(rows[bins : 2 * bins]), list(rows[2 * bins :])
     slopes[0] = torch.where(real, 0.0, slopes[0])
     slopes[-1] = torch.where(real, 0.0, torch.where(circle, slopes[0], slopes[-1]))
     edge_x, edge_y = torch.zeros_like(point), torch.zeros_like(point)
@@ -69,14 +69,14 @@ def _find_bin(point: Tensor, parameters: Tensor, real: Tensor, circle: Tensor, b
     return _Bin(left, bottom, width, height, slope_left, slope_right, beyond, widths, heights)
 
 
-def _share_of_range(x: Tensor, low: Tensor, length: Tensor, circle: Tensor) -> Tensor:
+def _fraction_of_range(x: Tensor, low: Tensor, length: Tensor, circle: Tensor) -> Tensor:
     """The relative position between low and high; on circles in [0, 1], even if rounding puts it before the seam."""
     turned = x - length * torch.floor((x - low) / length)
     unit = (torch.where(circle, turned, x) - low) / length
     return torch.where(circle, unit - unit.floor(), unit)
 
 
-def _shares(logits: tuple[Tensor, ...]) -> list[Tensor]:
+def _bin_fractions(logits: tuple[Tensor, ...]) -> list[Tensor]:
     """A softmax over the rows, scaled so that the sum is 1 after adding `MIN_BIN` to each."""
     peak = logits[0]
     for row in logits[1:]:
@@ -94,27 +94,27 @@ def spline(
 ) -> tuple[Tensor, Tensor]:
     """The map and its log-slope, see `rational_quadratic_spline`."""
     length = high - low
-    unit = _share_of_range(x, low, length, circle)
+    unit = _fraction_of_range(x, low, length, circle)
     inside = unit.clamp(0.0, 1.0)
-    held = _find_bin(inside, parameters, real, circle, by_height=inverse)
-    slope_left = softplus(held.raw_slope_left + _UNIT_SLOPE) + MIN_SLOPE
-    slope_right = softplus(held.raw_slope_right + _UNIT_SLOPE) + MIN_SLOPE
-    mean_slope = held.height / held.width
+    own_bin = _find_bin(inside, parameters, real, circle, by_height=inverse)
+    slope_left = softplus(own_bin.raw_slope_left + _UNIT_SLOPE) + MIN_SLOPE
+    slope_right = softplus(own_bin.raw_slope_right + _UNIT_SLOPE) + MIN_SLOPE
+    mean_slope = own_bin.height / own_bin.width
     bend = slope_left + slope_right - 2.0 * mean_slope
     if inverse:
-        rise = inside - held.bottom
-        a = held.height * (mean_slope - slope_left) + rise * bend
-        b = held.height * slope_left - rise * bend
+        rise = inside - own_bin.bottom
+        a = own_bin.height * (mean_slope - slope_left) + rise * bend
+        b = own_bin.height * slope_left - rise * bend
         c = -mean_slope * rise
         root = (b * b - 4.0 * a * c).clamp(min=0.0).sqrt()
         t = (2.0 * c / (-b - root)).clamp(0.0, 1.0)
-        image = held.left + t * held.width
+        image = own_bin.left + t * own_bin.width
     else:
-        t = ((inside - held.left) / held.width).clamp(0.0, 1.0)
+        t = ((inside - own_bin.left) / own_bin.width).clamp(0.0, 1.0)
     s = t * (1.0 - t)
     denominator = mean_slope + bend * s
     if not inverse:
-        image = held.bottom + held.height * (mean_slope * t * t + slope_left * s) / denominator
+        image = own_bin.bottom + own_bin.height * (mean_slope * t * t + slope_left * s) / denominator
     numerator = slope_right * t * t + 2.0 * mean_slope * s + slope_left * (1.0 - t) * (1.0 - t)
     ratio = mean_slope / denominator
     log_slope = (ratio * ratio * numerator).log()
@@ -143,12 +143,12 @@ def spline_gradient(
     those of the spline by the implicit function theorem.
     """
     length = high - low
-    unit = _share_of_range(x, low, length, circle)
+    unit = _fraction_of_range(x, low, length, circle)
     inside = unit.clamp(0.0, 1.0)
-    held = _find_bin(inside, parameters, real, circle, by_height=False)
-    left, width, height = held.left, held.width, held.height
-    d0 = softplus(held.raw_slope_left + _UNIT_SLOPE) + MIN_SLOPE
-    d1 = softplus(held.raw_slope_right + _UNIT_SLOPE) + MIN_SLOPE
+    own_bin = _find_bin(inside, parameters, real, circle, by_height=False)
+    left, width, height = own_bin.left, own_bin.width, own_bin.height
+    d0 = softplus(own_bin.raw_slope_left + _UNIT_SLOPE) + MIN_SLOPE
+    d1 = softplus(own_bin.raw_slope_right + _UNIT_SLOPE) + MIN_SLOPE
     m = height / width
     bend = d0 + d1 - 2.0 * m
     t = ((inside - left) / width).clamp(0.0, 1.0)
@@ -181,16 +181,18 @@ def spline_gradient(
         grad_input = torch.where(unit != inside, 0.0, -grad_left)  # beyond an interval, where the image is constant
     grad_x = torch.where(outside, grad, grad_input / length)
 
-    floor = MIN_BIN * sum(here.to(x.dtype) for here in held.beyond)
+    floor = MIN_BIN * sum(here.to(x.dtype) for here in own_bin.beyond)
     by_width = -(grad_m * m + grad_t * t) / width
     by_height = grad_y * rise + grad_m / width
     rows = [
-        *_size_gradients(held.width_shares, held.beyond, grad_left, by_width, left - floor, width - MIN_BIN),
-        *_size_gradients(held.height_shares, held.beyond, grad_y, by_height, held.bottom - floor, height - MIN_BIN),
+        *_size_gradients(own_bin.width_fractions, own_bin.beyond, grad_left, by_width, left - floor, width - MIN_BIN),
+        *_size_gradients(
+            own_bin.height_fractions, own_bin.beyond, grad_y, by_height, own_bin.bottom - floor, height - MIN_BIN
+        ),
         *_slope_gradients(
-            held.beyond,
-            grad_d0 * torch.sigmoid(held.raw_slope_left + _UNIT_SLOPE),
-            grad_d1 * torch.sigmoid(held.raw_slope_right + _UNIT_SLOPE),
+            own_bin.beyond,
+            grad_d0 * torch.sigmoid(own_bin.raw_slope_left + _UNIT_SLOPE),
+            grad_d1 * torch.sigmoid(own_bin.raw_slope_right + _UNIT_SLOPE),
             real,
             circle,
         ),
@@ -199,19 +201,19 @@ def spline_gradient(
 
 
 def _size_gradients(
-    shares: list[Tensor], beyond: list[Tensor], by_edge: Tensor, by_size: Tensor, before: Tensor, own: Tensor
+    fractions: list[Tensor], beyond: list[Tensor], by_edge: Tensor, by_size: Tensor, before: Tensor, own: Tensor
 ) -> list[Tensor]:
     """Gradients of the logits of bin sizes, from those of the lower edge and the size of the point's bin.
 
     before, own: the size fractions of the bins before it, and its own.
     """
-    mean = (by_edge * before + by_size * own) / (1.0 - MIN_BIN * len(shares))
+    mean = (by_edge * before + by_size * own) / (1.0 - MIN_BIN * len(fractions))
     first, last = by_edge - mean, by_size - mean
     out = []
-    for j, share in enumerate(shares):
+    for j, fraction in enumerate(fractions):
         gradient = last if j == 0 else torch.where(beyond[j - 1], last, -mean)
         gradient = torch.where(beyond[j], first, gradient) if j < len(beyond) else gradient
-        out.append(share * gradient)
+        out.append(fraction * gradient)
     return out
 
 

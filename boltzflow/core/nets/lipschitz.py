@@ -177,8 +177,8 @@ class LipschitzMLP(_LipschitzSequential):
         context_size: int = 0,
     ) -> None:
         sizes = [features, *hidden, features]
-        share = _share(lipschitz, len(sizes) - 1, "LipschitzMLP")
-        layers = [LipschitzLinear(*pair, lipschitz=share, context_size=context_size) for pair in pairwise(sizes)]
+        per_layer = _bound_per_layer(lipschitz, len(sizes) - 1, "LipschitzMLP")
+        layers = [LipschitzLinear(*pair, lipschitz=per_layer, context_size=context_size) for pair in pairwise(sizes)]
         super().__init__(layers, activation, order)
 
 
@@ -215,12 +215,12 @@ class LipschitzCNN(_LipschitzSequential):
         context_size: int = 0,
     ) -> None:
         sizes = [shape[0], *channels, shape[0]]
-        share = _share(lipschitz, len(sizes) - 1, "LipschitzCNN")
+        per_layer = _bound_per_layer(lipschitz, len(sizes) - 1, "LipschitzCNN")
         kernels = [kernel_sizes] * (len(sizes) - 1) if isinstance(kernel_sizes, int) else list(kernel_sizes)
         if len(kernels) != len(sizes) - 1:
             raise OptionError(f"LipschitzCNN: expected {len(sizes) - 1} kernel sizes; got {len(kernels)}.")
         layers = [
-            LipschitzConv2d(*pair, size, image=shape[1:], lipschitz=share, context_size=context_size)
+            LipschitzConv2d(*pair, size, image=shape[1:], lipschitz=per_layer, context_size=context_size)
             for pair, size in zip(pairwise(sizes), kernels, strict=True)
         ]
         super().__init__(layers, activation, order)
@@ -247,7 +247,7 @@ class _OfImages:
         return x.reshape(*x.shape[:-1], *self.shape)
 
 
-def _share(lipschitz: float, layers: int, where: str) -> float:
+def _bound_per_layer(lipschitz: float, layers: int, where: str) -> float:
     if not 0.0 < lipschitz < 1.0:
         raise OptionError(f"{where}: expected a Lipschitz constant in (0, 1); got {lipschitz:g}.")
     return math.exp(math.log(lipschitz) / layers)

@@ -88,13 +88,13 @@ class CurveTransformer(Transformer):
     def _shift(self, parameters: Tensor) -> Tensor:
         return torch.where(self.is_real | self.is_circle, parameters[0], 0.0)
 
-    def _turn(self, share: Tensor) -> Tensor:
+    def _turn(self, fraction: Tensor) -> Tensor:
         """Circles modulo 1."""
-        return torch.where(self.is_circle, share - share.floor(), share)
+        return torch.where(self.is_circle, fraction - fraction.floor(), fraction)
 
-    def _place(self, share: Tensor, low: Tensor, high: Tensor) -> Tensor:
+    def _place(self, fraction: Tensor, low: Tensor, high: Tensor) -> Tensor:
         """From fractions of the range to the coordinate; rounding cannot leave an interval."""
-        x = low + (high - low) * share
+        x = low + (high - low) * fraction
         return torch.where(self.is_real | self.is_circle, x, held(x, low, high))
 
     def extra_repr(self) -> str:

@@ -70,9 +70,9 @@ class UnconstrainedMonotonic(CurveTransformer):
         damping = 1.0 / (1.0 + steepest / (_STEEPEST * self.cells))
         cosines, sines = cosines * damping, sines * damping
 
-        def exponent(share: Tensor) -> Tensor:
+        def exponent(fraction: Tensor) -> Tensor:
             """At fractions (…, *S) of the range; cos and sin of multiples of an angle are computed by rotation."""
-            angle = base * share
+            angle = base * fraction
             cos, sin = angle.cos(), angle.sin()
             total, x, y = parameters[-1] + cosines[0] * cos + sines[0] * sin, cos, sin
             for j in range(1, self.units):
@@ -87,8 +87,8 @@ class UnconstrainedMonotonic(CurveTransformer):
         def height(at: Tensor) -> tuple[Tensor, Tensor]:
             cell = (at * self.cells).floor().clamp(max=self.cells - 1) / self.cells
             before = torch.where(edges < cell - 0.5 / self.cells, masses, 0.0).sum(0)
-            share = (at - cell) * self.cells
-            part = share * (weights * exponent(cell + share * nodes).exp()).sum(0)
+            fraction = (at - cell) * self.cells
+            part = fraction * (weights * exponent(cell + fraction * nodes).exp()).sum(0)
             return (before + part) / total, exponent(at) - total.log()
 
         return height

@@ -133,13 +133,13 @@ def _peaked_bin_sizes(low: Tensor, high: Tensor, centre: Tensor, spread: Tensor,
     The logistic has twice the given spread, because the expected spread is only approximate. Circles and
     coordinates of unknown spread get equal bins.
     """
-    share = torch.linspace(0.0, 1.0, bins + 1, dtype=low.dtype)
-    equal = share.expand(low.shape[0], -1)
+    fraction = torch.linspace(0.0, 1.0, bins + 1, dtype=low.dtype)
+    equal = fraction.expand(low.shape[0], -1)
     scale = 2.0 * spread / 1.7  # a logistic of scale s is close to a normal of width 1.7 s
     known = spread.isfinite() & ~circle
     scale = torch.where(known, scale, torch.ones_like(scale))
     first, last = torch.sigmoid((low - centre) / scale), torch.sigmoid((high - centre) / scale)
-    inner = centre + scale * torch.logit(first + (last - first) * share)
+    inner = centre + scale * torch.logit(first + (last - first) * fraction)
     peaked = ((inner - low) / (high - low)).clamp(0.0, 1.0)
     peaked[:, 0], peaked[:, -1] = 0.0, 1.0
     return torch.where(known, peaked, equal).diff(dim=1)
