@@ -135,5 +135,5 @@ def _data_alone(path: Path) -> str:
         raise FileFormatError(f"Expected the XML of a force field in {path}; reading it failed: {error}.") from None
     element = "Include" if next(root.iter("Include"), None) is not None else _code(root)
     if element is not None:
-        raise FileFormatError(f"Expected a force field without code in {path}; got code in <{element}>.")
+        raise FileFormatError(f"Expected a force field without code or included files in {path}; got <{element}>.")
     return text

@@ -509,7 +509,7 @@ def test_messages() -> None:
         ConditionalNormal(PLANE, torch.nn.Linear(3, 4)).sample(2)
     with pytest.raises(ShapeError, match=r"expected the net to return \(5, 4\); got \(5, 3\)"):
         ConditionalNormal(PLANE, torch.nn.Linear(3, 3)).sample(5, torch.zeros(5, 3))
-    with pytest.raises(OptionError, match="symmetric and positive definite"):
+    with pytest.raises(OptionError, match="symmetric, positive definite"):
         FullNormal(PLANE, covariance=-torch.eye(2))
     with pytest.raises(ShapeError, match=r"expected a covariance \(2, 2\); got \(3, 3\)"):
         FullNormal(PLANE, covariance=torch.eye(3))

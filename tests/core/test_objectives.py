@@ -446,7 +446,7 @@ def test_forward_kl_is_weighted_maximum_likelihood() -> None:
     assert objectives.forward_kl(flow, x).value.item() == pytest.approx(-flow.log_prob(x).mean().item())
     with pytest.raises(ShapeError, match="weights of shape"):
         objectives.forward_kl(flow, x, weights=weights[:5])
-    with pytest.raises(OptionError, match="not negative"):
+    with pytest.raises(OptionError, match="non-negative"):
         objectives.forward_kl(flow, x, weights=-weights)
 
 

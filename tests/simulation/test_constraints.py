@@ -118,7 +118,7 @@ def test_what_cannot_be_satisfied_is_an_error_that_names_the_atoms() -> None:
     x = torch.tensor([[0.0, 0.1], [0.0, 0.0], [0.0, 0.0]], dtype=torch.float64)[..., None].repeat(1, 1, 2)
     v = torch.zeros_like(x)
     v[1, 0, 1] = 1.0
-    with pytest.raises(ConvergenceError, match=r"atoms 0 and 1 is off by .* in replica 1\. A smaller time step"):
+    with pytest.raises(ConvergenceError, match=r"error between atoms 0 and 1 is .* in replica 1\. A smaller time step"):
         constraints.drift(x, v, 0.09995)  # replica 1 turns by almost a right angle
     moved, _ = constraints.drift(x, v, 0.11)  # there is no way back: the replica explodes, and is found by its numbers
     assert moved[..., 0].isfinite().all()
