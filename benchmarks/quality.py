@@ -135,6 +135,8 @@ def measure(args: argparse.Namespace) -> dict[str, object]:
             "batch_size": batch,
             "seed": args.seed,
             "optimizer": "adam",
+            "precision": "float32",
+            "patience": 0,
             "learning_rate": 1e-3,
             "progress": False,
         }
@@ -265,7 +267,7 @@ def cells_of(r: dict) -> dict[str, str]:
         quality = {
             "Ramachandran KL": f"{r['ramachandran_kl']:.4f}",
             "TV": f"{r['ramachandran_tv']:.4f}",
-            "share of 0 < φ < 2.2 rad": f"{r['share']:.5f} ± {r['share_error']:.5f}",
+            "population of 0 < φ < 2.2 rad": f"{r['share']:.5f} ± {r['share_error']:.5f}",
         }
     digits = 3 if "share" in r else 4
     return {

@@ -118,6 +118,8 @@ def main() -> None:
             steps=options.steps,
             batch_size=options.batch,
             learning_rate=options.lr,
+            optimizer="adam",
+            precision="float32",
             seed=options.seed,
         )
         facts = {"evaluations": history.last.energy_evaluations, "seconds": round(time.perf_counter() - began, 1)}

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import reprlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
-from typing import Any, Literal, get_args
+from typing import Any, ClassVar, Literal, Self
 
 import torch
+from pydantic import Field, model_validator
 from torch import Tensor
 
 from boltzflow.coordinates import MolecularCoordinates
@@ -18,94 +19,154 @@ from boltzflow.core.layer import Layer
 from boltzflow.core.layers import KernelLayer, LogContext
 from boltzflow.errors import FileFormatError, OptionError
 from boltzflow.molecules.informed import tabulated_base
+from boltzflow.settings import Count, Kelvin, Seed, Settings
 from boltzflow.units import Temperature, checked_temperature
+
+__all__ = ["Architecture"]
 
 Kernel = Literal["metropolis", "langevin"]
 
-ACCEPTANCE: dict[str, float] = {"metropolis": 0.3, "langevin": 0.6}
+ACCEPTANCE: dict[Kernel, float] = {"metropolis": 0.3, "langevin": 0.6}
 """What the step sizes of stochastic layers are adapted to."""
 
 _PART_OF_A_RANGE = 0.08  # the scale of steps where a coordinate may be anywhere: half a radian of a circle
 
+_IN_FILES = {"kernel": "stochastic", "every": "stochastic_every", "steps": "stochastic_steps"}
 
-def build_flow(coordinates: MolecularCoordinates, architecture: dict[str, Any]) -> Flow:
-    """The untrained flow of a generator.
 
-    Args:
-        coordinates: that it is a density of.
-        architecture: the options of `BoltzmannGenerator.for_system`. Files of before there were tables do not say how
-            they started; those of one temperature do not name `temperatures`, those without stochastic layers do not
-            name `stochastic`. Stochastic layers are made unbound.
+class Architecture(Settings):
+    """What rebuilds the flow of a generator for its coordinates."""
+
+    heading: ClassVar[str] = "Flow"
+
+    layers: Count = Field(16, json_schema_extra={"default": "by preset"})
+    """Spline couplings of the flow."""
+
+    hidden: tuple[Count, ...] = Field(
+        (128, 128), min_length=1, examples=[(256, 256)], json_schema_extra={"default": "by preset"}
+    )
+    """Hidden sizes of each coupling's net, with commas."""
+
+    bins: Count = 8
+    """Bins of each spline."""
+
+    net: Literal["mlp", "residual"] = "mlp"
+    """Kind of each coupling's net; hidden sizes of residual ones are equal, each that of a block."""
+
+    start: Literal["sampled", "bonded", "plain"] = "sampled"
+    """What the first samples are drawn from.
+
+    "bonded" takes each coordinate's Boltzmann density by the bonded terms, without an evaluation of the whole energy;
+    "sampled" lets short Gibbs sampling mend those of torsions, at 4096 energies each; "plain" takes normal and uniform
+    densities.
     """
-    options = architecture.copy()
-    informed = options.pop("start", "plain") != "plain"
-    temperatures = options.pop("temperatures", None)
-    stochastic = options.pop("stochastic", None)
-    if stochastic is not None:
-        stochastic = checked_stochastic(**stochastic, couplings=options["layers"])
+
+    seed: Seed = 0
+    """Of masks, initial weights and that sampling."""
+
+    temperatures: tuple[Kelvin, Kelvin] | None = Field(None, examples=[(300, 600)])
+    """Lowest and highest in K, such as 300,600, for one flow for all of them.
+
+    The system's own temperature is between them. Couplings are shown each sample's temperature, and the flow starts
+    from the densities of the highest one, which cover those of all. None: the system's temperature alone.
+    """
+
+    stochastic: Kernel | None = None
+    """Markov steps between blocks of couplings, by random walks or with forces.
+
+    A stochastic normalizing flow (Wu et al. 2020, arXiv 2002.06707). The steps leave densities on the way from the base
+    to the molecule's invariant. Weights stay exact; there is no `log_prob`. Step sizes are adapted to an acceptance
+    when the generator is made, and stay.
+    """
+
+    stochastic_every: Count = 4
+    """Couplings in such a block; an even number moves each coordinate in each block."""
+
+    stochastic_steps: Count = 5
+    """Markov steps between two blocks, each for an energy; their start costs one more."""
+
+    @model_validator(mode="after")
+    def _has_two_blocks(self) -> Self:
+        # Where a preset has yet to choose the layers it is too early to say.
+        if self.stochastic and "layers" in self.model_fields_set and self.stochastic_every >= self.layers:
+            raise ValueError(
+                "Expected more couplings than one block of them, for stochastic layers to stand between; got "
+                f"{self.layers} couplings in blocks of {self.stochastic_every}"
+            )
+        return self
+
+    @classmethod
+    def from_header(cls, header: Mapping[str, Any]) -> Self:
+        """From what `header` gives.
+
+        Files of before there were tables do not say how they started.
+
+        Raises:
+            OptionError: naming what is wrong.
+        """
+        values = {"start": "plain", **header}
+        if "stochastic" in values:
+            kernel = values.pop("stochastic")
+            values |= {ours: kernel[theirs] for theirs, ours in _IN_FILES.items()}
+        return cls.of(**values)
+
+    @property
+    def header(self) -> dict[str, Any]:
+        """As a generator's file holds it, JSON-able, without what there is not."""
+        values = self.model_dump(mode="json", exclude_none=True)
+        kernel = {theirs: values.pop(ours, None) for theirs, ours in _IN_FILES.items()}
+        return values if self.stochastic is None else values | {"stochastic": kernel}
+
+
+def build_flow(coordinates: MolecularCoordinates, architecture: Architecture) -> Flow:
+    """The untrained flow of a generator, a density of these coordinates. Stochastic layers are made unbound."""
+    temperatures, every = architecture.temperatures, architecture.stochastic_every
     flow = recipes.spline_flow(
         coordinates.domain,
+        layers=architecture.layers,
+        hidden=architecture.hidden,
+        bins=architecture.bins,
+        net=architecture.net,
         location=coordinates.centers,
         width=coordinates.widths,
-        base=tabulated_base(coordinates) if informed else None,
         context_size=0 if temperatures is None else 1,
-        **options,
+        seed=architecture.seed,
+        base=None if architecture.start == "plain" else tabulated_base(coordinates),
     )
 
     def shown(layer: Layer) -> Layer:
         return layer if temperatures is None else LogContext(layer, *temperatures)
 
-    if stochastic is None:
+    if architecture.stochastic is None:
         return Flow(flow.base, shown(flow.transform))
     assert isinstance(flow.transform, Chain)
     couplings = list(flow.transform)
-    blocks = [couplings[i : i + stochastic["every"]] for i in range(0, len(couplings), stochastic["every"])]
+    blocks = [couplings[i : i + every] for i in range(0, len(couplings), every)]
     chain = [shown(Chain(blocks[0]))]
     for number, block in enumerate(blocks[1:], 1):
-        chain += [_kernel_layer(coordinates, stochastic, number / len(blocks)), shown(Chain(block))]
+        chain += [_kernel_layer(coordinates, architecture, number / len(blocks)), shown(Chain(block))]
     return Flow(flow.base, Chain(chain))
 
 
-def check_sizes(architecture: dict[str, Any], tensors: Iterable[Tensor]) -> None:
+def check_sizes(architecture: Architecture, tensors: Iterable[Tensor]) -> None:
     """Raise unless a flow of this architecture may have so few numbers as these tensors hold, before it is built.
 
     Raises:
         FileFormatError: naming the sizes and how many there are.
     """
-    layers, bins, hidden = architecture["layers"], architecture["bins"], architecture["hidden"]
-    sizes = [layers, bins, *hidden]
-    shown = reprlib.repr(sizes)
-    if not all(type(size) is int and size > 0 for size in sizes):
-        raise FileFormatError(f"Expected positive whole numbers as layers, bins and hidden sizes; got {shown}.")
+    layers, bins, hidden = architecture.layers, architecture.bins, architecture.hidden
     # A conditioner has a weight for each two units of neighbouring layers, a bias for each unit, and what it gives.
     least = layers * (sum(a * b for a, b in pairwise(hidden)) + sum(hidden) + bins)
     held = sum(tensor.numel() for tensor in tensors)
     if least > held:
-        raise FileFormatError(f"Expected the numbers of a flow of sizes {shown}; got {held:,}, which are too few.")
+        sizes = reprlib.repr([layers, bins, *hidden])
+        raise FileFormatError(f"Expected the numbers of a flow of sizes {sizes}; got {held:,}, which are too few.")
 
 
-def checked_stochastic(kernel: str, every: int, steps: int, couplings: int) -> dict[str, Any]:
-    """The options of stochastic layers.
-
-    Raises:
-        OptionError: if the kernel is unknown, a number is not positive, or there is but one block of couplings.
-    """
-    if kernel not in get_args(Kernel):
-        raise OptionError(f"Expected stochastic layers 'metropolis' or 'langevin'; got {kernel!r}.")
-    if every < 1 or steps < 1:
-        raise OptionError(f"Expected positive stochastic_every and stochastic_steps; got {every} and {steps}.")
-    if every >= couplings:
-        raise OptionError(
-            f"Expected more couplings than one block of them, for stochastic layers to stand between; got {couplings} "
-            f"couplings in blocks of {every}."
-        )
-    return {"kernel": kernel, "every": every, "steps": steps}
-
-
-def _kernel_layer(coordinates: MolecularCoordinates, stochastic: dict[str, Any], fraction: float) -> KernelLayer:
-    domain, steps = coordinates.domain, stochastic["steps"]
+def _kernel_layer(coordinates: MolecularCoordinates, architecture: Architecture, fraction: float) -> KernelLayer:
+    domain, steps = coordinates.domain, architecture.stochastic_steps
     scales = _scales(domain, coordinates.widths.float()) / len(domain) ** 0.5
-    kernel = RandomWalk if stochastic["kernel"] == "metropolis" else Langevin
+    kernel = RandomWalk if architecture.stochastic == "metropolis" else Langevin
     return KernelLayer(kernel(domain, scales, steps), fraction, stop_gradient=True)
 
 

@@ -2,39 +2,21 @@
 
 from __future__ import annotations
 
-import reprlib
 from pathlib import Path
 from typing import Literal, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import ValidationError
 
-from boltzflow.errors import FileFormatError, OptionError
+from boltzflow.errors import FileFormatError
+from boltzflow.settings import Settings, sentence
 from boltzflow.storage import reading, replace_file
 
-# A few anchors of YAML can stand for more text than there is memory.
-_SHORTLY = reprlib.Repr()
-_SHORTLY.maxstring = _SHORTLY.maxother = 200
 
-
-class Document(BaseModel):
-    """The base of what is kept in a YAML file: immutable, versioned, no unknown keys."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
+class Document(Settings):
+    """The base of what is kept in a YAML file: settings with a version."""
 
     version: Literal[1] = 1
-
-    @classmethod
-    def of(cls, **values: object) -> Self:
-        """A document from Python values.
-
-        Raises:
-            OptionError: naming the key, what was expected and what came.
-        """
-        try:
-            return cls.model_validate(values)
-        except ValidationError as error:
-            raise OptionError(_sentence(error)) from None
 
     @classmethod
     def read(cls, path: Path) -> Self:
@@ -53,20 +35,8 @@ class Document(BaseModel):
         try:
             return cls.model_validate(values)
         except ValidationError as error:
-            raise FileFormatError(f"In {path}: {_sentence(error)}") from None
+            raise FileFormatError(f"In {path}: {sentence(error)}") from None
 
     def write(self, path: Path) -> None:
         """Write the document as YAML."""
         replace_file(path, yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False))
-
-
-def _sentence(error: ValidationError) -> str:
-    """The first fault in one sentence."""
-    fault = error.errors()[0]
-    key = ".".join(map(str, fault["loc"]))
-    if fault["type"] == "extra_forbidden":
-        return f"Unknown key '{key}'."
-    if fault["type"] == "missing":
-        return f"The key '{key}' is missing."
-    message = fault["msg"].removeprefix("Value error, ").rstrip(".")
-    return f"Bad value for '{key}': {message[0].lower()}{message[1:]}; got {_SHORTLY.repr(fault['input'])}."

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
-from boltzflow.architecture import ACCEPTANCE, Kernel, build_flow, check_sizes, checked_range, checked_stochastic
+from boltzflow.architecture import ACCEPTANCE, Architecture, build_flow, check_sizes, checked_range
 from boltzflow.coordinates import MolecularCoordinates, coordinates_from_specification
 from boltzflow.core import Flow, StochasticFlow
 from boltzflow.core.compilation import compile_method
@@ -19,6 +19,7 @@ from boltzflow.errors import OptionError, ShapeError
 from boltzflow.molecules import MolecularSystem
 from boltzflow.molecules.informed import bonded_tables, sampled_tables, tabulated_base
 from boltzflow.molecules.symmetry import label_orders
+from boltzflow.presets import DEFAULT, PresetName, flow_settings
 from boltzflow.storage import reading
 from boltzflow.tensorfile import read_tensors, write_tensors
 from boltzflow.units import Temperature, checked_temperature
@@ -26,8 +27,6 @@ from boltzflow.version import __version__
 
 KIND = "boltzflow generator"
 VERSION = 3
-
-Start = Literal["sampled", "bonded", "plain"]
 
 _ADAPTED_WITH = 64  # samples
 
@@ -42,7 +41,7 @@ class BoltzmannGenerator:
         flow: a density over the internal coordinates. Stochastic layers are bound to the path from its base to the
             molecule's Boltzmann density.
         coordinates: internal coordinates ↔ positions.
-        architecture: the options that rebuild coordinates and flow (see `for_system`), JSON-able.
+        architecture: what rebuilds the flow for these coordinates.
         backend: of the potential (see `MolecularSystem.potential`).
     """
 
@@ -51,7 +50,7 @@ class BoltzmannGenerator:
         system: MolecularSystem,
         flow: Flow,
         coordinates: MolecularCoordinates,
-        architecture: dict[str, Any],
+        architecture: Architecture,
         backend: Literal["auto", "torch", "openmm"] = "auto",
     ) -> None:
         self.system = system
@@ -69,44 +68,23 @@ class BoltzmannGenerator:
         cls,
         system: MolecularSystem,
         *,
-        layers: int = 12,
-        hidden: Sequence[int] = (256, 256),
-        bins: int = 8,
+        preset: PresetName = DEFAULT,
         lengths: Literal["bounded", "unbounded"] = "bounded",
         coordinates: MolecularCoordinates | None = None,
-        net: str = "mlp",
-        start: Start = "sampled",
-        seed: int = 0,
-        temperatures: tuple[Temperature, Temperature] | None = None,
-        stochastic: Kernel | None = None,
-        stochastic_every: int = 4,
-        stochastic_steps: int = 5,
         backend: Literal["auto", "torch", "openmm"] = "auto",
+        **options: Any,
     ) -> BoltzmannGenerator:
         """An untrained generator that starts from what the force field says of each coordinate alone.
 
         Args:
             system: the molecule.
-            layers: number of spline couplings.
-            hidden: sizes of the hidden layers of each coupling's net.
-            bins: number of bins of each spline.
+            preset: "quick", "standard" or "best": chooses `layers` and `hidden` where they are not given, as
+                `boltzflow train` does; `boltzflow.train` with the same one does the rest.
             lengths: bond lengths in an interval ("bounded") or on the real line ("unbounded").
             coordinates: of the system, such as `system.coordinates(core="backbone")`; instead of `lengths`.
-            net: "mlp" or "residual".
-            start: what the first samples are drawn from: "bonded" takes each coordinate's Boltzmann density by the
-                bonded terms, without an evaluation of the whole energy; "sampled" lets short Gibbs sampling mend
-                those of torsions, at 4096 energies each; "plain" takes normal and uniform densities.
-            seed: of masks, initial weights and that sampling.
-            temperatures: lowest and highest, K or Quantities, with the system's own between them: one flow for all of
-                them, whose couplings are shown each sample's temperature. It starts from the densities of the highest
-                one, which cover those of all. None makes a generator of the system's temperature alone.
-            stochastic: "metropolis" (random walks) or "langevin" (with forces) puts Markov steps between blocks of
-                couplings: a stochastic normalizing flow (Wu et al. 2020, arXiv 2002.06707). They leave densities on the
-                way from the base to the molecule's invariant. Weights stay exact; there is no `log_prob`. Step sizes
-                are adapted to an acceptance here, and stay.
-            stochastic_every: couplings in a block; an even number moves each coordinate in each block.
-            stochastic_steps: Markov steps between two blocks, each for an energy; their start costs one more.
             backend: of the potential: "torch", "openmm", or "auto" for the first that works.
+            options: of the flow, such as `layers`, `temperatures` or `stochastic`: see `Architecture`. They go before
+                the preset. Temperatures may be Quantities.
 
         Raises:
             OptionError: if an option is impossible, or coordinates come with `lengths`; if the system's temperature is
@@ -118,20 +96,9 @@ class BoltzmannGenerator:
         >>> len(generator.flow.domain)
         60
         """
-        architecture: dict[str, Any] = {
-            "layers": layers,
-            "hidden": list(hidden),
-            "bins": bins,
-            "net": net,
-            "start": start,
-            "seed": seed,
-        }
-        if start not in get_args(Start):
-            raise OptionError(f"Expected start 'sampled', 'bonded' or 'plain'; got {start!r}.")
-        if temperatures is not None:
-            architecture["temperatures"] = checked_range(temperatures, system.temperature)
-        if stochastic is not None:
-            architecture["stochastic"] = checked_stochastic(stochastic, stochastic_every, stochastic_steps, layers)
+        if options.get("temperatures") is not None:
+            options["temperatures"] = checked_range(options["temperatures"], system.temperature)
+        Architecture.of(**options)  # what is impossible is said before coordinates are made
         if coordinates is None:
             coordinates = system.coordinates(lengths=lengths)
         elif lengths != "bounded":
@@ -139,11 +106,12 @@ class BoltzmannGenerator:
         elif coordinates.data_domain.shape[0] != system.n_atoms:
             atoms = coordinates.data_domain.shape[0]
             raise ShapeError(f"Expected coordinates of {system.n_atoms} atoms; got those of {atoms}.")
+        architecture = Architecture.of(**flow_settings(preset, len(coordinates.domain)) | options)
         generator = cls._build(system, coordinates, architecture, backend)
-        if start != "plain":
-            generator._inform(start, seed)
-        if stochastic is not None:
-            generator._adapt(ACCEPTANCE[stochastic], seed)
+        if architecture.start != "plain":
+            generator._inform()
+        if architecture.stochastic is not None:
+            generator._adapt(ACCEPTANCE[architecture.stochastic])
         return generator
 
     @classmethod
@@ -151,27 +119,27 @@ class BoltzmannGenerator:
         cls,
         system: MolecularSystem,
         coordinates: MolecularCoordinates,
-        architecture: dict[str, Any],
+        architecture: Architecture,
         backend: Literal["auto", "torch", "openmm"] = "auto",
     ) -> BoltzmannGenerator:
         return cls(system, build_flow(coordinates, architecture), coordinates, architecture, backend)
 
-    def _inform(self, start: Start, seed: int) -> None:
+    def _inform(self) -> None:
         """Put what the force field says into the base."""
         system, coordinates = self.system, self.coordinates
         orders = label_orders(system.bond_graph, torch.from_numpy(system.positions), coordinates)
         kelvin = self.temperature if self.temperatures is None else self.temperatures[1]
         tables = bonded_tables(system.openmm_system, coordinates, orders, kelvin, system.energies_along)
-        if start == "sampled":
-            tables = sampled_tables(tables, self.potential, coordinates, kelvin, seed)
+        if self.architecture.start == "sampled":
+            tables = sampled_tables(tables, self.potential, coordinates, kelvin, self.architecture.seed)
         self.flow.base.load_state_dict(tabulated_base(coordinates, tables).state_dict())
 
-    def _adapt(self, acceptance: float, seed: int) -> None:
+    def _adapt(self, acceptance: float) -> None:
         """Give stochastic layers steps that are accepted as often as is wanted, over all temperatures together."""
         assert isinstance(self.flow, StochasticFlow)
         low, high = self.temperatures or (self.temperature, self.temperature)
         kelvins = low * (high / low) ** torch.linspace(0.0, 1.0, _ADAPTED_WITH)
-        random = torch.Generator().manual_seed(seed)
+        random = torch.Generator().manual_seed(self.architecture.seed)
         context, n = self.context(kelvins), _ADAPTED_WITH
         self.flow.adapt_step_sizes(n, context, target_acceptance=acceptance, iterations=30, generator=random)
 
@@ -183,8 +151,7 @@ class BoltzmannGenerator:
     @property
     def temperatures(self) -> tuple[float, float] | None:
         """The lowest and the highest temperature in K of a generator for a range; None for one temperature alone."""
-        found = self.architecture.get("temperatures")
-        return None if found is None else (found[0], found[1])
+        return self.architecture.temperatures
 
     def internal_target(self, temperature: float | None = None) -> PulledBackTarget:
         """The Boltzmann density in internal coordinates, at a temperature in K (by default the generator's own)."""
@@ -220,7 +187,8 @@ class BoltzmannGenerator:
 
         A range of temperatures and stochastic layers count too: they change what is learned, and not the parameters.
         """
-        ours = [self.architecture[name] for name in ("temperatures", "stochastic") if name in self.architecture]
+        header = self.architecture.header
+        ours = [header[name] for name in ("temperatures", "stochastic") if name in header]
         return [self.system.specification, self.coordinates.specification, *ours]
 
     def evaluate(self, z: Tensor) -> tuple[Tensor, Tensor]:
@@ -351,7 +319,7 @@ class BoltzmannGenerator:
             "boltzflow": __version__,
             "system": self.system.specification,
             "coordinates": self.coordinates.specification,
-            "architecture": self.architecture,
+            "architecture": self.architecture.header,
             "dtype": str(self.like.dtype).removeprefix("torch."),
             "provenance": self.provenance,
         }
@@ -369,10 +337,11 @@ class BoltzmannGenerator:
         """
         tensors, header = read_tensors(Path(path), KIND, VERSION)
         with reading(Path(path), f"{{}} is an incomplete {KIND}"):
-            check_sizes(header["architecture"], tensors.values())
+            architecture = Architecture.from_header(header["architecture"])
+            check_sizes(architecture, tensors.values())
             system = MolecularSystem.from_specification(header["system"])
             coordinates = coordinates_from_specification(header["coordinates"])
-            generator = cls._build(system, coordinates, header["architecture"], backend)
+            generator = cls._build(system, coordinates, architecture, backend)
             generator.to(dtype=getattr(torch, header["dtype"]))
             generator.flow.load_state_dict(tensors)
             generator.provenance = dict(header["provenance"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import sys
 from pathlib import Path
@@ -15,6 +16,7 @@ from sphinx.application import Sphinx  # noqa: E402
 from sphinx.domains.python import PyObject  # noqa: E402
 
 import boltzflow  # noqa: E402
+from boltzflow.settings import Settings  # noqa: E402
 from name_links import link_literals, link_to_public_path  # noqa: E402
 from papers import papers_table  # noqa: E402
 from public_names import is_public  # noqa: E402
@@ -90,7 +92,10 @@ def escape(app: Sphinx, what: str, name: str, value: object, options: object, li
 def shorten(
     app: Sphinx, what: str, name: str, value: object, options: object, signature: str | None, returns: str | None
 ) -> tuple[str | None, str | None]:
-    """Write a default that is made anew for each object in a way that Sphinx can read."""
+    """Write a default that is made anew for each object as Sphinx can read it, and settings by their defaults."""
+    if inspect.isclass(value) and issubclass(value, Settings):
+        fields = [name if f.is_required() else f"{name}={f.default!r}" for name, f in value.model_fields.items()]
+        return f"(*, {', '.join(fields)})", None
     return signature and signature.replace("<factory>", "..."), returns
 
 

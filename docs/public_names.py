@@ -4,26 +4,37 @@ from __future__ import annotations
 
 import ast
 import inspect
+from collections.abc import Iterator
 from functools import cache
 from importlib import import_module
 from types import ModuleType
 from typing import NamedTuple
 
 PAGES = {
-    # Packages by title of a group; a name that two of them have stands where it comes first.
+    # Packages by title of a group; a name that two of them have stands where it comes first, so a package that hands on
+    # the names of its parts comes after them.
     "From a molecule to samples": (
         "boltzflow.molecules",
+        "boltzflow.molecules.readers",
         "boltzflow.generator",
+        "boltzflow.architecture",
         "boltzflow.ensemble",
         "boltzflow.training",
         "boltzflow.training.methods",
-        "boltzflow.analysis",
-        "boltzflow.analysis.report.plots",
         "boltzflow.coordinates",
         "boltzflow.energies",
         "boltzflow.energies.forcefield",
         "boltzflow.energies.expressions",
         "boltzflow.simulation",
+    ),
+    "Analysis": (
+        "boltzflow.analysis.estimates",
+        "boltzflow.analysis.weighting",
+        "boltzflow.analysis.free_energies",
+        "boltzflow.analysis.checks",
+        "boltzflow.analysis.report",
+        "boltzflow.analysis.report.plots",
+        "boltzflow.analysis",
     ),
     "The flow library": (
         "boltzflow.core",
@@ -92,27 +103,40 @@ def _home_of_constant(package: str, name: str) -> str:
     return package
 
 
-@cache
-def public_names() -> tuple[PublicName, ...]:
-    """All of them, in the order of the pages."""
-    found: dict[tuple[str, str], PublicName] = {}
+def _names() -> Iterator[PublicName]:
+    """Those of each package, as often as packages have them."""
     for package in PACKAGES:
         for name in names_of(package):
             value = getattr(import_module(package), name)
             is_defined = inspect.isclass(value) or inspect.isfunction(value)
             module = value.__module__ if is_defined else _home_of_constant(package, name)
-            found.setdefault((module, name), PublicName(f"{package}.{name}", package, module, value))
+            yield PublicName(f"{package}.{name}", package, module, value)
+
+
+@cache
+def public_names() -> tuple[PublicName, ...]:
+    """All of them, in the order of the pages."""
+    found: dict[str, PublicName] = {}
+    for name in _names():
+        found.setdefault(name.private_path, name)
     return tuple(found.values())
+
+
+def handed_on_by(package: str) -> str | None:
+    """The parent of a package, if it has all names of the package too."""
+    parent = package.rpartition(".")[0]
+    return parent if parent in PACKAGES and set(names_of(package)) <= set(names_of(parent)) else None
 
 
 @cache
 def _targets() -> dict[str, str]:
     """Public path by every way to write a name that means one thing only."""
     ways: dict[str, set[str]] = {}
-    for name in public_names():
+    places = {name.private_path: name.path for name in public_names()}
+    for name in _names():
         relative = [name.path.removeprefix(f"{root}.") for root in _ROOTS if name.path.startswith(f"{root}.")]
         for way in (name.path, name.private_path, name.short, f"bf.{name.short}", *relative):
-            ways.setdefault(way, set()).add(name.path)
+            ways.setdefault(way, set()).add(places[name.private_path])
     return {way: paths.pop() for way, paths in ways.items() if len(paths) == 1}
 
 
@@ -128,8 +152,14 @@ def resolve(text: str) -> str | None:
     if owner in _targets() and member:
         value = next(name.value for name in public_names() if name.path == _targets()[owner])
         if inspect.isclass(value) and hasattr(value, member):
-            return f"{_targets()[owner]}.{member}"
+            return f"{_home_of_member(value, member) or _targets()[owner]}.{member}"
     return None
+
+
+def _home_of_member(owner: type, member: str) -> str | None:
+    """The public path of the class that defines a member, where the reference describes it; None if it is private."""
+    kinds = [kind for kind in owner.__mro__ if member in vars(kind)]
+    return _targets().get(f"{kinds[0].__module__}.{kinds[0].__qualname__}") if kinds else None
 
 
 def is_public(value: type) -> bool:

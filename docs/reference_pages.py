@@ -10,7 +10,7 @@ from importlib import import_module
 from itertools import groupby, pairwise
 
 import boltzflow
-from public_names import PACKAGES, PAGES, PublicName, is_public, public_names
+from public_names import PACKAGES, PAGES, PublicName, handed_on_by, is_public, public_names
 
 INDEX = "index"
 
@@ -47,7 +47,7 @@ def reference_pages() -> dict[str, str]:
 
 
 def _index() -> str:
-    lines = [*_title("Reference", "="), "Every public name, from the docstrings of the code.", ""]
+    lines = [*_title("Reference", "="), "All public names, generated from the docstrings of the code.", ""]
     for group, packages in PAGES.items():
         lines += [".. toctree::", "   :maxdepth: 1", f"   :caption: {group}", ""]
         lines += [f"   {page_name(package)} <{page_name(package)}>" for package in packages] + [""]
@@ -62,6 +62,8 @@ def _top_level() -> list[str]:
 def _page(package: str) -> str:
     names = [name for name in public_names() if name.package == package]
     lines = [*_title(package, "="), f".. py:module:: {package}", "", *_docstring(package)]
+    if handed_on_by(package):
+        lines += [f"All names can be imported from ``{handed_on_by(package)}``.", ""]
     if len(names) > 1:
         lines += _summary([name.short for name in names])
     by_file = sorted(names, key=lambda name: name.module)

@@ -46,7 +46,11 @@ def relinked(text: str, source: Path, page: Path) -> str:
 
 def index_of_systems() -> str:
     """The page that lists the molecules."""
-    lines = ["# Molecules that come with boltzflow", "", "Each with its force field and an independent reference."]
+    lines = [
+        "# Molecules that come with boltzflow",
+        "",
+        "Each comes with its force field and an independent reference.",
+    ]
     return "\n".join(lines) + contents("systems")
 
 

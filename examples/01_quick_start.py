@@ -1,15 +1,15 @@
 # %% [markdown]
 """
 # Quick start
-Alanine dipeptide in implicit water at 300 K: samples with exact weights, an average with its error, a free-energy
-surface; then a generator of your own from the force field alone.
+Alanine dipeptide in implicit water at 300 K: samples with exact weights, an average with its error, and a free-energy
+surface. Then you train your own generator from the force field alone.
 
-**What you will learn:** how to draw weighted samples from a trained generator, average over them with mdtraj, see
+**What you will learn:** how to generate weighted samples with a trained generator, average over them with mdtraj, check
 whether the numbers can be trusted, and start a training.
 
     python examples/01_quick_start.py                                     # about a minute on one core
     python examples/01_quick_start.py --steps 5000 --layers 10            # a useful generator: about ten minutes on two
-    python examples/01_quick_start.py --steps 2 --samples 64 --layers 1   # only to see that it runs
+    python examples/01_quick_start.py --steps 2 --samples 64 --layers 1   # a quick test
 
 The script writes quick_start_ramachandran.png and quick_start_training.png.
 """
@@ -34,8 +34,8 @@ args = parser.parse_args([] if "ipykernel" in sys.modules else None)  # a notebo
 
 # %% [markdown]
 # ## Samples from the trained generator that comes with boltzflow
-# Each sample is drawn for itself: no chain, no equilibration. Its weight says how often the Boltzmann distribution
-# has it beside how often the generator draws it.
+# Samples are independent: there is no chain and no equilibration. The weight of a sample is the ratio of its Boltzmann
+# probability to its probability under the generator.
 
 # %%
 trained = bf.BoltzmannGenerator.load(bf.available_systems()["alanine_dipeptide"] / "generator.safetensors")
@@ -46,9 +46,9 @@ print(diagnose(ensemble).verdict)
 
 # %% [markdown]
 # ## Averages
-# `ensemble.mean` takes any function of an mdtraj trajectory, and gives the Boltzmann average with its standard error.
-# A population also counts the effective samples that it rests on. The rare basin at φ > 0 is the hard part of this
-# molecule; parallel tempering with 1.0e8 energies gives its share as 0.00250 ± 0.00011.
+# `ensemble.mean` accepts any function of an mdtraj trajectory and returns the Boltzmann average with its standard
+# error. A population also counts the effective samples that it rests on. The rare basin at φ > 0 is the difficult part
+# of this molecule. Parallel tempering with 1.0e8 energies gives it a population of 0.00250 ± 0.00011.
 
 # %%
 used = ensemble[ensemble.weights > 0]
@@ -56,7 +56,7 @@ phi, psi = (torsion.values for torsion in backbone_torsions(used.to_mdtraj())[:2
 distance = ensemble.mean(lambda t: mdtraj.compute_distances(t, [[1, 18]])[:, 0])
 basin = population(used, phi, 0.0, 2.2)
 print(f"end-to-end distance: {distance.value:.4f} ± {distance.error:.4f} nm")
-print(f"share of 0 < φ < 2.2 rad: {basin.value:.5f} ± {basin.error:.5f} ({basin.verdict})")
+print(f"population of 0 < φ < 2.2 rad: {basin.value:.5f} ± {basin.error:.5f} ({basin.verdict})")
 
 # %% [markdown]
 # ## The free-energy surface
@@ -71,9 +71,10 @@ figure.colorbar(mesh, label="free energy (kJ/mol)", extend="max")
 figure.savefig("quick_start_ramachandran.png", dpi=150)
 
 # %% [markdown]
-# ## Train one
-# Three lines make a generator. This training is far too short and its flow too small, so that the notebook stays
-# quick: watch the effective sample size rise from what the force field's terms give alone, and read the verdict.
+# ## Train a generator
+# Three lines make a generator. To keep the notebook fast, this training is far too short and its flow too small. Watch
+# the effective sample size rise from that of the force-field-informed base, and read the verdict. A real training is
+# `bf.BoltzmannGenerator.for_system(system, preset="standard")` and `bf.train(generator, preset="standard")`.
 
 # %%
 system = bf.load_system("alanine_dipeptide")
@@ -95,10 +96,10 @@ figure.savefig("quick_start_training.png", dpi=150)
 
 # %% [markdown]
 # ## What to check
-# - **The verdict of the weights**: of the short training it says that the effective sample size falls with n, so the
-#   largest weights are yet to come. That of a single batch is too high for the same reason.
-# - **Effective samples in the region you ask about**, not in all: the rare basin rests on a dozen of them here, too
-#   few for its error bar. More samples help as 1/√n.
-# - **Basins that were lost** do not show in weights. `boltzflow train alanine_dipeptide` ends with a search for them,
-#   and 13_alanine_dipeptide_in_depth shows it.
-# - **Next:** 11_own_molecule takes a molecule of your own, 15_training_methods says how to train.
+# - **The verdict on the weights.** For the short training it says that the effective sample size falls with n, so the
+#   largest weights have not been sampled yet. The value of a single batch is too high for the same reason.
+# - **The effective samples in the region of interest**, not in total. The rare basin rests on two dozen of them here,
+#   and its verdict is “With care”. The error falls as 1/√n.
+# - **Lost basins** do not show in the weights. `boltzflow train alanine_dipeptide` ends with a search for them;
+#   13_alanine_dipeptide_in_depth shows it.
+# - **Next:** 11_own_molecule uses your own molecule, 15_training_methods compares training methods.

@@ -1,11 +1,11 @@
 """A density on a cylinder, learned from its formula: N(x | 0, 1) · von Mises(φ | 3x, 1), x on a line, φ on a circle.
 
-The example of Stimper et al. 2023 (normflows, arXiv 2302.12014). The domain says what each coordinate is; base,
-couplings and nets follow it. Training is by reverse KL with path gradients, whose noise vanishes as the flow
+The example of Stimper et al. 2023 (normflows, arXiv 2302.12014). The domain states what each coordinate is; base,
+couplings and networks follow it. Training is by reverse KL with path gradients, whose noise vanishes as the flow
 approaches the target. Writes cylinder.png.
 
 python examples/02_flow_on_a_cylinder.py                      # about a minute on two cores
-python examples/02_flow_on_a_cylinder.py --steps 5            # only to see that it runs
+python examples/02_flow_on_a_cylinder.py --steps 5            # a quick test
 """
 
 import argparse

@@ -1,12 +1,12 @@
 """Four classic layers compared: planar and radial maps, NICE and RealNVP, at several depths K, on five targets.
 
-After Rezende & Mohamed 2015 (arXiv 1505.05770): a normal base is carried towards each target by K layers, trained by
-reverse KL whose weight of the energy, beta, grows to 1. The normalisation of the targets is known, so the bound that
-is minimised can be stated as KL(q‖p) itself. Writes classic_flows.png.
+After Rezende & Mohamed 2015 (arXiv 1505.05770): K layers map a normal base to each target. They are trained by reverse
+KL; the weight of the energy, beta, grows to 1. The normalisation of the targets is known, so KL(q‖p) itself is printed
+instead of a bound. Writes classic_flows.png.
 
 python examples/03_planar_radial_nice_realnvp.py              # K = 2 and 8: about four minutes on two cores
 python examples/03_planar_radial_nice_realnvp.py --full       # K = 2, 8 and 32, four times the steps
-python examples/03_planar_radial_nice_realnvp.py --steps 3    # only to see that it runs
+python examples/03_planar_radial_nice_realnvp.py --steps 3    # a quick test
 """
 
 import argparse
@@ -78,7 +78,7 @@ grid = torch.cartesian_prod(axis, axis)
 
 def draw(panel, density, title):
     """A density on the grid, with a title where it is in the first row."""
-    # Far out, the exponential scales of RealNVP overflow on the way back: nothing is drawn there, as for zero.
+    # Far out, the exponential scales of RealNVP overflow in the inverse. Such points stay blank, like zeros.
     values = density.exp().nan_to_num(0.0).detach().view(len(axis), len(axis))
     panel.pcolormesh(axis, axis, values.T, rasterized=True)
     panel.set(xticks=[], yticks=[], aspect="equal")

@@ -1,10 +1,10 @@
-"""Two moons from three bases: no bijection tears one blob in two, and a base that is two blobs need not be torn.
+"""Two moons from three bases: no bijection splits one mode in two, so a base with two modes fits better.
 
-The same RealNVP learns the same samples by maximum likelihood on top of a normal density, of a mixture of two, and of
-a resampled base, whose learned acceptance cuts the normal density apart (Stimper et al. 2022, arXiv 2110.15828).
+The same RealNVP learns the same samples by maximum likelihood with three bases: a normal density, a mixture of two, and
+a resampled base, whose learned acceptance splits the normal density (Stimper et al. 2022, arXiv 2110.15828).
 
 python examples/04_bases_for_two_moons.py
-python examples/04_bases_for_two_moons.py --steps 5            # only to see that it runs
+python examples/04_bases_for_two_moons.py --steps 5            # a quick test
 """
 
 import argparse

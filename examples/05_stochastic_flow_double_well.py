@@ -1,17 +1,16 @@
 # %% [markdown]
 """
 # Stochastic layers
-A stochastic normalizing flow: affine couplings alone, and with Markov kernels between them, on a double well.
+A stochastic normalizing flow on a double well: affine couplings alone, and with Markov kernels between them.
 
-**What you will learn:** why continuous invertible layers leave a bridge between two wells, how steps of a kernel
-between them remove it, and that the weights of the paths stay exact all the same (Wu, Köhler & Noé 2020, arXiv
-2002.06707).
+**What you will learn:** why continuous invertible layers leave a bridge between two wells, how Markov kernels between
+the layers remove it, and that the weights of the paths remain exact (Wu, Köhler & Noé 2020, arXiv 2002.06707).
 
-All are trained by reverse KL and on the paths of samples of the wells; compared are effective sample size, the
+All flows are trained by reverse KL and on the paths of samples of the wells. We compare the effective sample size, the
 free-energy profile along x₁ and the free-energy difference of the wells.
 
     python examples/05_stochastic_flow_double_well.py              # one to two minutes on one core
-    python examples/05_stochastic_flow_double_well.py --steps 3    # only to see that it runs
+    python examples/05_stochastic_flow_double_well.py --steps 3    # a quick test
 
 The script writes stochastic_flow.png.
 """
@@ -33,8 +32,8 @@ args = parser.parse_args([] if "ipykernel" in sys.modules else None)  # a notebo
 # %% [markdown]
 # ## The target and the flows
 # U(x) = x₁ − 3x₁² + x₁⁴/4 + x₂²/2 in kT: two wells in x₁. Three blocks of two affine couplings each are too stiff to
-# tear a normal density in two. A kernel after each block leaves a density between base and target invariant:
-# Metropolis' random walk, or Langevin steps that follow the gradient.
+# split a normal density in two. A kernel after each block leaves a density between base and target invariant: a
+# Metropolis random walk, or Langevin steps that follow the gradient.
 
 # %%
 PLANE = Domain.real(2)
@@ -60,9 +59,9 @@ KERNELS = {
 
 # %% [markdown]
 # ## Training
-# Half reverse KL, half likelihood of samples of both wells. These are equally many in either well, unlike in
-# equilibrium: they need only be there, for the weights set the shares right. A path has no density log q(x) but a
-# ratio of probabilities there and back, which takes its place in both.
+# The loss is half reverse KL, half likelihood of samples of both wells. Both wells have the same number of samples,
+# unlike in equilibrium: it suffices that samples exist, because the weights correct the populations. A path has no
+# density log q(x). The ratio of its forward and backward probabilities takes that place in both losses.
 
 
 # %%
@@ -101,7 +100,7 @@ def train(kernel):
 
 
 # %% [markdown]
-# ## Against the exact answer
+# ## Comparison with the exact answer
 
 # %%
 # The exact profile, and the exact difference, by quadrature along x₁; x₂ is normal and independent.
@@ -119,7 +118,7 @@ for (name, kernel), (above, below) in zip(KERNELS.items(), panels.T, strict=True
     flow = train(kernel)
     with torch.no_grad():
         x, log_weights = flow.log_weights(20_000)
-    # Shares of the wells and of the bins; an error of a share is one of its logarithm, divided by the share.
+    # Populations of the wells and of the bins; the error of the logarithm is that of the population, divided by it.
     in_right, in_bin = (x[:, :1] > 0.0).double(), torch.bucketize(x[:, 0].double(), edges)
     share, share_error = importance.weighted_mean(in_right, log_weights)
     difference, error = -(share / (1.0 - share)).log().item(), (share_error / (share * (1.0 - share))).item()
@@ -130,7 +129,7 @@ for (name, kernel), (above, below) in zip(KERNELS.items(), panels.T, strict=True
     share[members.sum(0) < 10] = torch.nan  # too few samples for an error bar
     profile, band = -(share / (edges[1] - edges[0])).log(), share_error / share
     above.plot(*x[:5000].T, ".", markersize=1.5, alpha=0.5)
-    above.set(title=name, ylim=(-4.5, 4.5), ylabel="$x_2$ of samples, no weights")
+    above.set(title=name, ylim=(-4.5, 4.5), ylabel="$x_2$, unweighted samples")
     below.plot(axis, -log_p, "k", linewidth=1, label="exact")
     below.plot(middles, profile, label="reweighted")
     below.fill_between(middles, profile - 2 * band, profile + 2 * band, alpha=0.3, label="± 2 standard errors")
@@ -139,22 +138,22 @@ panels[1, 0].legend(frameon=False)
 figure.savefig("stochastic_flow.png", dpi=120)
 
 # %% [markdown]
-# Above, samples as they are drawn; below, reweighted. Couplings alone leave a bridge between the wells, whose samples
-# weigh next to nothing; kernels carry them into the wells. That alone makes no larger effective sample size: kernels
-# of so few steps hardly cross the barrier, so the right well stays as full as couplings and training data have made
-# it, many times fuller than in equilibrium, and the weights have to mend that. They do: each flow finds the
-# difference within its error. The profile on the barrier is known only where samples are: the flow with the bridge
-# sees it, Metropolis' does not.
+# The upper row shows unweighted samples, the lower row reweighted profiles. Couplings alone leave a bridge between the
+# wells, whose samples have almost no weight. Kernels move these samples into the wells. That alone does not raise the
+# effective sample size, because kernels of so few steps hardly cross the barrier. The right well keeps the population
+# that couplings and training data gave it, many times that of equilibrium, and the weights have to correct it. They do:
+# each flow finds the difference within its error. The profile on the barrier is known only where there are samples: the
+# flow with the bridge has some there, that with Metropolis steps does not.
 #
-# Kernels cost energies: 20 Metropolis steps after each block are some 60 energies a sample, 10 Langevin steps some 30
-# with gradients.
+# Kernels cost energies: 20 Metropolis steps after each block take some 60 energies per sample, 10 Langevin steps some
+# 30 with gradients.
 #
-# A molecule's generator takes such layers by
-# `bf.BoltzmannGenerator.for_system(system, stochastic="metropolis")`, and adapts their steps itself.
+# The generator of a molecule gets such layers by `bf.BoltzmannGenerator.for_system(system, stochastic="metropolis")`,
+# which also adapts their steps.
 #
 # ## What to check
-# - **The free-energy difference against the exact one**: within two standard errors or so, for every flow whose
-#   effective sample size is not tiny. An error bar speaks for what was sampled.
-# - **Both wells hold samples** before weights: a well without any has no error bar at all.
-# - **What a kernel costs**: compare effective samples for equal energies, not equal samples.
-# - Averages of stochastic flows use weights of paths; `flow.log_prob` does not exist for them, and says so.
+# - **The free-energy difference agrees with the exact one** within about two standard errors, for every flow whose
+#   effective sample size is not tiny. An error bar only describes what was sampled.
+# - **Both wells contain samples** before reweighting: a well without samples has no error bar at all.
+# - **The cost of a kernel:** compare effective samples at equal numbers of energies, not of samples.
+# - Averages of stochastic flows use weights of paths; `flow.log_prob` raises an error for them.

@@ -1,13 +1,14 @@
 """A residual flow (Chen et al. 2019, arXiv 1906.02735) on two moons, learned from samples by maximum likelihood.
 
-Each layer is z = x + g(x) with a net g of Lipschitz constant below 1: the density of data takes one pass, samples
-take a fixed-point iteration. In two dimensions the log-determinant is exact; --estimator trains with the unbiased
-power-series estimate that many dimensions need instead. Held-out densities are exact either way. The normalisation
-of the target is known, so its entropy, the least possible loss, stands beside them. Writes residual_flow.png.
+Each layer is z = x + g(x), where the network g has a Lipschitz constant below 1. The density of data takes one pass;
+sampling takes a fixed-point iteration. In two dimensions the log-determinant is exact. With --estimator, the training
+uses the unbiased power-series estimate that many dimensions need. Held-out densities are exact in both cases. The
+normalisation of the target is known, so its entropy, the smallest possible loss, is printed for comparison. Writes
+residual_flow.png.
 
 python examples/06_residual_flow.py                           # about a minute on two cores
 python examples/06_residual_flow.py --estimator
-python examples/06_residual_flow.py --steps 5                 # only to see that it runs
+python examples/06_residual_flow.py --steps 5                 # a quick test
 """
 
 import argparse

@@ -1,12 +1,12 @@
 """Glow on handwritten digits: class-conditional, multiscale, against a diagonal Gaussian and a flat RealNVP.
 
-The 1797 digits of scikit-learn (8×8 pixels, 17 grey levels), 80 % to train on, 20 % held out. All three models see
-the labels, the same dequantised pixels through the same first layers (a logit, and a scale and shift of each pixel
-for each class), the same number of steps, and keep their best parameters on a tenth of the training images. Prints
-bits per dimension of the held-out images; writes glow_on_digits.png with samples of each class.
+The data are the 1797 digits of scikit-learn (8×8 pixels, 17 grey levels), 80 % for training and 20 % held out. All
+three models get the labels, the same dequantised pixels through the same first layers (a logit, and a scale and shift
+of each pixel for each class) and the same number of steps. They keep the best parameters on a tenth of the training
+images. Prints bits per dimension of the held-out images; writes glow_on_digits.png with samples of each class.
 
 python examples/07_glow_on_digits.py                      # some minutes on two cores
-python examples/07_glow_on_digits.py --steps 2            # only to see that it runs
+python examples/07_glow_on_digits.py --steps 2            # a quick test
 """
 
 import argparse

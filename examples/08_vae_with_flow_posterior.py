@@ -1,12 +1,12 @@
-"""A variational autoencoder of handwritten digits, with and without a flow that bends its posterior.
+"""A variational autoencoder of handwritten digits, with and without a flow for its posterior.
 
-The posterior of a plain one is a normal density with independent coordinates for each image; couplings that see the
-image can make it any shape (Rezende & Mohamed 2015, arXiv 1505.05770). Both posteriors have about the same number of
-parameters; prior, decoder, training and random numbers are the same. They are compared on held-out images by the
-importance-weighted bound of log p(x) (Burda et al. 2016, arXiv 1509.00519).
+The posterior of a plain autoencoder is a normal density with independent coordinates for each image. Couplings that are
+conditioned on the image can give it any shape (Rezende & Mohamed 2015, arXiv 1505.05770). Both posteriors have about
+the same number of parameters; prior, decoder, training and random numbers are the same. They are compared on held-out
+images by the importance-weighted bound of log p(x) (Burda et al. 2016, arXiv 1509.00519).
 
 python examples/08_vae_with_flow_posterior.py
-python examples/08_vae_with_flow_posterior.py --steps 5            # only to see that it runs
+python examples/08_vae_with_flow_posterior.py --steps 5            # a quick test
 """
 
 import argparse

@@ -1,11 +1,11 @@
 """Conditional flows: one model of p(x | c) for all c, learned from pairs (x, c) by maximum likelihood.
 
-The density is a banana in the plane, whose bend and direction are the context c. It is a volume-preserving map of a
-normal, so that its entropy is known exactly: no model can have a smaller negative log-likelihood (NLL) than that.
-Compared are spline couplings, autoregressive splines and MAF, four layers each. Writes conditional_flow.png.
+The density is a banana in the plane; the context c sets its curvature and direction. It is a volume-preserving map of a
+normal density, so its entropy is known exactly. No model can have a smaller negative log-likelihood (NLL). The example
+compares spline couplings, autoregressive splines and MAF, four layers each. Writes conditional_flow.png.
 
 python examples/09_conditional_flow.py                        # about two minutes on two cores
-python examples/09_conditional_flow.py --steps 5              # only to see that it runs
+python examples/09_conditional_flow.py --steps 5              # a quick test
 """
 
 import argparse

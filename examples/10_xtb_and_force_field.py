@@ -3,7 +3,7 @@
 Needs tblite: pip install "boltzflow[tblite]"
 
 python examples/10_xtb_and_force_field.py                  # about a minute
-python examples/10_xtb_and_force_field.py --steps 2        # only to see that it runs
+python examples/10_xtb_and_force_field.py --steps 2        # a quick test
 """
 
 import argparse

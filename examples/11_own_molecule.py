@@ -1,24 +1,25 @@
 # %% [markdown]
 """
-# A molecule of your own
+# Your own molecule
 From a PDB file and a force field in XML to reweighted samples, a free-energy profile and files for other programs.
 
-**What you will learn:** how to make a molecule from files, train a generator for it from energies alone, ask
+**What you will learn:** how to make a molecule from files, train a generator for it from energies alone, check
 whether its weights can be trusted, and compute a population with its error.
 
-The molecule is o-cresol (2-methylphenol): 16 atoms, a ring, a hydroxyl and a methyl that turn. The question is how
-often the hydroxyl points at the methyl. `own_molecule/` holds structure and force field, and says where its numbers
-are from.
+The molecule is o-cresol (2-methylphenol): 16 atoms, a ring, and a hydroxyl and a methyl that rotate. The question is
+how often the hydroxyl points towards the methyl. `own_molecule/` contains the structure and the force field, and the
+sources of its parameters.
 
-Seen once with 3000 steps of 512 samples (1.5e6 energies; seeds 0), then 100 000 samples (seed 1), in 137 s of CPU time
-with one thread: effective sample size 71.9 %, share 0.5644 ± 0.0019. Parallel tempering of the same molecule (64
-ladders of 4 temperatures up to 600 K, 300 ps each, 4.0e7 energies, 141 s of CPU time) gave 0.5596 ± 0.0049.
+One run with 3000 steps of 512 samples (1.5e6 energies; seed 0) and 100 000 samples (seed 1) took 137 s of CPU time on
+one thread. The effective sample size was 71.9 %, the population 0.5644 ± 0.0019. Parallel tempering of the same
+molecule (64 ladders of 4 temperatures up to 600 K, 300 ps each, 4.0e7 energies, 141 s of CPU time) gave 0.5596 ±
+0.0049.
 
     python examples/11_own_molecule.py                                               # about a minute on one core
     python examples/11_own_molecule.py --steps 3000 --batch 512 --samples 100000     # two to four minutes
-    python examples/11_own_molecule.py --steps 2 --samples 64 --layers 1             # only to see that it runs
+    python examples/11_own_molecule.py --steps 2 --samples 64 --layers 1             # a quick test
 
-The script writes own_molecule.png, and samples and generator into own_molecule_samples/.
+The script writes own_molecule.png, and the samples and the generator into own_molecule_samples/.
 """
 
 # %%
@@ -43,8 +44,8 @@ args = parser.parse_args([] if "ipykernel" in sys.modules else None)  # a notebo
 
 # %% [markdown]
 # ## The molecule
-# A PDB file with all hydrogens, and force-field files that OpenMM reads: its own by their names, others by their
-# paths. What has a topology and an `openmm.System` already goes into `bf.MolecularSystem(topology, openmm_system,
+# You need a PDB file with all hydrogens and force-field files that OpenMM reads: its own by their names, others by
+# their paths. If you already have a topology and an `openmm.System`, use `bf.MolecularSystem(topology, openmm_system,
 # positions)`.
 
 # %%
@@ -55,9 +56,9 @@ print(system)
 
 # %% [markdown]
 # ## Train
-# Reverse KL: the flow draws structures, their energies say what is wrong with them. It starts hot and cools, so that
-# no basin is given up. The effective sample size of each step's own batch shows the course; the result is judged
-# below, by samples that no step has seen.
+# With reverse KL the flow generates structures and learns from their energies. The training starts hot and cools down,
+# so that no basin is lost. The effective sample size of each step's own batch shows the progress. The result is
+# assessed below, with samples that were not used in training.
 
 # %%
 generator = bf.BoltzmannGenerator.for_system(system, layers=args.layers, hidden=(128, 128))
@@ -73,7 +74,7 @@ below.set(xlabel="step", ylabel="temperature (K)")
 figure.savefig("own_molecule_training.png", dpi=150)
 
 # %% [markdown]
-# ## Sample, and look at the weights before anything else
+# ## Sample, and check the weights first
 
 # %%
 ensemble = generator.sample(args.samples, seed=1)
@@ -82,14 +83,14 @@ print(diagnose(ensemble).verdict)
 
 # %% [markdown]
 # ## The hydroxyl
-# Torsions come from mdtraj, weights from the ensemble.
+# mdtraj computes the torsions; the ensemble has the weights.
 
 # %%
 used = ensemble[ensemble.weights > 0]
 atoms = [system.atom_names.index(f"LIG1-{name}") for name in ("HO1", "O1", "C1", "C2")]
 torsion = mdtraj.compute_dihedrals(used.to_mdtraj(), [atoms])[:, 0]
 near = population(used, torsion, -np.pi / 2, np.pi / 2)
-print(f"share of hydroxyls that point at the methyl: {near.value:.4f} ± {near.error:.4f} ({near.verdict})")
+print(f"population with the hydroxyl towards the methyl: {near.value:.4f} ± {near.error:.4f} ({near.verdict})")
 sigmas = (near.value - 0.5596) / np.hypot(near.error, 0.0049)
 print(f"by parallel tempering: 0.5596 ± 0.0049, {sigmas:+.1f} standard errors apart")
 
@@ -105,8 +106,8 @@ panel.legend(frameon=False)
 figure.savefig("own_molecule.png", dpi=150)
 
 # %% [markdown]
-# ## Keep them
-# `samples.dcd`, `topology.pdb` and `weights.npz` for mdtraj, MDAnalysis, VMD or PyMOL; the generator in one file.
+# ## Save the results
+# `samples.dcd`, `topology.pdb` and `weights.npz` are for mdtraj, MDAnalysis, VMD or PyMOL. The generator is one file.
 
 # %%
 ensemble.save("own_molecule_samples", overwrite=True)
@@ -114,10 +115,10 @@ generator.save("own_molecule_samples/generator.safetensors")
 
 # %% [markdown]
 # ## What to check
-# - **Did any structure fail?** Then the energies cannot be evaluated somewhere; the count is printed.
-# - **The verdict of the weights** before any average: Pareto k below 0.5, an effective sample size that does not fall
-#   with n.
-# - **Both basins of the profile are there, with small error bands.** Weights cannot show a basin that the flow has
-#   lost: `check_collapse(generator, ensemble)` sends a short simulation to look for one
+# - **Did any structure fail?** Then some energies could not be evaluated; their number is printed.
+# - **The verdict on the weights**, before any average: Pareto k below 0.5, and an effective sample size that does not
+#   fall with n.
+# - **Both basins of the profile are there, with small error bands.** Weights cannot reveal a basin that the flow has
+#   lost. `check_collapse(generator, ensemble)` runs a short simulation to look for one
 #   (13_alanine_dipeptide_in_depth).
-# - **An independent number**, such as the one of parallel tempering above; `boltzflow reference FILE.pdb` makes one.
+# - **An independent value**, such as that of parallel tempering above; `boltzflow reference FILE.pdb` computes one.

@@ -1,16 +1,17 @@
 # %% [markdown]
 """
 # Free energies and their differences
-Absolute ones, of states, of temperatures, of force fields and of alchemical changes.
+Absolute free energies, and differences between states, temperatures, force fields and alchemical states.
 
-**What you will learn:** how to get each of them from weighted samples with its error, and how to read the verdict
-that says where weights or overlap do not carry it.
+**What you will learn:** how to compute each of them with its error from weighted samples, and how the verdict tells you
+that weights or overlap are insufficient.
 
-Springs with an exact answer come first; then alanine dipeptide, whose trained generator comes with boltzflow; last
-a generator of butane, trained here, against parallel tempering. docs/free-energies.md explains all of it.
+The first example is a set of springs with an exact answer. The second is alanine dipeptide, whose trained generator
+comes with boltzflow. The last is a generator of butane, trained here and compared with parallel tempering.
+docs/free-energies.md explains all of them.
 
     python examples/12_free_energies.py                                # some minutes, most of them to train butane
-    python examples/12_free_energies.py --samples 300 --steps 1        # only to see that it runs
+    python examples/12_free_energies.py --samples 300 --steps 1        # a quick test
 
 The script writes free_energies.png.
 """
@@ -45,7 +46,7 @@ parser.add_argument("--steps", type=int, default=600, help="of butane's training
 args = parser.parse_args([] if "ipykernel" in sys.modules else None)  # a notebook has no arguments
 
 # %% [markdown]
-# ## Thirty springs that become 20 % stiffer: ΔF = 15 log 1.2 kT exactly
+# ## Thirty springs that become 20 % stiffer: exactly ΔF = 15 log 1.2 kT
 
 # %%
 rng = np.random.default_rng(0)
@@ -66,12 +67,14 @@ free_energy = absolute_free_energy(ensemble)
 print(f"alanine dipeptide: F = {free_energy.value:.3f} ± {free_energy.error:.3f} kJ/mol ({free_energy.verdict})")
 phi = mdtraj.compute_phi(ensemble.to_mdtraj())[1][:, 0]
 basin = population(ensemble, phi, 0.0, 2.2)
-print(f"0 < φ < 2.2 rad: share {basin.value:.5f} ± {basin.error:.5f}, {basin.effective_frames:.0f} effective samples")
+print(
+    f"0 < φ < 2.2 rad: population {basin.value:.5f} ± {basin.error:.5f}, {basin.effective_frames:.0f} effective samples"
+)
 if basin.free_energy is not None:
     print(f"  its ΔF against the rest: {basin.free_energy:.2f} ± {basin.free_energy_error:.2f} kJ/mol")
 
 # %% [markdown]
-# ## The same samples at other temperatures: weights are exact, and wear out
+# ## The same samples at other temperatures: weights stay exact but become uneven
 
 # %%
 series = temperature_series(ensemble, [270.0, 300.0, 330.0, 400.0, 600.0])
@@ -107,7 +110,7 @@ print(f"OBC1 → OBC2: ΔF = {-difference:.3f} kT ({diagnose(changed).verdict})"
 
 
 # %% [markdown]
-# ## An alchemical change: the charges of a residue fade
+# ## An alchemical change: the charges of a residue are scaled down
 
 
 # %%
@@ -153,11 +156,12 @@ gauche = drawn.mean(np.abs(torsion) < 2 * np.pi / 3)
 sigmas = (gauche.value - 0.2547) / math.hypot(gauche.error, 0.0114)
 print(f"butane: effective sample size {drawn.ess:.1%} ({diagnose(drawn).verdict})")
 print(
-    f"share of gauche: {gauche.value:.4f} ± {gauche.error:.4f}, by parallel tempering 0.2547 ± 0.0114 ({sigmas:+.1f} σ)"
+    f"population of gauche: {gauche.value:.4f} ± {gauche.error:.4f}, "
+    f"by parallel tempering 0.2547 ± 0.0114 ({sigmas:+.1f} σ)"
 )
 
 # %% [markdown]
 # ## What to check
-# - **The verdict beside each number**, before the number.
-# - **An exact answer or another method** wherever there is one, in standard errors.
-# - **Overlap**: a change that is too large for one step is cut into several, and each must overlap with the next.
+# - **The verdict next to each number**, before the number.
+# - **The deviation from an exact answer or another method**, if there is one, in standard errors.
+# - **Overlap:** divide a change that is too large for one step into several; each must overlap with the next.

@@ -1,14 +1,14 @@
 # %% [markdown]
 """
 # Alanine dipeptide in depth
-The benchmark molecule of Boltzmann generators, with the generator that comes with boltzflow, held against parallel
-tempering: weights, the plane of φ and ψ, basins, energies, and a search for what may be missing.
+This notebook compares the generator that comes with boltzflow with parallel tempering, for the standard benchmark
+molecule of Boltzmann generators: weights, the φ–ψ plane, basins, energies, and a search for lost basins.
 
-**What you will learn:** what a generator is made of, how to read its weights, how to compare a surface, populations
-and energies with a reference and its errors, and how to look for a basin that was lost.
+**What you will learn:** what a generator consists of, how to interpret its weights, how to compare a surface,
+populations and energies with a reference and its errors, and how to search for a lost basin.
 
     python examples/13_alanine_dipeptide_in_depth.py                                        # about a minute on one core
-    python examples/13_alanine_dipeptide_in_depth.py --samples 300 --picoseconds 0.4        # only to see that it runs
+    python examples/13_alanine_dipeptide_in_depth.py --samples 300 --picoseconds 0.4        # a quick test
 
 The script writes dipeptide_weights.png, dipeptide_ramachandran.png and dipeptide_energies.png.
 """
@@ -40,9 +40,9 @@ args = parser.parse_args([] if "ipykernel" in sys.modules else None)  # a notebo
 
 # %% [markdown]
 # ## Molecule, coordinates, flow
-# 22 atoms, Amber ff96 in implicit water (OBC1), 300 K, nothing constrained. The flow lives in 60 internal
-# coordinates: bond lengths and angles in intervals, one circle for each rotatable bond. The log-volume of this map is
-# part of every weight.
+# The molecule has 22 atoms, Amber ff96 in implicit water (OBC1), 300 K, no constraints. The flow uses 60 internal
+# coordinates: bond lengths and angles in intervals, and one circle for each rotatable bond. The log-volume of the map
+# to positions is part of every weight.
 
 # %%
 folder = bf.available_systems()["alanine_dipeptide"]
@@ -54,10 +54,10 @@ print(f"{len(domain)} coordinates, from {domain.names[0]} to {domain.names[-1]}"
 print(f"{sum(p.numel() for p in generator.flow.parameters()):,} parameters")
 
 # %% [markdown]
-# ## Samples, and what their weights tell
-# A weight is p/q: Boltzmann's density over the generator's. Narrow is good; a tail to the right is bad, for averages
-# then rest on few samples; a tail to the left costs little. An effective sample size that falls as n grows means that
-# the largest weights are yet to come.
+# ## Samples and their weights
+# A weight is p/q, the Boltzmann density over the density of the generator. A narrow distribution is good. A tail to the
+# right is bad, because averages then rest on few samples. A tail to the left costs little. If the effective sample size
+# falls as n grows, the largest weights have not been sampled yet.
 
 # %%
 ensemble = generator.sample(args.samples, seed=1)
@@ -71,7 +71,7 @@ figure, (left, right) = plt.subplots(1, 2, figsize=(8.6, 3.4), layout="constrain
 relative = (ensemble.log_weights - found.log_z.value) / math.log(10)
 left.hist(relative.clip(min=-4.0), bins=80, color=BLUE)
 left.axvline(0.0, color=ORANGE, label="mean weight")
-left.set(xlabel="log$_{10}$ weight / mean weight (lighter ones at −4)", ylabel="samples", yscale="log")
+left.set(xlabel="log$_{10}$ weight / mean weight (smaller ones at −4)", ylabel="samples", yscale="log")
 left.legend(frameon=False)
 sizes, sample_sizes = zip(*found.ess_by_size, strict=True)
 right.plot(sizes, 100 * np.array(sample_sizes), "o-", color=BLUE, markersize=4)
@@ -79,10 +79,9 @@ right.set(xlabel="samples n", ylabel="ESS of parts of n samples (%)", xscale="lo
 figure.savefig("dipeptide_weights.png", dpi=150)
 
 # %% [markdown]
-# ## The plane of φ and ψ, as drawn, reweighted, and by parallel tempering
-# The reference has 64 independent ladders of 6 temperatures and 1.0e8 energies; `README.md` of the system says how it
-# was made. Two finite samples of one distribution differ too: the expected total variation by the noise of both is
-# the floor.
+# ## The φ–ψ plane: unweighted, reweighted, and by parallel tempering
+# The reference has 64 independent ladders of 6 temperatures and 1.0e8 energies; the system's `README.md` describes it.
+# Even two finite samples of one distribution differ. The total variation expected from the noise of both is the floor.
 
 # %%
 used = ensemble[ensemble.weights > 0]
@@ -94,12 +93,12 @@ drawn, reweighted = (
     np.histogram2d(phi, psi, bins=(edges, edges), weights=weights)[0] for weights in (None, used.weights)
 )
 floor = math.sqrt(0.5 / math.pi) * np.sqrt(noise**2 + expected / (used.ess * len(used))).sum()
-print(f"total variation from the reference: as drawn {total_variation(expected, drawn):.4f}, ", end="")
-print(f"reweighted {total_variation(expected, reweighted):.4f}; noise of both alone makes {floor:.4f}")
+print(f"total variation from the reference: unweighted {total_variation(expected, drawn):.4f}, ", end="")
+print(f"reweighted {total_variation(expected, reweighted):.4f}; expected from the noise of both {floor:.4f}")
 
 figure, panels = plt.subplots(1, 3, figsize=(12.0, 3.9), sharey=True, layout="constrained")
 ticks = range(-180, 181, 90)
-titles = ("as drawn", "reweighted", "parallel tempering")
+titles = ("unweighted", "reweighted", "parallel tempering")
 for panel, title, shares in zip(panels, titles, (drawn, reweighted, expected), strict=True):
     energy = -np.ma.log(shares / shares.max())  # empty bins are masked
     mesh = panel.pcolormesh(np.degrees(edges), np.degrees(edges), energy.T, cmap="viridis", vmin=0, vmax=10)
@@ -109,12 +108,12 @@ figure.colorbar(mesh, ax=list(panels), label="free energy (kT)", extend="max")
 figure.savefig("dipeptide_ramachandran.png", dpi=150)
 
 # %% [markdown]
-# White bins hold no sample; the reference has an umbrella and hot replicas, which visit them all. Here weights change
-# nothing that two torsions show beyond noise; the mean energy, below, is another matter.
+# White bins contain no sample. The reference visits nearly all bins thanks to its umbrella and hot replicas. For this
+# generator the weights change the φ–ψ plane by no more than the noise. They do change the mean energy, as shown below.
 #
 # ## Basins
-# Free energies between basins, with the correlation of their shares in the errors. The reference's share of 0 < φ <
-# 2.2 rad is 0.00250 ± 0.00011.
+# The errors of the free energies between basins include the correlation of their populations. The reference gives
+# 0.00250 ± 0.00011 for the population of 0 < φ < 2.2 rad.
 
 # %%
 rare = arc(phi, 0.0, 2.2)
@@ -122,7 +121,7 @@ helical = arc(psi, -2.1, 0.9)
 regions = {"αR": helical & ~rare, "β, PII": ~helical & ~rare, "φ > 0": rare}
 states = state_populations(used, regions)
 for k, (name, share) in enumerate(states.populations.items()):
-    print(f"{name:6} share {share.value:.5f} ± {share.error:.5f} ({share.verdict})")
+    print(f"{name:6} population {share.value:.5f} ± {share.error:.5f} ({share.verdict})")
     print(f"       F − F(β, PII) = {states.differences[1, k]:.2f} ± {states.errors[1, k]:.2f} kJ/mol")
 
 document = json.loads((folder / "reference" / "reference.json").read_text(encoding="utf-8"))
@@ -133,20 +132,20 @@ print(f"φ > 0 and the reference are {sigmas:+.1f} standard errors apart")
 
 # %% [markdown]
 # ## Energies
-# A sharper test than two torsions: the mean energy feels every coordinate. As drawn it is wrong by many standard
-# errors.
+# The mean energy depends on every coordinate, so it is a stricter test than two torsions. Without weights it is wrong
+# by many standard errors.
 
 # %%
 plain, mean = (part.mean(used.energies) for part in (used.with_log_weights(np.zeros(len(used))), used))
 value, error = (document["potential_energy_kJ_mol"][key][0] for key in ("mean", "standard_error"))
-print(f"mean energy as drawn: {plain.value:.2f} ± {plain.error:.2f} kJ/mol")
+print(f"mean energy, unweighted: {plain.value:.2f} ± {plain.error:.2f} kJ/mol")
 print(f"reweighted: {mean.value:.2f} ± {mean.error:.2f} kJ/mol")
 sigmas = (mean.value - value) / math.hypot(mean.error, error)
-print(f"by parallel tempering: {value:.2f} ± {error:.2f} kJ/mol, the reweighted one {sigmas:+.1f} standard errors off")
+print(f"by parallel tempering: {value:.2f} ± {error:.2f} kJ/mol, deviation {sigmas:+.1f} standard errors")
 
 figure, panel = plt.subplots(figsize=(6.0, 3.6), layout="constrained")
 bins = np.linspace(-140.0, -40.0, 81)
-panel.hist(used.energies, bins, density=True, color=GREY, alpha=0.5, label="as drawn")
+panel.hist(used.energies, bins, density=True, color=GREY, alpha=0.5, label="unweighted")
 panel.hist(used.energies, bins, weights=used.weights, density=True, histtype="step", color=BLUE, label="reweighted")
 panel.axvline(value, color=ORANGE, linestyle="--", label="mean by parallel tempering")
 panel.set(xlabel="potential energy (kJ/mol)", ylabel="density (mol/kJ)")
@@ -155,20 +154,21 @@ figure.savefig("dipeptide_energies.png", dpi=150)
 
 # %% [markdown]
 # ## Is a basin lost?
-# Weights cannot show what is never drawn. `check_collapse` starts a short parallel tempering from the generator's own
-# samples and asks whether its frames lie where the generator hardly goes. `boltzflow train` ends with one of 20 ps;
-# this one is short.
+# Weights cannot reveal regions that are never sampled. `check_collapse` starts a short parallel tempering from the
+# generator's own samples and checks whether its frames lie in regions that the generator undersamples. `boltzflow
+# train` ends with such a check of 20 ps; this one is shorter.
 
 # %%
 check = check_collapse(generator, ensemble, picoseconds=args.picoseconds, ladders=32, compile=False)
 print(check.verdict)
-print(f"effective sample size by its frames: {check.forward_ess:.0%}, by the generator's own: {ensemble.ess:.0%}")
+print(f"effective sample size from its frames: {check.forward_ess:.0%}, from the generator's own: {ensemble.ess:.0%}")
 
 # %% [markdown]
 # ## What to check
-# - **Weights**: verdict “Trust”, Pareto k below 0.5, an effective sample size that stays level with n.
-# - **Distances from a reference against their floor**: a total variation of a few hundredths means nothing by itself.
-# - **z-scores, not agreement by eye**: populations and energies within two or three standard errors, both errors
-#   counted.
-# - **The rarest region you will report** has 20 effective samples or more, and another method agrees on it.
-# - **The search for lost basins** says that nothing is missing, and how small a basin it could not have seen.
+# - **Weights:** the verdict is “Trust”, Pareto k is below 0.5, and the effective sample size does not change with n.
+# - **Distances from a reference, compared with their floor:** a total variation of a few hundredths means nothing by
+#   itself.
+# - **z-scores instead of agreement by eye:** populations and energies agree within two or three standard errors,
+#   including both errors.
+# - **The rarest region that you report** has 20 effective samples or more, and another method confirms it.
+# - **The search for lost basins** finds nothing missing. It also states how small a basin it could have missed.

@@ -1,14 +1,14 @@
 # %% [markdown]
 """
 # Reweighted analyses with mdtraj
-Whatever mdtraj computes for a frame, averaged over the Boltzmann distribution: distances, torsions, couplings,
-hydrogen bonds, densities and representative structures of alanine dipeptide.
+Boltzmann averages of anything that mdtraj computes for a frame: distances, torsions, couplings, hydrogen bonds,
+densities and representative structures of alanine dipeptide.
 
-**What you will learn:** how to average functions of a trajectory with weights, where plain means go wrong, how to
-get densities and structures, what errors mean, and how to hand unweighted frames to programs that know no weights.
+**What you will learn:** how to average functions of a trajectory with weights, where unweighted means go wrong, how to
+get densities and structures, what errors mean, and how to make frames of equal weight for other programs.
 
     python examples/14_reweighting_with_mdtraj.py                   # about half a minute on one core
-    python examples/14_reweighting_with_mdtraj.py --samples 300     # only to see that it runs
+    python examples/14_reweighting_with_mdtraj.py --samples 300     # a quick test
 
 The script writes reweighted_densities.png, reweighted_structures.png and reweighted_convergence.png, and frames for
 other programs into reweighted_frames/.
@@ -45,8 +45,8 @@ args = parser.parse_args([] if "ipykernel" in sys.modules else None)  # a notebo
 
 # %% [markdown]
 # ## Samples
-# `bf.Ensemble.load("DIRECTORY")` reads those of a run, `ensemble.save` writes them. Frames that could not be
-# evaluated have weight zero; `used` leaves them out, so that mdtraj never sees them.
+# `bf.Ensemble.load("DIRECTORY")` reads the samples of a run, `ensemble.save` writes samples. Frames whose energy could
+# not be evaluated have weight zero; `used` excludes them.
 
 # %%
 generator = bf.BoltzmannGenerator.load(bf.available_systems()["alanine_dipeptide"] / "generator.safetensors")
@@ -57,8 +57,8 @@ print(diagnose(ensemble).verdict)
 
 # %% [markdown]
 # ## Averages, with and without weights
-# A function of a trajectory, or numbers that you have already. Booleans give shares. Without weights the average is
-# that of the generator's own distribution, and its small error bar is that of a wrong number.
+# `mean` accepts a function of a trajectory, or numbers. Booleans give populations. Without weights you get the average
+# over the generator's own distribution: a wrong number with a small error bar.
 
 # %%
 ends = mdtraj.compute_distances(trajectory, [[1, 18]])[:, 0]
@@ -71,28 +71,28 @@ observables = {
     "surface of ALA, nm²": lambda t: mdtraj.shrake_rupley(t, mode="residue")[:, 1],
     "potential energy, kJ/mol": used.energies,
 }
-print(f"{'':32}{'reweighted':>22}{'as drawn':>22}")
+print(f"{'':32}{'reweighted':>22}{'unweighted':>22}")
 for name, observable in observables.items():
     columns = (f"{found.value:.5f} ± {found.error:.5f}" for found in (used.mean(observable), plain.mean(observable)))
     print(f"{name:32}" + "".join(f"{column:>22}" for column in columns))
 
 # %% [markdown]
-# Angles have no plain mean: −179° and 179° would give 0°. Medians and other quantiles come from the weighted shares.
-# The bootstrap gives an error without the delta method's formula, and should agree.
+# Angles have no arithmetic mean: −179° and 179° would give 0°. Medians and other quantiles use the weights as well. The
+# bootstrap estimates the error in another way and should agree.
 
 # %%
 phi, psi = (torsion.values for torsion in backbone_torsions(trajectory)[:2])
 for name, angle in (("φ", phi), ("ψ", psi)):
     mean = circular_mean(used, angle)
     print(f"mean direction of {name}: {np.degrees(mean.value):6.1f} ± {np.degrees(mean.error):.1f}°, ", end="")
-    print(f"plain mean of the numbers {np.degrees(used.mean(angle).value):6.1f}°")
+    print(f"arithmetic mean {np.degrees(used.mean(angle).value):6.1f}°")
 median = used.quantile(ends)
 print(f"median end-to-end distance {median.value:.4f} ± {median.error:.4f} nm")
-delta, replicates = used.mean(ends), used.mean(ends, error="bootstrap")
-print(f"error of its mean: {delta.error:.5f} by the delta method, {replicates.error:.5f} by bootstrap")
+jackknife, replicates = used.mean(ends), used.mean(ends, error="bootstrap")
+print(f"error of its mean: {jackknife.error:.5f} by the jackknife, {replicates.error:.5f} by bootstrap")
 
 # %% [markdown]
-# ## Couplings and hydrogen bonds by their names
+# ## Couplings and hydrogen bonds by name
 
 # %%
 for name, found in {**means(used, j_couplings), **means(used, lambda t: j_couplings(t, "HN CB"))}.items():
@@ -103,14 +103,14 @@ for name, found in sorted(bonds.items(), key=lambda item: -item[1].value)[:3]:
 
 # %% [markdown]
 # ## Densities
-# Histograms where there are bounds, kernel estimates where a smooth curve is wanted: on a line Gaussians, on a circle
-# von Mises densities, which know that −180° is 180°. Bands are two standard errors.
+# Use histograms if there are bounds, and kernel estimates for a smooth curve: Gaussians on a line, von Mises densities
+# on a circle, where −180° equals 180°. Bands show two standard errors.
 
 # %%
 figure, (left, right) = plt.subplots(1, 2, figsize=(9.2, 3.6), layout="constrained")
 axis = Axis(0.4, 0.8, bins=40, unit="nm")
 bars, without = histogram(used, ends, axis), histogram(plain, ends, axis)
-left.stairs(without.values, axis.edges, color=GREY, fill=True, alpha=0.4, label="as drawn")
+left.stairs(without.values, axis.edges, color=GREY, fill=True, alpha=0.4, label="unweighted")
 left.stairs(bars.values, axis.edges, color=BLUE, linewidth=1.5, label="reweighted")
 left.errorbar(axis.centers, bars.values, 2 * bars.errors, fmt="none", color=BLUE, linewidth=1.0)
 left.set(xlabel="end-to-end distance (nm)", ylabel="density (1/nm)", xlim=(0.4, 0.8))
@@ -126,9 +126,9 @@ right.legend(frameon=False)
 figure.savefig("reweighted_densities.png", dpi=150)
 
 # %% [markdown]
-# ## Structures that stand for all
-# Clusters in cosines and sines of φ and ψ, where a frame counts by its weight. Each representative is a sample with
-# the share that it stands for; the clusters' number is a choice, and errors are those of clusters held fixed.
+# ## Representative structures
+# Frames are clustered in cosines and sines of φ and ψ, and each frame counts by its weight. Each representative is a
+# sample with the population of its cluster. You choose the number of clusters. Errors assume fixed clusters.
 
 # %%
 clusters = representatives(used, 4)
@@ -153,10 +153,10 @@ figure.savefig("reweighted_structures.png", dpi=150)
 
 # %% [markdown]
 # ## How many samples are enough?
-# Errors fall as 1/√n while weights behave. Estimates of growing parts should wander within their bars, which are
-# nested here: the last point holds all the others' samples. The rare basin shows what happens below that. Where a few
-# frames carry a share, the heavy ones are yet to come, so it is found too small and its bar is too short: the verdict
-# of a population counts its effective frames.
+# As long as the weights are good, errors fall as 1/√n. Estimates from growing parts should fluctuate within their error
+# bars. (The parts are nested: the last point contains the samples of all others.) The rare basin shows what happens
+# with too few frames. If only a few frames contribute, the heavy ones are still missing. The population is then too
+# small and its error bar too short. The verdict on a population therefore counts its effective frames.
 
 # %%
 share = (phi > 0.0) & (phi < 2.2)
@@ -168,15 +168,16 @@ for size in sizes:
 figure, panel = plt.subplots(figsize=(6.0, 3.6), layout="constrained")
 panel.axhspan(0.00250 - 2 * 0.00011, 0.00250 + 2 * 0.00011, color=GREY, alpha=0.3, label="parallel tempering ± 2 SE")
 panel.errorbar(sizes, values, 2 * errors, fmt="o-", color=BLUE, capsize=3, label="reweighted ± 2 SE")
-panel.set(xscale="log", xlabel="samples n", ylabel="share of 0 < φ < 2.2 rad", ylim=(0, None))
+panel.set(xscale="log", xlabel="samples n", ylabel="population of 0 < φ < 2.2 rad", ylim=(0, None))
 panel.legend(frameon=False)
 figure.savefig("reweighted_convergence.png", dpi=150)
 
 # %% [markdown]
-# ## Large weights, and programs that know none
-# Pareto smoothing replaces the largest weights by what their own tail expects of them: less scatter for a small bias.
-# It is for weights that are nearly good, and hides what is wrong with bad ones. `resample` gives frames of equal
-# weight for other programs; copies of a frame are groups, so that our own errors stay honest.
+# ## Large weights, and programs without weights
+# Pareto smoothing replaces the largest weights by expected values from a fit of their tail. This reduces the scatter at
+# the cost of a small bias. It is meant for weights that are nearly good; for bad weights it hides the problem.
+# `resample` returns frames of equal weight for other programs. Copies of a frame form a group, so errors remain
+# correct.
 
 # %%
 before, after = (len(used) * part.largest_weight for part in (used, smooth(used)))
@@ -188,9 +189,10 @@ equal.save("reweighted_frames", overwrite=True)
 
 # %% [markdown]
 # ## What to check
-# - **The verdict of the weights first**; then the effective samples in each region that a number rests on.
-# - **Averages with and without weights**: where they differ by more than a little, the generator is far from the
-#   equilibrium there, and the number hangs on weights alone.
-# - **Angles are averaged on the circle**, densities of torsions closed at ±180°.
-# - **Two errors agree**: the delta method's and the bootstrap's. Neither sees what was never sampled.
-# - **A quantity converges with n inside its own error bars**, and agrees with another method where there is one.
+# - **The verdict on the weights first**, then the effective samples in each region that a number rests on.
+# - **Averages with and without weights:** if they differ strongly, the generator is far from equilibrium, and the
+#   number depends on the weights alone.
+# - **Angles are averaged on the circle**, and densities of torsions are periodic at ±180°.
+# - **The two errors agree**, from the jackknife and from the bootstrap. Neither includes regions that were never
+#   sampled.
+# - **A quantity converges with n within its error bars**, and agrees with another method if there is one.

@@ -1,13 +1,13 @@
 # %% [markdown]
 """
 # Which training method when
-Six trainings of one small flow on a double well in the plane, whose every answer is known.
+Six trainings of one small flow on a double well in the plane, for which all answers are known.
 
-**What you will learn:** what reverse KL, a hot start, the α-divergence and maximum likelihood each see of the
-target, what each loses, and why the effective sample size alone does not tell.
+**What you will learn:** which part of the target reverse KL, a hot start, the α-divergence and maximum likelihood learn
+from, what each of them loses, and why the effective sample size alone does not show it.
 
     python examples/15_training_methods.py             # about a minute on one core
-    python examples/15_training_methods.py --steps 2   # only to see that it runs
+    python examples/15_training_methods.py --steps 2   # a quick test
 
 The script writes training_methods.png and training_methods_ess.png.
 """
@@ -31,15 +31,15 @@ args = parser.parse_args([] if "ipykernel" in sys.modules else None)  # a notebo
 
 # %% [markdown]
 # ## The target
-# U = x/2 − 3x² + 0.15x⁴ + y²/2 in kT: two wells, the right one rare, behind a barrier that no normal density crosses.
-# The exact share of the right well comes from quadrature, exact samples from rejection.
+# U = x/2 − 3x² + 0.15x⁴ + y²/2 in kT: two wells, the right one rare, separated by a barrier that no normal density
+# spans. The exact population of the right well comes from quadrature, exact samples from rejection sampling.
 
 # %%
 target = targets.DoubleWell(linear=0.5, quadratic=-3.0, quartic=0.15)
 x = torch.linspace(-7.0, 7.0, 1401, dtype=torch.float64)
 density = target.log_prob(torch.stack([x, torch.zeros_like(x)], 1)).exp()
 exact = (density[x > 0].sum() / density.sum()).item()
-print(f"minima at x = {target.minima[0]:.2f} and {target.minima[1]:.2f}, share of the right well {exact:.4f}")
+print(f"minima at x = {target.minima[0]:.2f} and {target.minima[1]:.2f}, population of the right well {exact:.4f}")
 
 
 def new_model():
@@ -49,14 +49,14 @@ def new_model():
 
 # %% [markdown]
 # ## The methods
-# | method | sees | use it |
+# | method | learns from | when to use it |
 # | --- | --- | --- |
-# | reverse KL at the target's temperature | its own samples | never alone where there are several basins |
-# | reverse KL, hot start | its own samples, from a flattened target at first | first, and for most of the steps |
-# | α-divergence, hot start | the same, heavy samples the more | where basins come out thin; noisier |
+# | reverse KL at the target's temperature | its own samples | never alone if there are several basins |
+# | reverse KL, hot start | its own samples, of a flattened target at first | first, and for most of the steps |
+# | α-divergence, hot start | the same; heavy samples count more | if basins are undersampled; noisier |
 # | reverse KL, then α = 1 | both | the default of `boltzflow train` |
-# | maximum likelihood | samples of the equilibrium, no energies | where a simulation has seen everything |
-# | maximum likelihood of one well | what a simulation that never crossed has seen | never: shown here for the harm |
+# | maximum likelihood | samples of the equilibrium, no energies | if a simulation has visited everything |
+# | maximum likelihood of one well | samples of a simulation that never crossed | never: shown as a warning |
 
 # %%
 cold = {"hot_temperature": 300.0}
@@ -67,13 +67,13 @@ METHODS = {
     "reverse KL, then α = 1": Phases((ReverseKL(), AlphaDivergence(alpha=1.0, **cold)), (0.75, 0.25)),
 }
 random = torch.Generator().manual_seed(0)
-equilibrium, _ = target.sample(20_000, generator=random)  # exact: what trained flows are judged by
+equilibrium, _ = target.sample(20_000, generator=random)  # exact: the test set for trained flows
 data, _ = target.sample(5000, generator=random)
 DATA = {"likelihood, good data": data, "likelihood, one well": data[data[:, 0] < 0.0]}
 
 
 def fit(model, samples):
-    """Maximum likelihood. For a molecule this is `ForwardKL(directory)`, with the ensemble that lies there."""
+    """Maximum likelihood. For a molecule this is `ForwardKL(directory)`, with the ensemble in that directory."""
     optimizer = torch.optim.Adam(model.flow.parameters(), lr=3e-3)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, args.steps)
     for _ in range(args.steps):
@@ -94,13 +94,13 @@ for name, samples in DATA.items():
     fit(models[name], samples)
 
 # %% [markdown]
-# ## What each has learnt
+# ## Results
 # The **effective sample size** comes from the flow's own samples. The **forward** one comes from samples of the
-# equilibrium, and sees what the flow never draws. The share of the right well is reweighted, from 20 000 samples of
-# each flow.
+# equilibrium and includes regions that the flow never samples. The population of the right well is reweighted, from
+# 20 000 samples of each flow.
 
 # %%
-print(f"{'':26}{'energies':>9}{'ESS':>8}{'forward':>9}   share of the right well, exactly {exact:.4f}")
+print(f"{'':26}{'energies':>9}{'ESS':>8}{'forward':>9}   population of the right well, exactly {exact:.4f}")
 scores = {}
 with torch.no_grad():
     for name, model in models.items():
@@ -116,25 +116,25 @@ with torch.no_grad():
 figure, panels = plt.subplots(1, 2, figsize=(8.6, 3.2), sharey=True, layout="constrained")
 places = np.arange(len(scores))
 for panel, title, column in zip(
-    panels, ("by the flow's own samples", "by samples of the equilibrium"), (0, 1), strict=True
+    panels, ("from the flow's own samples", "from samples of the equilibrium"), (0, 1), strict=True
 ):
     values = [100 * score[column] for score in scores.values()]
     bars = panel.barh(places, values, color=("#0072B2", "#D55E00")[column])
-    panel.bar_label(bars, [f"{value:.0f}" if value >= 0.5 else "none" for value in values], padding=3)
+    panel.bar_label(bars, [f"{value:.0f}" if value >= 0.5 else "0" for value in values], padding=3)
     panel.set(xlabel="effective sample size (%)", title=title, xlim=(0, 115), yticks=places)
 panels[0].set_yticklabels(list(scores))
 panels[0].invert_yaxis()
 figure.savefig("training_methods_ess.png", dpi=150)
 
 # %% [markdown]
-# Without a hot start reverse KL settles in one well. So does likelihood of data from one. Both have the best
-# effective sample sizes by their own samples, and a share of nothing with a small error bar; samples of the
-# equilibrium find them worthless. α = 1 weighs few samples heavily and is noisy: in so short a training it can end
-# below plain reverse KL. On alanine dipeptide, 5500 steps of it raised the effective sample size from 70 to 79 %
-# (docs/methods-compared.md).
+# Without a hot start, reverse KL settles in one well. So does maximum likelihood on data from one well. Both have the
+# best effective sample sizes from their own samples, and a population of zero with a small error bar. Samples of the
+# equilibrium show that they are useless. α = 1 gives large weights to few samples and is noisy; in such a short
+# training it can end below plain reverse KL. On alanine dipeptide, 5500 steps of it raised the effective sample size
+# from 70 to 79 % (docs/methods-compared.md).
 #
 # ## The densities
-# −log q of each flow, in kT above its lowest, beside the target's. White: more than 14.
+# The panels show −log q of each flow, in kT above its minimum, and that of the target. White areas are above 14.
 
 # %%
 grid = torch.linspace(-6.0, 6.0, 121), torch.linspace(-4.0, 4.0, 81)
@@ -161,10 +161,9 @@ figure.savefig("training_methods.png", dpi=150)
 
 # %% [markdown]
 # ## What to check
-# - **Forward beside reverse**: where the forward effective sample size is far below the reverse one, something is
-#   lost, and error bars of shares do not say so. For molecules `check_collapse(generator, ensemble)` makes the
-#   samples for this.
-# - **The share of each basin you know of** against another method's.
-# - **Data cover what they cover**: likelihood of one well learns one well, and its weights look perfect.
-# - One run each of a small flow, so differences of some percent between methods mean nothing.
-#   docs/methods-compared.md has targets of up to 60 dimensions; docs/training.md all methods, and what they cost.
+# - **The forward effective sample size, compared with the usual one.** If it is far lower, a basin is lost, and error
+#   bars of populations do not show it. For molecules, `check_collapse(generator, ensemble)` makes the samples for this.
+# - **The population of each known basin**, compared with that of another method.
+# - **The coverage of data.** Maximum likelihood on one well learns one well, and its weights look perfect.
+# - Each result is one run of a small flow, so differences of a few percent between methods mean nothing.
+#   docs/methods-compared.md has targets of up to 60 dimensions; docs/training.md lists all methods and their costs.

@@ -56,6 +56,8 @@ def train() -> Iterator[Case]:
             "--steps": [*INTEGERS, "0"],
             "--batch-size": [*INTEGERS, "0"],
             "--patience": [*INTEGERS, "99"],
+            "--warmup": INTEGERS,
+            "--max-gradient-norm": [*WORDS, "nan", "-inf", "-1"],
             "--devices": [*INTEGERS, "0"],
             "--layers": [*INTEGERS, "0"],
             "--bins": [*INTEGERS, "0"],
@@ -67,6 +69,9 @@ def train() -> Iterator[Case]:
             "--method": ["", "magic"],
             "--optimizer": ["", "sgd"],
             "--precision": ["", "float16"],
+            "--net": ["", "magic"],
+            "--start": ["", "magic"],
+            "--stochastic": ["", "magic"],
             "--accelerator": ["", "tpu"],
             "--data": ["{f}/empty", "{f}/text.txt", "{f}/nowhere"],
         },
@@ -85,7 +90,10 @@ def train() -> Iterator[Case]:
     for data in ("empty", "text.txt", "nowhere", "dipeptide"):
         yield [*command, "--method", "forward_kl", "--data", "{f}/" + data], data
     yield [*command, "--method", "fab", "--temperatures", "300,600"], "FAB"
+    yield [*command, "--stochastic", "metropolis", "--method", "fab"], "FAB"
+    yield [*command, "--stochastic", "metropolis", "--layers", "4"], "4 couplings in blocks of 4"
     yield [*command, "--forcefield", "amber96.xml"], "butane"
+    yield [*command, "--constraints", "HBonds"], "butane"
     yield [*command, "--devices", "3", "--batch-size", "16"], "3 devices can share evenly; got 16"
     for place in PLACES:
         yield ["train", "butane", "--out", place], named_place(place)

@@ -46,14 +46,6 @@ RUN_FILES = {
 }
 
 
-@pytest.fixture(scope="module", autouse=True)
-def eager():
-    """Compiling takes longer than these runs."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("boltzflow.core.compilation.compiler_works", lambda *_: False)
-        yield
-
-
 def call(*arguments):
     result = CliRunner().invoke(app, [str(a) for a in arguments])
     if result.exception is not None and not isinstance(result.exception, SystemExit):
@@ -73,11 +65,16 @@ def fails(*arguments):
 
 
 @pytest.fixture(scope="module")
-def run_directory(tmp_path_factory, eager):
+def run_directory(tmp_path_factory):
     directory = tmp_path_factory.mktemp("runs") / "tiny"
     result = call("train", "alanine_dipeptide", *TINY, "--check-ps", 0.4, "--seed", 5, "--out", directory)
     assert result.exit_code == 0, result.output
     return directory
+
+
+@pytest.fixture(autouse=True)
+def _quick(run_directory, unrendered):
+    """Pictures of the run above are real ones; those of all other commands are not rendered."""
 
 
 def test_train_fills_the_run_directory(run_directory):

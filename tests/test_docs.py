@@ -3,6 +3,7 @@
 import importlib
 import importlib.util
 import inspect
+import os
 import pkgutil
 import re
 from pathlib import Path
@@ -19,7 +20,7 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 FLOWS = (ROOT / "docs" / "flows.md").read_text(encoding="utf-8")
 NORMFLOWS = (ROOT / "docs" / "coming-from-normflows.md").read_text(encoding="utf-8")
 ROOTS = (*boltzflow.core.__all__, "functional", "targets")
-PACKAGES = ("layers", "transformers", "nets", "distributions", "sampling", "objectives", "recipes")
+PACKAGES = ("layers", "transformers", "nets", "distributions", "kernels", "samplers", "objectives", "recipes")
 
 
 def resolve(name: str) -> object:
@@ -37,7 +38,7 @@ def cells(page: str, column: int) -> list[str]:
 
 
 def code_names(text: str) -> set[str]:
-    return set(re.findall(r"`([A-Za-z_][\w.]*)`", text))
+    return set(re.findall(r"`([A-Za-z_][\w.]*)(?:\([^`]*\))?`", text))
 
 
 @pytest.mark.parametrize("page", [FLOWS, NORMFLOWS], ids=["flows", "coming-from-normflows"])
@@ -89,10 +90,30 @@ def test_nothing_of_normflows_is_left_out() -> None:
 
 
 def python_blocks(page: Path) -> list[tuple[int, str]]:
-    """Line numbers and code of the blocks that are to be run."""
+    """Line numbers and code of the blocks that are to be run.
+
+    A comment before a block says what tests do with it: `<!-- not run: reason -->`, or `<!-- in tests: long -> short;
+    … -->`, which shortens a computation. With BOLTZFLOW_DOCS=full nothing is shortened.
+    """
     text = page.read_text(encoding="utf-8")
-    found = re.finditer(r"(<!-- not run: [^\n]+ -->\n)?```python\n(.*?)```", text, flags=re.DOTALL)
-    return [(text[: m.start(2)].count("\n"), m.group(2)) for m in found if not m.group(1)]
+    found = re.finditer(r"(?:<!-- (not run|in tests): ([^\n]+) -->\n)?```python\n(.*?)```", text, flags=re.DOTALL)
+    blocks = []
+    for match in found:
+        mark, said, code = match.groups()
+        if mark == "in tests" and os.environ.get("BOLTZFLOW_DOCS") != "full":
+            code = shortened(code, said)
+        if mark != "not run":
+            blocks.append((text[: match.start(3)].count("\n"), code))
+    return blocks
+
+
+def shortened(code: str, replacements: str) -> str:
+    """Code with each "long -> short" of a comment applied, once each."""
+    for replacement in replacements.split("; "):
+        long, short = replacement.split(" -> ")
+        assert code.count(long) == 1, f"expected {long!r} once in a block; got {code.count(long)}"
+        code = code.replace(long, short)
+    return code
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

@@ -15,7 +15,7 @@ import torch
 
 import boltzflow as bf
 from boltzflow import analysis, errors, simulation
-from boltzflow.analysis import plots
+from boltzflow.analysis.report import plots
 from boltzflow.coordinates.cartesian import CartesianCoordinates
 from boltzflow.core import Domain, distributions, importance, objectives, recipes
 from boltzflow.storage import read_json

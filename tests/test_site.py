@@ -65,7 +65,8 @@ def test_every_public_name_has_one_place_in_the_reference():
     for module in modules_with_public_names():
         for name in importlib.import_module(module).__all__:
             value = getattr(importlib.import_module(module), name)
-            assert isinstance(value, ModuleType) or id(value) in values, f"{module}.{name} has no place"
+            is_no_entry = isinstance(value, ModuleType) or name == "__version__"
+            assert is_no_entry or id(value) in values, f"{module}.{name} has no place"
 
 
 def test_a_new_package_needs_a_page():

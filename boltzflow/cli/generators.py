@@ -2,41 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, TypeVar, get_args
+from typing import Annotated
 
 import typer
 
 from boltzflow.analysis import Summary, analyze
 from boltzflow.analysis.report.numbers import told
+from boltzflow.cli.fields import Given, with_settings
 from boltzflow.cli.launch import end_with_launcher, launch
-from boltzflow.cli.options import (
-    ForceFieldFiles,
-    Molecule,
-    molecule_settings,
-    on_command_line,
-    resumed,
-    tell_interrupted,
-)
+from boltzflow.cli.options import Molecule, asked_for, resumed, tell_interrupted
 from boltzflow.cli.progress import progress
 from boltzflow.cli.root import INTERRUPTED, app
-from boltzflow.errors import OptionError
 from boltzflow.generator import BoltzmannGenerator
-from boltzflow.presets import PRESETS
+from boltzflow.settings import SEEDS
 from boltzflow.storage import claimed
-from boltzflow.training.methods import METHODS
-from boltzflow.training.options import Optimizer
 from boltzflow.training.team import check_shares, started
 from boltzflow.workflows import training as runs
-from boltzflow.workflows.config import SEEDS, RunConfig
-
-DEFAULTS = RunConfig(system="-")
-_PRESET = "by preset"
-
-Number = TypeVar("Number", int, float)
-
+from boltzflow.workflows.config import RunConfig
 
 Source = Annotated[
     str,
@@ -49,67 +33,12 @@ Seed = Annotated[
 
 
 @app.command()
+@with_settings(RunConfig)
 def train(
-    ctx: typer.Context,
     system: Molecule,
+    given: Given,
     out: Annotated[Path | None, typer.Option(help="Run directory; runs/NAME if not given.", show_default=False)] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the run directory's last checkpoint.")] = False,
-    preset: Annotated[
-        str, typer.Option(help=f"What is meant where nothing is asked for: {', '.join(PRESETS)}.")
-    ] = DEFAULTS.preset,
-    method: Annotated[str, typer.Option(help=f"Method of training: {', '.join((*METHODS, runs.FORWARD_KL))}.")] = (
-        DEFAULTS.method
-    ),
-    data: Annotated[
-        Path | None, typer.Option(help="Directory of samples for forward_kl, such as a reference.", show_default=False)
-    ] = None,
-    steps: Annotated[int | None, typer.Option(help="Gradient steps.", show_default=_PRESET)] = None,
-    batch_size: Annotated[int | None, typer.Option(help="Samples in a step.", show_default=_PRESET)] = None,
-    optimizer: Annotated[
-        str | None, typer.Option(help=f"{' or '.join(get_args(Optimizer))}.", show_default=_PRESET)
-    ] = None,
-    learning_rate: Annotated[
-        float | None, typer.Option("--lr", help="Peak learning rate.", show_default="the optimizer's own")
-    ] = None,
-    ema: Annotated[
-        float, typer.Option(help="Decay of the weights' moving average in a step, such as 0.999; 0 for none.")
-    ] = DEFAULTS.ema,
-    precision: Annotated[
-        str | None,
-        typer.Option(help="Of the nets while training: float32 or bfloat16.", show_default="whichever is faster"),
-    ] = None,
-    patience: Annotated[
-        int | None,
-        typer.Option(
-            help="Steps without a rise of the ESS, after which the training is brought to its end; 0: off.",
-            show_default=_PRESET,
-        ),
-    ] = None,
-    tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Write TensorBoard's files too.")] = False,
-    accelerator: Annotated[str, typer.Option(help="Where to train and sample: cpu or cuda.")] = DEFAULTS.accelerator,
-    devices: Annotated[
-        int,
-        typer.Option(help="Processes that share each step, one a device; started here unless torchrun or srun did."),
-    ] = DEFAULTS.devices,
-    layers: Annotated[int | None, typer.Option(help="Spline couplings of the flow.", show_default=_PRESET)] = None,
-    hidden: Annotated[
-        str | None, typer.Option(help="Hidden sizes of each coupling's net, with commas.", show_default=_PRESET)
-    ] = None,
-    bins: Annotated[int, typer.Option(help="Bins of each spline.")] = DEFAULTS.bins,
-    temperature: Annotated[
-        float | None,
-        typer.Option(help="In K; the system's own if not given, 300 K for a PDB file.", show_default=False),
-    ] = None,
-    temperatures: Annotated[
-        str | None,
-        typer.Option(help="Lowest and highest in K, such as 300,600: one flow for all of them.", show_default=False),
-    ] = None,
-    forcefield: ForceFieldFiles = None,
-    samples: Annotated[int, typer.Option(help="Structures to draw when the training is done.")] = DEFAULTS.samples,
-    check_picoseconds: Annotated[
-        float, typer.Option("--check-ps", help="Simulation in the end that looks for lost basins, ps; 0 for none.")
-    ] = DEFAULTS.check_picoseconds,
-    seed: Annotated[int, typer.Option(help="Seed of all random numbers.")] = DEFAULTS.seed,
 ) -> None:
     """Train a generator, draw reweighted samples, and analyze them.
 
@@ -126,36 +55,13 @@ def train(
         boltzflow train chignolin --accelerator cuda --devices 4
     """
     directory = out or Path("runs") / Path(system).stem
-    asked: dict[str, Any] = molecule_settings(system, forcefield, temperature) | {
-        "preset": preset,
-        "method": method,
-        "data": None if data is None else str(data.resolve()),
-        "steps": steps,
-        "batch_size": batch_size,
-        "optimizer": optimizer,
-        "learning_rate": learning_rate,
-        "ema": ema,
-        "precision": precision,
-        "patience": patience,
-        "tensorboard": tensorboard,
-        "accelerator": accelerator,
-        "devices": devices,
-        "layers": layers,
-        "hidden": None if hidden is None else _numbers("--hidden", hidden, int, "256,256"),
-        "bins": bins,
-        "temperatures": None if temperatures is None else _numbers("--temperatures", temperatures, float, "300,600"),
-        "samples": samples,
-        "check_picoseconds": check_picoseconds,
-        "seed": seed,
-    }
-    config = RunConfig.of(**asked)
+    config = asked_for(RunConfig, system, given)
     if resume:
-        given = {name for name in asked if on_command_line(ctx, name)}
         config = resumed(config, directory, given)
     rank, processes = started()
     if config.devices > 1 and processes == 1:
         # Told here once, not by each process.
-        if config.batch_size is not None:
+        if "batch_size" in config.given:
             check_shares(config.batch_size, config.devices)
         if not resume:
             runs.check_unused(directory)
@@ -256,13 +162,6 @@ def evaluate(
     with progress("sampling", n) as drawn:
         summary = runs.sample_run(generator, n, out, seed, drawn=drawn, reference=found)
     _tell(summary, out)
-
-
-def _numbers(option: str, text: str, kind: Callable[[str], Number], example: str) -> tuple[Number, ...]:
-    try:
-        return tuple(kind(number) for number in text.split(","))
-    except ValueError:
-        raise OptionError(f"Expected {option} as numbers with commas, such as {example}; got {text!r}.") from None
 
 
 def _tell(summary: Summary, directory: Path) -> None:

@@ -1,54 +1,36 @@
-"""Options that several commands have."""
+"""What commands with a run's settings have in common."""
 
 from __future__ import annotations
 
 import shlex
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, TypeVar
 
 import typer
 
+from boltzflow.cli.fields import Given, help_of
 from boltzflow.errors import MissingFileError, OptionError
 from boltzflow.molecules.forcefields import scripts
 from boltzflow.workflows import training as runs
-from boltzflow.workflows.config import SystemConfig
+from boltzflow.workflows.config import PDB_FORCEFIELD, SystemConfig
 
-Molecule = Annotated[
-    str, typer.Argument(metavar="SYSTEM|FILE.pdb", help="A system's name, or a PDB file with all hydrogens.")
-]
-ForceFieldFiles = Annotated[
-    list[str] | None,
-    typer.Option(
-        help=f"OpenMM force-field file, repeatable; for a PDB file. Default: {' '.join(runs.PDB_FORCEFIELD)}."
-    ),
-]
-
-
-def on_command_line(ctx: typer.Context, name: str) -> bool:
-    """Whether an option was given, rather than its default taken."""
-    source = ctx.get_parameter_source(name)
-    return source is not None and source.name == "COMMANDLINE"
-
-
-def molecule_settings(system: str, forcefield: list[str] | None, temperature: float | None) -> dict[str, Any]:
-    """The settings that say which molecule."""
-    pdb = runs.is_pdb(system)
-    return {
-        "system": str(Path(system).resolve()) if pdb else system,
-        "forcefield": forcefield or (runs.PDB_FORCEFIELD if pdb else ()),
-        "temperature": temperature,
-    }
-
-
+Molecule = Annotated[str, typer.Argument(metavar="SYSTEM|FILE.pdb", help=help_of(SystemConfig.model_fields["system"]))]
 Config = TypeVar("Config", bound=SystemConfig)
 
 
-def resumed(config: Config, directory: Path, given: set[str]) -> Config:
-    """The settings of the run in `directory`, which the options given must agree with."""
+def asked_for(config: type[Config], system: str, given: Given) -> Config:
+    """The settings of a run of this molecule."""
+    if not runs.is_pdb(system):
+        return config.of(system=system, **given)
+    return config.of(**{"system": str(Path(system).resolve()), "forcefield": PDB_FORCEFIELD, **given})
+
+
+def resumed(config: Config, directory: Path, given: Given) -> Config:
+    """The settings of the run in `directory`, which those given must agree with."""
     if not (directory / runs.CONFIG).is_file():
         raise MissingFileError(f"{directory} holds no run to go on with: {runs.CONFIG} is missing.")
     stored = type(config).read(directory / runs.CONFIG)
-    for name in sorted(given):
+    for name in sorted({"system", *given}):
         if getattr(stored, name) != getattr(config, name):
             raise OptionError(
                 f"The run in {directory} has {name} {getattr(stored, name)}; got {getattr(config, name)}: "

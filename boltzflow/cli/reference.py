@@ -7,52 +7,23 @@ from typing import Annotated, Any
 
 import typer
 
-from boltzflow.cli.options import (
-    ForceFieldFiles,
-    Molecule,
-    molecule_settings,
-    on_command_line,
-    resumed,
-    tell_interrupted,
-)
+from boltzflow.cli.fields import Given, with_settings
+from boltzflow.cli.options import Molecule, asked_for, resumed, tell_interrupted
 from boltzflow.cli.progress import tempering_progress
 from boltzflow.cli.root import INTERRUPTED, app
 from boltzflow.workflows.config import ReferenceConfig
 from boltzflow.workflows.reference import reference_run
 
-REFERENCE = ReferenceConfig(system="-")
-
 
 @app.command()
+@with_settings(ReferenceConfig)
 def reference(
-    ctx: typer.Context,
     system: Molecule,
+    given: Given,
     out: Annotated[
         Path | None, typer.Option(help="Directory; runs/NAME-reference if not given.", show_default=False)
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the directory's last checkpoint.")] = False,
-    picoseconds: Annotated[float, typer.Option(help="Recorded time of each replica.")] = REFERENCE.picoseconds,
-    equilibration: Annotated[float, typer.Option(help="Picoseconds before that.")] = REFERENCE.equilibration,
-    ladders: Annotated[int, typer.Option(help="Independent ladders.")] = REFERENCE.ladders,
-    temperatures: Annotated[int, typer.Option(help="Temperatures of a ladder.")] = REFERENCE.temperatures,
-    hottest: Annotated[float, typer.Option(help="The highest of them, in K.")] = REFERENCE.hottest,
-    umbrella: Annotated[
-        float, typer.Option(help="Depth in kJ/mol of a bias towards φ > 0, taken out by weights; 0 for none.")
-    ] = REFERENCE.umbrella,
-    timestep: Annotated[
-        float | None, typer.Option(help="In ps; 0.001, and 0.002 with constraints, if not given.", show_default=False)
-    ] = REFERENCE.timestep,
-    hydrogen_mass: Annotated[
-        float | None,
-        typer.Option(help="In dalton, taken from bonded atoms: 3 allows longer time steps.", show_default=False),
-    ] = REFERENCE.hydrogen_mass,
-    friction: Annotated[float, typer.Option(help="In 1/ps.")] = REFERENCE.friction,
-    temperature: Annotated[
-        float | None,
-        typer.Option(help="The lowest, in K; the system's own if not given, 300 K for a PDB file.", show_default=False),
-    ] = None,
-    forcefield: ForceFieldFiles = None,
-    seed: Annotated[int, typer.Option(help="Seed of all random numbers.")] = REFERENCE.seed,
 ) -> None:
     """Make a reference ensemble by parallel tempering.
 
@@ -68,23 +39,10 @@ def reference(
         boltzflow reference alanine_dipeptide --out runs/reference --resume
     """
     directory = out or Path("runs") / f"{Path(system).stem}-reference"
-    asked: dict[str, Any] = molecule_settings(system, forcefield, temperature) | {
-        "picoseconds": picoseconds,
-        "equilibration": equilibration,
-        "ladders": ladders,
-        "temperatures": temperatures,
-        "hottest": hottest,
-        "umbrella": umbrella,
-        "timestep": timestep,
-        "hydrogen_mass": hydrogen_mass,
-        "friction": friction,
-        "seed": seed,
-    }
-    config = ReferenceConfig.of(**asked)
-    if resume:
-        given = {name for name in asked if on_command_line(ctx, name)}
-        stored = resumed(config, directory, given - {"picoseconds"})
-        config = stored.model_copy(update={"picoseconds": picoseconds}) if "picoseconds" in given else stored
+    config = asked_for(ReferenceConfig, system, given)
+    if resume:  # for longer, if that is asked for
+        longer = {name: given.pop(name) for name in ("picoseconds",) if name in given}
+        config = resumed(config, directory, given).model_copy(update=longer)
     try:
         with tempering_progress() as told:
             found = reference_run(config, directory, resume, told)

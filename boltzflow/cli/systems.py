@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from boltzflow.analysis.report.summary import GENERATOR
-from boltzflow.cli.options import ForceFieldFiles
+from boltzflow.cli.fields import help_of
 from boltzflow.cli.root import app
 from boltzflow.molecules import SystemDescription, available_systems
 from boltzflow.molecules.adding import add_to_library, new_folder, read_molecule
@@ -16,7 +16,7 @@ from boltzflow.molecules.library import DESCRIPTION
 from boltzflow.molecules.parametrize import Constraints
 from boltzflow.molecules.readers.hydrogens import check_ph
 from boltzflow.units import checked_temperature
-from boltzflow.workflows import training as runs
+from boltzflow.workflows.config import PDB_FORCEFIELD, SystemConfig
 
 systems = typer.Typer(invoke_without_command=True)
 app.add_typer(systems, name="systems")
@@ -56,7 +56,10 @@ def add(
     parameters: Annotated[
         list[Path] | None, typer.Option(help="CHARMM's rtf, prm or str file for .psf, repeatable.", show_default=False)
     ] = None,
-    forcefield: ForceFieldFiles = None,
+    forcefield: Annotated[
+        list[str] | None,
+        typer.Option(help=help_of(SystemConfig.model_fields["forcefield"]), show_default=" ".join(PDB_FORCEFIELD)),
+    ] = None,
     hydrogens_at_ph: Annotated[
         float | None, typer.Option(help="Add the hydrogens that a PDB or mmCIF file lacks.", show_default=False)
     ] = None,
@@ -85,7 +88,7 @@ def add(
     if hydrogens_at_ph is not None:
         check_ph(hydrogens_at_ph)
     is_structure = file.suffix.lower() in (".pdb", ".cif")
-    field = tuple(forcefield or (runs.PDB_FORCEFIELD if is_structure else ()))
+    field = tuple(forcefield or (PDB_FORCEFIELD if is_structure else ()))
     system = read_molecule(
         file,
         coordinates=coordinates,

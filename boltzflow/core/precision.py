@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
+
+Precision = Literal["float32", "bfloat16"]
+"""Of the nets' matrix products; "float32" stands for that of their weights."""
 
 
 class HasNet:

@@ -7,15 +7,15 @@ from typing import Any
 
 import numpy as np
 import openmm
-from numpy.typing import NDArray
 from openmm import app
 
+from boltzflow.arrays import Array
 from boltzflow.energies.system_xml import load_system_xml, system_to_xml
 from boltzflow.errors import BoltzflowError, FileFormatError
 
 
 def system_to_plain(
-    topology: app.Topology, system: openmm.System, positions: NDArray[np.float64], temperature: float, name: str
+    topology: app.Topology, system: openmm.System, positions: Array, temperature: float, name: str
 ) -> dict[str, Any]:
     """See `MolecularSystem.specification`."""
     return {
@@ -33,6 +33,18 @@ def system_from_plain(plain: Mapping[str, Any]) -> tuple[app.Topology, openmm.Sy
         raise FileFormatError("Expected a name and finite positions.")
     topology, system = topology_from_plain(plain["topology"]), system_from_xml(plain["system"])
     return topology, system, plain["positions"], plain["temperature"], plain["name"]
+
+
+def copy_topology(topology: app.Topology) -> app.Topology:
+    """A copy that shares nothing; `copy.deepcopy` leaves the bonds of OpenMM before 8.5 between the old atoms."""
+    copy = app.Topology()
+    chains = [copy.addChain(chain.id) for chain in topology.chains()]
+    residues = [copy.addResidue(r.name, chains[r.chain.index], r.id, r.insertionCode) for r in topology.residues()]
+    atoms = [copy.addAtom(a.name, a.element, residues[a.residue.index], a.id, a.formalCharge) for a in topology.atoms()]
+    for bond in topology.bonds():
+        copy.addBond(atoms[bond.atom1.index], atoms[bond.atom2.index], bond.type, bond.order)
+    copy.setPeriodicBoxVectors(topology.getPeriodicBoxVectors())
+    return copy
 
 
 def topology_to_plain(topology: app.Topology) -> dict[str, Any]:

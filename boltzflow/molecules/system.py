@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Any, Literal, Self
@@ -30,7 +29,7 @@ from boltzflow.molecules.naming import atom_names
 from boltzflow.molecules.parameters import angle_terms, bond_terms, constraints, masses
 from boltzflow.molecules.placing.choice import placed
 from boltzflow.molecules.placing.internal import InternalOptions, frozen_atoms, frozen_copy
-from boltzflow.molecules.plain import system_from_plain, system_to_plain
+from boltzflow.molecules.plain import copy_topology, system_from_plain, system_to_plain
 from boltzflow.molecules.potentials import Backend, eager_potential, potential_of
 from boltzflow.molecules.profiles import EnergyAlong
 from boltzflow.molecules.readers import FromFiles
@@ -82,7 +81,7 @@ class MolecularSystem(FromFiles):
                 f"Expected {n} particles and positions ({n}, 3) for a topology of {n} atoms; "
                 f"got {system.getNumParticles()} particles and positions {array.shape}."
             )
-        self.topology: app.Topology = copy.deepcopy(topology)
+        self.topology = copy_topology(topology)
         self.temperature = checked_temperature(temperature)
         self.name = name
         self._positions: Array = array

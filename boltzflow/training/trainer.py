@@ -17,15 +17,17 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from boltzflow.core.objectives import Loss
 from boltzflow.core.precision import nets_in
 from boltzflow.errors import NonFiniteError, OptionError, RunDirectoryError
+from boltzflow.presets import PresetName
 from boltzflow.storage import check_there, reading
 from boltzflow.training.averaging import WeightAverage
 from boltzflow.training.board import Board
 from boltzflow.training.checkpoint import load_checkpoint, own_state, save_checkpoint
 from boltzflow.training.history import History, Record
 from boltzflow.training.interrupts import held, uninterrupted
-from boltzflow.training.methods import Memory, Method, Moment, method_named, settings_of
+from boltzflow.training.methods import Memory, Method, Moment, settings_of
 from boltzflow.training.optimizers import make_optimizer
 from boltzflow.training.options import TrainingOptions
+from boltzflow.training.resolving import resolved
 from boltzflow.training.schedules import WarmupCosine
 from boltzflow.training.stopping import has_stopped_rising
 from boltzflow.training.team import Team, assemble, check_shares
@@ -34,8 +36,9 @@ from boltzflow.training.trainable import Trainable
 
 def train(
     model: Trainable,
-    method: str | Method = "reverse_kl",
+    method: str | Method | None = None,
     *,
+    preset: PresetName | None = None,
     directory: str | Path | None = None,
     resume: bool = False,
     compile: bool = True,
@@ -46,9 +49,15 @@ def train(
 ) -> History:
     """Train a model in place.
 
+    A generator is trained as `boltzflow train` does it: what is not given is chosen by the preset. A `DensityModel`
+    knows no presets; it is trained with reverse KL and the defaults of `TrainingOptions`.
+
     Args:
         model: what to train: a `BoltzmannGenerator`, or a `DensityModel`.
-        method: its name, or a `Method` with settings of its own.
+        method: its name, or a `Method` with settings of its own. None takes "reverse_then_forward" for a generator,
+            and "reverse_kl" for one with stochastic layers and for a `DensityModel`.
+        preset: "quick", "standard" or "best": chooses `steps`, `batch_size`, `optimizer`, `precision` and `patience`
+            of a generator's training where they are not given, whatever the method; None is "standard".
         directory: where to keep ``metrics.csv`` and ``checkpoints/``; None keeps nothing.
         resume: go on from the directory's checkpoint; the numbers are those of an uninterrupted run.
         compile: whether to compile the flow (takes about a minute, then steps are several times faster).
@@ -56,13 +65,13 @@ def train(
         tensorboard: whether to write the records to the directory's ``tensorboard`` too (the extra "tensorboard").
         devices: number of processes, each on a device of the kind of the flow's, that share the samples of each step
             (the extra "fabric"); the program must have been started as so many (see ``docs/clusters.md``).
-        options: see `TrainingOptions`.
+        options: see `TrainingOptions`. They go before the preset.
 
     Returns:
         The history, with a record every `log_every` steps.
 
     Raises:
-        OptionError: if an option is impossible or unknown.
+        OptionError: if an option is impossible or unknown, or a preset is named for a `DensityModel`.
         UnsupportedCombinationError: if the method is not made for such a model.
         MissingDependencyError: if tensorboard or several devices are asked for and their package is not installed.
         ProcessError: if another process of the training has stopped.
@@ -75,13 +84,10 @@ def train(
     >>> history.last.energy_evaluations
     32
     """
-    try:
-        checked = TrainingOptions(**options)
-    except TypeError as error:
-        raise OptionError(f"Expected options of TrainingOptions; got another: {error}.") from None
-    chosen = method_named(method) if isinstance(method, str) else method
-    chosen.check(model)
+    TrainingOptions.of(**options)  # what is impossible is said before anything else
     team = assemble(devices, model.flow.like.device)
+    chosen, checked = resolved(model, method, preset, devices, options)
+    chosen.check(model)
     check_shares(checked.batch_size, devices)
     team.place(model)
     run = _Run(model, chosen, checked, None if directory is None else Path(directory), resume, tensorboard, team)
@@ -113,7 +119,7 @@ class _Run:
         self.history = History(
             settings={
                 "method": _settings(method),
-                **asdict(options),
+                **options.model_dump(),
                 "devices": team.size,
                 "molecule": _fingerprint(model),
             }
@@ -316,7 +322,7 @@ class _Run:
             self.optimizer,
             self.random,
             self.history.settings,
-            {**asdict(TrainingOptions()), "devices": 1},
+            {**TrainingOptions().model_dump(), "devices": 1},
             self.team.rank,
         )
         with reading(self.checkpoint, "{} is an incomplete checkpoint"):

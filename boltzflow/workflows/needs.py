@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from itertools import pairwise
 
-from boltzflow.workflows.config import CompleteRunConfig, ReferenceConfig
+from boltzflow.workflows.config import ReferenceConfig, RunConfig
 
 _BYTES_OF_ATOM, _BYTES_OF_SAMPLE = 100, 200  # a million samples of 22 atoms were measured at 2.3 GiB
 
@@ -19,7 +19,7 @@ def disk_of_samples(n: int, atoms: int) -> int:
     return n * (12 * atoms + 24 + 3 * 8)
 
 
-def memory_of_training(config: CompleteRunConfig, coordinates: int) -> int:
+def memory_of_training(config: RunConfig, coordinates: int) -> int:
     """Of weights with their gradients, and what a step keeps for these."""
     half = coordinates // 2
     sizes = (half, *config.hidden, half * 3 * config.bins)

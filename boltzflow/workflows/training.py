@@ -6,7 +6,6 @@ import platform
 import secrets
 import time
 from collections.abc import Callable
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ import torch
 from boltzflow.analysis import Summary, analyze, check_collapse, check_forward, compare, plots
 from boltzflow.analysis.checks.references import FEWEST_PIECES, Reference, as_reference, check_same_molecule
 from boltzflow.analysis.report.summary import GENERATOR, SUMMARY, as_document, plot_title
+from boltzflow.architecture import Architecture
 from boltzflow.capacity import check_disk, check_memory
 from boltzflow.energies import TorchPotential
 from boltzflow.energies.potential import energies_of_frames
@@ -33,21 +33,16 @@ from boltzflow.errors import (
 from boltzflow.generator import BoltzmannGenerator
 from boltzflow.molecules import MolecularSystem, available_systems, load_system
 from boltzflow.molecules.same_atoms import check_same_atoms
+from boltzflow.settings import SEEDS
 from boltzflow.storage import check_there, claimed, plain_path
-from boltzflow.training import ForwardKL, Method, train
+from boltzflow.training import ForwardKL, Method, TrainingOptions, train
 from boltzflow.training.cost import estimate_cost
 from boltzflow.training.methods import method_named
 from boltzflow.training.team import check_shares, check_started, started
-from boltzflow.workflows.config import SEEDS, CompleteRunConfig, RunConfig, SystemConfig
+from boltzflow.workflows.config import FORWARD_KL, PDB_FORCEFIELD, RunConfig, SystemConfig
 from boltzflow.workflows.needs import disk_of_samples, memory_of_samples, memory_of_training
 
 CONFIG, CHECKPOINT = "config.yaml", Path("checkpoints") / "last.safetensors"
-
-PDB_FORCEFIELD = ("amber14-all.xml", "implicit/obc2.xml")
-"""The force field of a PDB file, where none is given."""
-
-FORWARD_KL = "forward_kl"
-"""The method that learns from data, and needs them."""
 
 LIBRARY_REFERENCE = "reference"
 """The folder of a system's reference in the library."""
@@ -68,14 +63,15 @@ def build_system(config: SystemConfig) -> MolecularSystem:
 
     Raises:
         BoltzflowError: whatever `load_system` and `MolecularSystem.from_pdb` raise.
-        OptionError: if a force field is given for a system of the library.
+        OptionError: if a force field or constraints are given for a system of the library.
     """
     if is_pdb(config.system):
         return MolecularSystem.from_pdb(
             config.system, config.forcefield or PDB_FORCEFIELD, config.temperature or 300.0, config.constraints
         )
-    if config.forcefield:
-        raise OptionError(f"Expected a PDB file with a force field; {config.system!r} of the library has its own.")
+    for name, asked in (("a force field", config.forcefield), ("constraints", config.constraints != "none")):
+        if asked:
+            raise OptionError(f"Expected a PDB file with {name}; {config.system!r} of the library has its own.")
     return load_system(config.system, config.temperature)
 
 
@@ -157,24 +153,16 @@ def _train(
         check_same_atoms(system.mdtraj_topology, data.topology, f"data in {config.data}", "the run")
     if is_first:
         check_room(config.samples, system.n_atoms, directory)
-    options = config.training_options
+    options = config.part(TrainingOptions)
     check_shares(options.batch_size, config.devices)
-    generator = BoltzmannGenerator.for_system(
-        system,
-        coordinates=coordinates,
-        layers=config.layers,
-        hidden=config.hidden,
-        bins=config.bins,
-        seed=config.seed,
-        temperatures=config.temperatures,
-    )
+    generator = BoltzmannGenerator.for_system(system, coordinates=coordinates, **dict(config.part(Architecture)))
     generator.to(config.accelerator)
     method.check(generator)
     if is_first:
         config.write(directory / CONFIG)
     if tell is not None and config.devices == 1 and not resume:
         tell("Compiling, and timing a few steps …")
-        tell(_cost(generator, method, config))
+        tell(_cost(generator, method, config, options))
     history = train(
         generator,
         method,
@@ -182,7 +170,7 @@ def _train(
         resume=resume and (directory / CHECKPOINT).exists(),
         tensorboard=config.tensorboard,
         devices=config.devices,
-        **asdict(options),
+        **dict(options),
     )
     if not is_first:
         return None
@@ -211,10 +199,10 @@ def _method(config: RunConfig) -> Method:
     return method_named(config.method) if config.data is None else ForwardKL(config.data)
 
 
-def _cost(generator: BoltzmannGenerator, method: Method, config: CompleteRunConfig) -> str:
+def _cost(generator: BoltzmannGenerator, method: Method, config: RunConfig, options: TrainingOptions) -> str:
     """What the training will cost, in a sentence."""
     generator.compile()
-    cost = estimate_cost(generator, method, config.training_options)
+    cost = estimate_cost(generator, method, options)
     fewer = "; fewer, if the ESS stops rising before" if config.patience else ""
     return (
         f"{config.method}, {config.steps:,} steps of {config.batch_size} with {config.layers} couplings of "

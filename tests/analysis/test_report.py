@@ -29,6 +29,13 @@ def ensemble(dipeptide):
     return Ensemble(positions, energies, 300.0, rng.normal(size=300), topology=dipeptide.mdtraj_topology)
 
 
+@pytest.fixture
+def coarse(monkeypatch):
+    """Figures are rendered, but coarsely, and without fonts in their files."""
+    monkeypatch.setitem(style._STYLE, "savefig.dpi", 20)
+    monkeypatch.setitem(style._STYLE, "pdf.fonttype", 3)
+
+
 def test_analysis_of_an_ensemble(ensemble, dipeptide, tmp_path):
     summary = bf.analyze(ensemble, dipeptide, tmp_path, run={"seed": 7}, replicates=10)
     assert summary.ess == ensemble.ess
@@ -51,6 +58,7 @@ def test_analysis_of_an_ensemble(ensemble, dipeptide, tmp_path):
     assert "torch" in stored["versions"]
 
 
+@pytest.mark.usefixtures("unrendered")
 def test_analysis_without_energies(ensemble, dipeptide, tmp_path):
     """Everything but the energies' pictures, and by groups; the last frames have no weight."""
     whole = ensemble.replace(groups=np.arange(300) // 3)
@@ -64,6 +72,7 @@ def test_analysis_without_energies(ensemble, dipeptide, tmp_path):
     assert "independent groups" in summary.verdict.reason
 
 
+@pytest.mark.usefixtures("unrendered")
 def test_analysis_of_a_directory_keeps_the_facts_of_the_run(ensemble, dipeptide, tmp_path):
     ensemble.save(tmp_path)
     first = bf.analyze(ensemble, None, tmp_path, run={"training_energy_evaluations": 10**6}, replicates=10)
@@ -89,9 +98,9 @@ BACKBONE = [pytest.param(k, "alanine_dipeptide", marks=[] if k == "two" else pyt
 
 
 @pytest.mark.parametrize(("kind", "name"), [*BACKBONE, *((kind, "butane") for kind in KINDS)])
-def test_whatever_the_numbers_all_files_are_written(kind, name, tmp_path, monkeypatch):
+@pytest.mark.usefixtures("coarse")
+def test_whatever_the_numbers_all_files_are_written(kind, name, tmp_path):
     """A single sample, one that has all the weight, none that has any: what is not known is said in words."""
-    monkeypatch.setitem(style._STYLE, "savefig.dpi", 20)
     system = bf.load_system(name)
     n = {"one": 1, "two": 2, "three": 3}.get(kind, 200)
     random = np.random.default_rng(0)
@@ -120,6 +129,7 @@ def test_whatever_the_numbers_all_files_are_written(kind, name, tmp_path, monkey
         assert str(summary.verdict) == f"Do not use: none of {n} samples has a positive weight."
 
 
+@pytest.mark.usefixtures("coarse")
 def test_a_name_is_no_formula(tmp_path):
     system = bf.load_system("butane")
     system.name = "x$^$_5"

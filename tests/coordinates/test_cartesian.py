@@ -250,7 +250,7 @@ def test_a_generator_in_mixed_coordinates_is_saved_and_loaded(dipeptide: bf.Mole
     again = bf.BoltzmannGenerator.load(tmp_path / "generator.safetensors")
     assert isinstance(again.coordinates, MixedCoordinates)
     np.testing.assert_allclose(again.sample(200, seed=0).log_weights, ensemble.log_weights, atol=1e-3)
-    loss = bf.train(generator, steps=3, batch_size=16, progress=False)
+    loss = bf.train(generator, "reverse_kl", steps=3, batch_size=16, optimizer="adam", progress=False)
     assert loss is not None
 
 

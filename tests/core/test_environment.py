@@ -26,6 +26,7 @@ ENVIRONMENTS = {
     "C locale": {"LC_ALL": "C"},
     "ASCII": {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"},
     "warnings are errors": {"PYTHONWARNINGS": "error"},
+    "no cache, warnings are errors": {"TORCHINDUCTOR_CACHE_DIR": NOWHERE, "PYTHONWARNINGS": "error"},
     "switch of compile": {"TORCH_COMPILE_DISABLE": "1"},
     "switch of dynamo": {"TORCHDYNAMO_DISABLE": "1"},
     "switch of boltzflow": {"BOLTZFLOW_COMPILE": "0"},
@@ -72,10 +73,11 @@ def run(name: str, folder: Path, *arguments: str) -> subprocess.CompletedProcess
     )
 
 
+@pytest.mark.usefixtures("compiler")
 @pytest.mark.parametrize(
     "name",
     [
-        pytest.param(name, marks=() if name in {"no cache", "warnings are errors"} else pytest.mark.slow)
+        pytest.param(name, marks=() if name == "no cache, warnings are errors" else pytest.mark.slow)
         for name in ENVIRONMENTS
     ],
 )

@@ -5,6 +5,7 @@ import torch
 
 from boltzflow.testing import check_bijection, random_states, randomize_parameters
 from tests.core.registry import BIJECTIONS
+from tests.core.registry.case import Case
 
 DTYPES = [torch.float32, torch.float64]
 
@@ -21,7 +22,23 @@ def test_bijection(name: str, dtype: torch.dtype) -> None:
     )
 
 
-@pytest.mark.parametrize("name", [name for name, case in BIJECTIONS.items() if case.compiles])
+def richest_of_each_make(cases: dict[str, Case]) -> set[str]:
+    """Of the cases that are made of the same classes, one with a context if there is one: it runs the most code."""
+    chosen: dict[frozenset[type], str] = {}
+    for name, case in cases.items():
+        make = frozenset(type(part) for part in case.make().modules())
+        if make not in chosen or case.context_size > cases[chosen[make]].context_size:
+            chosen[make] = name
+    return set(chosen.values())
+
+
+COMPILED = {name: case for name, case in BIJECTIONS.items() if case.compiles}
+RICHEST = richest_of_each_make(COMPILED)
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=() if name in RICHEST else pytest.mark.slow) for name in COMPILED]
+)
 def test_bijection_compiles_whole(name: str) -> None:
     """One graph for each direction, which gives the same numbers. The backend traces, but builds no machine code."""
     case = BIJECTIONS[name]

@@ -15,9 +15,12 @@ from boltzflow.core import compilation
 
 @pytest.fixture(autouse=True)
 def _fresh_answer() -> Iterator[None]:
-    compilation.compiler_works.cache_clear()
-    yield
-    compilation.compiler_works.cache_clear()
+    ask = compilation.compiler_works  # which tests replace
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("BOLTZFLOW_COMPILE")
+        ask.cache_clear()
+        yield
+        ask.cache_clear()
 
 
 @pytest.fixture

@@ -10,7 +10,6 @@ import openmm
 import pytest
 import torch
 
-from boltzflow.core.compilation import compiler_works
 from boltzflow.energies import TorchPotential
 from boltzflow.energies.forcefield import TRANSLATORS
 from boltzflow.errors import OptionError, UnsupportedForceError
@@ -59,7 +58,7 @@ def test_forces_and_second_derivatives_are_those_of_the_energy(name: str) -> Non
     assert (curvature - finite).abs().median() <= 1e-5 * finite.abs().max()
 
 
-@pytest.mark.skipif(not compiler_works(), reason="needs a compiler")
+@pytest.mark.usefixtures("compiler")
 def test_compiles_whole() -> None:
     system = virtual_sites()
     for name in ("CMAP", "custom torsion", "any custom GB"):

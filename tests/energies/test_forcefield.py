@@ -14,7 +14,6 @@ import pytest
 import torch
 from openmm.app.internal import customgbforces
 
-from boltzflow.core.compilation import compiler_works
 from boltzflow.energies import TorchPotential
 from boltzflow.energies.forcefield.born_expressions import read_custom_gb
 from boltzflow.errors import OptionError
@@ -158,7 +157,7 @@ def test_straight_angle_is_finite() -> None:
     assert torch.isfinite(forces).all()
 
 
-@pytest.mark.skipif(not compiler_works(), reason="needs a compiler")
+@pytest.mark.usefixtures("compiler")
 def test_compiled_equals_eager(obc1: openmm.System, thermal: Array) -> None:
     frames = torch.tensor(thermal, dtype=torch.float32)
     potential = TorchPotential(obc1, chunk_size=48)

@@ -188,5 +188,5 @@ def test_coordinates_that_are_all_real_have_nothing_to_tabulate(start: str) -> N
 
 
 def test_an_unknown_start_is_refused() -> None:
-    with pytest.raises(OptionError, match="Expected start 'sampled', 'bonded' or 'plain'; got 'warm'"):
+    with pytest.raises(OptionError, match="'start': input should be 'sampled', 'bonded' or 'plain'; got 'warm'"):
         bf.BoltzmannGenerator.for_system(bf.load_system("butane"), start="warm")

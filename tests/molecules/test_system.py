@@ -311,3 +311,19 @@ def test_options_of_a_potential_need_its_backend():
 def test_a_temperature_that_is_no_number_is_refused():
     with pytest.raises(OptionError, match="Expected a number or a Quantity in kelvin; got 'hot'"):
         bf.load_system("alanine_dipeptide", temperature="hot")
+
+
+def test_a_system_keeps_a_whole_copy_of_its_topology() -> None:
+    """Bonds too are between the copy's atoms, so that what is done to the original later changes nothing."""
+    source = bf.load_system("alanine_dipeptide")
+    original = source.topology
+    for bond in original.bonds():
+        bond.order = 1
+    made = bf.MolecularSystem(original, source.openmm_system, source.positions)
+    atoms = set(map(id, made.topology.atoms()))
+    assert all({id(bond.atom1), id(bond.atom2)} <= atoms for bond in made.topology.bonds())
+    assert not atoms & set(map(id, original.atoms()))
+    assert [(a.name, a.id, a.residue.name, a.residue.id, a.residue.chain.id) for a in made.topology.atoms()] == [
+        (a.name, a.id, a.residue.name, a.residue.id, a.residue.chain.id) for a in original.atoms()
+    ]
+    assert [bond.order for bond in made.topology.bonds()] == [1] * made.topology.getNumBonds()

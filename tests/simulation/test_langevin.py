@@ -216,6 +216,7 @@ def test_same_seed_same_numbers_and_runs_can_be_cut() -> None:
     torch.testing.assert_close(ends[0], ends[2], rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.usefixtures("compiler")
 def test_compiled_and_eager_agree() -> None:
     states = []
     for compile in (True, False):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -27,14 +26,6 @@ TINY = ["--ladders", 3, "--temperatures", 2, "--hottest", 400, "--picoseconds", 
 FILES = {"checkpoints", "config.yaml", "frames", "reference.json", "samples.dcd", "topology.pdb", "torsions.npz"}
 
 
-@pytest.fixture(scope="module", autouse=True)
-def eager() -> Iterator[None]:
-    """Compiling takes longer than these runs."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("boltzflow.core.compilation.compiler_works", lambda *_: False)
-        yield
-
-
 def call(*arguments: object, code: int = 0) -> str:
     result = CliRunner().invoke(commands, ["reference", *map(str, arguments)])
     if result.exception is not None and not isinstance(result.exception, SystemExit):
@@ -44,7 +35,7 @@ def call(*arguments: object, code: int = 0) -> str:
 
 
 @pytest.fixture(scope="module")
-def directory(tmp_path_factory: pytest.TempPathFactory, eager: None) -> Path:
+def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("reference") / "tiny"
     shown = call(SYSTEM, *TINY, "--umbrella", 13, "--out", folder)
     assert "0 < phi ALA2 < 2.2 rad" in shown
@@ -106,9 +97,7 @@ def test_interrupt_says_how_to_go_on(tmp_path: Path, monkeypatch: pytest.MonkeyP
     message = call(SYSTEM, *TINY, "--out", tmp_path / "run", code=130)
     assert f"boltzflow reference {SYSTEM} --out {tmp_path / 'run'} --resume" in message
     monkeypatch.undo()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("boltzflow.core.compilation.compiler_works", lambda *_: False)
-        call(SYSTEM, "--resume", "--out", tmp_path / "run")
+    call(SYSTEM, "--resume", "--out", tmp_path / "run")
 
 
 def test_refusals(directory: Path, tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ def double_well() -> DensityModel:
 @pytest.fixture
 def small() -> bf.BoltzmannGenerator:
     """A generator of the chain that starts with a uniform torsion."""
-    return bf.BoltzmannGenerator.for_system(chain(), layers=4, hidden=(32,), bins=6, start="plain")
+    return bf.BoltzmannGenerator.for_system(chain(), layers=2, hidden=(32,), bins=6, start="plain")
 
 
 @contextmanager

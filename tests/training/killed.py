@@ -41,6 +41,7 @@ def train(
 ) -> None:
     method = Phases((ReverseKL(), ConstrainedTransport(samples=256, every=20)), (0.5, 0.5))
     options: dict[str, Any] = {"batch_size": 32, "log_every": 7, "checkpoint_every": 3, "progress": False}
+    options |= {"optimizer": "adam", "precision": "float32", "patience": 0}
     bf.train(
         generator, method, directory=folder, resume=resume, compile=compile, devices=devices, steps=steps, **options
     )

@@ -75,5 +75,5 @@ def test_a_checkpoint_from_before_there_was_an_option_goes_on(tmp_path) -> None:
 
 @pytest.mark.parametrize("ema", [-0.1, 1.0])
 def test_an_impossible_decay_is_refused(ema) -> None:
-    with pytest.raises(OptionError, match="Expected ema, a decay in a step, from 0 to below 1"):
+    with pytest.raises(OptionError, match="'ema': expected 0 or a number from 1e-06 to 0"):
         bf.train(double_well(), ema=ema, **OPTIONS)

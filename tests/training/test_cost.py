@@ -43,7 +43,7 @@ def model() -> DensityModel:
 @pytest.mark.parametrize("method", METHODS, ids=lambda method: type(method).__name__)
 @pytest.mark.parametrize("steps", [10, 13])
 def test_the_number_of_evaluations_is_that_of_the_training(method: Method, steps: int) -> None:
-    expected = estimate_cost(model(), method, TrainingOptions(steps, 32)).evaluations
+    expected = estimate_cost(model(), method, TrainingOptions(steps=steps, batch_size=32)).evaluations
     history = bf.train(model(), method, steps=steps, batch_size=32, compile=False, progress=False)
     assert history.last.energy_evaluations == expected
 
@@ -51,7 +51,7 @@ def test_the_number_of_evaluations_is_that_of_the_training(method: Method, steps
 def test_an_estimate_leaves_the_model_as_it_is() -> None:
     learner = model()
     before = {name: value.clone() for name, value in learner.flow.state_dict().items()}
-    cost = estimate_cost(learner, ReverseKL(), TrainingOptions(1000, 64))
+    cost = estimate_cost(learner, ReverseKL(), TrainingOptions(steps=1000, batch_size=64))
     assert all(torch.equal(before[name], value) for name, value in learner.flow.state_dict().items())
     assert all(p.grad is None for p in learner.flow.parameters())
     assert cost.evaluations == 64_000

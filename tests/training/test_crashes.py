@@ -22,6 +22,7 @@ from tests.training.killed import make
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("compiler")
 @pytest.mark.parametrize("devices", [1, 2])
 @pytest.mark.parametrize("kind", ["eager", "compiled"])
 def test_twenty_kills_at_random_times_cost_nothing_but_time(tmp_path: Path, kind: str, devices: int) -> None:

@@ -28,7 +28,8 @@ from boltzflow.training.methods import METHODS, Moment, method_named
 from boltzflow.training.methods.drawing import draw
 from boltzflow.units import thermal_energy
 
-OPTIONS = {"batch_size": 128, "log_every": 1, "compile": False, "progress": False, "warmup": 5, "learning_rate": 5e-3}
+OPTIONS = {"batch_size": 128, "log_every": 1, "compile": False, "progress": False, "warmup": 5, "learning_rate": 1e-2}
+OPTIONS |= {"optimizer": "adam", "precision": "float32"}
 
 CASES: dict[str, Method] = {
     "reverse_then_forward": method_named("reverse_then_forward"),
@@ -62,7 +63,7 @@ def test_every_method_of_the_command_line_is_tested() -> None:
 def test_a_method_learns_both_wells(small: bf.BoltzmannGenerator, name: str) -> None:
     """ESS from below 50 % to above 70 %, the share of the deep well within 4 standard errors; 20 000 samples."""
     before = small.sample(4000, seed=1).ess
-    history = bf.train(small, CASES[name], steps=240, **OPTIONS)
+    history = bf.train(small, CASES[name], steps=160, **OPTIONS)
     assert history.last.temperature_K == pytest.approx(300.0)
     ensemble = small.sample(20_000, seed=2)
     assert before < 0.5 < 0.7 < ensemble.ess
@@ -109,7 +110,7 @@ def test_maximum_likelihood_on_data(small: bf.BoltzmannGenerator, tmp_path) -> N
     """20 000 weighted frames teach it both wells; the share of the data outside the domain is named."""
     teacher = small.sample(20_000, seed=7)
     teacher.save(tmp_path / "data")
-    history = bf.train(small, ForwardKL(str(tmp_path / "data"), dispersion=0.1), steps=240, **OPTIONS)
+    history = bf.train(small, ForwardKL(str(tmp_path / "data"), dispersion=0.1), steps=160, **OPTIONS)
     assert history.last.energy_evaluations == 3 * 128  # only to watch
     ensemble = small.sample(20_000, seed=2)
     assert ensemble.ess > 0.7

@@ -139,13 +139,34 @@ def wait_for_records(directory: Path, more_than: int = 0, pid: int | None = None
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="looks for processes in /proc")
-def test_the_command_starts_its_processes_and_tells_what_has_become_of_them(tmp_path, request) -> None:
-    """Ctrl-C keeps a checkpoint; a process that is killed ends the command with a sentence, and soon."""
+def test_the_command_starts_its_processes_and_tells_that_one_was_killed(tmp_path, request) -> None:
+    """They talk over loopback alone; the command ends with a sentence, and soon."""
+    directory = tmp_path / "run"
+    running = command(directory)
+    request.addfinalizer(running.kill)
+    wait_for_records(directory, pid=running.pid)
+    assert listening(running.pid)  # the two do talk
+    kill_a_process_of(running, directory)
+
+
+def kill_a_process_of(running: subprocess.Popen[str], directory: Path) -> None:
+    """The command must tell of it, and keep its checkpoint."""
+    children = Path(f"/proc/{running.pid}/task/{running.pid}/children").read_text().split()
+    os.kill(int(children[-1]), signal.SIGKILL)
+    _, told = running.communicate(timeout=30)
+    assert running.returncode == 1, told
+    assert "was killed (SIGKILL). The last checkpoint is kept: go on with the same command and --resume." in told
+    assert read_tensors(directory / "checkpoints" / "last.safetensors", KIND, VERSION)[1]["progress"]["step"] >= 50
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="looks for processes in /proc")
+def test_a_command_that_was_interrupted_goes_on_until_it_is_killed(tmp_path, request) -> None:
+    """Ctrl-C keeps a checkpoint too."""
     directory = tmp_path / "run"
     first = command(directory)
     request.addfinalizer(first.kill)
-    lines = wait_for_records(directory, pid=first.pid)
-    assert listening(first.pid)  # the two do talk
+    lines = wait_for_records(directory)
     first.send_signal(signal.SIGINT)
     _, told = first.communicate(timeout=30)
     assert first.returncode == 130, told
@@ -156,12 +177,7 @@ def test_the_command_starts_its_processes_and_tells_what_has_become_of_them(tmp_
     second = command(directory, "--resume")
     request.addfinalizer(second.kill)
     wait_for_records(directory, more_than=lines)
-    children = Path(f"/proc/{second.pid}/task/{second.pid}/children").read_text().split()
-    os.kill(int(children[-1]), signal.SIGKILL)
-    _, told = second.communicate(timeout=30)
-    assert second.returncode == 1, told
-    assert "was killed (SIGKILL). The last checkpoint is kept: go on with the same command and --resume." in told
-    assert read_tensors(directory / "checkpoints" / "last.safetensors", KIND, VERSION)[1]["progress"]["step"] >= 50
+    kill_a_process_of(second, directory)
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="Linux alone tells a process of its parent's end")

@@ -31,19 +31,20 @@ from boltzflow.units import thermal_energy
 from tests.analysis.exact import chain
 
 RANGE = (300.0, 900.0)
-OPTIONS = {"batch_size": 128, "log_every": 1, "compile": False, "progress": False, "warmup": 5, "learning_rate": 5e-3}
+OPTIONS = {"batch_size": 128, "log_every": 1, "compile": False, "progress": False, "warmup": 5, "learning_rate": 1e-2}
+OPTIONS |= {"optimizer": "adam", "precision": "float32"}
 
 
 def make(**options: object) -> bf.BoltzmannGenerator:
     """A generator of the chain that starts with a uniform torsion."""
-    chosen = {"layers": 4, "hidden": (32,), "bins": 6, "start": "plain", "temperatures": RANGE} | options
+    chosen = {"layers": 2, "hidden": (32,), "bins": 6, "start": "plain", "temperatures": RANGE} | options
     return bf.BoltzmannGenerator.for_system(chain(), **chosen)  # type: ignore[arg-type]
 
 
 @pytest.fixture(scope="module")
 def trained() -> bf.BoltzmannGenerator:
     generator = make()
-    bf.train(generator, steps=240, **OPTIONS)  # type: ignore[arg-type]
+    bf.train(generator, "reverse_kl", steps=160, **OPTIONS)  # type: ignore[arg-type]
     return generator
 
 
@@ -157,10 +158,10 @@ def test_the_lowest_temperature_falls_and_the_highest_stays() -> None:
     ids=lambda method: type(method).__name__,
 )
 def test_the_other_methods_on_own_samples_learn_a_range(method: Method) -> None:
-    """ESS of 4000 samples from 7 % to above 80 % in the middle; 240 steps."""
+    """ESS of 4000 samples from 7 % to above 80 % in the middle; 160 steps."""
     generator = make()
     before = generator.sample(4000, temperature=600.0, seed=1).ess
-    history = bf.train(generator, method, steps=240, **OPTIONS)  # type: ignore[arg-type]
+    history = bf.train(generator, method, steps=160, **OPTIONS)  # type: ignore[arg-type]
     assert history.last.temperature_K == pytest.approx(300.0)
     assert before < 0.1
     for kelvin in RANGE:

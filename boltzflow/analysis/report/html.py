@@ -44,35 +44,35 @@ class Picture(NamedTuple):
 
 
 PICTURES = (
-    Picture("ramachandran.png", "Free energy over φ and ψ", "From the weighted samples; the deepest bin is zero."),
+    Picture("ramachandran.png", "Free energy over φ and ψ", "From the weighted samples. The lowest bin is zero."),
     Picture(
         "profiles.png",
         "Free-energy profiles",
-        "Along each backbone torsion, with two standard errors. Shaded: the rare basin of positive φ.",
+        "Along each backbone torsion, with bands of two standard errors. Shaded: the rare basin at positive φ.",
     ),
     Picture(
         "ramachandran_comparison.png",
-        "Ramachandran surfaces against the reference",
-        "Right: where the difference is known to better than 1 kT.",
+        "Ramachandran surfaces compared with the reference",
+        "Right: the difference, where its error is below 1 kT.",
     ),
     Picture(
         "distances.png",
-        "Every bond, angle and torsion against the reference",
-        "Wasserstein distances of the marginals (around the circle for torsions), and what finite samples alone would "
-        "give. Points in the band agree.",
+        "Every bond, angle and torsion compared with the reference",
+        "Wasserstein distances of the marginals (around the circle for torsions), and the values expected from finite "
+        "samples alone. Points in the band agree.",
     ),
     Picture(
         "marginals.png",
-        "Marginals against the reference",
-        "The energy, φ and ψ, and the coordinates that differ most clearly.",
+        "Marginals compared with the reference",
+        "The energy, φ and ψ, and the coordinates with the most significant differences.",
     ),
     Picture(
         "weights.png",
         "Importance weights",
-        "Left: their spread. Right: against the energy. A few weights far above the mean spoil averages.",
+        "Left: histogram. Right: as a function of the energy. A few weights far above the mean make averages noisy.",
     ),
-    Picture("energies.png", "Potential energies", "As the generator draws them, and reweighted."),
-    Picture("training.png", "Training", "The first steps' losses are cut off."),
+    Picture("energies.png", "Potential energies", "Unweighted samples of the generator, and reweighted."),
+    Picture("training.png", "Training", "The losses of the first steps are not shown."),
 )
 
 

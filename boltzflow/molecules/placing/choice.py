@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import mdtraj
-import numpy as np
 import openmm
 import torch
-from numpy.typing import NDArray
 
+from boltzflow.arrays import Array
 from boltzflow.coordinates import MolecularCoordinates
 from boltzflow.coordinates.bond_graph import BondGraph
 from boltzflow.errors import OptionError
@@ -20,7 +19,7 @@ from boltzflow.molecules.placing.internal import InternalOptions, internal_coord
 def placed(
     graph: BondGraph,
     system: openmm.System,
-    positions: NDArray[np.float64],
+    positions: Array,
     options: InternalOptions,
     core: Sequence[int] | None,
     trajectory: mdtraj.Trajectory | None,

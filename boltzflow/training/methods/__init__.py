@@ -44,7 +44,7 @@ METHODS: dict[str, Method] = {
 }
 """Methods with default settings, by the name that `train` and the command line know them by.
 
-The first is what the command line trains with: reverse KL finds the basins and most of the shape; forward KL by the
+The first is what presets train with: reverse KL finds the basins and most of the shape; forward KL by the
 flow's own weights then fills up what reverse KL leaves thin, which costs most of the effective sample size.
 """
 

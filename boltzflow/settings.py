@@ -1,0 +1,87 @@
+"""Settings that are checked as they are made: the base of options, architectures and YAML documents."""
+
+from __future__ import annotations
+
+import reprlib
+from typing import Annotated, Any, ClassVar, Self, TypeVar
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+
+from boltzflow.errors import OptionError
+
+# A few anchors of YAML can stand for more text than there is memory.
+_SHORTLY = reprlib.Repr()
+_SHORTLY.maxstring = _SHORTLY.maxother = 200
+
+SEEDS = 2**64
+"""So many seeds PyTorch knows."""
+
+
+def within(low: float, high: float, unit: str = "", zero: bool = False) -> AfterValidator:
+    """Numbers from `low` to `high`, or 0: what lies outside, infinite and NaN too, overflows or does nothing."""
+
+    def check(value: float) -> float:
+        if low <= value <= high or (zero and value == 0.0):
+            return value
+        raise ValueError(f"expected {'0 or ' if zero else ''}a number from {low:g} to {high:.9g} {unit}".rstrip())
+
+    return AfterValidator(check)
+
+
+Count = Annotated[int, Field(gt=0, lt=2**63)]
+CountOrNone = Annotated[int, Field(ge=0, lt=2**63)]
+Seed = Annotated[int, Field(ge=0, lt=SEEDS)]
+Kelvin = Annotated[float, within(1.0, 1e5, "K")]
+Time = Annotated[float, within(1e-3, 1e9, "ps")]
+TimeOrNone = Annotated[float, within(1e-3, 1e9, "ps", zero=True)]
+
+Part = TypeVar("Part", bound="Settings")
+
+
+class Settings(BaseModel):
+    """The base of settings: immutable, no unknown names.
+
+    The text below a field describes it; its first paragraph is the help of the command line's option. What an option
+    needs besides stands in the field's `json_schema_extra`: `option`, its name where it is not the field's, and
+    `default`, what is said of a default that is no fixed value.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+    heading: ClassVar[str] = ""
+    """Of these settings in the help of the command line."""
+
+    @classmethod
+    def of(cls, **values: object) -> Self:
+        """Settings from Python values.
+
+        Raises:
+            OptionError: naming the setting, what was expected and what came.
+        """
+        try:
+            return cls.model_validate(values)
+        except ValidationError as error:
+            raise OptionError(sentence(error)) from None
+
+    @property
+    def given(self) -> dict[str, Any]:
+        """What was asked for, rather than left to a default."""
+        return {name: getattr(self, name) for name in type(self).model_fields if name in self.model_fields_set}
+
+    def part(self, kind: type[Part]) -> Part:
+        """Those of the settings that another kind has too."""
+        return kind.of(**{name: getattr(self, name) for name in kind.model_fields})
+
+
+def sentence(error: ValidationError) -> str:
+    """The first fault in one sentence."""
+    fault = error.errors()[0]
+    key = ".".join(map(str, fault["loc"]))
+    if fault["type"] == "extra_forbidden":
+        return f"Unknown key '{key}'."
+    if fault["type"] == "missing":
+        return f"The key '{key}' is missing."
+    message = fault["msg"].removeprefix("Value error, ").rstrip(".")
+    if not key:  # a fault of several settings together
+        return f"{message}."
+    return f"Bad value for '{key}': {message[0].lower()}{message[1:]}; got {_SHORTLY.repr(fault['input'])}."
