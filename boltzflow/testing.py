@@ -1,4 +1,4 @@
-"""Conformance checks that users may run on their own parts; each raises AssertionError with a sentence.
+"""Conformance checks for user-defined layers, densities and potentials; each raises an AssertionError with a message.
 
 >>> from boltzflow.core import Domain, layers
 >>> check_bijection(layers.SplineCoupling(Domain.real(1) + Domain.circle(1), [False, True]))
@@ -20,16 +20,16 @@ from boltzflow.core.layer import Bijection
 from boltzflow.core.transformers import Transformer
 
 if TYPE_CHECKING:
-    from boltzflow.energies import Potential  # loads OpenMM, which checks of flows do not need
+    from boltzflow.energies import Potential  # imports OpenMM, which checks of flows do not need
 
 TOLERANCE = {torch.float32: 2e-4, torch.float64: 1e-9}
-"""What a round trip or a log-determinant may be off by, relative to max(1, |value|)."""
+"""Tolerance of round trips and log-determinants, relative to max(1, |value|)."""
 
 
 def random_states(
     domain: Domain, n: int, *, dtype: torch.dtype = torch.float64, generator: torch.Generator | None = None
 ) -> Tensor:
-    """States (n, *shape) spread over all of a domain: uniform where it is bounded, normal of width 3 on real lines."""
+    """Random states (n, *shape) of a domain: uniform on bounded coordinates, normal of width 3 on real lines."""
     like = torch.empty(0, dtype=dtype)
     uniform = torch.rand(n, len(domain), dtype=dtype, generator=generator)
     normal = 3.0 * torch.randn(n, len(domain), dtype=dtype, generator=generator)
@@ -40,7 +40,7 @@ def random_states(
 
 
 def randomize_parameters(module: nn.Module, *, scale: float = 0.3, seed: int = 0) -> None:
-    """Replace all parameters by normal noise, in place: a part that starts as the identity is else hardly tested."""
+    """Replace all parameters by normal noise, in place, so that a layer that is initially the identity is tested."""
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for parameter in module.parameters():
@@ -56,20 +56,19 @@ def check_bijection(
     seed: int = 0,
     tolerance: float | None = None,
 ) -> None:
-    """Everything that a bijection promises, on n random states.
+    """Check all requirements of a bijection on n random states.
 
-    Shapes and dtype kept; images inside the domain; both round trips; log_ratio against the autograd
-    Jacobian in both directions; circles continuous across the seam in value and slope; at, next to and beyond every
-    bound images inside the domain, log_ratio against the Jacobian, and finite second derivatives; a finite gradient
-    for each parameter; an empty batch gives an empty result and changes no state; a state dict that restores the
-    layer. The layer's own parameters are left as they are.
+    It checks shapes and dtype; images inside the domain; both round trips; log_ratio against the autograd Jacobian in
+    both directions; continuity of value and slope across the seam of circles; images, log_ratio and finite second
+    derivatives at, next to and beyond every bound; a finite gradient for each parameter; an empty result and unchanged
+    state for an empty batch; and that a state dict restores the layer. The layer's parameters are not changed.
 
     Args:
         layer: between domains of equal size.
-        dtype: in which to check.
+        dtype: the dtype of the check.
         context: (n, C) or None.
         n: number of states.
-        seed: of the states and of the random parameters.
+        seed: the random seed of the states and parameters.
         tolerance: relative to max(1, |value|); by default that of `TOLERANCE`.
     """
     fresh = copy.deepcopy(layer).to(dtype)
@@ -90,11 +89,11 @@ def check_bijection(
         assert end.contains(y).all(), f"{name}: an image lies outside {end}"
         again, log_back = back(y, context)
         jacobian = _jacobian(run, x, context)
-        # Rounding of y comes back magnified by the slope of the way back.
+        # Rounding of y is amplified by the slope of the inverse.
         magnified = tolerance * torch.linalg.inv(jacobian).abs().amax((1, 2)).clamp(min=1.0)
         moved = start.difference(again, x).flatten(1)
         _assert_close(moved, torch.zeros_like(moved), magnified[:, None], f"{name}: round trip")
-        _assert_close(log_back, -log_ratio, magnified, f"{name}: log_ratio of the way back")
+        _assert_close(log_back, -log_ratio, magnified, f"{name}: log_ratio of the inverse")
         _assert_close(
             log_ratio, torch.linalg.slogdet(jacobian)[1], 10 * tolerance, f"{name}: log_ratio against autograd"
         )
@@ -106,18 +105,18 @@ def check_bijection(
         _check_gradients(layer, z, context)
     fresh.load_state_dict(layer.state_dict())
     for one, other in zip(layer(z, context), fresh(z, context), strict=True):
-        assert torch.equal(one, other), "a layer restored from its state dict gives other numbers"
+        assert torch.equal(one, other), "a layer restored from its state dict gives different values"
 
 
 def check_state_dict(
     make: Callable[[int], nn.Module], evaluate: Callable[[nn.Module], Tensor], *, seeds: tuple[int, int] = (0, 1)
 ) -> None:
-    """A state dict that is loaded into a part of another seed gives the same numbers, or is refused.
+    """Check that a state dict loaded into a module with another seed gives the same values, or is refused.
 
     Args:
-        make: from a seed to the part.
-        evaluate: what is to be the same, such as densities of given states.
-        seeds: of the part that is saved, and of the one that it is loaded into.
+        make: seed → module.
+        evaluate: module → the values to compare, such as densities of given states.
+        seeds: of the module that is saved, and of the module that loads it.
     """
     saved, other = (make(seed) for seed in seeds)
     randomize_parameters(saved)
@@ -125,11 +124,11 @@ def check_state_dict(
         other.load_state_dict(saved.state_dict())
     except RuntimeError:
         return
-    assert torch.equal(evaluate(other), evaluate(saved)), "a state dict is taken by a part that gives other numbers"
+    assert torch.equal(evaluate(other), evaluate(saved)), "a module accepts a state dict but gives different values"
 
 
 def check_no_samples(density: Density, context: Tensor | None = None) -> None:
-    """No samples are asked for: an empty result, whose density is empty too.
+    """Check that a request for zero samples gives an empty result with an empty density.
 
     Args:
         density: a distribution, a target or a flow.
@@ -149,14 +148,14 @@ def check_density(
     reach: float = 12.0,
     tolerance: float = 1e-3,
 ) -> None:
-    """A density integrates to 1, by the midpoint rule on a grid.
+    """Check that a density integrates to 1, by the midpoint rule on a grid.
 
     Args:
         log_prob: (batch, D) float64 → (batch,).
         domain: flat, of one to three coordinates.
         points: grid points along each coordinate.
-        reach: real lines are cut at ± this.
-        tolerance: that the integral may be off by.
+        reach: real lines are truncated at ± this value.
+        tolerance: absolute tolerance of the integral.
     """
     axes, cell = [], 1.0
     for c in domain:
@@ -173,18 +172,18 @@ def check_density(
 def check_potential(
     potential: Potential, positions: Tensor, *, step: float = 1e-5, tolerance: float = 1e-5, gradient: bool = True
 ) -> None:
-    """Everything that a potential promises, on given frames.
+    """Check all requirements of a potential on given frames.
 
-    Shapes and dtype kept; energy alone as with forces; forces against central differences of the energy along
-    random directions; the gradient of a call is minus the force; frames do not see each other; a frame that is
-    not finite has energy +inf and no force.
+    It checks shapes and dtype; that energies agree with and without forces; forces against central differences of the
+    energy along random directions; that the gradient of a call is minus the force; that frames are independent; and
+    that a non-finite frame has the energy +inf and zero forces.
 
     Args:
         potential: of N atoms.
         positions: (batch, N, 3) float64 in nm, thermal structures.
-        step: of the differences, nm.
-        tolerance: of the differences, relative to the norm of the forces.
-        gradient: whether to differentiate a call too.
+        step: step of the central differences, nm.
+        tolerance: tolerance of the differences, relative to the norm of the forces.
+        gradient: whether to check the gradient of a call too.
     """
     n = positions.shape[0]
     energy, forces = potential.energy_and_forces(positions)
@@ -209,7 +208,7 @@ def check_potential(
 
 
 def _jacobian(run: Callable[..., tuple[Tensor, Tensor]], x: Tensor, context: Tensor | None) -> Tensor:
-    """∂out/∂in (n, D, D): samples do not mix, so the sum over the batch is differentiated at once."""
+    """∂out/∂in (n, D, D); samples are independent, so the sum over the batch is differentiated."""
     rows = torch.autograd.functional.jacobian(  # type: ignore[no-untyped-call]
         lambda t: run(t, context)[0].flatten(1).sum(0), x
     )
@@ -245,7 +244,7 @@ def _check_edges(
     tolerance: float,
     name: str,
 ) -> None:
-    """One coordinate of each state is put at, next to or beyond a bound: of its domain, or of a transformer."""
+    """Check states with one coordinate at, next to or beyond a bound of its domain or of a transformer."""
     places = [(i, value) for i in range(len(start)) for value in _edges(layer, start.coordinates[i], x.dtype)]
     if not places:
         return
@@ -265,7 +264,7 @@ def _check_edges(
 
 
 def _edges(layer: nn.Module, coordinate: Coordinate, dtype: torch.dtype) -> list[Tensor]:
-    """Bounds of a coordinate, their neighbours and, where there is something beyond, points there."""
+    """Bounds of a coordinate, their neighbours and, if the domain continues beyond, points there."""
     inside = torch.tensor([coordinate.low, coordinate.high], dtype=dtype)
     if coordinate.kind != "real":
         middle = inside.mean()
@@ -279,7 +278,7 @@ def _edges(layer: nn.Module, coordinate: Coordinate, dtype: torch.dtype) -> list
 
 
 def _check_second_derivatives(layer: nn.Module, y: Tensor, log_ratio: Tensor, x: Tensor, name: str) -> None:
-    """Finite for states and parameters: those of a score-matching loss. A layer may refuse them."""
+    """Check that second derivatives of states and parameters, as in score matching, are finite; a layer may refuse."""
     leaves = [x, *(p for p in layer.parameters() if p.requires_grad)]
     probe = torch.linspace(0.5, 1.5, y[0].numel(), dtype=y.dtype).view(y.shape[1:])
     (score,) = torch.autograd.grad((y * probe).sum() + log_ratio.sum(), x, create_graph=True)

@@ -1,4 +1,4 @@
-"""Cartesian positions ↔ coordinates of molecules."""
+"""Bijections between Cartesian positions and coordinates of molecules."""
 
 from boltzflow.coordinates.cartesian import CartesianCoordinates
 from boltzflow.coordinates.coverage import Coverage, coverage

@@ -1,23 +1,22 @@
-"""Permutations of atoms that keep a molecule's bond graph."""
+"""Permutations of atoms that preserve a molecule's bond graph."""
 
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterator, Sequence
 
 Permutation = tuple[int, ...]
-"""What stands at each place: the atom whose position atom i takes."""
+"""Entry i is the atom whose position atom i takes."""
 
 
 def generators(neighbours: Sequence[Sequence[int]], colours: Sequence[Hashable]) -> list[Permutation]:
-    """Permutations that generate all automorphisms of a coloured graph, each moving as little as it can.
+    """Permutations that generate all automorphisms of a coloured graph; each moves as few atoms as possible.
 
-    Of each subgroup in the chain that fixes one atom after another, these are representatives of its cosets in the
-    one before (C. C. Sims 1970), found by colour refinement and backtracking (B. D. McKay, Congressus Numerantium
-    30, 45 (1981)).
+    They are coset representatives in the stabiliser chain that fixes one atom after another (C. C. Sims 1970), found
+    by colour refinement and backtracking (B. D. McKay, Congressus Numerantium 30, 45 (1981)).
 
     Args:
-        neighbours: of each atom.
-        colours: of each atom; only atoms of one colour are exchanged.
+        neighbours: the neighbours of each atom.
+        colours: the colour of each atom; only atoms of one colour are exchanged.
 
     >>> generators([[1, 2], [0], [0]], "OHH")
     [(0, 2, 1)]
@@ -27,7 +26,7 @@ def generators(neighbours: Sequence[Sequence[int]], colours: Sequence[Hashable])
     while (cell := _smallest_cell(start)) is not None:
         base, *others = cell
         fixed = _refined(neighbours, _singled_out(start, base))
-        # Of atoms that known generators connect with the base, here below, no further one is needed.
+        # Atoms in the orbit of the base under known generators need no further generator.
         reached = {base}
         here: list[Permutation] = []
         for other in others:
@@ -58,7 +57,7 @@ def _orbit(atoms: set[int], permutations: Sequence[Permutation]) -> set[int]:
 def _isomorphisms(
     neighbours: Sequence[Sequence[int]], one: Sequence[int], other: Sequence[int]
 ) -> Iterator[Permutation]:
-    """Maps of the graph to itself that take the first colouring to the second; those that move little come first."""
+    """Maps of the graph to itself that take the first colouring to the second; those that move few atoms come first."""
     if sorted(one) != sorted(other):
         return
     cell = _smallest_cell(one)
@@ -70,7 +69,7 @@ def _isomorphisms(
         return
     colour = one[cell[0]]
     images = [atom for atom, c in enumerate(other) if c == colour]
-    # An atom that may stay is fixed first: so what has nothing to do with the exchange does not move.
+    # Try to fix each atom first, so that atoms unrelated to the exchange do not move.
     atom = next((a for a in cell if a in images), cell[0])
     fixed = _refined(neighbours, _singled_out(one, atom))
     for image_of in sorted(images, key=lambda a: a != atom):
@@ -80,7 +79,7 @@ def _isomorphisms(
 def _refined(neighbours: Sequence[Sequence[int]], colours: Sequence[int]) -> list[int]:
     """The coarsest colouring in which atoms of one colour have neighbours of the same colours.
 
-    Colours are numbered by what they are, so that isomorphic colourings get the same numbers.
+    Colours are numbered canonically, so that isomorphic colourings get the same numbers.
     """
     colours = list(colours)
     while True:

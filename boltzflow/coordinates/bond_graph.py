@@ -1,4 +1,4 @@
-"""The bond graph of one or several molecules: parts, rings, distances along bonds."""
+"""The bond graph of one or several molecules: connected parts, rings, distances along bonds."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class BondGraph:
     Attributes:
         neighbours: the bonded atoms of each atom, in ascending order.
         numbers: atomic numbers.
-        names: for messages; the part after the last "-" tells the backbone.
+        names: for messages; the part after the last "-" identifies backbone atoms.
 
     Args:
         bonds: pairs of atom indices.
@@ -27,7 +27,7 @@ class BondGraph:
         names: one for each atom.
 
     Raises:
-        TopologyError: if a bond is not one between two of the atoms.
+        TopologyError: if a bond does not join two of the atoms.
     """
 
     def __init__(self, bonds: Iterable[tuple[int, int]], numbers: Sequence[int], names: Sequence[str]) -> None:
@@ -61,7 +61,7 @@ class BondGraph:
     ) -> dict[int, int]:
         """The number of bonds from `start` to each atom that can be reached.
 
-        without: a bond to leave out; within: the only atoms to pass through, all if None.
+        without: a bond to ignore; within: the only atoms to pass through, all if None.
         """
         found = {start: 0}
         queue = deque([start])
@@ -75,16 +75,16 @@ class BondGraph:
         return found
 
     def parts(self, within: Collection[int] | None = None) -> list[list[int]]:
-        """The connected parts, the largest first, then that of the lowest index."""
+        """The connected parts, largest first, then by lowest index."""
         graph = self._graph if within is None else self._graph.subgraph(within)
         return sorted(map(sorted, networkx.connected_components(graph)), key=lambda part: (-len(part), part[0]))
 
     def is_backbone(self, atom: int) -> bool:
-        """Whether the name is that of an atom of a peptide's backbone."""
+        """Whether the name is that of a peptide backbone atom."""
         return self.names[atom].rsplit("-", 1)[-1] in ("N", "CA", "C")
 
     def _ring(self, a: int, b: int) -> tuple[int, ...]:
-        """The atoms of a smallest ring through the bond a–b, from a the long way to b, or nothing; called as `ring`."""
+        """The atoms of a smallest ring through the bond a–b, from a around the ring to b; empty if there is none."""
         left = self.distances(b, without=(a, b))
         if a not in left:
             return ()

@@ -1,4 +1,4 @@
-"""Bounds, start values and start widths of internal coordinates, from the energies along them."""
+"""Bounds, initial values and thermal widths of internal coordinates, from the energies along them."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from boltzflow.core.domain import Coordinate, Domain
 from boltzflow.units import thermal_energy
 
 HOTTEST = 1200.0
-"""Temperature in K up to which thermal frames lie inside the bounds."""
+"""Temperature in K up to which the bounds contain thermal frames."""
 
-_CLOSEST = 0.1  # nm: the heads of two molecules come no closer
-_POLE = 1e-3  # rad: what is left out of a sphere around its poles, 5e-7 of its area
-_NOTHING = 1e-8  # probability that is not worth a word
+_CLOSEST = 0.1  # nm: smallest distance of the heads of two molecules
+_POLE = 1e-3  # rad: excluded around the poles of a sphere, 5e-7 of its area
+_NOTHING = 1e-8  # probability that is too small to report
 _LOST = 1e-5  # probability that bends may cut off
-_TORSION_SIGMAS = 14.0  # thermal widths at 300 K in half of a torsion's interval, as in dynamics of peptides
+_TORSION_SIGMAS = 14.0  # half-width of a torsion's interval in thermal widths at 300 K, from dynamics of peptides
 
 
 def physical_coordinates(
@@ -36,7 +36,7 @@ def physical_coordinates(
     temperature: float,
     separation: float,
 ) -> Iterator[tuple[Coordinate, float, float]]:
-    """Each length (nm), angle and torsion (rad) with its start value and thermal width, in the order of rows.
+    """Each length (nm), angle and torsion (rad) with its initial value and thermal width, in the order of rows.
 
     Arguments are those of `InternalCoordinates.from_structure`.
     """
@@ -52,7 +52,7 @@ def physical_coordinates(
             low, high = min(_CLOSEST, value / 2), value + separation
             yield Coordinate("interval", low, high, f"distance {names[i]} {names[j]}"), value, math.inf
             continue
-        center, width, low, high = profiles.length(i, j, value).held(kt, hot)
+        center, width, low, high = profiles.length(i, j, value).limits(kt, hot)
         yield Coordinate("interval", low, high, f"bond {names[i]} {names[j]}"), center, width
 
     bending: dict[int, tuple[float, float, float]] = {}
@@ -62,14 +62,14 @@ def physical_coordinates(
             yield Coordinate("interval", _POLE, math.pi - _POLE, name), value, math.inf
         elif row in linear:
             profile = profiles.angle(i, j, k, polar_angle(value, torsions[row - 3]))
-            middle, _, low, _ = profile.held(kt, hot)
+            middle, _, low, _ = profile.limits(kt, hot)
             reach, width = min(math.pi - low, LARGEST_BEND), profile.bend_width(kt)
             off_line = 0.0 if middle > LARGEST_ANGLE else 1.0
             bending[row] = reach, width, off_line * torsions[row - 3]
             bend = Coordinate("interval", -reach, reach, f"bend {names[i]} {names[j]} {names[k]}")
             yield bend, off_line * value, width
         else:
-            center, width, low, high = profiles.angle(i, j, k, value).held(kt, hot)
+            center, width, low, high = profiles.angle(i, j, k, value).limits(kt, hot)
             if not rings.isdisjoint([frozenset((i, j)), frozenset((j, k))]):
                 center = value
             yield Coordinate("interval", low, high, name), center, width
@@ -88,13 +88,13 @@ def physical_coordinates(
 def cut_off(
     zmatrix: ZMatrix, domain: Domain, numbers: Iterable[int], positions: Any, profiles: Profiles, temperature: float
 ) -> dict[str, float]:
-    """The probability that each length and angle, by the energy along it alone, lies outside its bounds.
+    """The probability that each length and angle lies outside its bounds, from the energy along this coordinate.
 
     Args:
         zmatrix: of the coordinates.
         domain: bounds of all 3N−6 lengths, angles and torsions.
-        numbers: those of them that vary within these bounds.
-        positions: the reference structure (N, 3), nm, at which all other coordinates are.
+        numbers: indices of the coordinates that vary within these bounds.
+        positions: the reference structure (N, 3), nm; it gives the values of all other coordinates.
         profiles: energies.
         temperature: K.
     """
@@ -126,12 +126,12 @@ def cut_off(
 def straight_angles(
     graph: BondGraph, reference: Tensor, profiles: Profiles, temperature: float
 ) -> tuple[list[tuple[int, int, int]], list[tuple[int, int, int]]]:
-    """Angles (end, middle, end) that are linear by their energy, and those too soft for bends to hold them.
+    """Angles (end, middle, end) that are linear according to their energy, and those too soft for bend coordinates.
 
-    Bends cut off what lies too far from the line. An angle of which they cut more at the hottest temperature than one
-    in 100 000 stays an angle, which cuts the line itself off, and next to nothing with it. Where other atoms stand
-    around the middle, the atom's torsion is bounded by theirs: it is linear if it crosses the line with a probability
-    of more than that, and bends lose less.
+    Bend coordinates exclude structures far from the line. If they would exclude a probability above 1e-5 at the hottest
+    temperature, the atom keeps an angle coordinate, which excludes only a very small region around the line itself. If
+    the middle atom has further neighbours, they bound the torsion of the end atom. Then the angle counts as linear if
+    it crosses the line with a probability above 1e-5 and bends exclude less than that.
     """
     hot = thermal_energy(max(HOTTEST, temperature))
     linear, bent = [], []
@@ -139,7 +139,7 @@ def straight_angles(
         for i, k in combinations(around, 2):
             value = float(angle(*reference[[i, middle, k]]))
             profile = profiles.angle(i, middle, k, value)
-            center, width, *_ = profile.held(hot, hot)
+            center, width, *_ = profile.limits(hot, hot)
             is_straight = max(center, value) > LARGEST_ANGLE
             crossing = math.erfc((math.pi - max(center, value)) / width / math.sqrt(2)) / 2 if len(around) > 2 else 0.0
             if not is_straight and crossing < _LOST:

@@ -14,36 +14,36 @@ from boltzflow.coordinates.molecular import MolecularCoordinates
 from boltzflow.core.domain import Coordinate, Domain
 from boltzflow.errors import InsufficientDataError, NonFiniteError, ShapeError, TopologyError
 
-_NARROWEST = 1e-4  # nm: less, and rounding of positions counts
-_FRAMES = 2  # at least, for each coordinate, to estimate a covariance from
-_SUPERPOSITIONS = 10  # of a trajectory on its mean
+_NARROWEST = 1e-4  # nm: below it, rounding of positions matters
+_FRAMES = 2  # minimum number of frames per coordinate to estimate a covariance
+_SUPERPOSITIONS = 10  # iterations of superposing a trajectory on its mean
 
 
 class CartesianCoordinates(MolecularCoordinates):
-    """Amplitudes of 3N−6 modes (latent) ↔ positions (data), rigid motion removed by Eckart's conditions.
+    """Amplitudes of 3N−6 modes (latent) ↔ positions (data); the Eckart conditions remove rigid motion.
 
-    Positions are x₀ + Σ axes·w: the reference structure, centred, and displacements along axes that are orthogonal
-    to its translations and infinitesimal rotations (C. Eckart, Phys. Rev. 47, 552 (1935),
-    doi 10.1103/PhysRev.47.552, here without masses). Structures in this slice are superposed on the reference with
-    least squares. With A = Σᵢ yᵢ x₀ᵢᵀ and M(y) = tr(A) 1 − A the volume element is exactly
+    Positions are x₀ + Σ axes·w: the centred reference structure plus displacements along axes that are orthogonal to
+    its translations and infinitesimal rotations (C. Eckart, Phys. Rev. 47, 552 (1935),
+    doi 10.1103/PhysRev.47.552, here without masses). Such structures are superposed on the reference in the
+    least-squares sense. With A = Σᵢ yᵢ x₀ᵢᵀ and M(y) = tr(A) 1 − A the volume element is exactly
 
-        |axes| · N^{3/2} det M(y) / √det M(x₀),
+        |axes| · N^{3/2} det M(y) / √det M(x₀).
 
-    and where M is not positive definite, another rotation superposes y better: log_ratio is −∞ there, so that each
-    shape is counted once. Mirror images are not separate: chirality is the energy's matter.
+    If M is not positive definite, another rotation superposes y better. Then log_ratio is −∞, so that each shape is
+    counted once. Mirror images are not separated: only the energy determines chirality.
 
-    `forward` puts the centre at the origin; `inverse` accepts positions in any place and orientation and superposes
+    `forward` places the centre at the origin. `inverse` accepts positions in any place and orientation and superposes
     them (W. Kabsch, Acta Cryst. A 32, 922 (1976), doi 10.1107/S0567739476001873). Both are differentiable.
 
     Args:
-        reference: (N, 3), nm, N ≥ 3 atoms that are not on a line.
-        covariance: (3N, 3N) of the displacements, nm²; what it says of rigid motion is left out. Its principal
-            axes become the modes, each scaled to unit variance, the widest first.
+        reference: (N, 3), nm, N ≥ 3 atoms that are not collinear.
+        covariance: (3N, 3N) of the displacements, nm²; rigid motion is projected out. Its principal axes become the
+            modes, each scaled to unit variance, widest first.
 
     Raises:
-        ShapeError: if there are fewer than three atoms or the shapes do not fit.
+        ShapeError: if there are fewer than three atoms or the shapes do not match.
         NonFiniteError: if a number is not finite.
-        TopologyError: if all atoms lie on a line.
+        TopologyError: if all atoms are collinear.
 
     >>> water = torch.tensor([[0.0, 0.0, 0.0], [0.096, 0.0, 0.0], [-0.024, 0.093, 0.0]])
     >>> coordinates = CartesianCoordinates(water, 1e-4 * torch.eye(9))
@@ -80,7 +80,7 @@ class CartesianCoordinates(MolecularCoordinates):
         n, size = len(reference), axes.shape[1]
         domain = Domain.of([Coordinate("real", name=f"mode {i}") for i in range(1, size + 1)])
         super().__init__(domain, Domain.real((n, 3)))
-        self._plain = reference.tolist(), axes.tolist()  # in double precision, whatever the buffers are moved to
+        self._plain = reference.tolist(), axes.tolist()  # double precision, even if the buffers are cast
         log_scale = torch.linalg.svdvals(axes).log().sum() + 1.5 * math.log(n)
         log_scale = log_scale - 0.5 * torch.linalg.slogdet(_moment(reference.T[..., None], reference)[..., 0])[1]
         for name, value in (
@@ -94,15 +94,15 @@ class CartesianCoordinates(MolecularCoordinates):
 
     @classmethod
     def from_frames(cls, positions: Any) -> CartesianCoordinates:
-        """The mean of superposed frames as the reference, and their covariance.
+        """Coordinates with the mean of superposed frames as the reference, and with their covariance.
 
         Args:
-            positions: (n, N, 3) in nm, in any place and orientation, of all the states that are to be sampled.
+            positions: (n, N, 3) in nm, in any place and orientation; they should include all states to be sampled.
 
         Raises:
             ShapeError: if the positions have another shape.
             InsufficientDataError: if there are fewer than two frames for each of the 3N−6 coordinates.
-            NonFiniteError, TopologyError: as of the class.
+            NonFiniteError, TopologyError: as for the class.
         """
         frames = _double(positions)
         n = frames.shape[1] if frames.ndim == 3 else 0
@@ -158,7 +158,7 @@ class CartesianCoordinates(MolecularCoordinates):
         self.data_domain.check(x, "CartesianCoordinates.inverse")
         reference = self._reference.to(x)
         y = superposed(x - x.mean(1, keepdim=True), reference).permute(2, 1, 0)
-        # The superposition has no gradient of its own. One Newton step, whose size is that of rounding, gives it.
+        # The superposition is computed without gradient; one Newton step of negligible size adds the gradient.
         torque = cross(reference.T[..., None], y, 0).sum(1)
         m = _moment(y, reference)
         adjugate = torch.stack([cross(m[1], m[2], 0), cross(m[2], m[0], 0), cross(m[0], m[1], 0)], 1)
@@ -185,7 +185,7 @@ def internal_basis(reference: Tensor) -> Tensor:
     """An orthonormal basis (3N, 3N−6) of displacements of a centred structure (N, 3) without rigid motion.
 
     Raises:
-        TopologyError: if all atoms lie on a line.
+        TopologyError: if all atoms are collinear.
     """
     n = len(reference)
     unit = torch.eye(3, dtype=reference.dtype)
@@ -193,13 +193,13 @@ def internal_basis(reference: Tensor) -> Tensor:
     turns = torch.linalg.cross(unit[:, None].expand(3, n, 3), reference.expand(3, n, 3))
     rigid = torch.cat([shifts, turns]).flatten(1).T
     if torch.linalg.matrix_rank(rigid, rtol=1e-6) < 6:
-        raise TopologyError(f"Expected atoms that do not all lie on a line; got {n} that do.")
+        raise TopologyError(f"Expected atoms that are not all collinear; got {n} collinear atoms.")
     basis: Tensor = torch.linalg.qr(rigid, mode="complete")[0][:, 6:]
     return basis
 
 
 def superposed(x: Tensor, reference: Tensor) -> Tensor:
-    """Centred frames (n, N, 3) turned so that they fit a centred structure (N, 3) best; the turn has no gradient."""
+    """Centred frames (n, N, 3) superposed on a centred structure (N, 3); the rotation has no gradient."""
     with torch.no_grad():
         covariance = torch.einsum("bna,nc->bac", x, reference)
         sound = covariance.isfinite().all(-1, keepdim=True).all(-2, keepdim=True)

@@ -1,4 +1,4 @@
-"""Coordinates from what files hold of them."""
+"""Rebuilds coordinates from files."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ _KINDS = {
 
 
 def coordinates_from_specification(specification: Mapping[str, Any]) -> MolecularCoordinates:
-    """Rebuild coordinates from their `specification`; without a kind they are internal ones.
+    """Rebuild coordinates from their `specification`; if it has no kind, they are internal coordinates.
 
     Raises:
-        KeyError: if the kind is not known or something is missing.
+        KeyError: if the kind is unknown or an entry is missing.
     """
     return _KINDS[specification.get("kind", "internal")](specification)

@@ -18,10 +18,10 @@ Pose = tuple[list[list[float]], list[float]]
 def constrained_coordinates(
     zmatrix: ZMatrix, constraints: Iterable[tuple[int, int, float]], frozen: Collection[int] = ()
 ) -> dict[int, float]:
-    """The lengths (nm) and angles (rad) that fixed distances determine, by number among the 3N−6 coordinates.
+    """The lengths (nm) and angles (rad) that distance constraints fix, by index among the 3N−6 coordinates.
 
-    A distance fixes a length if its atoms are an atom and its parent, and an angle if they are an atom and its
-    grandparent and both bonds between are fixed. Among frozen atoms it says nothing new.
+    A constraint between an atom and its parent fixes a length. A constraint between an atom and its grandparent fixes
+    an angle, if both bonds between them are fixed. Constraints between frozen atoms are redundant.
 
     Args:
         zmatrix: the rows.
@@ -29,7 +29,7 @@ def constrained_coordinates(
         frozen: atoms that do not move.
 
     Raises:
-        TopologyError: if a constraint determines neither; names the atoms.
+        TopologyError: if a constraint fixes neither a length nor an angle; names the atoms.
     """
     n, rows, names = zmatrix.n_atoms, zmatrix.rows, zmatrix.names
     lengths = {frozenset(row[:2]): i - 1 for i, row in enumerate(rows) if i > 0}
@@ -50,21 +50,23 @@ def constrained_coordinates(
         if row < 0 or row in zmatrix.linear or any(lengths[side] not in fixed for side in sides):
             one, other = (names[a] for a in sorted(pair))
             raise TopologyError(
-                f"Expected constraints of bonds in the tree of the molecule, or of the ends of an angle between two of "
-                f"them; got one between {one} and {other}, which closes a ring or joins neighbours of one atom: build "
-                "the system with constraints='none' or 'HBonds'."
+                f"Expected constraints on bonds of the z-matrix, or on an angle between two constrained bonds; got one "
+                f"between {one} and {other}, which closes a ring or joins neighbours of one atom: build the system "
+                "with constraints='none' or 'HBonds'."
             )
         b, c = (fixed[lengths[side]] for side in sides)
         cosine = (b * b + c * c - distance * distance) / (2 * b * c)
         if not -1 < cosine < 1:
             one, other = (names[a] for a in sorted(pair))
-            raise TopologyError(f"Expected distances that make a triangle; those about {one} and {other} do not.")
+            raise TopologyError(
+                f"Expected constrained distances that form a triangle; those of {one} and {other} do not."
+            )
         fixed[n - 1 + row - 2] = math.acos(cosine)
     return fixed
 
 
 def frozen_coordinates(zmatrix: ZMatrix, positions: Any, frozen: Collection[int]) -> dict[int, float]:
-    """The coordinates by which frozen atoms are placed, with their values in the structure, by number."""
+    """The coordinates that place frozen atoms, with their values in the structure, by index."""
     if not frozen:
         return {}
     n, rows = zmatrix.n_atoms, zmatrix.rows
@@ -81,15 +83,15 @@ def frozen_coordinates(zmatrix: ZMatrix, positions: Any, frozen: Collection[int]
 
 
 def pose_of(zmatrix: ZMatrix, positions: Any, frozen: Collection[int]) -> Pose:
-    """Where the first three atoms of the z-matrix, all frozen, stand in the structure.
+    """The rigid transformation to the positions of the first three atoms of the z-matrix, which must be frozen.
 
     Raises:
         TopologyError: if the first three atoms are not frozen.
     """
     if any(atom not in frozen for atom in zmatrix.order[:3]):
         raise TopologyError(
-            f"Expected at least three frozen atoms that are not on a line, or none; got {len(frozen)}: with fewer the "
-            "rest could still turn about them."
+            f"Expected at least three frozen atoms that are not collinear, or none; got {len(frozen)}, about which the "
+            "rest could still rotate."
         )
     origin, first, second = torch.as_tensor(positions).detach().to("cpu", torch.float64)[list(zmatrix.order[:3])]
     x = torch.nn.functional.normalize(first - origin, dim=0)

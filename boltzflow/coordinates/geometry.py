@@ -11,7 +11,7 @@ from torch import Tensor
 def cross(a: Tensor, b: Tensor, dim: int = -1) -> Tensor:
     """The cross product a × b of vectors along `dim`.
 
-    Written out in components, which compiles to one fused loop whichever axis holds x, y, z.
+    It is computed in components, which compiles to one fused loop for any axis of x, y, z.
     """
     return torch.stack(cross_of_components(a.unbind(dim), b.unbind(dim)), dim)
 
@@ -19,8 +19,8 @@ def cross(a: Tensor, b: Tensor, dim: int = -1) -> Tensor:
 def norm(a: Tensor, dim: int = -1) -> Tensor:
     """The length of vectors along `dim`; the gradient of a zero vector is 0.
 
-    `torch.linalg.vector_norm` is ten times slower over the first axis. The smallest normal number changes no
-    length that is not zero, and keeps the gradient of the root finite where it is.
+    `torch.linalg.vector_norm` is ten times slower over the first axis. The smallest normal number is added: it does
+    not change a nonzero length, and it keeps the gradient of the square root finite at zero.
     """
     return _norm(a.unbind(dim))
 
@@ -39,8 +39,8 @@ def distance(a: Tensor, b: Tensor, dim: int = -1) -> Tensor:
 def angle(a: Tensor, b: Tensor, c: Tensor, dim: int = -1) -> Tensor:
     """The angle a–b–c in rad, in [0, π].
 
-    a, b, c: points with x, y, z along `dim`, e.g. (batch, 3) → (batch,). From atan2, so it is accurate
-    to rounding also near 0 and π, where acos loses half of the digits.
+    a, b, c: points with x, y, z along `dim`, e.g. (batch, 3) → (batch,). It is computed with atan2, which is accurate
+    to rounding near 0 and π, where acos loses half of the digits.
 
     >>> x, o, y = torch.eye(3)[0], torch.zeros(3), torch.eye(3)[1]
     >>> angle(x, o, y)
@@ -50,10 +50,10 @@ def angle(a: Tensor, b: Tensor, c: Tensor, dim: int = -1) -> Tensor:
 
 
 def dihedral(a: Tensor, b: Tensor, c: Tensor, d: Tensor, dim: int = -1) -> Tensor:
-    """The dihedral a–b–c–d in rad, in [−π, π]: 0 is cis; positive is clockwise, seen from b to c (IUPAC).
+    """The dihedral a–b–c–d in rad, in [−π, π]: 0 is cis; positive is clockwise, viewed from b to c (IUPAC).
 
     a, b, c, d: points with x, y, z along `dim`, e.g. (batch, 3) → (batch,). The sign is that of mdtraj and
-    OpenMM. Undefined, with a gradient that is not finite, where three consecutive points are collinear.
+    OpenMM. Undefined, with a non-finite gradient, if three consecutive points are collinear.
 
     >>> points = torch.tensor([[1.0, 0.0, 0.0], [0.0, 0.0, 0.0], [0.0, 0.0, 1.0], [0.0, 1.0, 1.0]])
     >>> dihedral(*points)
@@ -63,13 +63,13 @@ def dihedral(a: Tensor, b: Tensor, c: Tensor, d: Tensor, dim: int = -1) -> Tenso
 
 
 def turn(start: Tensor, axis: Tensor, end: Tensor, dim: int = -1) -> Tensor:
-    """The angle in rad, in [−π, π], by which `start` is turned about `axis` into the half-plane of `end`.
+    """The angle in rad, in [−π, π], of the rotation about `axis` from `start` to the half-plane of `end`.
 
-    start, axis, end: vectors with x, y, z along `dim`. Parts of start and end along the axis do not
-    matter, so `dihedral` is the turn from b→a to c→d about b→c.
+    start, axis, end: vectors with x, y, z along `dim`. Components of start and end along the axis do not
+    matter, so `dihedral` is the rotation from b→a to c→d about b→c.
     """
-    # Of a start almost along the axis only its product with the axis is used: what rounding makes of that direction
-    # is then the same wherever it counts. In components: a compiler would else compute stacked products once for each.
+    # If `start` is almost parallel to the axis, only its cross product with the axis is used, so that rounding errors
+    # in its direction are consistent. In components, because a compiler would recompute stacked products for each one.
     s, a, e = (vector.unbind(dim) for vector in (start, axis, end))
     across, normal = cross_of_components(a, s), cross_of_components(a, e)
     sine = _dot(a, cross_of_components(across, normal))

@@ -29,51 +29,50 @@ Lengths = Literal["bounded", "unbounded"]
 class InternalCoordinates(MolecularCoordinates):
     """Bond lengths, angles and torsions (latent) ↔ positions (data) of one or several molecules.
 
-    Latent states (batch, D) hold N−1 lengths (nm), N−2 angles (rad) and N−3 torsions (rad), each in the
-    order of the z-matrix' rows, less those that are fixed. `forward` puts the first atom at the origin, the
-    second on the +x axis, the third into the xy-plane at y > 0, or all where the frozen atoms say; `inverse`
+    Latent states (batch, D) contain N−1 lengths (nm), N−2 angles (rad) and N−3 torsions (rad), each in the
+    order of the z-matrix' rows, without those that are fixed. `forward` places the first atom at the origin, the
+    second on the +x axis and the third in the xy-plane at y > 0, unless frozen atoms set the pose. `inverse`
     accepts positions in any place and orientation. `log_ratio` is plus (`forward`) or minus (`inverse`) the
     logarithm of the volume element
 
         b₁² b₂² sin θ (first three atoms) · Π b² sin θ (every further atom),
 
-    so that ∫ dx f(x) = 8π² V ∫ dz exp(log_ratio) f(x(z)) for any f without preferred place or orientation:
-    rigid motion is integrated out, and densities and log Z leave out its factor 8π² V. With fixed coordinates
-    both sides hold a δ function of each, and with frozen atoms the positions of all others are integrated over,
-    without that factor.
+    so that ∫ dx f(x) = 8π² V ∫ dz exp(log_ratio) f(x(z)) for any f that is invariant under translation and rotation.
+    Rigid motion is integrated out, and densities and log Z omit its factor 8π² V. Each fixed coordinate adds a δ
+    function on both sides. With frozen atoms the integral is over the positions of all other atoms, without the
+    factor 8π² V.
 
-    An atom on a line with its parent and grandparent has two bends instead of angle and torsion, with the
-    volume element b². Between two molecules lengths are distances, bounded, without which nothing could be
-    normalised: the ranges of all log Z.
+    An atom that is collinear with its parent and grandparent has two bends instead of an angle and a torsion, with
+    the volume element b². Lengths between two molecules are distances; they are bounded, because the density could
+    not be normalised otherwise. All values of log Z refer to these bounds.
 
-    lengths="unbounded" takes t with b = b₀ exp(t σ / b₀) in the place of each bond's length b, so that every real
-    number gives a positive length; b₀ and σ are the length's center and width.
+    lengths="unbounded" replaces each bond length b by t with b = b₀ exp(t σ / b₀), so that every real number gives a
+    positive length; b₀ and σ are the length's center and width.
 
-    Points outside the domain are the flow's business: nothing is clamped here. A position that is not
-    finite gives NaN, in its own frame only; positions that contradict a fixed coordinate give a log_ratio of −∞.
-    `context` and `generator` are ignored.
+    Points outside the domain are not clamped; the flow treats them. A non-finite position gives NaN, in its own frame
+    only. Positions that contradict a fixed coordinate give a log_ratio of −∞. `context` and `generator` are ignored.
 
     Attributes:
-        centers: start values (D,), float64: the force field's equilibrium, or the reference structure's.
-        widths: thermal widths (D,), float64; infinite where nothing is known, on all circles.
+        centers: initial values (D,), float64: the force field's equilibrium values, or the reference structure's.
+        widths: thermal widths (D,), float64; infinite if unknown, and for all circles.
         zmatrix: the rows by which atoms are placed.
         lengths: "bounded" or "unbounded".
-        fixed: the value of each coordinate that is none, by its number among all 3N−6.
-        varying: the number of each of the D coordinates among these.
+        fixed: the values of fixed coordinates, by index among all 3N−6.
+        varying: the index of each of the D coordinates among all 3N−6.
 
     Args:
         zmatrix: from `build_zmatrix`.
-        physical: bounds of all lengths (nm), angles (rad) and torsions (rad), whichever `lengths` is.
+        physical: bounds of all lengths (nm), angles (rad) and torsions (rad), for either value of `lengths`.
         centers: one for each physical coordinate.
         widths: one for each physical coordinate.
         lengths: "bounded" or "unbounded".
-        fixed: values of coordinates that do not vary, by number.
-        pose: rotation (3, 3) and translation (3,) in nm, from the first three atoms' frame to that of frozen ones.
+        fixed: values of coordinates that do not vary, by index.
+        pose: rotation (3, 3) and translation (3,) in nm, from the frame of the first three atoms to the frozen ones.
 
     Raises:
-        OptionError: if `lengths` is neither.
-        ShapeError: if the numbers of coordinates and atoms do not fit.
-        TopologyError: if nothing is left to vary.
+        OptionError: if `lengths` is neither "bounded" nor "unbounded".
+        ShapeError: if the numbers of coordinates and atoms do not match.
+        TopologyError: if all coordinates are fixed.
     """
 
     kind = "internal"
@@ -111,7 +110,9 @@ class InternalCoordinates(MolecularCoordinates):
         self.fixed = dict(sorted((fixed or {}).items()))
         varying = self.varying = tuple(i for i in range(size) if i not in self.fixed)
         if not varying:
-            raise TopologyError(f"Expected coordinates that vary; constraints and frozen atoms fix all {size}.")
+            raise TopologyError(
+                f"Expected coordinates that vary; got {size}, all fixed by constraints or frozen atoms."
+            )
         is_unbounded = [
             lengths == "unbounded" and i not in self.fixed and not zmatrix.is_link(row[0], row[1])
             for i, row in enumerate(zmatrix.rows[1:])
@@ -139,14 +140,14 @@ class InternalCoordinates(MolecularCoordinates):
         self._from_latent = Rows([slots[i] for i in range(size)], size)
         self._to_latent = Rows([*varying, *self.fixed], size)
         self._constant("_fixed_values", [[x] for x in self.fixed.values()] or torch.empty(0, 1))
-        tolerances = [[1e-4 if i < n - 1 else 2e-3] for i in self.fixed]  # nm, rad: what single precision leaves
+        tolerances = [[1e-4 if i < n - 1 else 2e-3] for i in self.fixed]  # nm, rad: rounding in single precision
         self._constant("_tolerances", tolerances or torch.empty(0, 1))
         rotation, translation = pose or (torch.eye(3).tolist(), [0.0] * 3)
         self._constant("_pose", [[*row, x] for row, x in zip(rotation, translation, strict=True)])
         self._build_maps()
 
     def _build_maps(self) -> None:
-        """The constant index tables and matrices of both directions; all are in the order of placement."""
+        """Builds the constant index tables and matrices of both directions, in the order of placement."""
         zmatrix = self.zmatrix
         n, order, linear = zmatrix.n_atoms, zmatrix.order, zmatrix.linear
         place = zmatrix.place | {-1: -1}
@@ -156,7 +157,7 @@ class InternalCoordinates(MolecularCoordinates):
         self._to_atoms = Rows([place[atom] for atom in range(n)], n)
         self._from_atoms = Rows(order, n)
 
-        # What is measured is the torsion and what its relation adds; a rotation adds the carrier's to that.
+        # The measured angle is the torsion plus the terms of its relation; the rotation adds that of the carrier.
         measured = torch.eye(n - 3, dtype=torch.float64)
         to_rotations = torch.zeros_like(measured)
         for i, relation in enumerate(zmatrix.relations):
@@ -165,7 +166,7 @@ class InternalCoordinates(MolecularCoordinates):
             if relation.bent > 2:
                 measured[i, relation.bent - 3] -= 1.0
             to_rotations[i] = measured[i]
-            # The third atom, carrier at the root and what stands across its bond, has the rotation 0.
+            # The third atom, which is the carrier at the root and across its bond, has the rotation 0.
             if relation.carrier > 2:
                 to_rotations[i] += to_rotations[relation.carrier - 3]
             if relation.across > 2:
@@ -173,7 +174,7 @@ class InternalCoordinates(MolecularCoordinates):
         self.register_buffer("_to_rotations", to_rotations, persistent=False)
         self.register_buffer("_from_measured", torch.linalg.inv(measured), persistent=False)
 
-        # Bends stand where angles and torsions of other atoms do.
+        # Bends take the slots of angles and torsions.
         replaced = {row: i for i, row in enumerate(linear)}
         self._angle_slots = Rows(
             [n - 2 + replaced[i] if i in replaced else i - 2 for i in range(2, n)], n - 2 + len(linear)
@@ -215,13 +216,13 @@ class InternalCoordinates(MolecularCoordinates):
         core: Collection[int] = (),
         separation: float = 0.5,
     ) -> InternalCoordinates:
-        """Internal coordinates, with bounds and start values from the force field.
+        """Build internal coordinates, with bounds and initial values from the force field.
 
-        Bounds of lengths and angles are where the energy along them has risen by 18 kT at 1200 K (at the temperature
-        itself if that is higher), for a parabola 6 thermal widths √(kT/k), to either side of the equilibrium and of
-        the reference value. Angles end 1e-4 rad from 0 and π, lengths that no energy holds `separation` beyond the
-        reference. Angles with a bond of a ring start at the reference value, which closes the ring; all others, and
-        the lengths, at the equilibrium.
+        The bounds of lengths and angles are where the energy along them has risen by 18 kT at 1200 K (or at the
+        temperature itself if it is higher), on either side of the equilibrium and of the reference value. For a
+        parabola this is 6 thermal widths √(kT/k). Angles end 1e-4 rad from 0 and π. Lengths without a confining energy
+        end `separation` beyond the reference. The initial values are equilibrium values, except for angles with a ring
+        bond, which take the reference value so that the ring is closed.
 
         Args:
             bonds: pairs of atom indices.
@@ -230,20 +231,20 @@ class InternalCoordinates(MolecularCoordinates):
             names: one for each atom, such as "ALA2-CA".
             bond_terms: harmonic bonds (i, j, length in nm, k in kJ/mol/nm²), energy k (b − b₀)² / 2.
             angle_terms: harmonic angles (i, j, k, angle in rad, k in kJ/mol/rad²).
-            energies: along the lengths and angles on which other terms act than these: of two or three atoms → a
-                function of lengths in nm or angles in rad (n,) that gives energies in kJ/mol (n,), or None.
-            temperature: of the start widths, K.
+            energies: along lengths and angles with other than harmonic terms: two or three atoms → a function from
+                lengths in nm or angles in rad (n,) to energies in kJ/mol (n,), or None.
+            temperature: for the thermal widths, K.
             lengths: "bounded" or "unbounded".
             labels: "fixed", or "free" for every order of equivalent hydrogens (see `build_zmatrix`).
             constraints: fixed distances (i, j, nm): of bonds, and of the ends of an angle between two fixed bonds.
-            frozen: atoms that stay where the reference has them: none, or at least three that are not on a line.
-            core: atoms that are placed before all others, such as those of `MixedCoordinates`; frozen ones are.
-            separation: the largest distance of another molecule's head, less that of the reference, nm.
+            frozen: atoms that keep their reference positions: none, or at least three that are not collinear.
+            core: atoms that are placed before all others, such as those of `MixedCoordinates`; frozen atoms always are.
+            separation: how far the distance of another molecule's head may exceed that in the reference, nm.
 
         Raises:
-            TopologyError, ShapeError, NonFiniteError: as `build_zmatrix`; if a constraint fixes no coordinate,
-                or frozen atoms fix no orientation; names the atoms.
-            OptionError: if `lengths`, `labels`, the temperature or the separation is impossible.
+            TopologyError, ShapeError, NonFiniteError: as `build_zmatrix`; also if a constraint fixes no coordinate,
+                or frozen atoms do not fix the orientation; names the atoms.
+            OptionError: if `lengths`, `labels`, the temperature or the separation is invalid.
 
         >>> import torch
         >>> water = torch.tensor([[0.0, 0.0, 0.0], [0.096, 0.0, 0.0], [-0.024, 0.093, 0.0]])
@@ -267,17 +268,17 @@ class InternalCoordinates(MolecularCoordinates):
         )
         described = physical_coordinates(zmatrix, graph, positions, profiles, temperature, separation)
         coordinates, centers, widths = zip(*described, strict=True)
-        # The bounds of bends are physical ones, unlike those of other torsions, and known only now.
+        # Bounds of bends come from the energy, unlike those of torsions, and are known only now.
         zmatrix = replace(zmatrix, torsions=coordinates[2 * zmatrix.n_atoms - 3 :])
         fixed = frozen_coordinates(zmatrix, positions, frozen) | constrained_coordinates(zmatrix, constraints, frozen)
         pose = pose_of(zmatrix, positions, frozen) if frozen else None
         return cls(zmatrix, Domain.of(coordinates), centers, widths, lengths, fixed, pose)
 
     def of_core(self, core: Collection[int]) -> InternalCoordinates:
-        """The internal coordinates of some atoms alone, in ascending order of their indices.
+        """The internal coordinates of a subset of atoms, in ascending order of their indices.
 
         Raises:
-            TopologyError: if one of them is placed from another atom.
+            TopologyError: if one of these atoms is placed from an atom outside the subset.
         """
         zmatrix = self.zmatrix
         atoms = sorted(core)
@@ -285,7 +286,7 @@ class InternalCoordinates(MolecularCoordinates):
         chosen = [i for i, row in enumerate(zmatrix.rows) if row[0] in number]
         place = {row: i for i, row in enumerate(chosen)}
         if any(atom not in number for row in chosen for atom in zmatrix.rows[row]) or chosen[:3] != [0, 1, 2]:
-            raise TopologyError("Expected coordinates in which the core's atoms are placed before all others.")
+            raise TopologyError("Expected the core's atoms to be placed before all others; got another order.")
         kept = self.numbers_of(atoms)
         first = ZMatrix(
             tuple(zmatrix.names[atom] for atom in atoms),
@@ -299,27 +300,27 @@ class InternalCoordinates(MolecularCoordinates):
         return InternalCoordinates(first, self._physical[kept], centers, widths, self.lengths, fixed)
 
     def cut_off(self, positions: Any, profiles: Profiles, temperature: float) -> dict[str, float]:
-        """See `MolecularCoordinates.cut_off`; unbounded lengths cut nothing off."""
+        """See `MolecularCoordinates.cut_off`; unbounded lengths exclude nothing."""
         return self.cut_off_of(range(len(self.domain)), positions, profiles, temperature)
 
     def cut_off_of(
         self, numbers: Iterable[int], positions: Any, profiles: Profiles, temperature: float
     ) -> dict[str, float]:
-        """`cut_off` by some of the D coordinates, given by their numbers."""
+        """`cut_off` for some of the D coordinates, given by their indices."""
         varying = [self.varying[k] for k in numbers if self.domain.coordinates[k].kind != "real"]
         return cut_off(self.zmatrix, self._physical, varying, positions, profiles, temperature)
 
     def numbers_of(self, atoms: Collection[int]) -> list[int]:
-        """The numbers, among all 3N−6, of the coordinates by which some atoms are placed."""
+        """The indices, among all 3N−6, of the coordinates that place some atoms."""
         n, order = self.zmatrix.n_atoms, self.zmatrix.order
-        starts = (0, n - 1, 2 * n - 3)  # of lengths, angles and torsions; the first row that has one is 1, 2, 3
+        starts = (0, n - 1, 2 * n - 3)  # first index of lengths, angles and torsions; their first rows are 1, 2, 3
         return [start + i - k for k, start in enumerate(starts, 1) for i in range(k, n) if order[i] in atoms]
 
     # -- to and from plain data --------------------------------------------------------------------
 
     @property
     def specification(self) -> dict[str, Any]:
-        """Everything that rebuilds this object, as JSON-able lists and strings; see `from_specification`."""
+        """Everything needed to rebuild this object, as JSON-serialisable values; see `from_specification`."""
         coordinates = self._physical.coordinates
         return {
             "kind": self.kind,
@@ -340,7 +341,7 @@ class InternalCoordinates(MolecularCoordinates):
 
     @classmethod
     def from_specification(cls, specification: Mapping[str, Any]) -> InternalCoordinates:
-        """Rebuild from `specification`; from one of an earlier version too, which knew bent molecules alone.
+        """Rebuild from `specification`, also from one of an earlier version, which supported only bent molecules.
 
         >>> import torch
         >>> water = torch.tensor([[0.0, 0.0, 0.0], [0.096, 0.0, 0.0], [-0.024, 0.093, 0.0]])
@@ -362,7 +363,7 @@ class InternalCoordinates(MolecularCoordinates):
 
     @property
     def to_rotations(self) -> Tensor:
-        """By how much each torsion turns each row from the fourth on about its bond (N−3, N−3)."""
+        """The factor by which each torsion rotates each row from the fourth on about its bond (N−3, N−3)."""
         return self._to_rotations
 
     def log_volume_along(self, number: int, values: Tensor) -> Tensor:
@@ -377,7 +378,7 @@ class InternalCoordinates(MolecularCoordinates):
 
     @property
     def physical_names(self) -> tuple[str, ...]:
-        """The name of each of the 3N−6 coordinates, fixed ones among them."""
+        """The name of each of the 3N−6 coordinates, including fixed ones."""
         return self._physical.names
 
     # -- the two directions ------------------------------------------------------------------------
@@ -414,19 +415,19 @@ class InternalCoordinates(MolecularCoordinates):
     ) -> tuple[Tensor, Tensor]:
         """Positions (batch, N, 3) in nm → internal coordinates (batch, D), log_ratio (batch,).
 
-        Circles come out in [−π, π), other torsions in the period around their interval's middle.
+        Circles are returned in [−π, π), other torsions in the period around their interval's middle.
 
         Raises:
             ShapeError: if x has another shape.
         """
         self.data_domain.check(x, "InternalCoordinates.inverse")
-        # What is stored is computed once: the transposed positions too, of which vector instructions could not be made.
+        # `stored` values are computed once; without it, the transposed positions would prevent vectorisation.
         points = stored(self._from_atoms(x.permute(2, 1, 0).contiguous()))
         bonds = stored(points[:, 1:] - self._parents(points))
         if self.zmatrix.linear:
             bonds = self._off_the_line(bonds)
         inward, away = self._signs.to(x)
-        # Parent → atom, grandparent → parent, and from the latter bond to the reference.
+        # Vectors parent → atom, grandparent → parent, and from that bond to the reference.
         outward, axes, ends = bonds[:, 1:], stored(inward * self._axes(bonds)), stored(away[1:] * self._ends(bonds))
         lengths = norm(bonds, dim=0)
         angles = between(outward, -axes, dim=0)
@@ -446,7 +447,7 @@ class InternalCoordinates(MolecularCoordinates):
             return full.T, log_ratio
         full, found = torch.split(self._to_latent(full[None])[0], [len(self.domain), len(self.fixed)])
         deviation = (found - self._fixed_values.to(x)).abs()
-        # Torsions may be off by whole turns.
+        # Torsions may differ by multiples of 2π.
         deviation = torch.minimum(deviation, (deviation - 2 * math.pi).abs())
         holds = (deviation <= self._tolerances.to(x)).all(0) | deviation.isnan().any(0)
         return full.T, torch.where(holds, log_ratio, -torch.inf)
@@ -456,9 +457,9 @@ class InternalCoordinates(MolecularCoordinates):
         return f"{self.zmatrix.n_atoms} atoms, {self.domain}, lengths={self.lengths!r}"
 
     def _off_the_line(self, bonds: Tensor) -> Tensor:
-        """Bonds (3, N−1, batch), those exactly along the one before turned by a rounding error.
+        """Bonds (3, N−1, batch); a bond exactly parallel to the one before is rotated by a rounding error.
 
-        Else nothing would be known of what stands across the line, on either side of it.
+        Otherwise directions normal to the line would be undefined.
         """
         rest = bonds[:, 1:]
         on_line = (cross(self._axes(bonds), rest, 0) == 0).all(0) & ~self._is_bent
@@ -467,13 +468,13 @@ class InternalCoordinates(MolecularCoordinates):
         return torch.cat([bonds[:, :1], torch.where(on_line, aside, rest)], 1)
 
     def _log_volume(self, lengths: Tensor, angles: Tensor) -> Tensor:
-        """log Π b² sin θ (batch,), without sin θ where there are bends."""
+        """log Π b² sin θ (batch,), without sin θ for atoms with bends."""
         if self.zmatrix.linear:
             angles = torch.where(self._is_bent, angles, math.pi / 2)
         return 2 * lengths.log().sum(0) + angles.sin().log().sum(0)
 
     def _replaced(self, slots: tuple[Tensor, Tensor], pair: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
-        """Angles (N−2, batch) and torsions (N−3, batch) with other values in the rows of atoms on a line."""
+        """Angles (N−2, batch) and torsions (N−3, batch) with the values of collinear atoms replaced."""
         angles, torsions = (torch.cat(parts)[None] for parts in zip(slots, pair, strict=True))
         return self._angle_slots(angles)[0], self._torsion_slots(torsions)[0]
 

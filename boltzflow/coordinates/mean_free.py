@@ -1,4 +1,4 @@
-"""Cartesian coordinates of which only the mean is removed: for clusters, and for flows that know rotations."""
+"""Cartesian coordinates without the mean only: for clusters, and for rotation-equivariant flows."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from boltzflow.errors import OptionError
 class MeanFreeCoordinates(MolecularCoordinates):
     """3N−3 amplitudes of an orthonormal basis of mean-free displacements (latent) ↔ positions (data).
 
-    `forward` puts the mean at the origin; `inverse` accepts positions in any place. Orientations are sampled along:
-    the volume element is scale^{3N−3} N^{3/2} / 8π², the last factor so that log Z is that of other coordinates,
-    which leave orientations out.
+    `forward` places the mean at the origin; `inverse` accepts positions in any place. Orientations are sampled too.
+    The volume element is scale^{3N−3} N^{3/2} / 8π². The factor 1/8π² makes log Z agree with that in other
+    coordinates, which omit orientations.
 
     Args:
         n_atoms: N ≥ 2.
-        scale: displacement of an amplitude of 1, nm.
+        scale: the displacement for an amplitude of 1, nm.
 
     Raises:
         OptionError: if there are fewer than two atoms, or the scale is not positive.

@@ -1,4 +1,4 @@
-"""Cartesian coordinates of a core, internal ones of all atoms around it."""
+"""Cartesian coordinates of a core, internal coordinates of all other atoms."""
 
 from __future__ import annotations
 
@@ -19,23 +19,23 @@ from boltzflow.errors import TopologyError
 class MixedCoordinates(MolecularCoordinates):
     """Modes of a Cartesian core and internal coordinates of the rest (latent) ↔ positions (data).
 
-    A chain of internal coordinates adds up: a small turn in the middle of a molecule moves its ends far. A core of
-    Cartesian modes (a ring system, a folded backbone) moves as a whole; all other atoms are placed by lengths, angles
-    and torsions as usual (F. Noé et al., Science 365, eaaw1147 (2019), doi 10.1126/science.aaw1147).
+    In internal coordinates, changes accumulate along the chain: a small rotation in the middle of a molecule moves its
+    ends far. Cartesian modes avoid this for the core (a ring system, a folded backbone). All other atoms are placed by
+    lengths, angles and torsions (F. Noé et al., Science 365, eaaw1147 (2019), doi 10.1126/science.aaw1147).
 
-    The volume element is the core's Cartesian one times that of the internal coordinates of the rest. Chirality
-    within the core is the energy's matter; that of the rest is fixed.
+    The volume element is the core's Cartesian one times that of the other internal coordinates. Only the energy
+    determines the chirality within the core; all other chirality is fixed.
 
     Args:
-        internal: of the whole molecule, the core's atoms placed before all others (`build_zmatrix(core=...)`).
-        cartesian: of the core's atoms, in ascending order of their indices.
-        core: these indices.
+        internal: coordinates of the whole molecule, with the core's atoms placed first (`build_zmatrix(core=...)`).
+        cartesian: coordinates of the core's atoms, in ascending order of their indices.
+        core: the indices of the core's atoms.
 
     Attributes:
-        rest: the numbers, among those of `internal`, of the coordinates behind the modes.
+        rest: the indices, among those of `internal`, of the coordinates that follow the modes.
 
     Raises:
-        TopologyError: if a coordinate of the core is fixed, or an atom of it is placed from one outside.
+        TopologyError: if a coordinate of the core is fixed, or an atom of the core is placed from one outside it.
     """
 
     kind = "mixed"
@@ -44,10 +44,10 @@ class MixedCoordinates(MolecularCoordinates):
         atoms = sorted(core)
         n, size = internal.zmatrix.n_atoms, len(internal.physical_names)
         numbers = internal.numbers_of(atoms)
-        held = [i for i in numbers if i in internal.fixed]
-        if held:
+        constrained = [i for i in numbers if i in internal.fixed]
+        if constrained:
             raise TopologyError(
-                f"Expected a Cartesian core without constraints; {internal.physical_names[held[0]]} in it is "
+                f"Expected a Cartesian core without constraints; {internal.physical_names[constrained[0]]} is "
                 "constrained: build the system with constraints='none', or choose a core of other atoms."
             )
         varying = [i for i in range(size) if i not in internal.fixed]

@@ -1,4 +1,4 @@
-"""What all coordinates of molecules have in common."""
+"""The base class of all coordinates of molecules."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from boltzflow.core.layer import Bijection
 
 
 class MolecularCoordinates(Bijection):
-    """Coordinates (batch, D) of some domain (latent) ↔ positions (batch, N, 3) in nm (data).
+    """Coordinates (batch, D) on a domain (latent) ↔ positions (batch, N, 3) in nm (data).
 
-    Rigid motion is integrated out: ∫ dx f(x) = 8π² V ∫ dz exp(log_ratio) f(x(z)) for any f without preferred
-    place or orientation, so that densities and log Z of one molecule agree in all coordinates.
+    Rigid motion is integrated out: ∫ dx f(x) = 8π² V ∫ dz exp(log_ratio) f(x(z)) for any f that is invariant under
+    translation and rotation. Densities and log Z of one molecule therefore agree in all coordinates.
 
     Attributes:
         kind: the name of the class in files.
-        centers: start values (D,), float64.
-        widths: start widths (D,), float64; infinite where nothing is known.
+        centers: initial values (D,), float64.
+        widths: initial widths (D,), float64; infinite if unknown.
     """
 
     kind: ClassVar[str]
@@ -35,11 +35,11 @@ class MolecularCoordinates(Bijection):
         return self.latent_domain
 
     def log_volume_along(self, number: int, values: Tensor) -> Tensor:
-        """The part of the volume element's logarithm that one coordinate alone makes, at its values (n,): (n,)."""
+        """The contribution of one coordinate to the logarithm of the volume element, at its values (n,): (n,)."""
         return torch.zeros_like(values)
 
     def cut_off(self, positions: Any, profiles: Profiles, temperature: float) -> dict[str, float]:
-        """The probability that lies outside the bounds of each coordinate, by name; none where there are no bounds.
+        """The probability outside the bounds of each coordinate, by name; coordinates without bounds are left out.
 
         Args:
             positions: the reference structure (N, 3), nm.
@@ -51,4 +51,4 @@ class MolecularCoordinates(Bijection):
     @property
     @abstractmethod
     def specification(self) -> dict[str, Any]:
-        """Everything that rebuilds this object, as JSON-able values; see `coordinates_from_specification`."""
+        """All data to rebuild this object, as JSON-serialisable values; see `coordinates_from_specification`."""

@@ -1,4 +1,4 @@
-"""How structures move with one coordinate: as rigid parts, of which a few atoms are enough."""
+"""Positions of a few atoms as a function of one coordinate, which moves a molecule as rigid parts."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from boltzflow.coordinates.tree import frame_of
 from boltzflow.coordinates.zmatrix import unbend
 
 Part = tuple[int, bool]
-"""A rigid part: the row that moves it, −1 for what stays, and whether it turns about the parent of the row's atom."""
+"""A rigid part: the row that moves it (−1 if it does not move), and whether it rotates about the row's parent."""
 
 
 class _Motion(NamedTuple):
@@ -29,7 +29,7 @@ class _Motion(NamedTuple):
         return x @ self.rotation.transpose(1, 2) + self.translation[:, None]
 
     def after(self, rotation: Tensor, centre: Tensor) -> _Motion:
-        """First turned about a point."""
+        """This motion after a rotation about a point."""
         shift = centre - rotation @ centre
         turned = self.rotation @ rotation
         return _Motion(turned, (self.rotation @ shift[:, :, None])[:, :, 0] + self.translation)
@@ -38,8 +38,8 @@ class _Motion(NamedTuple):
 class Moves:
     """The rigid parts of a molecule in internal coordinates.
 
-    A coordinate moves what is placed by it, and what is placed from that, as one piece; all else stays. So terms of
-    an energy that it changes are few, however large the molecule.
+    A coordinate moves the atoms that it places, and all atoms placed from them, as one rigid part. All other atoms do
+    not move. It therefore changes only few terms of an energy, even in a large molecule.
     """
 
     def __init__(self, coordinates: InternalCoordinates) -> None:
@@ -59,7 +59,7 @@ class Moves:
         return i + 1 if i < n - 1 else i - n + 3 if i < 2 * n - 3 else i - 2 * n + 6
 
     def separators(self, atoms: Sequence[int]) -> set[int]:
-        """The rows by which some atoms can move against one another."""
+        """The rows that can move some atoms relative to each other."""
         chains = []
         for atom in atoms:
             row = self._place[atom]
@@ -74,7 +74,7 @@ class Moves:
         return {row for chain in chains for row in chain[max(shared - 1, 0) :]}
 
     def moving(self, number: int) -> list[int]:
-        """The rows whose atoms one of the D coordinates moves against what they are placed from, ascending."""
+        """The rows whose atoms one of the D coordinates moves relative to the atoms that place them, ascending."""
         row, i, n = self.row(number), self._coordinates.varying[number], len(self._rows)
         is_length, is_bend = i < n - 1, row in self._coordinates.zmatrix.linear
         if is_length or (i < 2 * n - 3 and not is_bend):
@@ -110,7 +110,7 @@ class Moves:
         return frames
 
     def _changes(self, number: int, z: Tensor, values: Tensor) -> Mapping[int, tuple[Tensor, Tensor, Tensor]]:
-        """By how much length, angle and rotation of each row change."""
+        """The changes of length, angle and rotation of each row."""
         coordinates, row = self._coordinates, self.row(number)
         i, n = coordinates.varying[number], len(self._rows)
         nothing = torch.zeros_like(values)
@@ -138,7 +138,7 @@ class Moves:
         x: Tensor,
         changes: tuple[Tensor, Tensor, Tensor],
     ) -> dict[Part, _Motion]:
-        """The motions of what is placed from a row's atom, and of what turns with it about its parent."""
+        """The motions of atoms placed from a row's atom, and of atoms that rotate with it about its parent."""
         atom, parent, grandparent, _ = self._rows[row]
         longer, opening, turning = changes
         outward = torch.nn.functional.normalize(x[atom] - x[parent], dim=0)
@@ -160,7 +160,7 @@ def _still(values: Tensor) -> _Motion:
 
 
 def _rotations(axis: Tensor, turns: Tensor) -> Tensor:
-    """Matrices (K, 3, 3) of turns (K,) in rad about a unit vector (Rodrigues' formula)."""
+    """Matrices (K, 3, 3) of rotations by angles (K,) in rad about a unit vector (Rodrigues' formula)."""
     a, b, c = axis.tolist()
     skew = torch.tensor([[0.0, -c, b], [c, 0.0, -a], [-b, a, 0.0]], dtype=turns.dtype)
     sine, cosine = turns.sin()[:, None, None], turns.cos()[:, None, None]

@@ -1,4 +1,4 @@
-"""Atoms placed along a tree by lengths, angles and rotations, level by level, with the analytic gradient."""
+"""Places atoms along a tree by lengths, angles and rotations, level by level, with the analytic gradient."""
 
 from __future__ import annotations
 
@@ -13,24 +13,24 @@ from boltzflow.coordinates.tree import Row, frame_of, levels
 
 
 class Placement(nn.Module):
-    """Place atoms 0 … N−1, each by earlier ones, all atoms of one level at once.
+    """Place atoms 0 … N−1, each from earlier ones; all atoms of one level are placed together.
 
-    Atom 0 is the root, at the origin; atom 1 lies on the +x axis. Each atom brings a frame for those placed
-    from it: u, the direction in which it was placed, and v, the unit vector across u towards its parent's
+    Atom 0 is the root, at the origin; atom 1 lies on the +x axis. Each atom has a frame for the atoms placed
+    from it: u, the direction in which it was placed, and v, the unit vector normal to u towards its parent's
     parent (+y for atom 1). A child in the direction
 
         sin θ (cos ρ v + sin ρ u × v) − cos θ u
 
-    has its own frame by products alone: there are no quotients that could overflow, at whatever angles. An
-    atom whose grandparent is a child of its parent is placed from the grandparent's frame, seen from the
-    other end: at the parent, with −u and v.
+    gets its own frame from products only, without quotients that could overflow at some angles. An atom whose
+    grandparent is a child of its parent is placed from the grandparent's frame, reversed: at the parent, with −u
+    and v.
 
-    The backward pass is that of rigid bodies: the force, along its bond, on all atoms that hang on an atom, and
-    the torque, about the axes of its angle and its rotation, on all that are placed from its frame. It needs two
-    products with constant matrices, and can be differentiated again.
+    The backward pass is that of rigid bodies. It computes the force along the atom's bond on all atoms placed from
+    it, and the torque about the axes of its angle and its rotation on all atoms placed from its frame. It needs two
+    products with constant matrices, and is differentiable.
 
     Args:
-        rows: (atom, parent, grandparent, reference) of a z-matrix, atoms numbered as they are placed.
+        rows: (atom, parent, grandparent, reference) of a z-matrix, with atoms numbered in the order of placement.
     """
 
     def __init__(self, rows: Sequence[Row]) -> None:
@@ -45,7 +45,7 @@ class Placement(nn.Module):
         for atom in range(n - 1, 1, -1):
             hanging[parents[atom]] += hanging[atom]
             turning[frames[atom - 2]] += turning[atom]
-        # A level's frames, and behind them those that are also seen from the other end.
+        # The frames of a level, followed by the reversed copies of some of them.
         self._sizes = tuple(level[2:].count(k) for k in range(1, max(level) + 1))
         places, ends = [], []
         for k in range(1, max(level) + 1):
@@ -100,13 +100,13 @@ class _Place(torch.autograd.Function):
     ) -> Tensor:
         zero = torch.zeros_like(lengths[:1])
         one = torch.ones_like(zero)
-        # Joined, so that compiled code keeps them: else each would be computed anew for x, y and z.
+        # Joined, so that compiled code stores them; otherwise each would be recomputed for x, y and z.
         functions = torch.cat([angles.sin(), angles.cos(), rotations.sin(), rotations.cos()])
         sines, cosines, turn_sines, turn_cosines = functions.chunk(4)
         origins, x = [zero, zero, zero], [lengths[:1], zero, zero]
         u, v = [one, zero, zero], [zero, one, zero]
         placed, start = [origins, x], 0
-        # In components: a compiler makes one loop of a level's, and keeps no stacks of them.
+        # In components, so that a compiler fuses a level into one loop and stores no stacked arrays.
         for size, seen_twice in zip(sizes, ends, strict=True):
             part = slice(start, start + size)
             index = places[part]
@@ -122,7 +122,7 @@ class _Place(torch.autograd.Function):
             across = [turn_cosines[part] * a + turn_sines[part] * b for a, b in zip(v, normal, strict=True)]
             outward = [sine * a - cosine * b for a, b in zip(across, u, strict=True)]
             x = [o + length * a for o, a in zip(origins, outward, strict=True)]
-            # One Newton step to length 1: in float32 a chain of 30 levels would else be off by 1e-4 nm at its ends.
+            # One Newton step to length 1; without it a chain of 30 levels in float32 is off by 1e-4 nm at its ends.
             u, v = _unit(outward), _unit([-sine * b - cosine * a for a, b in zip(across, u, strict=True)])
             placed.append(x)
             start = part.stop
@@ -141,7 +141,7 @@ class _Place(torch.autograd.Function):
         push, torque = torch.split(on_frames, 3)
         origins = points.index_select(1, parents)
         outward = (points[:, 1:] - origins) / lengths
-        # The axis of an atom's rotation is that of its frame, seen from its parent.
+        # The axis of an atom's rotation is that of its frame, viewed from its parent.
         axes = signs.to(grad) * outward.index_select(1, frames)
         torque = torque - cross(origins[:, 1:], push, dim=0)
         normals = cross(outward[:, 1:], axes, dim=0)

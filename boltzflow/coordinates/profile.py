@@ -1,4 +1,4 @@
-"""The energy along one length or angle: where its bounds lie, and what they cut off."""
+"""The energy along one length or angle: its bounds, and the probability outside them."""
 
 from __future__ import annotations
 
@@ -11,34 +11,34 @@ import torch
 from torch import Tensor
 
 Energy = Callable[[Tensor], Tensor]
-"""Lengths in nm or angles in rad (n,), float64 → energies (n,) in kJ/mol, up to a constant; where infinite, none."""
+"""Lengths in nm or angles in rad (n,), float64 → energies (n,) in kJ/mol, up to a constant; infinite if forbidden."""
 
 Energies = Callable[[Sequence[int]], "Energy | None"]
-"""Two atoms of a length, or three of an angle → the energy along it; None where parabolas are all that acts."""
+"""Two atoms of a length, or three of an angle → the energy along it; None if only harmonic terms act."""
 
 SIGMAS = 6.0
 """Half-width of the bounds of angles, in thermal widths of a parabola at the hottest temperature."""
 
 POLE = 1e-4
-"""Angles stay so far from 0 and π, in rad, where torsions have no meaning: at most 5e-9 rad² of the sphere each."""
+"""Smallest distance of an angle from 0 and π, in rad, where torsions are undefined: excludes at most 5e-9 rad² each."""
 
 LARGEST_BEND = 1.41
-"""Largest bend: √2 times it still lies in the disk, of radius 2, onto which a sphere is projected."""
+"""Largest bend: √2 times it still lies in the disk of radius 2 onto which a sphere is projected."""
 
 _ROOM = {"length": 2.0, "angle": 1.0}  # in units of the distance at which the energy has risen
-_DEPTH = SIGMAS**2 / 2  # kT: what a parabola has at the bounds
-_SHORTEST = 1e-3  # of a length: what is cut below is a billionth of what a uniform density has
-_LONGEST = 100.0  # times a length: where an energy that holds it must have risen
-_NEAREST, _PER_SIDE = 1e-4, 96  # offsets from a middle: of that size at least, and so many
+_DEPTH = SIGMAS**2 / 2  # kT: the energy of a parabola at the bounds
+_SHORTEST = 1e-3  # times a length: below it lies 1e-9 of a uniform density
+_LONGEST = 100.0  # times a length: a confining energy must have risen there
+_NEAREST, _PER_SIDE = 1e-4, 96  # offsets from a middle: smallest offset, and number on either side
 _INSIDE = 513  # points between bounds
 
 
-_BOND_STIFFNESS = 2.5e5  # kJ/mol/nm², where nothing is known
+_BOND_STIFFNESS = 2.5e5  # kJ/mol/nm², if there is no term
 _ANGLE_STIFFNESS = 400.0  # kJ/mol/rad²
 
 
-class Held(NamedTuple):
-    """What an energy makes of a coordinate: the value of the least energy, the thermal width, and bounds."""
+class Limits(NamedTuple):
+    """The range of a coordinate: the value of lowest energy, the thermal width, and bounds."""
 
     center: float
     width: float
@@ -63,9 +63,9 @@ class Profile:
 
     Attributes:
         energy: of the coordinate.
-        kind: "length", of volume element r², or "angle", of volume element sin θ.
-        value: that of the reference structure.
-        separation: how far beyond `value` a length reaches that no energy holds, nm.
+        kind: "length", with the volume element r², or "angle", with the volume element sin θ.
+        value: the value in the reference structure.
+        separation: how far a length without a confining energy may exceed `value`, nm.
     """
 
     energy: Energy
@@ -73,13 +73,13 @@ class Profile:
     value: float
     separation: float = 0.5
 
-    def held(self, kt: float, hot: float) -> Held:
+    def limits(self, kt: float, hot: float) -> Limits:
         """Center, thermal width at kT, and bounds for the hottest kT; both in kJ/mol.
 
-        The bounds are where the energy has risen by 18 kT from its least value, for a parabola 6 thermal widths, at
-        the hottest temperature, and as far around the reference's value; of lengths twice as far from the center, for
-        atoms around a crowded centre stretch their bonds together. A length that no energy holds ends `separation`
-        beyond the reference.
+        At the bounds the energy has risen by 18 kT above its minimum at the hottest temperature (for a parabola: 6
+        thermal widths). The same distances apply around the reference value. The bounds of lengths are twice as far
+        from the center, because atoms around a crowded centre stretch their bonds together. A length without a
+        confining energy ends `separation` beyond the reference.
         """
         lowest, highest = self._span(hot)
         if isinstance(self.energy, Parabola):
@@ -97,12 +97,12 @@ class Profile:
                 center = float((x * weights * self._volume(x)).sum() / (weights * self._volume(x)).sum())
         room, shift = _ROOM[self.kind], self.value - center
         low, high = center - room * (center - low), center + room * (high - center)
-        return Held(center, width, max(low + min(shift, 0.0), lowest), min(high + max(shift, 0.0), highest))
+        return Limits(center, width, max(low + min(shift, 0.0), lowest), min(high + max(shift, 0.0), highest))
 
     def outside(self, low: float, high: float, kt: float, hot: float) -> float:
-        """The probability at kT that the coordinate lies outside bounds, by this energy alone.
+        """The probability at kT that the coordinate lies outside bounds, from this energy.
 
-        A length that the energy does not hold at the hottest kT is taken to end where `held` ends it.
+        A length that the energy does not confine at the hottest kT ends `separation` beyond the reference.
         """
         x, log_p = self._log_density(low, high, kt, hot)
         density = (log_p - log_p.max()).exp()
@@ -111,7 +111,7 @@ class Profile:
         return max(0.0, 1.0 - float(torch.trapezoid(density[inside], x[inside])) / total)
 
     def outside_of_bends(self, largest: float, kt: float) -> float:
-        """The probability at kT that one of the two bends that stand for an angle exceeds the largest."""
+        """The probability at kT that one of the two bends that replace an angle exceeds the largest bend."""
         edge = math.pi - 2 * math.asin(largest / 2)
         x, log_p = self._log_density(edge, math.pi - POLE, kt, kt)
         density = (log_p - log_p.max()).exp()
@@ -120,7 +120,7 @@ class Profile:
         return float(torch.trapezoid(part * density, x) / torch.trapezoid(density, x))
 
     def bend_width(self, kt: float) -> float:
-        """The thermal width at kT of each of the two bends that stand for the angle."""
+        """The thermal width at kT of each of the two bends that replace the angle."""
         if isinstance(self.energy, Parabola):
             return math.sqrt(kt / self.energy.stiffness)
         x = torch.linspace(*self._span(kt), _INSIDE, dtype=torch.float64)
@@ -129,7 +129,7 @@ class Profile:
         return math.sqrt(float(torch.softmax(log_p, 0) @ squares) / 2)
 
     def _span(self, hot: float) -> tuple[float, float]:
-        """Between what values the coordinate may lie at all."""
+        """The range of possible values."""
         lowest, highest = natural_range(self.kind, self.value)
         if self.kind == "length" and not isinstance(self.energy, Parabola):
             here, far = self._energies(torch.tensor([self.value, highest], dtype=torch.float64)).tolist()
@@ -138,9 +138,9 @@ class Profile:
         return lowest, highest
 
     def _basin(self, hot: float, lowest: float, highest: float) -> tuple[float, float]:
-        """Between what values the energy is within 18 kT of its least."""
+        """The range in which the energy is within 18 kT of its minimum."""
         bottom = self.value
-        for _ in range(2):  # the second time with fine steps about the bottom
+        for _ in range(2):  # the second time with fine steps about the minimum
             x = around(bottom, lowest, highest)
             u = self._energies(x)
             place = _descend(u.tolist(), int((x - bottom).abs().argmin()))
@@ -155,7 +155,7 @@ class Profile:
         return low, high
 
     def _log_density(self, low: float, high: float, kt: float, hot: float) -> tuple[Tensor, Tensor]:
-        """Points within bounds and beyond them, ascending, and the logarithm of the density there."""
+        """Points within and beyond the bounds, ascending, and the logarithm of the density at them."""
         lowest, highest = self._span(hot)
         inside = torch.linspace(low, high, _INSIDE, dtype=torch.float64)
         x = torch.cat([around(low, lowest, low)[:-1], inside, around(high, high, min(highest, _LONGEST * high))[1:]])
@@ -191,25 +191,25 @@ class Profiles:
         self._energies, self._separation = energies, separation
 
     def length(self, i: int, j: int, value: float) -> Profile:
-        """That of the distance of atom i from atom j, from which it is placed; `value`: in the reference, nm."""
+        """The profile of the distance of atom i from atom j, which places it; `value`: in the reference, nm."""
         found = self._energies((i, j)) if self._energies else None
         parabola = self._stretching.get(frozenset((i, j)), Parabola(value, _BOND_STIFFNESS))
         return Profile(found or parabola, "length", value, self._separation)
 
     def angle(self, i: int, j: int, k: int, value: float) -> Profile:
-        """That of the angle of atom i, from which it is placed, with j and k; `value`: in the reference, rad."""
+        """The profile of the angle i–j–k, which places atom i; `value`: in the reference, rad."""
         found = self._energies((i, j, k)) if self._energies else None
         parabola = self._bending.get((frozenset((i, k)), j), Parabola(value, _ANGLE_STIFFNESS))
         return Profile(found or parabola, "angle", value)
 
 
 def natural_range(kind: Literal["length", "angle"], value: float) -> tuple[float, float]:
-    """Between what values in nm or rad a coordinate around a value is looked for."""
+    """The range in nm or rad in which a coordinate with a given reference value is evaluated."""
     return (POLE, math.pi - POLE) if kind == "angle" else (_SHORTEST * value, _LONGEST * value)
 
 
 def around(middle: float, lowest: float, highest: float, per_side: int = _PER_SIDE) -> Tensor:
-    """Points from the lowest to the highest, ascending, the closer together the closer to the middle."""
+    """Points from the lowest to the highest, ascending, and denser near the middle."""
     steps = torch.linspace(0.0, 1.0, per_side, dtype=torch.float64)
 
     def offsets(reach: float) -> Tensor:
@@ -221,7 +221,7 @@ def around(middle: float, lowest: float, highest: float, per_side: int = _PER_SI
 
 
 def _descend(u: list[float], place: int) -> int:
-    """The local minimum downhill from a place."""
+    """The index of the local minimum downhill from a place."""
     while True:
         nearby = range(max(place - 1, 0), min(place + 2, len(u)))
         lower = min(nearby, key=u.__getitem__)
@@ -231,13 +231,13 @@ def _descend(u: list[float], place: int) -> int:
 
 
 def _above_holes(u: Tensor, place: int, depth: float) -> int:
-    """Where a basin begins, below which the energy falls deep, as that of opposite charges in one place does."""
+    """The first index of a basin; at smaller values the energy may diverge, as between opposite charges."""
     deep = (u[:place] < u[place] - depth).nonzero().flatten()
     return int(deep[-1]) + 1 if len(deep) else 0
 
 
 def _crossing(x: Tensor, u: Tensor, inner: int, outer: int, level: float) -> float:
-    """Where an energy rises to a level between two points; exact for a parabola with its bottom at 0."""
+    """Where an energy reaches a level between two points; exact for a parabola whose minimum is 0."""
     inside, outside = math.sqrt(float(u[inner])), math.sqrt(float(u[outer]))
     if not math.isfinite(outside):
         return float(x[outer])
@@ -245,6 +245,6 @@ def _crossing(x: Tensor, u: Tensor, inner: int, outer: int, level: float) -> flo
 
 
 def _spread(x: Tensor, weights: Tensor) -> float:
-    """Standard deviation of evenly spaced points with weights."""
+    """Standard deviation of evenly spaced weighted points."""
     mean = (x * weights).sum() / weights.sum()
     return float((((x - mean) ** 2 * weights).sum() / weights.sum()).sqrt())

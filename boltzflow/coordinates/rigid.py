@@ -1,4 +1,4 @@
-"""What rigid dynamics samples, compared with fixed coordinates."""
+"""The difference between the distributions of constrained dynamics and of fixed coordinates."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from torch import Tensor
 def rigid_dynamics_log_factor(
     positions: Tensor, constraints: Sequence[tuple[int, int, float]], masses: Sequence[float]
 ) -> Tensor:
-    """½ log det Z of constrained distances: log of the density of rigid dynamics over that at fixed values.
+    """½ log det Z of constrained distances: the log-ratio of the densities of constrained dynamics and fixed values.
 
-    Coordinates that are fixed have the density e^{−u} δ(b − b₀) dx, the limit of stiff springs. Dynamics with
-    constraints (SHAKE, CCMA) also fixes the velocities along them, and samples that density times √det Z, with
+    Fixed coordinates have the density e^{−u} δ(b − b₀) dx, the limit of stiff springs. Constrained dynamics (SHAKE,
+    CCMA) also fixes the velocities along the constraints. It samples this density times √det Z, with
     Z_st = Σ_k (∂b_s/∂x_k)·(∂b_t/∂x_k) / m_k (M. Fixman, Proc. Natl. Acad. Sci. 71, 3050 (1974),
-    doi 10.1073/pnas.71.8.3050). To turn weights of the one into weights of the other, add or subtract this.
+    doi 10.1073/pnas.71.8.3050). Add or subtract this term to convert log-weights from one density to the other.
 
     Args:
         positions: (batch, N, 3), nm.
@@ -35,7 +35,7 @@ def rigid_dynamics_log_factor(
     i, j = [c[0] for c in constraints], [c[1] for c in constraints]
     inverse = positions.new_tensor([1 / m if m else 0.0 for m in masses])
     directions = torch.nn.functional.normalize(positions[:, i] - positions[:, j], dim=-1)
-    # How each constraint's gradient weighs on each atom: +1 on its first, −1 on its second.
+    # The incidence matrix of constraints and atoms: +1 for the first atom, −1 for the second.
     signs = positions.new_zeros(len(constraints), positions.shape[1])
     rows = torch.arange(len(constraints), device=positions.device)
     signs[rows, i] = 1.0

@@ -1,4 +1,4 @@
-"""From a bond graph to the rows of a z-matrix: in which order, and relative to which atoms, each atom is placed."""
+"""Derives the rows of a z-matrix from a bond graph: the order of atoms, and the atoms from which each is placed."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ from boltzflow.errors import TopologyError
 Row = tuple[int, int, int, int]
 
 NEARLY_STRAIGHT = 0.02
-"""So close to a line, in rad, a structure gives no plane to start from."""
+"""Deviation from a line, in rad, below which a structure defines no initial plane."""
 
 
 class Tree:
-    """A spanning tree of the bond graph, grown breadth-first from the middle, with links between its parts.
+    """A spanning tree of the bond graph, grown breadth-first from the middle, with links between molecules.
 
     Args:
         graph: the bonds.
         positions: the reference structure (N, 3), nm: a part is linked to the closest of the core's atoms.
-        core: atoms that are placed before all others, from one another alone; empty for no such atoms.
-        is_linear: whether three atoms (end, middle, end) lie on a line.
+        core: atoms that are placed before all others, only from each other; empty for no such atoms.
+        is_linear: whether three atoms (end, middle, end) are collinear.
 
     Attributes:
-        links: (head of a part, atom that it hangs on): where the tree has an edge but the molecules no bond.
+        links: (head of a part, atom from which it is placed): edges of the tree that are not bonds.
 
     Raises:
-        TopologyError: if all atoms lie on a line.
+        TopologyError: if all atoms are collinear.
     """
 
     def __init__(
@@ -46,34 +46,32 @@ class Tree:
         self._children = self._sorted_children()
 
     def rows(self) -> tuple[Row, ...]:
-        """(atom, parent, grandparent, reference) of each atom, each placed from earlier ones; −1 in the first three."""
+        """(atom, parent, grandparent, reference) for each atom, placed from earlier ones; −1 if missing."""
         root, parent, children = self.root, self._parent, self._children
         first, *others = children[root]
         bent = [atom for atom in others if self._is_link(root, atom) or not self._is_linear(first, root, atom)]
-        # Of a molecule that is linear alone the angle is a coordinate, if the structure says in which plane it lies.
+        # In a single linear molecule the angle is a coordinate, if the structure defines the plane.
         bent = bent or [atom for atom in others if self._angle(first, root, atom) < math.pi - NEARLY_STRAIGHT]
         if not bent:
             on_line = (first, root, *others)
             raise TopologyError(
-                f"Expected atoms that do not all lie on a line; got {' '.join(self._graph.names[a] for a in on_line)}: "
-                "a linear molecule alone has no internal coordinates."
+                f"Expected atoms that are not all collinear; got {' '.join(self._graph.names[a] for a in on_line)}: "
+                "a single linear molecule has no internal coordinates."
             )
         second, *others = self._bent_first(others, root, first, bent[0])
         rows: list[Row] = [(root, -1, -1, -1), (first, root, -1, -1), (second, root, first, -1)]
         rows += [(atom, root, first, second) for atom in others]
-        # Seen from the first child, the root is a child like any other: the tree hangs on the seed's first bond.
+        # Viewed from the first child, the root is an ordinary child: the tree is built on the seed's first bond.
         parent[root] = first
-        across = {
-            first: second
-        }  # to the children of a first child, its sibling is what its parent's parent is to others
-        for atom, *_ in rows:  # grows as it is read: breadth-first
+        across = {first: second}  # the children of a first child use its sibling in place of the parent's parent
+        for atom, *_ in rows:  # grows during the loop: breadth-first
             if atom == root or not children[atom]:
                 continue
             grandparent = parent[atom]
             carrier, *siblings = self._bent_first(children[atom], atom, grandparent)
             rows.append((carrier, atom, grandparent, across.get(atom, parent[grandparent])))
             if siblings and self._is_link(atom, grandparent) and not self._is_link(carrier, atom):
-                # The head of a part: nothing but its first child is placed by the link, the rest as in a seed.
+                # The head of a part: only its first child is placed by the link, the others as in a seed.
                 second, *siblings = siblings
                 rows.append((second, atom, carrier, grandparent))
                 rows.extend((sibling, atom, carrier, second) for sibling in siblings)
@@ -83,9 +81,9 @@ class Tree:
         return tuple(sorted(rows, key=levels(rows).__getitem__))
 
     def _bent_first(self, atoms: Sequence[int], centre: int, seen_from: int, chosen: int = -1) -> list[int]:
-        """Atoms around a centre, those on a line with an atom at its other side last; a chosen one is the first of all.
+        """Atoms around a centre; those collinear with the atom on its other side come last, a chosen one first.
 
-        What the others are placed by must have a direction of its own.
+        The atom that places the others must not be collinear with the bond.
         """
 
         def is_linear(atom: int) -> bool:
@@ -104,7 +102,7 @@ class Tree:
     # -- one tree of all parts ---------------------------------------------------------------------
 
     def _join(self) -> int:
-        """Links all parts to the first of them, the parts of the core among themselves; the root."""
+        """Links all parts to the first part, and the parts of the core to each other; returns the root."""
         graph, core = self._graph, self._core
         main, *parts = graph.parts(within=core or None)
         root = self._middle(main)
@@ -123,7 +121,7 @@ class Tree:
         self._neighbours[anchor].append(head)
 
     def _middle(self, part: Sequence[int]) -> int:
-        """The atom of a part with the least depth, then the best carrier; if possible one where bonds form an angle."""
+        """The atom of a part with the smallest depth, then the best carrier; preferably not the middle of a line."""
         graph = self._graph
 
         within = set(part)
@@ -153,7 +151,7 @@ class Tree:
         return (not self._graph.is_backbone(atom), -self._graph.numbers[atom], atom)
 
     def _sorted_children(self) -> list[list[int]]:
-        """The children of each atom, the best carrier first: the core's, then bonded ones before links."""
+        """The children of each atom, best carrier first: core atoms, then bonded atoms, then links."""
         graph, parent = self._graph, self._parent
         children: list[list[int]] = [[] for _ in graph.names]
         reach = [int(number > 1) for number in graph.numbers]  # heavy atoms on the longest chain that starts here
@@ -177,7 +175,7 @@ class Tree:
 
 
 def levels(rows: Sequence[Row]) -> dict[Row, int]:
-    """The level of each row: one more than that of the row whose frame it is placed from; the first two have 0."""
+    """The level of each row: one more than that of the row whose frame places it; 0 for the first two."""
     row_of = {row[0]: row for row in rows}
     found = dict.fromkeys(rows[:2], 0)
     for row in rows[2:]:
@@ -186,6 +184,6 @@ def levels(rows: Sequence[Row]) -> dict[Row, int]:
 
 
 def frame_of(row_of: Mapping[int, Row], row: Row) -> int:
-    """The atom whose frame an atom is placed from: its parent, or its grandparent if that is its parent's child."""
+    """The atom whose frame places an atom: its parent, or its grandparent if that is a child of its parent."""
     _, parent, grandparent, _ = row
     return grandparent if row_of[grandparent][1] == parent else parent

@@ -1,4 +1,4 @@
-"""From a bond graph to a z-matrix: which atoms each atom is placed by, and what its torsion may be."""
+"""Derives a z-matrix from a bond graph: the atoms that place each atom, and the range of its torsion."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ from boltzflow.core.domain import Coordinate
 from boltzflow.errors import NonFiniteError, ShapeError, TopologyError
 
 LARGEST_ANGLE = math.radians(170.0)
-"""A wider angle counts as linear."""
+"""Wider angles count as linear."""
 
 _THIRD = 2 * math.pi / 3
 _HALF = math.pi / 2
-_HALF_OF_THIRD = 5 * math.pi / 12  # 75°: the most that keeps three siblings in order when the second is free by 90°
+_HALF_OF_THIRD = 5 * math.pi / 12  # 75°: the largest that keeps three siblings in order if the second has ± 90°
 _HALF_INVERTING = 3 * math.pi / 4
-_OPPOSITE = math.radians(150.0)  # a sibling turned further than this from its carrier lies opposite to it
-_RIGID_RING = 6  # up to this size a ring's torsions stay within a right angle of the flat ring
-_LARGE_RING = 9  # from this size on they may have any value
-_HALF_OF_RING = math.radians(150.0)  # between the two
+_OPPOSITE = math.radians(150.0)  # a sibling rotated further than this from its carrier is opposite to it
+_RIGID_RING = 6  # up to this ring size, torsions lie within 90° of the flat ring
+_LARGE_RING = 9  # from this ring size on, torsions are circles
+_HALF_OF_RING = math.radians(150.0)  # half-width for ring sizes between the two
 
 _NEVER_ALONE = (1, 5, 6, 7, 8, 14, 15, 16)  # hydrogen, boron to oxygen, silicon to sulfur
 
@@ -40,26 +40,26 @@ class ZMatrix:
 
     A row is (atom, parent, grandparent, reference): the atom has a distance to its parent, an angle with
     parent and grandparent, and a torsion atom–parent–grandparent–reference. Missing entries of the first
-    three rows (the seed) are −1. Rows stand in the order of levels: an atom is placed from the frame of its
-    parent, or, where its grandparent is its parent's child (in the seed and at the head of another molecule),
-    from that of its grandparent, and its level is one more than that frame's.
+    three rows (the seed) are −1. Rows are in the order of levels. An atom is placed from the frame of its
+    parent, or from that of its grandparent if this is a child of the parent (in the seed and at the head of
+    another molecule). Its level is one more than that of this frame.
 
-    The children of one parent turn together about the bond parent–grandparent. The first of them carries
-    this rotation: its reference is the grandparent's parent. The second has the first as its reference, so
-    its torsion is the difference of both rotations. The third's is measured from the bisector of the first
-    two (unless the second's torsion is a circle): its difference to the first, less half of the second's.
-    Further ones are like the second. Atoms on a line with their grandparent come last and are nobody's carrier or
-    second: they have no direction about that line.
+    The children of one parent rotate together about the bond parent–grandparent. The first child is the carrier
+    of this rotation: its reference is the grandparent's parent. The second has the first as its reference, so
+    its torsion is the difference of both rotations. The torsion of the third is measured from the bisector of the
+    first two (unless the second's torsion is a circle): its difference to the first, minus half of the second's.
+    Further children are treated like the second. Atoms collinear with their grandparent come last and are never
+    carrier or second, because they have no direction about that line.
 
-    An atom on a line with its parent and grandparent has two bends in the place of angle and torsion
+    An atom that is collinear with its parent and grandparent has two bends instead of an angle and a torsion
     (see `bends`), and torsions beyond it are measured as if the line were straight.
 
     Attributes:
         names: the name of each atom.
         rows: one for each atom.
         torsions: kind, bounds (rad) and name of the torsion of each row from the fourth on.
-        linear: the rows of atoms on a line with their parent and grandparent.
-        links: (head, atom it hangs on) of each molecule but the first: edges of the tree that are no bonds.
+        linear: the rows of atoms collinear with their parent and grandparent.
+        links: (head, atom from which it is placed) of each molecule but the first: tree edges that are not bonds.
     """
 
     names: tuple[str, ...]
@@ -85,24 +85,24 @@ class ZMatrix:
 
     @cached_property
     def relations(self) -> tuple[Relation, ...]:
-        """What the torsion of each row from the fourth on is measured from."""
+        """How the torsion of each row from the fourth on is measured."""
         free = {i for i, torsion in enumerate(self.torsions, 3) if torsion.kind == "circle"}
         return _relations(self.rows, self.linear, free)
 
     def is_link(self, *atoms: int) -> bool:
-        """Whether one of the edges between two of these atoms joins two molecules."""
+        """Whether an edge between two of these atoms joins two molecules."""
         return any(head in atoms and anchor in atoms for head, anchor in self.links)
 
 
 @dataclass(frozen=True)
 class Relation:
-    """What a row's torsion is measured from: rows, −1 for none.
+    """The rows relative to which a torsion is measured; −1 for none.
 
     Attributes:
-        carrier: the sibling whose rotation it is added to.
-        second: the sibling whose torsion is added to it by half.
-        bent: the parent, on a line with what comes before: its rotation is subtracted.
-        across: the second child of a head, where that is the reference: its rotation is subtracted.
+        carrier: the sibling to whose rotation the torsion is added.
+        second: the sibling half of whose torsion is added.
+        bent: the parent, if it is collinear with its own parent and grandparent: its rotation is subtracted.
+        across: the second child of a head, if that is the reference: its rotation is subtracted.
     """
 
     carrier: int = -1
@@ -133,17 +133,17 @@ def _relations(rows: Sequence[Row], linear: Collection[int], free: Collection[in
 
 
 def bends(angle: Tensor, turn: Tensor) -> tuple[Tensor, Tensor]:
-    """Two bends of an atom from the straight continuation of a bond, from its polar angles there.
+    """Two bends: the deviation of an atom from the straight continuation of a bond, from its polar angles.
 
     angle, turn: angle with parent and grandparent, near π, and rotation about their bond, in rad. Lambert's
-    projection r = 2 cos(angle / 2), (r cos turn, r sin turn) keeps areas: the volume element sin(angle) is 1.
+    projection r = 2 cos(angle / 2), (r cos turn, r sin turn) preserves areas: the volume element sin(angle) becomes 1.
     """
     r = 2 * (angle / 2).cos()
     return r * turn.cos(), r * turn.sin()
 
 
 def unbend(p: Tensor, q: Tensor) -> tuple[Tensor, Tensor]:
-    """The inverse of `bends`: angle and turn. The gradient on the line itself is that of a point beside it."""
+    """The inverse of `bends`: angle and turn. On the line itself the gradient is that of a neighbouring point."""
     square = p * p + q * q
     on_line = square < torch.finfo(p.dtype).eps ** 2
     p = torch.where(on_line, torch.finfo(p.dtype).eps, p)
@@ -152,7 +152,7 @@ def unbend(p: Tensor, q: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def polar_angle(p: float, q: float) -> float:
-    """The angle in rad of an atom with two bends."""
+    """The angle in rad that corresponds to two bends."""
     return math.pi - 2 * math.asin(min(math.hypot(p, q) / 2, 1.0))
 
 
@@ -161,7 +161,7 @@ def measure(
 ) -> tuple[list[float], list[float], list[float]]:
     """Lengths (N−1), angles (N−2) and torsions (N−3) of one structure (N, 3), row by row.
 
-    linear, free: rows of atoms on a line, which have bends instead, and of siblings on circles.
+    linear: rows of collinear atoms, which have bends instead; free: rows of siblings on circles.
     """
     a, b, c, d = (positions[list(column)] for column in zip(*rows, strict=True))
     lengths = distance(a[1:], b[1:]).tolist()
@@ -191,42 +191,42 @@ def build_zmatrix(
     core: Collection[int] = (),
     labels: Labels = "fixed",
 ) -> ZMatrix:
-    """The z-matrix of one or several molecules, with exactly one circle for each rotatable bond.
+    """Build the z-matrix of one or several molecules, with exactly one circle for each rotatable bond.
 
-    Rotatable is every bond outside rings whose two atoms both have further neighbours. The tree is grown
-    breadth-first from the atom in the middle of the molecule, so that few levels are needed; the backbone
-    of a peptide, then the longest chain of heavy atoms, carries the circles. A ring is opened at the bond
-    farthest from that middle. Torsions about the bonds of a ring of up to 6 atoms are intervals of half-width
-    90° around the flat ring, in which both puckers lie, of 7 and 8 atoms 150°; larger rings have circles.
+    A bond is rotatable if it is not in a ring and both of its atoms have further neighbours. The tree is grown
+    breadth-first from the middle atom of the molecule, so that few levels are needed. The circles belong to the
+    backbone of a peptide, or else to the longest chain of heavy atoms. A ring is opened at the bond farthest from the
+    middle. Torsions about ring bonds are intervals around the flat ring. Their half-width is 90° in rings of up to 6
+    atoms, which includes both puckers, and 150° in rings of 7 and 8 atoms. Larger rings have circles.
 
-    Siblings of a carrier have intervals. At a centre of four neighbours the second is 120° ± 90° from the
-    carrier, on the side that the reference structure says, and the third 180° ± 75° from the bisector of
-    the two: so wide, and yet their order around the bond, that is chirality and the labels of hydrogens,
-    cannot change (at the two ends of a ring's opened bond, the ring holds them). At a centre of three
-    neighbours the sibling is 180° ± 90° from its carrier, at nitrogen, which inverts, ± 135°, at heavier
-    elements (sulfoxides, phosphines) on its own side, 90° ± 90°.
+    Siblings of a carrier have intervals. At a centre with four neighbours the second child is at 120° ± 90° from the
+    carrier, on the side of the reference structure, and the third at 180° ± 75° from the bisector of the two. These
+    are the widest intervals in which their order around the bond, that is chirality and the labels of hydrogens,
+    cannot change. (At the two ends of a ring's opened bond, the ring fixes the order.) At a centre with three
+    neighbours the sibling is at 180° ± 90° from its carrier. The exceptions are nitrogen, which inverts, with ± 135°,
+    and heavier elements (sulfoxides, phosphines) with 90° ± 90° on the side of the reference.
 
-    The largest molecule comes first; of every other one the middle atom, its head, hangs on the first one's by
-    a distance, an angle and a circle, and the head's first two children have its orientation: an angle and two
-    circles. All else in it is as if it stood alone.
+    The largest molecule comes first. The middle atom of every other molecule, its head, is placed from the first
+    molecule by a distance, an angle and a circle. The head's first two children give the orientation: an angle and two
+    circles. All other atoms are placed as in a single molecule.
 
     Args:
         bonds: pairs of atom indices.
-        positions: reference structure (N, 3), nm: gives the handedness of each centre.
+        positions: reference structure (N, 3), nm: it sets the chirality of each centre.
         atomic_numbers: one for each atom.
-        names: one for each atom, such as "ALA2-CA"; the part after the last "-" tells the backbone.
-        linear: angles (end, middle, end) that the force field makes linear; those of more than 170° in the
-            reference are found.
-        bent: angles (end, middle, end) that are none of these, whatever else says so: too soft for bends.
-        core: atoms that are placed before all others, from one another alone.
-        labels: "free" puts siblings that are leaves of one element (the hydrogens of CH₃ and CH₂) on circles,
-            so that every order of their labels lies in the domain.
+        names: one for each atom, such as "ALA2-CA"; the part after the last "-" identifies backbone atoms.
+        linear: angles (end, middle, end) that the force field makes linear; angles above 170° in the reference are
+            found automatically.
+        bent: angles (end, middle, end) that are never treated as linear, because they are too soft for bends.
+        core: atoms that are placed before all others, only from each other.
+        labels: "free" puts terminal siblings of one element (the hydrogens of CH₃ and CH₂) on circles, so that every
+            order of their labels lies in the domain.
 
     Raises:
-        ShapeError: if positions, atomic numbers and names do not fit together.
+        ShapeError: if positions, atomic numbers and names differ in number.
         NonFiniteError: if a reference position is not finite; names the atom.
-        TopologyError: if there are fewer than three atoms, if a bond is not one or seems to be missing, or if all
-            atoms lie on a line; names the atoms.
+        TopologyError: if there are fewer than three atoms, a bond is invalid or seems to be missing, or all atoms are
+            collinear; names the atoms.
 
     >>> water = torch.tensor([[0.0, 0.0, 0.0], [0.096, 0.0, 0.0], [-0.024, 0.093, 0.0]])
     >>> build_zmatrix([(0, 1), (0, 2)], water, [8, 1, 1], ["O", "H1", "H2"]).rows
@@ -272,41 +272,41 @@ def checked_structure(positions: Any, atomic_numbers: Sequence[int], names: Sequ
         )
     broken = (~torch.isfinite(structure)).any(-1).nonzero().flatten().tolist()
     if broken:
-        raise NonFiniteError(f"Expected finite reference positions; got some that are not for {names[broken[0]]}.")
+        raise NonFiniteError(f"Expected finite reference positions; got non-finite ones for {names[broken[0]]}.")
     if n < 3:
         raise TopologyError(f"Expected at least 3 atoms for internal coordinates; got {n} ({', '.join(names)}).")
     return structure
 
 
 def _check_parts(graph: BondGraph, positions: Tensor) -> None:
-    """Raise a TopologyError that names two atoms of different parts that are as close as bonded ones."""
+    """Raise a TopologyError if two atoms of different molecules are as close as bonded ones; names the atoms."""
     parts = graph.parts()
     for part in parts[1:]:
         rest = sorted(set(range(len(graph.names))) - set(part))
         i, j, apart = graph.nearest(rest, part, positions)
         lightest = min(graph.numbers[i], graph.numbers[j])
-        closest = 0.13 if lightest == 1 else 0.19 if lightest <= 10 else 0.22  # nm: bonds are shorter, contacts longer
+        closest = 0.13 if lightest == 1 else 0.19 if lightest <= 10 else 0.22  # nm: longer than bonds, below contacts
         if apart < closest and not (_is_ion(graph, i) or _is_ion(graph, j)):
             raise TopologyError(
-                f"Expected molecules that do not touch; no bonds lead from {graph.names[i]} to {graph.names[j]}, "
-                f"{apart:.3f} nm apart. Add the missing bond, or move the molecules apart."
+                f"Expected molecules that do not touch; {graph.names[i]} and {graph.names[j]} are {apart:.3f} nm apart "
+                "without a bond. Add the missing bond, or move the molecules apart."
             )
 
 
 def _is_ion(graph: BondGraph, atom: int) -> bool:
-    """Whether an atom without bonds may be one by itself: a metal, a halide, a noble gas, a particle of no element."""
+    """Whether an atom may be unbonded: a metal, a halide, a noble gas, a particle without element."""
     return not graph.neighbours[atom] and graph.numbers[atom] not in _NEVER_ALONE
 
 
 class _Torsions:
-    """Kind, bounds and name of a row's torsion."""
+    """Determines kind, bounds and name of a row's torsion."""
 
     def __init__(self, graph: BondGraph, positions: Tensor, links: set[frozenset[int]], labels: Labels) -> None:
         self._graph, self._positions, self._links = graph, positions, links
         self._labels = labels
 
     def is_free(self, row: Row, relation: Relation) -> bool:
-        """Whether a sibling's torsion is a circle: that of another molecule, or of a leaf whose label is free."""
+        """Whether a sibling's torsion is a circle: in another molecule, or for a terminal atom with a free label."""
         atom, centre, _, carrier = row
         return relation.carrier >= 0 and (
             frozenset((atom, centre)) in self._links
@@ -315,7 +315,7 @@ class _Torsions:
         )
 
     def _has_any_label(self, atom: int, centre: int) -> bool:
-        """Whether every order of the atom and its like around their centre is to lie in the domain."""
+        """Whether every order of the atom and its equivalents around their centre should lie in the domain."""
         graph, linked = self._graph, self._graph.neighbours[centre]
         alike = [a for a in linked if len(graph.neighbours[a]) == 1 and graph.numbers[a] == graph.numbers[atom]]
         return self._labels == "free" and len(linked) == 4 and atom in alike and len(alike) > 1
@@ -337,7 +337,7 @@ class _Torsions:
             middle, half = self._sibling(parent, relation.second >= 0, value)
             return Coordinate("interval", middle - half, middle + half, name)
         ring = self._graph.ring(parent, grandparent)
-        # Where a ring is cut, the first of two hydrogens carries the other; exchanged, it is a third of a turn away.
+        # At a cut ring the first of two hydrogens is the carrier of the other; exchanged, it is 120° away.
         if not ring or len(ring) >= _LARGE_RING or self._has_any_label(atom, parent):
             return Coordinate("circle", -math.pi, math.pi, name)
         around = [ring[1], parent, grandparent, ring[-2]]
@@ -347,7 +347,7 @@ class _Torsions:
         return Coordinate("interval", middle - half, middle + half, name)
 
     def _sibling(self, centre: int, third: bool, value: float) -> tuple[float, float]:
-        """Middle and half-width of the interval of a sibling at this centre."""
+        """Middle and half-width of a sibling's interval at this centre."""
         count = len(self._graph.neighbours[centre])
         number = self._graph.numbers[centre]
         if count == 4 and third:

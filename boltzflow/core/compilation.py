@@ -1,6 +1,6 @@
-"""torch.compile where a working compiler exists, the same code run eagerly where none does.
+"""Uses torch.compile if a working compiler exists, and runs the same code eagerly otherwise.
 
-Nothing of the compiler is loaded before something is to be compiled.
+The compiler is not imported before it is needed.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ R = TypeVar("R")
 _CACHE = "TORCHINDUCTOR_CACHE_DIR"
 
 _failed: set[str] = set()
-"""Kinds of device whose compiler has failed after its trial: a disk is full now, say."""
+"""Device types whose compiler failed after a successful trial, for example because the disk is full."""
 
 
 @functools.cache
 def compiler_works(device_type: str = "cpu") -> bool:
-    """Whether `torch.compile` can build code for this kind of device; found out once, by trying.
+    """Whether `torch.compile` works for this device type; tested once, by compiling a small function.
 
     The environment variable ``BOLTZFLOW_COMPILE=0`` turns compilation off.
     """
@@ -39,9 +39,9 @@ def compiler_works(device_type: str = "cpu") -> bool:
         return False
     try:
         load_compiler()
-        with torch.compiler.set_stance("default"):  # asks for the compiler, whatever the caller wants of it now
+        with torch.compiler.set_stance("default"):  # uses the compiler, even if the caller has changed the stance
             was_compiled = bool(torch.compile(_trial)(torch.zeros(8, device=device_type)).all())
-    except Exception as error:  # each backend fails in its own way: no compiler, no headers, no Triton
+    except Exception as error:  # backends raise different types: no compiler, no headers, no Triton
         _say_eager(device_type, error)
         return False
     if not was_compiled:
@@ -52,7 +52,7 @@ def compiler_works(device_type: str = "cpu") -> bool:
 def compiled(fn: Callable[P, R], **options: Any) -> Callable[P, R]:
     """`fn` under `torch.compile` if the compiler works for the device of its first tensor, else `fn` itself.
 
-    Nothing is compiled, and no compiler looked for, before the first call. `options` go to `torch.compile`.
+    Compilation, and the test of the compiler, are deferred to the first call. `options` are passed to `torch.compile`.
 
     >>> double = compiled(lambda x: 2 * x)
     >>> double(torch.ones(2))
@@ -62,9 +62,9 @@ def compiled(fn: Callable[P, R], **options: Any) -> Callable[P, R]:
 
 
 def compile_method(module: nn.Module, name: str, **options: Any) -> None:
-    """Compiles one method of `module` in place; it is as `compiled` says from then on.
+    """Compile one method of `module` in place, as with `compiled`.
 
-    Parameters and state-dict keys stay as they are, copies of the module keep the compiled method, and modules of
+    Parameters and state-dict keys do not change, copies of the module keep the compiled method, and modules of
     one class and shape share their compiled code.
     """
     method = getattr(type(module), name)
@@ -73,9 +73,9 @@ def compile_method(module: nn.Module, name: str, **options: Any) -> None:
 
 @functools.cache
 def load_compiler() -> None:
-    """Import PyTorch's compiler where it could not import itself: the folder of its cache cannot be made.
+    """Import PyTorch's compiler even if the folder of its cache cannot be created.
 
-    PyTorch's optimisers need it whether anything is compiled or not, and once half imported it stays broken.
+    PyTorch's optimisers import it even if nothing is compiled, and a failed import leaves it broken.
     """
     wanted = os.environ.get(_CACHE)
     if wanted is None:
@@ -92,9 +92,9 @@ def load_compiler() -> None:
 
 
 def never_compiled(fn: Callable[P, R]) -> Callable[P, R]:
-    """`fn`, which compiled code that calls it leaves to Python: a loop whose length the data decide, say.
+    """`fn`, excluded from compilation, for example because the number of iterations of a loop depends on the data.
 
-    As `torch.compiler.disable`, which would load the compiler at once.
+    Like `torch.compiler.disable`, but without importing the compiler immediately.
     """
 
     @functools.wraps(fn)
@@ -108,12 +108,12 @@ def never_compiled(fn: Callable[P, R]) -> Callable[P, R]:
 
 
 def _compiled_later(fn: Callable[P, R], build: Callable[[], Callable[P, R]]) -> Callable[P, R]:
-    """What `build` gives at the first call that can use it; `fn` where the compiler does not work, or fails."""
+    """The result of `build`, called when first needed; `fn` if the compiler does not work or fails."""
     build = functools.cache(build)
 
     @functools.wraps(fn)
     def call(*args: P.args, **kwargs: P.kwargs) -> R:
-        if torch.compiler.is_compiling():  # becomes a part of what is being compiled
+        if torch.compiler.is_compiling():  # becomes part of the function that is being compiled
             return fn(*args, **kwargs)
         device = next((a.device.type for a in (*args, *kwargs.values()) if isinstance(a, Tensor)), "cpu")
         if not compiler_works(device) or device in _failed:
@@ -134,10 +134,9 @@ def _say_eager(device_type: str, reason: Exception | str) -> None:
 
 
 def _with_own_code(fn: Callable[P, R]) -> Callable[P, R]:
-    """`fn` with a code object of its own.
+    """`fn` with its own code object.
 
-    The compiler counts recompilations by code object; closures that one line of code has made share theirs, and
-    would share its limit as well.
+    The compiler limits recompilations per code object, and closures created by the same line share one.
     """
     if not isinstance(fn, types.FunctionType):
         return fn
@@ -147,5 +146,5 @@ def _with_own_code(fn: Callable[P, R]) -> Callable[P, R]:
 
 
 def _trial(x: Tensor) -> Tensor:
-    """Of zeros: ones from compiled code, zeros from any other."""
+    """Returns ones for zeros if it is compiled, else zeros."""
     return x.cos() if torch.compiler.is_compiling() else x.sin()

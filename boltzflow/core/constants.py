@@ -1,4 +1,4 @@
-"""Fixed numbers of a part that keep all their digits."""
+"""Constants of a module that keep double precision."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ from torch import Tensor, nn
 class Constants(nn.Module):
     """Named float64 tensors that follow the module's device, but not its dtype.
 
-    A bound such as π would otherwise be rounded to single precision once, and stay so in a double-precision
-    model. Users cast at the point of use: ``constants.low.to(x.dtype)``. Not part of the state dict.
+    Otherwise a bound such as π would be rounded when a model is cast to single precision, and would remain rounded
+    after a cast back to double precision. Cast at the point of use: ``constants.low.to(x.dtype)``. Not part of the
+    state dict.
 
     >>> nn.Sequential(Constants(pi=torch.tensor(torch.pi, dtype=torch.float64))).float()[0].pi.dtype
     torch.float64

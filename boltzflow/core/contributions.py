@@ -1,4 +1,4 @@
-"""How far an estimate may be off, told by what each sample, or each group of samples, contributes to its error."""
+"""Confidence intervals of estimates from the contributions of samples, or groups of samples, to the error."""
 
 from __future__ import annotations
 
@@ -12,24 +12,24 @@ from torch import Tensor
 from boltzflow.core.pareto import relevant_shape, tail_size
 from boltzflow.errors import OptionError, ShapeError
 
-_STEEPEST = 0.97  # the skewness of a sum, which cannot exceed 1; at 1 the interval has no end
-_UNSEEN = 0.5  # of the skewness, at most: the part of a heavy tail that no sample has reached is the steepest of it
+_STEEPEST = 0.97  # largest skewness of a sum; it cannot exceed 1, where the interval becomes infinite
+_UNSEEN = 0.5  # largest relative increase of the skewness, for the part of a heavy tail beyond all samples
 
 
 @dataclass(frozen=True, eq=False)
 class Contributions:
-    """What a sum of independent contributions says of its own error.
+    """The error distribution of an estimate, from independent contributions to its error.
 
-    Estimates of any shape (…) are taken, one law for each.
+    Estimates may have any shape (…); each element has its own distribution.
 
     Attributes:
         error: standard error of the sum.
-        skewness: of the sum, between −1 and 1: Σc³ / (Σc²)^(3/2).
-        carriers: how many contributions make up the error, (Σc²)² / Σc⁴: a third of all where they are normal, few
-            where some are far larger than the others.
-        number: of independent contributions.
-        shape: Pareto k̂ of the tail of |c|, each sample taken for itself; −inf where there is no tail.
-        tail: how many samples k̂ was estimated from.
+        skewness: skewness of the sum, between −1 and 1: Σc³ / (Σc²)^(3/2).
+        carriers: effective number of contributions to the error, (Σc²)² / Σc⁴: a third of all if they are normal, few
+            if some are far larger than the others.
+        number: number of independent contributions.
+        shape: Pareto k̂ of the tail of |c|, over single samples; −inf if there is no tail.
+        tail: number of samples from which k̂ was estimated.
     """
 
     error: Tensor
@@ -41,16 +41,16 @@ class Contributions:
 
     @classmethod
     def of(cls, changes: Tensor, of_samples: Tensor | None = None, shape: float | None = None) -> Contributions:
-        """The law of an estimate from its changes.
+        """The error distribution of an estimate from the contributions.
 
         Args:
-            changes: (G, …), what each independent group adds to the estimate's deviation; squares add up to its
-                variance. Not finite where one group has all the weight.
-            of_samples: (n, …), the same for each sample, if groups are of several.
+            changes: (G, …), the contribution of each independent group to the estimate's deviation; their squares add
+                up to its variance. Not finite if one group has all the weight.
+            of_samples: (n, …), the contributions of single samples, if groups have several samples.
             shape: k̂, if it is known.
 
         Raises:
-            ShapeError: if there are none.
+            ShapeError: if there are no contributions.
 
         >>> found = Contributions.of(torch.tensor([0.1, -0.1, 0.1, -0.1]))
         >>> round(float(found.error), 3), float(found.carriers), float(found.skewness)
@@ -60,7 +60,7 @@ class Contributions:
             raise ShapeError(f"Expected contributions (G, …), G ≥ 1; got shape {tuple(changes.shape)}.")
         samples = (changes if of_samples is None else of_samples).double()
         known = changes.isfinite().all(0)
-        scale = changes.double().abs().amax(0)  # squares of tiny numbers would vanish
+        scale = changes.double().abs().amax(0)  # squares of tiny numbers would underflow
         changes = changes.double() / scale.where(known & (scale > 0), 1.0)
         squares = changes.square()
         variance = squares.sum(0)
@@ -77,7 +77,7 @@ class Contributions:
 
     @classmethod
     def joined(cls, parts: Sequence[Contributions], shape: torch.Size, tail: int) -> Contributions:
-        """The laws (…) of `shape` from those of some of its elements after the other, (k,) each."""
+        """The distributions of `shape` (…), joined from those of consecutive elements, (k,) each."""
         joined = {
             name: torch.cat([getattr(part, name) for part in parts]).reshape(shape)
             for name in ("error", "skewness", "carriers", "shape")
@@ -87,10 +87,9 @@ class Contributions:
     def interval(self, level: float = 0.95) -> tuple[Tensor, Tensor]:
         """The ends (…) of a confidence interval, as distances from the estimate: low ≤ 0 ≤ high.
 
-        Student's t with as many degrees of freedom as the contributions leave for the variance (Satterthwaite 1946,
-        DOI 10.2307/3002019), by Hall's transformation of a skew sum (1992, DOI 10.1111/j.2517-6161.1992.tb01883.x). A
-        sample hardly ever shows all of a heavy tail, so the end that the tail moves away is that of a skewness larger
-        by the share k̂, up to a half.
+        Student's t with Satterthwaite's degrees of freedom (1946, DOI 10.2307/3002019), with Hall's transformation for
+        skew sums (1992, DOI 10.1111/j.2517-6161.1992.tb01883.x). A sample rarely covers all of a heavy tail. For the
+        end on the side of the tail, the skewness is therefore increased by the fraction k̂, up to one half.
 
         Raises:
             OptionError: if the level is not between 0 and 1.
@@ -104,7 +103,7 @@ class Contributions:
         guessed = (1.0 + self.shape.nan_to_num(nan=_UNSEEN).clamp(0.0, _UNSEEN)) * seen
         high = torch.minimum(_unskewed(-t, seen), _unskewed(-t, guessed))
         low = torch.maximum(_unskewed(t, seen), _unskewed(t, guessed))
-        # 0 · inf is NaN: of an infinite error the interval is all there is.
+        # 0 · inf is NaN: if the error is infinite, so is the interval.
         infinite = self.error.isinf()
         return (
             torch.where(infinite, -math.inf, -self.error * low),
@@ -113,7 +112,7 @@ class Contributions:
 
 
 def _shapes(values: Tensor) -> Tensor:
-    """k̂ (…) of the largest of values (n, …); NaN with fewer than 25, or where one is infinite."""
+    """k̂ (…) of the largest of values (n, …); NaN with fewer than 25 values, or if one is infinite."""
     size, columns = tail_size(len(values)), values.flatten(1) if values.dim() > 1 else values[:, None]
     shapes = [math.nan] * columns.shape[1]
     if size >= 5:
@@ -134,7 +133,7 @@ def _student(level: float, freedom: Tensor) -> Tensor:
 
 
 def _unskewed(z: Tensor, skewness: Tensor) -> Tensor:
-    """The studentised deviation t with g(t) = z, g Hall's cubic for a sum of this skewness."""
+    """The studentised deviation t with g(t) = z, where g is Hall's cubic for a sum of this skewness."""
     s = skewness.clamp(-_STEEPEST, _STEEPEST)
     safe = torch.where(s.abs() < 1e-4, 1.0, s)
     inside = 1 + s * (z - s / 6)

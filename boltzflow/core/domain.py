@@ -1,4 +1,4 @@
-"""What each coordinate of a state is: a real number, a number in an interval, or a point on a circle."""
+"""The kind of each coordinate of a state: a real number, a number in an interval, or a point on a circle."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Kind = Literal["real", "interval", "circle"]
 class Coordinate:
     """One coordinate: its kind, its bounds (infinite on the real line) and its name.
 
-    Names serve error messages and plots; equality ignores them.
+    Names are used in error messages and plots; equality ignores them.
     """
 
     kind: Kind
@@ -44,10 +44,10 @@ class Coordinate:
 
 @dataclass(frozen=True)
 class Domain:
-    """The kinds of all coordinates of a state: said once, read by bases, layers, nets, kernels and plots.
+    """The kinds of all coordinates of a state, used by bases, layers, nets, kernels and plots.
 
-    A value without tensors. States of a domain of `size` D have shape ``(batch, D)``; a real domain may
-    have another event shape (positions ``(N, 3)``, images), and then holds one shared coordinate kind.
+    An immutable value without tensors. States of a domain with D coordinates have the shape ``(batch, D)``. A real
+    domain may have another event shape (positions ``(N, 3)``, images); then all coordinates are of the same kind.
 
     >>> domain = Domain.real(1) + Domain.circle(2, names=["phi", "psi"]) + Domain.interval(0.0, 1.0)
     >>> len(domain), domain.indices("circle")
@@ -65,7 +65,7 @@ class Domain:
                 f"Expected {math.prod(self.shape)} coordinates for shape {self.shape}; got {len(self.coordinates)}."
             )
         if len(self.shape) != 1 and any(c.kind != "real" for c in self.coordinates):
-            raise DomainError(f"Expected only real coordinates in an array of shape {self.shape}.")
+            raise DomainError(f"Expected only real coordinates in an array of shape {self.shape}; got other kinds.")
 
     # -- construction ------------------------------------------------------------------------------
 
@@ -122,7 +122,7 @@ class Domain:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The name of each coordinate, or ``x0``, ``x1``, … where none was given."""
+        """The name of each coordinate, or ``x0``, ``x1``, … if none was given."""
         return tuple(c.name or f"x{i}" for i, c in enumerate(self.coordinates))
 
     def indices(self, kind: Kind) -> tuple[int, ...]:
@@ -140,10 +140,10 @@ class Domain:
     # -- arithmetic --------------------------------------------------------------------------------
 
     def check(self, x: Tensor, where: str) -> None:
-        """Raise unless `x` is a batch of states of this domain.
+        """Check that `x` is a batch of states of this domain.
 
         Raises:
-            ShapeError: naming `where` it happened, the shape expected and the shape that came.
+            ShapeError: if it is not; gives `where`, the expected shape and the actual shape.
         """
         if not isinstance(x, Tensor):
             raise ShapeError(f"{where}: expected states as a tensor; got {type(x).__name__}.")
@@ -152,7 +152,7 @@ class Domain:
             raise ShapeError(f"{where}: expected states of shape ({expected}) for {self}; got {tuple(x.shape)}.")
 
     def wrap(self, x: Tensor) -> Tensor:
-        """Circles taken modulo their circumference into [low, high); the rest unchanged. x: (…, D)."""
+        """Take circles modulo their circumference into [low, high); other coordinates are unchanged. x: (…, D)."""
         circles = self.indices("circle")
         if not circles:
             return x
@@ -163,7 +163,7 @@ class Domain:
     def contains(self, x: Tensor) -> Tensor:
         """Which states are finite and inside every interval. x: (batch, *shape) → (batch,) bool.
 
-        A circle contains every finite number: it is read modulo the circumference.
+        A circle contains every finite number, modulo the circumference.
         """
         inside = torch.isfinite(x).flatten(1).all(-1)
         intervals = self.indices("interval")
@@ -174,7 +174,7 @@ class Domain:
         return inside
 
     def difference(self, x: Tensor, y: Tensor) -> Tensor:
-        """x − y, on circles by the shortest way, in [−half, half) of the circumference."""
+        """x − y; on circles the shortest difference, in [−half, half) of the circumference."""
         delta = x - y
         circles = self.indices("circle")
         if not circles:
@@ -190,7 +190,7 @@ class Domain:
         return x * scale + shift
 
     def features(self, x: Tensor) -> Tensor:
-        """Smooth features for a net: intervals on [−1, 1], real lines as they are, then cos and sin of circles.
+        """Smooth features for a net: intervals mapped to [−1, 1], real lines unchanged, then cos and sin of circles.
 
         x: (…, D) → (…, F) with F = `feature_size`.
         """
@@ -203,7 +203,7 @@ class Domain:
         return torch.cat([standard[..., straight], angle.cos(), angle.sin()], -1)
 
     def middle(self, like: Tensor) -> Tensor:
-        """A state (*shape) inside: 0 on real lines, the middle of intervals and circles."""
+        """A state (*shape) inside the domain: 0 on real lines, the middle of intervals and circles."""
         middles = [0.0 if c.kind == "real" else (c.low + c.high) / 2 for c in self.coordinates]
         return like.new_tensor(middles).view(self.shape)
 
@@ -229,7 +229,7 @@ def wrap(x: Tensor, low: Tensor | float, high: Tensor | float) -> Tensor:
     """`x` modulo high − low, in [low, high); the gradient is 1."""
     period = high - low
     y = x - period * torch.floor((x - low) / period)
-    # Next to the seam the quotient may be rounded to a whole number: one turn too many, or too few.
+    # Near the seam the quotient may be rounded to an integer, which gives one period too many or too few.
     y = torch.where(y < low, high - (low - y), y)
     return torch.where(y >= high, low + (y - high), y)
 

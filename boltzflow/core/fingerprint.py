@@ -1,4 +1,4 @@
-"""State dicts that know what they belong to."""
+"""Fingerprints in state dicts, which prevent loading into a different module."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from boltzflow.core.domain import Domain
 _KEY = "fingerprint"
 _KINDS = {"real": 0.0, "interval": 1.0, "circle": 2.0}
 _ROWS = ("domains", "masks or orders", "seams, bounds or scales")
-_ROUNDING = 1e-6  # relative: what was computed elsewhere, or kept in single precision, is still the same
+_ROUNDING = 1e-6  # relative tolerance, for buffers computed on another machine or stored in single precision
 
 
 class Fingerprinted(nn.Module):
-    """A part whose state dict says what its constructor fixed and the state dict itself does not hold.
+    """A module whose state dict contains a fingerprint of everything that the constructor fixes.
 
-    A state dict holds parameters, but not the domains, masks, orders, seams and bounds that they were learned with:
-    without a fingerprint it could be loaded into a part of another seed, and would give another density there. The
-    fingerprint is made of the domains and of all buffers that are not persistent, those of parts within included.
-    Loading refuses another one, with torch's own RuntimeError; a state dict that has none, because it is older, is
-    loaded as ever. A part into which nothing is loaded has none.
+    A state dict contains parameters, but not the domains, masks, orders, seams and bounds with which they were learned.
+    Without a fingerprint it could be loaded into a module with another seed, and would give a different density. The
+    fingerprint is computed from the domains and all non-persistent buffers, including those of submodules. Loading a
+    different fingerprint raises torch's RuntimeError. Older state dicts without a fingerprint are loaded without this
+    check. A module without parameters and persistent buffers has no fingerprint.
 
     >>> from boltzflow.core import Domain, recipes
     >>> one, other = (recipes.spline_flow(Domain.circle(4), layers=2, hidden=(8,), seed=seed) for seed in (0, 2))
@@ -34,7 +34,7 @@ class Fingerprinted(nn.Module):
     """
 
     def fingerprint(self) -> Tensor:
-        """Weighted sums (3, 3) of domains, integer and floating buffers: cosine, sine, and the size of rounding."""
+        """Weighted sums (3, 3) of domains, integer and floating buffers: with cosines, with sines, and the norm."""
         domains = [number for domain in self._domains() for number in _numbers(domain)]
         buffers = list(_fixed(self))
         rows = (
@@ -75,13 +75,13 @@ class Fingerprinted(nn.Module):
         others = [name for name, d, size in zip(_ROWS, difference, own[:, 2], strict=True) if not d <= _ROUNDING * size]
         if others:
             error_msgs.append(
-                f"{prefix.removesuffix('.') or type(self).__name__}: expected the state dict of a part with the same "
-                f"{' and '.join(others)}; got that of another, made with another seed or other options."
+                f"{prefix.removesuffix('.') or type(self).__name__}: expected the state dict of a module with the same "
+                f"{' and '.join(others)}; got that of a module with another seed or other options."
             )
 
 
 def state_of(module: nn.Module) -> Iterator[Tensor]:
-    """What a state dict holds of a module: parameters and persistent buffers."""
+    """The tensors of a module's state dict: parameters and persistent buffers."""
     yield from module.parameters()
     for part in module.modules():
         for name, buffer in part.named_buffers(recurse=False):
@@ -90,12 +90,12 @@ def state_of(module: nn.Module) -> Iterator[Tensor]:
 
 
 def _carries(module: nn.Module) -> bool:
-    """Whether a module saves a fingerprint: where there is nothing to load, nothing can be loaded wrongly."""
+    """Whether a module saves a fingerprint: only if it has parameters or persistent buffers."""
     return isinstance(module, Fingerprinted) and any(True for _ in state_of(module))
 
 
 def _fixed(module: nn.Module) -> Iterator[Tensor]:
-    """The buffers that are not persistent, of a module and of what is in it and has no fingerprint of its own."""
+    """The non-persistent buffers of a module, and of its submodules without their own fingerprint."""
     for name, buffer in module.named_buffers(recurse=False, remove_duplicate=False):
         if name in module._non_persistent_buffers_set:
             yield buffer
@@ -105,7 +105,7 @@ def _fixed(module: nn.Module) -> Iterator[Tensor]:
 
 
 def _weighted_sums(tensors: list[Tensor]) -> Tensor:
-    """Σ xᵢ cos i, Σ xᵢ sin i and the norm of x: (3,) float64, of the numbers of all tensors in a row."""
+    """Σ xᵢ cos i, Σ xᵢ sin i and the norm of x: (3,) float64, where x joins the numbers of all tensors."""
     if not tensors:
         return torch.zeros(3, dtype=torch.float64)
     numbers = torch.cat([t.detach().cpu().flatten().double() for t in tensors]).nan_to_num(posinf=3.0, neginf=-3.0)
@@ -114,7 +114,7 @@ def _weighted_sums(tensors: list[Tensor]) -> Tensor:
 
 
 def _numbers(domain: Domain) -> Iterator[float]:
-    """Kinds and bounds of a flat domain. An array has real coordinates only, and its shape is that of parameters."""
+    """Kinds and bounds of a flat domain; none for an array, whose coordinates are all real."""
     if len(domain.shape) == 1:
         for c in domain:
             yield from (_KINDS[c.kind], *((c.low, c.high) if c.kind != "real" else ()))

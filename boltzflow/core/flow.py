@@ -1,4 +1,4 @@
-"""A base density carried through layers."""
+"""A base density transformed by layers."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from boltzflow.errors import DomainError, IntractableDensityError
 
 
 class Flow(nn.Module):
-    """A base density q₀ and layers that carry it from latent to data space.
+    """A base density q₀ and layers that transform it from latent to data space.
 
     Args:
         base: the density q₀(z).
         transform: a `Layer`, often a `Chain`, from the base's domain to the data's.
 
     Raises:
-        DomainError: if the base lives elsewhere than the transform begins.
+        DomainError: if the domain of the base is not the latent domain of the transform.
 
     >>> from boltzflow.core import Domain, recipes
     >>> flow = recipes.spline_flow(Domain.real(1) + Domain.circle(1), layers=2, hidden=(16,))
@@ -32,7 +32,7 @@ class Flow(nn.Module):
     def __init__(self, base: Distribution, transform: Layer) -> None:
         if base.domain != transform.latent_domain:
             raise DomainError(
-                f"The base lives on {base.domain}, but the first layer expects {transform.latent_domain}."
+                f"Expected a base on {transform.latent_domain}, the first layer's latent domain; got {base.domain}."
             )
         super().__init__()
         self.base = base
@@ -40,7 +40,7 @@ class Flow(nn.Module):
 
     @property
     def domain(self) -> Domain:
-        """Where samples live."""
+        """The domain of the samples."""
         return self.transform.data_domain
 
     @property
@@ -53,13 +53,13 @@ class Flow(nn.Module):
     ) -> tuple[Tensor, Tensor]:
         """Samples and their log-densities, differentiable with respect to the parameters.
 
-        With stochastic layers log q is that of the path, log q₀(z) − Σ log_ratio: weights p/q stay exact
+        With stochastic layers, log q is that of the path, log q₀(z) − Σ log_ratio, so that weights p/q remain exact
         (Wu et al. 2020, arXiv 2002.06707).
 
         Args:
             n: number of samples.
             context: (n, C) or None.
-            generator: the source of randomness.
+            generator: the random number generator.
 
         Returns:
             x (n, *shape), log_q (n,).
@@ -69,7 +69,7 @@ class Flow(nn.Module):
         return x, log_q - log_ratio
 
     def log_prob(self, x: Tensor, context: Tensor | None = None) -> Tensor:
-        """Log-density (batch,) of x (batch, *shape): −inf outside the intervals of the domain; circles are wrapped.
+        """Log-density (batch,) of x (batch, *shape); −inf outside the intervals of the domain. Circles are wrapped.
 
         Raises:
             IntractableDensityError: if a layer is stochastic.
@@ -77,23 +77,23 @@ class Flow(nn.Module):
         """
         if found := self.transform.stochastic_layers:
             names = ", ".join(sorted({type(layer).__name__ for layer in found}))
-            raise IntractableDensityError(f"A flow with stochastic layers ({names}) has no density in closed form.")
+            raise IntractableDensityError(f"Expected a flow without stochastic layers for log_prob; got {names}.")
         self.domain.check(x, "Flow.log_prob")
         inside = self.domain.contains(x)
         shape = (-1, *[1] * (x.dim() - 1))
-        # A point outside stands in for one inside, so that no NaN reaches the gradients of the others.
+        # Points outside are replaced by one inside, so that no NaN reaches the gradients of other points.
         safe = torch.where(inside.view(shape), self.domain.wrap(x), self.domain.middle(x))
         z, log_ratio = self.transform.inverse(safe, context)
         return torch.where(inside, self.base.log_prob(z, context) + log_ratio, -torch.inf)
 
     def compile_layers(self, *, together: bool = False) -> None:
-        """Compile each layer on its own, in place: parameters and state-dict keys stay as they are.
+        """Compile each layer separately, in place; parameters and state-dict keys do not change.
 
-        Layers of one shape share their compiled code; stochastic layers stay as they are. Where no compiler
-        works, nothing changes.
+        Layers of one shape share their compiled code; stochastic layers are not compiled. Without a working compiler
+        this has no effect.
 
         Args:
-            together: compile the chain of layers as one piece too. The calls between layers are then gone, which
-                matters for small nets; the time to compile grows with the number of layers.
+            together: compile the chain of layers as a whole too. This removes the overhead of calls between layers,
+                which matters for small nets; compile time grows with the number of layers.
         """
         self.transform.compile_directions(together)

@@ -1,4 +1,4 @@
-"""Variational autoencoders whose posterior is carried through a flow."""
+"""Variational autoencoders whose posterior is transformed by a flow."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from boltzflow.errors import DomainError, OptionError
 
 
 class FlowVAE(nn.Module):
-    """A latent-variable model p(z)·p(x | z) with an approximate posterior q(z | x) that a flow makes flexible.
+    """A latent-variable model p(z)·p(x | z) whose approximate posterior q(z | x) is transformed by a flow.
 
     Kingma & Welling 2014, arXiv 1312.6114; Rezende & Mohamed 2015, arXiv 1505.05770. The flow gets the flattened x
-    as context, so a conditional one makes a posterior whose shape depends on x; another one ignores it.
+    as context. With a conditional flow the shape of the posterior depends on x; an unconditional flow ignores x.
 
     Args:
         prior: p(z): a distribution or a flow.
         encoder: q₀(z₀ | x): a density with x as context, such as `ConditionalNormal`.
         decoder: p(x | z): a density with z as context, such as `ConditionalNormal` or `ConditionalBernoulli`.
-        flow: carries z₀ to z; None for z = z₀.
+        flow: maps z₀ to z; None for z = z₀.
 
     Raises:
-        DomainError: if encoder, flow and prior do not fit together.
+        DomainError: if the domains of encoder, flow and prior do not match.
 
     >>> from boltzflow.core import Domain
     >>> from boltzflow.core.distributions import ConditionalBernoulli, ConditionalNormal, DiagonalNormal
@@ -43,9 +43,11 @@ class FlowVAE(nn.Module):
     def __init__(self, prior: Density, encoder: Density, decoder: Density, flow: Layer | None = None) -> None:
         start, end = (encoder.domain,) * 2 if flow is None else (flow.latent_domain, flow.data_domain)
         if encoder.domain != start:
-            raise DomainError(f"FlowVAE: the encoder ends in {encoder.domain}, but the flow expects {start}.")
+            raise DomainError(
+                f"FlowVAE: expected an encoder on {start}, the flow's latent domain; got {encoder.domain}."
+            )
         if prior.domain != end:
-            raise DomainError(f"FlowVAE: the posterior ends in {end}, but the prior lives on {prior.domain}.")
+            raise DomainError(f"FlowVAE: expected a prior on {end}, the posterior's domain; got {prior.domain}.")
         super().__init__()
         self.prior = prior
         self.encoder = encoder
@@ -55,12 +57,12 @@ class FlowVAE(nn.Module):
     def forward(
         self, x: Tensor, num_samples: int = 1, *, generator: torch.Generator | None = None
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Latent states of the posterior, with their weights' two parts.
+        """Latent states of the posterior, with the two log-densities of their weights.
 
         Args:
             x: (batch, *data shape).
-            num_samples: S, for each x.
-            generator: the source of randomness.
+            num_samples: the number of samples S for each x.
+            generator: the random number generator.
 
         Returns:
             z (batch, S, *latent shape); log q(z | x) (batch, S); log p(x, z) (batch, S).
@@ -76,7 +78,7 @@ class FlowVAE(nn.Module):
     ) -> Tensor:
         """The evidence lower bound (batch,): the mean of log p(x | z) + β·[log p(z) − log q(z | x)].
 
-        It bounds log p(x) from below at β = 1; a smaller β at the start keeps latent variables in use.
+        At β = 1 it is a lower bound of log p(x); a smaller β early in training prevents posterior collapse.
         """
         _, log_q, log_prior, log_likelihood = self._terms(x, num_samples, generator)
         return (log_likelihood + beta * (log_prior - log_q)).mean(1)
@@ -84,7 +86,7 @@ class FlowVAE(nn.Module):
     def importance_weighted_bound(
         self, x: Tensor, num_samples: int, *, generator: torch.Generator | None = None
     ) -> Tensor:
-        """log of the mean weight p(x, z)/q(z | x) of S samples (batch,): a bound of log p(x) that tightens with S.
+        """log of the mean weight p(x, z)/q(z | x) of S samples (batch,): a lower bound of log p(x), tighter with S.
 
         Burda et al. 2016, arXiv 1509.00519.
         """

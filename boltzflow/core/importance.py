@@ -1,8 +1,8 @@
 """Importance weights: effective sample size, normalising constant, means, quantiles, bootstrap, resampling.
 
-Everything takes log-weights (n,), −inf for a sample of weight zero, and works in log space and float64. Samples may
-come in groups (n,) that are not independent inside, such as a Markov chain or the descendants of one sample: errors
-are then those of the groups' sums.
+All functions take log-weights (n,), −inf for a sample of weight zero, and compute in log space and float64. Samples
+may belong to groups (n,) of dependent samples, such as a Markov chain or the descendants of one sample. Errors are then
+computed from the sums of groups.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from boltzflow.core.pareto import pareto_tail, tail_size
 from boltzflow.errors import NonFiniteError, OptionError, ShapeError
 
 Scheme = Literal["systematic", "residual", "multinomial"]
-"""How `resample` draws, in ascending order of the noise that it adds."""
+"""Resampling schemes of `resample`."""
 
 _NUMBERS_AT_ONCE = 2**24
 
 
 def normalized_weights(log_weights: Tensor) -> Tensor:
-    """Weights (n,) that add up to 1, float64.
+    """Normalised weights (n,), float64; their sum is 1.
 
     Raises:
         NonFiniteError: if no weight is positive.
@@ -37,7 +37,7 @@ def normalized_weights(log_weights: Tensor) -> Tensor:
 
 
 def effective_sample_size(log_weights: Tensor) -> float:
-    """Kish's effective sample size as a fraction of n: (Σw)² / (n Σw²), between 0 and 1; never clipped.
+    """Kish's effective sample size as a fraction of n: (Σw)² / (n Σw²), between 0 and 1; weights are not clipped.
 
     >>> effective_sample_size(torch.zeros(10))
     1.0
@@ -50,12 +50,12 @@ def effective_sample_size(log_weights: Tensor) -> float:
 
 
 def forward_effective_sample_size(log_weights: Tensor, log_z: float) -> float:
-    """The effective sample size, a fraction, by samples of p instead of q: Z / E_p[w], for w = p̃/q and Z = ∫p̃.
+    """The effective sample size, a fraction, from samples of p instead of q: Z / E_p[w], for w = p̃/q and Z = ∫p̃.
 
-    E_q[w]² / E_q[w²] is the same number, but samples of q do not see the weights of what they miss: these are large
-    here, and infinite (log-weight +inf) where q is zero.
+    E_q[w]² / E_q[w²] is the same number, but samples of q cannot reveal regions that q does not sample. Samples of p in
+    these regions have large weights, and infinite ones (log-weight +inf) where q is zero.
 
-    log_weights: (n,) of equally weighted samples of p; log_z: log Z, as samples of q estimate it.
+    log_weights: (n,) of equally weighted samples of p; log_z: log Z, estimated from samples of q.
 
     >>> round(forward_effective_sample_size(torch.tensor([0.0, 0.0, math.log(4.0)]), log_z=0.0), 6)
     0.5
@@ -64,7 +64,7 @@ def forward_effective_sample_size(log_weights: Tensor, log_z: float) -> float:
 
 
 def effective_groups(log_weights: Tensor, groups: Tensor | None = None) -> float:
-    """The effective number of independent groups: (Σs)² / Σs² of their weights s; that of samples without groups.
+    """The effective number of independent groups, (Σs)² / Σs² of their weights s; without groups, that of samples.
 
     Raises:
         ShapeError: if there is not one group for each weight.
@@ -90,9 +90,10 @@ def perplexity(log_weights: Tensor) -> float:
 
 
 def clipped(log_weights: Tensor, fraction: float = 1e-4) -> Tensor:
-    """Log-weights (n,) with the top `fraction` of them lowered to the smallest among these.
+    """Log-weights (n,) with the largest `fraction` of them clipped to the smallest of these.
 
-    A biased regularisation: what others report as "clipped ESS" (Schopmans & Friederich 2025, arXiv 2501.19077).
+    A biased regularisation, used for the "clipped ESS" in the literature (Schopmans & Friederich 2025,
+    arXiv 2501.19077).
 
     >>> clipped(torch.tensor([0.0, 1.0, 2.0, 9.0]), fraction=0.5)
     tensor([0., 1., 2., 2.], dtype=torch.float64)
@@ -107,12 +108,12 @@ def clipped(log_weights: Tensor, fraction: float = 1e-4) -> Tensor:
 def log_mean_weight(log_weights: Tensor, groups: Tensor | None = None) -> tuple[float, float]:
     """log of the mean weight, and its standard error.
 
-    With w = p̃(x)/q(x) and x ~ q this estimates log Z = log ∫p̃. The error is the jackknife's, like that of
-    `weighted_mean`: that of the delta method where no weight is large, and where one sample has nearly all of it, how
-    far it lifts log Z above that of the rest. The truth may then be further still, by weights that no sample has. It is
-    infinite where a single sample, or a single group, has all the weight. That of groups is meant for the descendants
-    of n samples (Chan & Lai 2013, DOI 10.1214/13-AOS1143), of which some have none; for groups of a size that was fixed
-    before it is an upper bound.
+    With w = p̃(x)/q(x) and x ~ q this estimates log Z = log ∫p̃. The error is a jackknife estimate, as for
+    `weighted_mean`. It equals that of the delta method if no weight is large. If one sample has nearly all the weight,
+    it is the difference between log Z with and without this sample; the true error may be larger, from weights that are
+    not in the sample. It is infinite if a single sample, or a single group, has all the weight. With groups, the error
+    is that for the descendants of n samples (Chan & Lai 2013, DOI 10.1214/13-AOS1143), some of which have none. For
+    groups whose sizes were fixed in advance it is an upper bound.
 
     Raises:
         ShapeError: if there is not one group for each weight.
@@ -125,31 +126,31 @@ def log_mean_weight(log_weights: Tensor, groups: Tensor | None = None) -> tuple[
 
 
 def changes_of_log_mean(log_weights: Tensor, groups: Tensor | None = None) -> Tensor:
-    """What each group adds to the error of `log_mean_weight` (n,): changes without it, whose squares make the variance.
+    """Contributions of groups to the error of `log_mean_weight` (n,): leave-one-out changes.
 
-    They are centred. Those of G groups come first, in ascending order, then those of the n − G samples that have no
-    descendants; all are infinite where one group has all the weight.
+    Their squares sum to the variance. They are centred. Those of G groups come first, in ascending order, then those of
+    the n − G samples without descendants; all are infinite if one group has all the weight.
 
     Raises:
         ShapeError: if there is not one group for each weight.
         NonFiniteError: if no weight is positive.
     """
     weights = normalized_weights(log_weights)
-    shares = torch.zeros_like(weights)
+    fractions = torch.zeros_like(weights)
     of_groups = _group_sums(weights, groups)
-    shares[: len(of_groups)] = of_groups
-    if (shares > 0).sum() == 1:
-        return torch.full_like(shares, math.inf)
-    changes, largest = -torch.log1p(-shares), shares.argmax()
-    # What is left beside a share of nearly 1 is lost in its rounding: it is summed instead.
-    changes[largest] = -torch.cat([shares[:largest], shares[largest + 1 :]]).sum().log()
-    return _unrounded(changes - changes.mean(), changes.abs().max()) * math.sqrt(1.0 - 1.0 / len(shares))
+    fractions[: len(of_groups)] = of_groups
+    if (fractions > 0).sum() == 1:
+        return torch.full_like(fractions, math.inf)
+    changes, largest = -torch.log1p(-fractions), fractions.argmax()
+    # For a fraction near 1, 1 − fraction suffers from cancellation: the other fractions are summed instead.
+    changes[largest] = -torch.cat([fractions[:largest], fractions[largest + 1 :]]).sum().log()
+    return _unrounded(changes - changes.mean(), changes.abs().max()) * math.sqrt(1.0 - 1.0 / len(fractions))
 
 
 def changes_of_mean(values: Tensor, log_weights: Tensor, groups: Tensor | None = None) -> Tensor:
-    """What each of G groups adds to the error of `weighted_mean` (G, …): squares add up to the variance.
+    """Contributions of G groups to the error of `weighted_mean` (G, …); their squares sum to the variance.
 
-    Those of one group that has all the weight are NaN.
+    The contribution of a group that has all the weight is NaN.
 
     Raises:
         ShapeError: if there is not one value, and one group, for each weight.
@@ -163,7 +164,7 @@ def changes_of_mean(values: Tensor, log_weights: Tensor, groups: Tensor | None =
 def contributions_to_mean(
     values: Tensor, log_weights: Tensor, groups: Tensor | None = None, shape: float | None = None
 ) -> Contributions:
-    """What samples and groups contribute to the error of `weighted_mean`, some columns of values (n, …) at a time.
+    """Contributions of samples and groups to the error of `weighted_mean`, for values (n, …), in batches of columns.
 
     shape: k̂ of the tail of the samples' contributions, if it is known.
 
@@ -183,16 +184,16 @@ def contributions_to_mean(
 def pareto_shape(log_weights: Tensor) -> float:
     """The shape k̂ of the generalised Pareto distribution that fits the largest weights.
 
-    Below 0.5 the weights' variance is finite; above 0.7 averages over them are not to be trusted
-    (Vehtari et al. 2024, arXiv 1507.02646). NaN with fewer than 25 samples of positive weight; −inf where the largest
-    are equal.
+    Below 0.5 the variance of the weights is finite; above 0.7 weighted averages are unreliable
+    (Vehtari et al. 2024, arXiv 1507.02646). NaN with fewer than 25 samples of positive weight; −inf if the largest
+    weights are equal.
     """
     largest = largest_weights(log_weights)
     return math.nan if largest is None else pareto_tail(largest).shape
 
 
 def largest_weights(log_weights: Tensor) -> Tensor | None:
-    """Those that k̂ is fitted to and the threshold below them, relative to the largest, in ascending order.
+    """The weights to which k̂ is fitted, preceded by their threshold, relative to the largest, in ascending order.
 
     None with fewer than 25 samples of positive weight.
     """
@@ -207,11 +208,11 @@ def largest_weights(log_weights: Tensor) -> Tensor | None:
 def weighted_mean(values: Tensor, log_weights: Tensor, groups: Tensor | None = None) -> tuple[Tensor, Tensor]:
     """Self-normalised mean and its standard error. values: (n, …) → (…), (…).
 
-    The error is the jackknife's, the scatter of the means that leave one sample or group out: that of the delta method
-    where no weight is large, and the distance from the mean of the rest where one sample has nearly all of it. It is
-    infinite where a single sample, or a single group, carries the mean. Values of weight zero are not looked at, so
-    they may be NaN. Means of booleans are shares: where none or all of them are true, which leaves no scatter to see,
-    the error is the share of one effective sample, or of one effective group.
+    The error is a jackknife estimate: the scatter of means that leave one sample or group out. It equals that of the
+    delta method if no weight is large. If one sample has nearly all the weight, it is the distance from the mean of the
+    other samples. It is infinite if a single sample, or a single group, has all the weight. Values of weight zero are
+    ignored, so they may be NaN. Means of booleans are fractions. If none or all of them are true, there is no scatter,
+    and the error is the fraction of one effective sample, or of one effective group.
 
     Raises:
         ShapeError: if there is not one value, and one group, for each weight.
@@ -226,9 +227,9 @@ def weighted_mean(values: Tensor, log_weights: Tensor, groups: Tensor | None = N
 def bootstrap_mean(
     values: Tensor, log_weights: Tensor, replicates: int, generator: torch.Generator, groups: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
-    """Like `weighted_mean`, with the scatter of bootstrap replicates as error.
+    """Like `weighted_mean`, with the scatter of bootstrap replicates as the error.
 
-    The error is infinite where a replicate draws no sample of positive weight: there are too few.
+    The error is infinite if a replicate contains no sample of positive weight.
 
     Raises:
         ShapeError: if there is not one value, and one group, for each weight.
@@ -251,8 +252,8 @@ def bootstrap_mean(
 def weighted_covariance(values: Tensor, log_weights: Tensor, groups: Tensor | None = None) -> Tensor:
     """Covariance (k, k) of the errors of k self-normalised means. values: (n, k).
 
-    Its diagonal is what `weighted_mean` gives squared, except for booleans that are all alike, where it is zero. It is
-    infinite where a single sample, or a single group, has all the weight.
+    Its diagonal is the square of the error of `weighted_mean`, except for booleans that are all equal, where it is
+    zero. It is infinite if a single sample, or a single group, has all the weight.
 
     Raises:
         ShapeError: if there is not one row of values, and one group, for each weight.
@@ -269,13 +270,13 @@ def weighted_covariance(values: Tensor, log_weights: Tensor, groups: Tensor | No
 
 
 def weighted_quantile(values: Tensor, log_weights: Tensor, share: float) -> Tensor:
-    """The least of the values that `share` of the weight does not exceed: (n, …) → (…).
+    """The weighted quantile at the cumulative weight `share`: (n, …) → (…).
 
-    Values of weight zero are not looked at.
+    Values of weight zero are ignored.
 
     Raises:
         ShapeError: if there is not one value for each weight.
-        OptionError: if the share is not between 0 and 1.
+        OptionError: if `share` is not between 0 and 1.
         NonFiniteError: if no weight is positive.
 
     >>> weighted_quantile(torch.arange(5.0), torch.zeros(5), 0.5)
@@ -287,16 +288,16 @@ def weighted_quantile(values: Tensor, log_weights: Tensor, share: float) -> Tens
     used = weights.flatten() > 0
     ordered, order = values[used].double().sort(0)
     below = weights[used].expand_as(ordered).gather(0, order).cumsum(0)
-    # The last sum may fall short of 1 by rounding.
+    # The last sum may be slightly below 1 because of rounding.
     place = (below < share).sum(0, keepdim=True).clamp(max=len(ordered) - 1)
     found: Tensor = ordered.gather(0, place)[0]
     return found
 
 
 class MidDistribution:
-    """The distribution of one weighted variable, with half of a value's weight below it and half above.
+    """The mid-distribution of a weighted variable: half of a value's weight lies below it and half above.
 
-    Between values it is taken for linear, so that it rises everywhere, whatever the ties (Ma, Genton & Parzen 2011, DOI
+    It is linear between values, so that it increases everywhere, even with ties (Ma, Genton & Parzen 2011, DOI
     10.1007/s10463-009-0234-6).
 
     Args:
@@ -314,7 +315,7 @@ class MidDistribution:
         self.shares = mass.cumsum(0) - 0.5 * mass
 
     def quantile(self, share: Tensor) -> Tensor:
-        """(…) → (…), the least or the largest value next to 0 and 1."""
+        """Quantiles (…) at cumulative weights (…); the smallest or the largest value near 0 and 1."""
         inner = share.clamp(self.shares[0], self.shares[-1])
         if len(self.values) == 1:
             return torch.full_like(inner, self.values.item())
@@ -333,8 +334,8 @@ def bootstrap(
 ) -> Tensor:
     """Bootstrap replicates of a statistic of weighted samples: (replicates, …).
 
-    `statistic` maps unnormalised weights (n,) float64 to a tensor; its samples stay where they are, and a
-    replicate multiplies each weight by the number of times that the sample, or its group, was drawn.
+    `statistic` maps unnormalised weights (n,) float64 to a tensor. A replicate multiplies each weight by the number of
+    times that the sample, or its group, was drawn; the samples keep their order.
 
     Raises:
         ShapeError: if there is not one group for each weight.
@@ -358,31 +359,31 @@ def bootstrap_error(
 ) -> Tensor:
     """The standard error (…) of a statistic as in `bootstrap`: the scatter of replicates times √(G / (G − 1)).
 
-    Draws of G samples or groups scatter less than these by that factor. The error is infinite where one of them has
-    all the weight, and where a replicate is NaN, as that of a ratio is which draws no sample of positive weight.
+    The factor corrects the bias of the bootstrap variance for G samples or groups. The error is infinite if one of them
+    has all the weight, or if a replicate is NaN, such as a ratio without samples of positive weight.
 
     Raises:
         ShapeError: if there is not one group for each weight.
         NonFiniteError: if no weight is positive.
     """
     spread = bootstrap(statistic, log_weights, replicates, generator, groups).std(0)
-    shares = _group_sums(normalized_weights(log_weights), groups)
-    if (shares > 0).sum() == 1:
+    fractions = _group_sums(normalized_weights(log_weights), groups)
+    if (fractions > 0).sum() == 1:
         return torch.full_like(spread, math.inf)
-    return spread.nan_to_num(nan=math.inf) * math.sqrt(len(shares) / (len(shares) - 1))
+    return spread.nan_to_num(nan=math.inf) * math.sqrt(len(fractions) / (len(fractions) - 1))
 
 
 def resample(
     log_weights: Tensor, n: int, generator: torch.Generator | None = None, scheme: Scheme = "systematic"
 ) -> Tensor:
-    """Indices (n,) drawn in proportion to the weights; in ascending order, but for those of "residual".
+    """Indices (n,) drawn in proportion to the weights; in ascending order, except with "residual".
 
-    Counts have the expectation n·w with each scheme (Douc & Cappé 2005, arXiv cs/0507025): "multinomial" draws
-    independently; "residual" gives each sample the whole part of n·w and draws the rest independently; "systematic"
-    goes through the cumulated weights in equal steps, so that no count is further than 1 from its expectation.
+    Counts have the expectation n·w with each scheme (Douc & Cappé 2005, arXiv cs/0507025). "multinomial" draws
+    independently. "residual" gives each sample the integer part of n·w and draws the rest independently. "systematic"
+    takes equal steps in the cumulative weights, so that no count differs from its expectation by more than 1.
 
     Raises:
-        OptionError: if there is no such scheme, or nothing to draw.
+        OptionError: if the scheme is unknown, or n is below 1.
         NonFiniteError: if no weight is positive.
     """
     if scheme not in get_args(Scheme) or n < 1:
@@ -400,14 +401,14 @@ def resample(
     uniform = torch.rand(shape, generator=generator, dtype=torch.float64, device=edges.device)
     if scheme == "systematic":
         uniform = (torch.arange(n, dtype=torch.float64, device=edges.device) + uniform) / n
-    # right=True: a place on an edge belongs to the next sample, so one of weight zero is never drawn.
+    # right=True: a position on an edge belongs to the next sample, so that samples of weight zero are never drawn.
     return torch.searchsorted(edges, uniform.sort().values * edges[-1], right=True).clamp(max=len(edges) - 1)
 
 
 def accept(log_weights: Tensor, log_bound: float, generator: torch.Generator | None = None) -> Tensor:
     """Indices (m,) of samples accepted with probability w / bound: independent samples of p (von Neumann 1951).
 
-    Exact if no weight of q's can exceed the bound. `samplers.rejection_sampling` draws until it has enough.
+    Exact if no weight p/q can exceed the bound. `samplers.rejection_sampling` draws until it has enough samples.
 
     Raises:
         OptionError: if a weight exceeds the bound.
@@ -421,31 +422,31 @@ def accept(log_weights: Tensor, log_bound: float, generator: torch.Generator | N
 
 
 def _jackknife(weights: Tensor, deviations: Tensor, groups: Tensor | None) -> Tensor:
-    """How the mean changes without each of G groups, times √((G − 1)/G): (G, …), whose squares add up to a variance.
+    """Leave-one-out changes of the mean for G groups, times √((G − 1)/G): (G, …); their squares sum to the variance.
 
-    weights: (n, 1, …); deviations: (n, …), from the mean. NaN without the one group that has all the weight.
+    weights: (n, 1, …); deviations: (n, …), from the mean. NaN for a group that has all the weight.
     """
-    sums, shares = _group_sums(weights * deviations, groups), _group_sums(weights, groups)
-    rest, largest = 1.0 - shares, shares.argmax()
+    sums, fractions = _group_sums(weights * deviations, groups), _group_sums(weights, groups)
+    rest, largest = 1.0 - fractions, fractions.argmax()
     # What is left beside a share of nearly 1 is lost in its rounding: it is summed instead.
-    others = torch.arange(len(shares), device=shares.device) != largest
-    rest[largest], sums[largest] = shares[others].sum(), -sums[others].sum(0)
+    others = torch.arange(len(fractions), device=fractions.device) != largest
+    rest[largest], sums[largest] = fractions[others].sum(), -sums[others].sum(0)
     return sums / rest * math.sqrt(1.0 - 1.0 / len(sums))
 
 
 def _unrounded(deviations: Tensor, scale: Tensor) -> Tensor:
-    """Deviations (n, …) from a mean of values of a scale (…): exactly 0 where they are nothing but rounding."""
+    """Deviations (n, …) from a mean, set to exactly 0 if they are only rounding of values of a scale (…)."""
     return deviations.where(deviations.abs().amax(0) > 1e-12 * scale, 0.0)
 
 
 def _group_sums(parts: Tensor, groups: Tensor | None) -> Tensor:
-    """parts (n, …) summed over each group: (number of groups, …); as they are without groups."""
+    """parts (n, …) summed over each group: (number of groups, …); unchanged without groups."""
     number, index = _numbered(parts, groups)
     return parts if index is None else parts.new_zeros(number, *parts.shape[1:]).index_add_(0, index, parts)
 
 
 def _numbered(parts: Tensor, groups: Tensor | None) -> tuple[int, Tensor | None]:
-    """The number of groups, and which of them each of n parts belongs to: None where each is one of its own."""
+    """The number of groups, and the group of each of n parts; None if each part is its own group."""
     if groups is None:
         return len(parts), None
     if groups.shape != parts.shape[:1]:
@@ -455,7 +456,7 @@ def _numbered(parts: Tensor, groups: Tensor | None) -> tuple[int, Tensor | None]
 
 
 def _aligned(values: Tensor, log_weights: Tensor) -> tuple[Tensor, Tensor]:
-    """Normalised weights (n, 1, …), and values (n, …), zero where their weight is."""
+    """Normalised weights (n, 1, …), and values (n, …), set to zero where the weight is zero."""
     if len(values) != len(log_weights):
         raise ShapeError(f"Expected one value for each of {len(log_weights)} weights; got {len(values)}.")
     weights = normalized_weights(log_weights).reshape(-1, *[1] * (values.dim() - 1))
@@ -465,15 +466,15 @@ def _aligned(values: Tensor, log_weights: Tensor) -> tuple[Tensor, Tensor]:
 def _checked_estimate(
     values: Tensor, weights: Tensor, mean: Tensor, error: Tensor, groups: Tensor | None
 ) -> tuple[Tensor, Tensor]:
-    """The error is infinite by one group alone; booleans (n, …) that are all alike have a share of exactly 0 or 1."""
-    shares = _group_sums(weights, groups)
-    if (shares > 0).sum() == 1:
+    """The error is infinite for a single group; booleans (n, …) that are all equal have a mean of exactly 0 or 1."""
+    fractions = _group_sums(weights, groups)
+    if (fractions > 0).sum() == 1:
         return mean, torch.full_like(mean, math.inf)
     if values.dtype != torch.bool:
         return mean, error
     inside = values.sum(0)  # False where the weight is zero
     alike = (inside == 0) | (inside == (weights > 0).sum())
-    return torch.where(alike, (inside > 0).double(), mean), torch.where(alike, shares.square().sum(), error)
+    return torch.where(alike, (inside > 0).double(), mean), torch.where(alike, fractions.square().sum(), error)
 
 
 def _checked(log_weights: Tensor) -> Tensor:

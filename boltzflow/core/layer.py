@@ -1,4 +1,4 @@
-"""The one law of every layer: forward from latent to data, inverse back, each with its log-ratio."""
+"""The interface of layers: `forward` from latent to data, `inverse` back, each with its log-ratio."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from boltzflow.errors import DomainError
 
 
 class Layer(Fingerprinted, ABC):
-    """A map between two domains that accounts for what it does to a density.
+    """A map between two domains that returns the change of log-density.
 
-    Both directions return ``(out, log_ratio)``, log_ratio of shape (batch,): log|det ∂out/∂in| of the
-    direction called for a `Bijection`, log[P(undo)/P(do)] for a `StochasticLayer`. Log-ratios of a chain
-    therefore add up, whatever its layers are.
+    Both directions return ``(out, log_ratio)`` with log_ratio of shape (batch,). For a `Bijection` it is
+    log|det ∂out/∂in| of the direction called, for a `StochasticLayer` it is log[P(undo)/P(do)]. Log-ratios of a chain
+    therefore add up for any layers.
 
-    `context` (batch, C) conditions the layer; a layer that has no use for it ignores it and says so.
-    `generator` feeds the noise of stochastic layers.
+    `context` (batch, C) conditions the layer. A layer that ignores the context says so in its docstring.
+    `generator` is the random number generator of stochastic layers.
     """
 
     def __init__(self, latent_domain: Domain, data_domain: Domain) -> None:
@@ -46,18 +46,18 @@ class Layer(Fingerprinted, ABC):
 
     @property
     def stochastic_layers(self) -> tuple[StochasticLayer, ...]:
-        """The stochastic layers in here: where there is one, no density in closed form exists."""
+        """The stochastic layers contained in this layer; with any of them there is no density in closed form."""
         return ()
 
     @property
     def whole_directions(self) -> tuple[str, ...]:
-        """The directions (``"forward"``, ``"inverse"``) that compile as one graph: no loop of unknown length."""
+        """The directions (``"forward"``, ``"inverse"``) that compile to one graph, without loops of unknown length."""
         return ("forward", "inverse")
 
     def compile_directions(self, together: bool = False) -> None:
-        """Compile the `whole_directions` in place, where a compiler works.
+        """Compile the `whole_directions` in place, if a compiler works.
 
-        `together` is for layers made of layers: whether to compile them as one piece too.
+        together: for layers that contain layers, whether to compile them as a whole too.
         """
         for part in self.modules():
             if isinstance(part, Transformer):
@@ -71,7 +71,7 @@ class Bijection(Layer):
 
 
 class StochasticLayer(Layer):
-    """A random map; log_ratio is log[P(undo)/P(do)] of the step it took (Wu et al. 2020, arXiv 2002.06707)."""
+    """A random map; log_ratio is log[P(undo)/P(do)] of the sampled step (Wu et al. 2020, arXiv 2002.06707)."""
 
     @property
     def stochastic_layers(self) -> tuple[StochasticLayer, ...]:
@@ -79,12 +79,12 @@ class StochasticLayer(Layer):
 
     @property
     def whole_directions(self) -> tuple[str, ...]:
-        """None: the density that the layer follows is not its own."""
+        """None, because the layer evaluates an external density."""
         return ()
 
 
 class Chain(Layer):
-    """Layers one after the other: `forward` applies them first to last.
+    """A sequence of layers; `forward` applies them from first to last.
 
     Raises:
         DomainError: if a layer's data domain is not the next one's latent domain.
@@ -96,8 +96,8 @@ class Chain(Layer):
         for i, (first, second) in enumerate(pairwise(layers)):
             if first.data_domain != second.latent_domain:
                 raise DomainError(
-                    f"Layer {i} ({type(first).__name__}) ends in {first.data_domain}, but layer {i + 1} "
-                    f"({type(second).__name__}) expects {second.latent_domain}."
+                    f"Expected layer {i} ({type(first).__name__}) to end in {second.latent_domain}, the latent domain "
+                    f"of layer {i + 1} ({type(second).__name__}); got {first.data_domain}."
                 )
         super().__init__(layers[0].latent_domain, layers[-1].data_domain)
         self.layers = nn.ModuleList(layers)
@@ -126,11 +126,11 @@ class Chain(Layer):
 
     @property
     def whole_directions(self) -> tuple[str, ...]:
-        """Those that all layers share."""
+        """The directions that all layers have in common."""
         return tuple(name for name in ("forward", "inverse") if all(name in layer.whole_directions for layer in self))
 
     def compile_directions(self, together: bool = False) -> None:
-        """Each layer on its own, for layers of one shape share their code; then, if asked for, all together."""
+        """Compile each layer separately, because layers of one shape share code; optionally all together too."""
         for layer in self:
             layer.compile_directions(together)
         if together:
@@ -144,7 +144,7 @@ class Chain(Layer):
 
 
 class Inverse(Layer):
-    """A layer turned round: its `forward` is the other's `inverse`."""
+    """The inverse of a layer: its `forward` is the layer's `inverse`."""
 
     def __init__(self, layer: Layer) -> None:
         super().__init__(layer.data_domain, layer.latent_domain)
@@ -167,10 +167,10 @@ class Inverse(Layer):
 
     @property
     def whole_directions(self) -> tuple[str, ...]:
-        """Those of the layer within, the other way round."""
+        """Those of the wrapped layer, exchanged."""
         opposite = {"forward": "inverse", "inverse": "forward"}
         return tuple(opposite[name] for name in self.layer.whole_directions)
 
     def compile_directions(self, together: bool = False) -> None:
-        """Those of the layer within."""
+        """Those of the wrapped layer."""
         self.layer.compile_directions(together)

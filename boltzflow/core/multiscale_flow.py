@@ -1,4 +1,4 @@
-"""Flows of images whose latent numbers enter at several resolutions."""
+"""Flows of images with latent variables at several resolutions."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ class MultiscaleFlow(Flow):
     Dinh et al. 2016, arXiv 1605.08803; Kingma & Dhariwal 2018, arXiv 1807.03039.
 
     Args:
-        bases: of the numbers that enter at each level, from the deepest to the data.
+        bases: the bases of the numbers that enter at each level, from the deepest to the data.
         levels: see `layers.Multiscale`, in the same order.
 
     Raises:
-        DomainError: if two levels do not fit, or a base lives elsewhere than its level's part.
+        DomainError: if the domains of two levels do not match, or a base is not on the domain of its level's part.
 
     >>> from boltzflow.core import distributions, layers
     >>> levels = [layers.Squeeze(Domain.real((2, 4, 4))), layers.Squeeze(Domain.real((1, 8, 8)))]
@@ -66,7 +66,7 @@ class MultiscaleFlow(Flow):
         return super().sample(n, context, generator=generator)
 
     def tempered(self, temperature: float) -> MultiscaleFlow:
-        """The same flow with standard deviations of all bases times `temperature`; parameters are shared.
+        """The same flow with standard deviations of all bases multiplied by `temperature`; parameters are shared.
 
         Raises:
             UnsupportedCombinationError: if a base has no temperature.
@@ -78,7 +78,7 @@ class MultiscaleFlow(Flow):
 
 
 class _Parts(Distribution):
-    """Independent densities on arrays, flattened and joined."""
+    """Independent densities on arrays, flattened and concatenated."""
 
     def __init__(self, bases: Sequence[Distribution]) -> None:
         super().__init__(Domain.real(sum(len(base.domain) for base in bases)))

@@ -1,4 +1,4 @@
-"""The tail of weights and of contributions: its shape k̂, and weights that it has smoothed."""
+"""Pareto tails of weights and of error contributions: the shape k̂, and Pareto-smoothed weights."""
 
 from __future__ import annotations
 
@@ -8,33 +8,33 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-_HARDLY_VARY = 2.0  # largest value over the smallest of a tail
+_HARDLY_VARY = 2.0  # largest ratio of the values of a tail that counts as constant
 
 
 def tail_size(n: int) -> int:
-    """How many of n samples are taken for the tail: min(n/5, 3√n) (Vehtari et al. 2024, arXiv 1507.02646)."""
+    """The number of samples in the tail of n samples: min(n/5, 3√n) (Vehtari et al. 2024, arXiv 1507.02646)."""
     return int(min(n / 5, 3 * math.sqrt(n)))
 
 
 class ParetoTail(NamedTuple):
-    """The generalised Pareto distribution of what exceeds a threshold: P(excess > x) = (1 + k x / σ)^(−1/k).
+    """The generalised Pareto distribution of excesses over a threshold: P(excess > x) = (1 + k x / σ)^(−1/k).
 
     Attributes:
-        shape: k; −inf where all values are equal.
-        scale: σ; 0 where they are equal.
+        shape: k; −inf if all values are equal.
+        scale: σ; 0 if all values are equal.
     """
 
     shape: float
     scale: float
 
     def quantiles(self, probabilities: Tensor) -> Tensor:
-        """The excess that is exceeded with 1 − probability."""
+        """The quantiles of the excess at these probabilities."""
         logs = torch.log1p(-probabilities)
         return self.scale * (-logs if self.shape == 0.0 else torch.expm1(-self.shape * logs) / self.shape)
 
 
 def pareto_tail(largest: Tensor) -> ParetoTail:
-    """The fit to what exceeds the smallest of these values.
+    """Fit the excesses over the smallest of these values.
 
     largest: (m + 1,) positive, in ascending order. The fit is that of Zhang & Stephens (2009, DOI
     10.1198/tech.2009.08017), with a weak prior of the shape towards 0.5 (Vehtari et al. 2024).
@@ -45,10 +45,10 @@ def pareto_tail(largest: Tensor) -> ParetoTail:
         return ParetoTail(-math.inf, 0.0)
     candidates = 30 + int(math.sqrt(tail))
     steps = torch.arange(1, candidates + 1, dtype=torch.float64)
-    quartile = excess[int(tail / 4 + 0.5) - 1].clamp(min=1e-300)  # values may be equal; its inverse stays finite
+    quartile = excess[int(tail / 4 + 0.5) - 1].clamp(min=1e-300)  # keeps the inverse finite if values are equal
     theta = 1 / excess[-1] + (1 - (candidates / (steps - 0.5)).sqrt()) / (3 * quartile)
     shapes = torch.log1p(-theta[:, None] * excess).mean(1)
-    # A θ of exactly 0, as equal values may give, has no likelihood by this formula: it is left out.
+    # This likelihood is undefined at θ = 0, which equal values may give: it is left out.
     log_likelihood = (tail * ((-theta / shapes).log() - shapes - 1)).nan_to_num(nan=-torch.inf)
     best = (torch.softmax(log_likelihood, 0) * theta).sum()
     shape = torch.log1p(-best * excess).mean().item()
@@ -56,9 +56,9 @@ def pareto_tail(largest: Tensor) -> ParetoTail:
 
 
 def smoothed(log_weights: Tensor) -> Tensor:
-    """Log-weights (n,) whose largest are the quantiles of the tail that fits them, none above the largest before.
+    """Log-weights (n,) whose largest are replaced by quantiles of the fitted tail, truncated at the original maximum.
 
-    Pareto-smoothed importance sampling (Vehtari et al. 2024, arXiv 1507.02646), of finite log-weights, 25 or more.
+    Pareto-smoothed importance sampling (Vehtari et al. 2024, arXiv 1507.02646), for at least 25 finite log-weights.
     """
     values, places = log_weights.topk(tail_size(len(log_weights)) + 1)
     largest = (values.flip(0) - values[0]).exp()
@@ -73,9 +73,9 @@ def smoothed(log_weights: Tensor) -> Tensor:
 
 
 def relevant_shape(largest: Tensor) -> float:
-    """k̂ as `pareto_tail` fits it, −inf where the values hardly vary: whatever their tail, it moves no average.
+    """k̂ as fitted by `pareto_tail`; −inf if the values hardly vary, because such a tail does not affect averages.
 
-    Values that are tied with the smallest of a tail, as those of numbers that are mostly 0 are, are no part of it.
+    Values equal to the smallest of the tail do not belong to it, for example if most numbers are 0.
     """
     if largest[len(largest) // 4] <= largest[0] * (1 + 1e-9):
         largest = largest[largest > largest[0] * (1 + 1e-9)]

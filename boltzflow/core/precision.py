@@ -1,4 +1,4 @@
-"""Nets in a lower precision than all else: their matrix products take most of a training step."""
+"""Nets in a lower precision than the rest of a flow; their matrix products dominate the time of a training step."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ class HasNet:
     """A layer whose parameters come from a net, which may compute in a lower precision.
 
     Attributes:
-        net_dtype: of the net's matrix products; None for that of its weights.
+        net_dtype: the dtype of the net's matrix products; None for that of its weights.
     """
 
     net_dtype: torch.dtype | None
 
     def net_precision(self, x: Tensor) -> AbstractContextManager[object]:
-        """In this block, and in no other part of the layer, the net of an input `x` is evaluated."""
+        """The context in which only the net of the layer is evaluated, for an input `x`."""
         return nullcontext() if self.net_dtype is None else torch.autocast(x.device.type, self.net_dtype)
 
 
 @contextmanager
 def nets_in(flow: nn.Module, dtype: torch.dtype | None) -> Iterator[None]:
-    """In this block the nets of couplings and autoregressive layers compute in `dtype`.
+    """A context in which the nets of couplings and autoregressive layers compute in `dtype`.
 
-    Their weights stay as they are, and so do splines, log-densities and whatever else the flow computes. Nets in
-    float64 compute in float64.
+    The dtype of their weights does not change, nor that of splines, log-densities and all other computations. Nets in
+    float64 always compute in float64.
 
     Args:
         flow: a flow or a layer.

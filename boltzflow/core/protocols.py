@@ -1,4 +1,4 @@
-"""What kernels, samplers and objectives ask of a density: any object with these methods will do."""
+"""Interfaces of densities for kernels, samplers and objectives; any object with these methods can be used."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Proposal(Target, Protocol):
 
 
 class Model(Proposal, Protocol):
-    """What is trained: a `Flow`, or any other module with a flow's `sample` and `log_prob`.
+    """A trainable model: a `Flow`, or any other module with the `sample` and `log_prob` of a flow.
 
     Samples are differentiable with respect to the parameters, and so is their log q.
     """

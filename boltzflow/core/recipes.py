@@ -39,27 +39,28 @@ def spline_flow(
 ) -> Flow:
     """A neural spline flow on a mixed domain (Durkan et al. 2019; Rezende et al. 2020).
 
-    Couplings come in pairs: a random half of the coordinates (half of the circles, half of the others) given
-    the rest, then the rest given that half. Each coupling cuts the circles open at another place. The flow
-    starts as the identity, so that its first samples are those of the base. A coordinate alone is moved by every
-    coupling, given the context if there is one.
+    Couplings come in pairs. The first transforms a random half of the coordinates (half of the circles, half of the
+    others) conditional on the rest, the second transforms the rest conditional on that half. Each coupling cuts the
+    circles open at another place. The flow is initially the identity, so that its first samples are those of the
+    base. A single coordinate is transformed by every coupling, conditional on the context if there is one.
 
-    With `groups` the density is a product of conditional ones: the couplings of the first group move and see it
-    alone, those of the second move it and see the first as well, and so on. They are smaller than couplings of all.
+    With `groups` the density is a product of conditional densities. The couplings of the first group transform this
+    group only; those of the second group transform it conditional on the first group, and so on. They are smaller than
+    couplings of all coordinates.
 
     Args:
         domain: flat.
-        layers: number of couplings; with groups one number for each, or one for all of them.
+        layers: number of couplings; with groups, one number for each group or one for all.
         hidden: sizes of the hidden layers of each conditioner.
         bins: number of bins of each spline.
         net: ``"mlp"``, or ``"residual"`` (then all sizes in `hidden` are equal, each one a block).
-        location, width: (D,) or None: the informed start (see `Independent` and `SplineCoupling`).
+        location, width: (D,) or None: the initial base (see `Independent` and `SplineCoupling`).
         bound: real coordinates are transformed within location ± bound·width.
         context_size: size of the context; 0 for an unconditional flow.
-        seed: of masks, seams and weights; the global random state is left as it was. Masks and seams are not part
-            of the state dict, but its fingerprints know them: a flow of another seed refuses it.
-        base: on the same domain; by default `Independent` of this location and width.
-        groups: indices of the coordinates, each in one group; None for one group of all.
+        seed: the random seed of masks, seams and weights; the global random state is not changed. Masks and seams are
+            not part of the state dict, but its fingerprints depend on them: a flow of another seed refuses to load it.
+        base: on the same domain; by default `Independent` with this location and width.
+        groups: indices of the coordinates of each group; each coordinate is in one group. None for a single group.
 
     Raises:
         OptionError: if the net is unknown, a group is empty, or the groups are not a partition.
@@ -73,8 +74,8 @@ def spline_flow(
         raise OptionError(f"spline_flow: expected at least one coordinate in each group; got {parts} of {domain}.")
     if sorted(i for part in parts for i in part) != list(range(len(domain))) or len(counts) != len(parts):
         raise OptionError(
-            f"spline_flow: expected each of {len(domain)} coordinates in one group, and one number of layers or one "
-            f"for each group; got {len(parts)} groups and {len(counts)} numbers."
+            f"spline_flow: expected each of {len(domain)} coordinates in exactly one group, and one number of layers "
+            f"or one for each group; got {len(parts)} groups and {len(counts)} numbers."
         )
     trunk = _trunk(net, tuple(hidden))
     circles = domain[domain.indices("circle")]
@@ -107,10 +108,10 @@ def spline_flow(
 
 
 def _random_half(domain: Domain, part: list[int]) -> Tensor:
-    """Every second one of some coordinates in random order, as a mask (D,)."""
+    """A mask (D,) of every second of some coordinates, in random order."""
     circles = [i for i in domain.indices("circle") if i in part]
     others = [i for i in part if i not in circles]
-    # Circles are dealt last, so that the halves have equal size whenever their number is even.
+    # Circles come last, so that the halves have equal size whenever the number of circles is even.
     deal = [torch.tensor(kind)[torch.randperm(len(kind))].long() for kind in (others, circles)]
     return _mask_of(domain, torch.cat(deal)[::2])
 
@@ -144,8 +145,8 @@ def autoregressive_spline_flow(
 ) -> Flow:
     """An autoregressive neural spline flow on a mixed domain (Durkan et al. 2019, arXiv 1906.04032).
 
-    A density in one pass, samples in `passes` short steps for each layer. Every other layer takes the coordinates
-    in the opposite order; each cuts the circles open at another place. Starts as the identity.
+    The density takes one pass, samples take `passes` short steps for each layer. Every other layer uses the reverse
+    order of coordinates; each cuts the circles open at another place. Initially the identity.
 
     Args:
         domain: flat.
@@ -153,7 +154,7 @@ def autoregressive_spline_flow(
         hidden, passes: as in `layers.Autoregressive`.
         bins, location, width, bound: as in `spline_flow`.
         context_size: size of the context; 0 for an unconditional flow.
-        seed: of the weights and seams; the global random state is left as it was.
+        seed: the random seed of the weights and seams; the global random state is not changed.
 
     >>> autoregressive_spline_flow(Domain.circle(3), layers=2, hidden=(8,)).domain.names
     ('x0', 'x1', 'x2')
@@ -187,8 +188,8 @@ def maf(
     Args:
         domain: flat, of real coordinates.
         layers, hidden, passes, context_size, seed: as in `autoregressive_spline_flow`.
-        scale: see `transformers.Affine`; the default is bounded, so that outliers in the data do no harm. A state dict
-            from before it was, when "exp" was the default, still means that.
+        scale: see `transformers.Affine`; the default is bounded, which makes the flow robust to outliers in the data.
+            Older state dicts, from when "exp" was the default, are still loaded with "exp".
 
     Raises:
         DomainError: if a coordinate is not real.
@@ -212,18 +213,18 @@ def realnvp(
     context_size: int = 0,
     seed: int = 0,
 ) -> Flow:
-    """Affine couplings of alternating halves (Dinh et al. 2016, arXiv 1605.08803), from a normal base.
+    """RealNVP: affine couplings of alternating halves (Dinh et al. 2016, arXiv 1605.08803), from a normal base.
 
-    With ``scale="additive"`` it is NICE (Dinh et al. 2014, arXiv 1410.8516), whose widths the last layer learns.
+    With ``scale="additive"`` it is NICE (Dinh et al. 2014, arXiv 1410.8516), with a learned final scaling layer.
 
     Args:
         domain: flat, of at least two real coordinates.
         layers: number of couplings.
         hidden: sizes of the hidden layers of each conditioner.
-        scale: see `transformers.Affine`; the default is bounded, so that outliers in the data do no harm. A state dict
-            from before it was, when "exp" was the default, still means that.
+        scale: see `transformers.Affine`; the default is bounded, which makes the flow robust to outliers in the data.
+            Older state dicts, from when "exp" was the default, are still loaded with "exp".
         context_size: size of the context; 0 for an unconditional flow.
-        seed: of the weights; the global random state is left as it was.
+        seed: the random seed of the weights; the global random state is not changed.
 
     Raises:
         DomainError: if a coordinate is not real, or there are fewer than two.
@@ -252,7 +253,7 @@ def realnvp(
 
 
 def _require_real(domain: Domain, where: str) -> None:
-    """A circle could only be shifted, which leaves its uniform base as it is: nothing would be learned there."""
+    """Raise a DomainError for circles: an affine map only shifts them, and a shifted uniform base is unchanged."""
     if found := [c for c in domain if c.kind != "real"]:
         raise DomainError(f"{where}: expected real coordinates; got {found[0]}. See spline_flow for other kinds.")
 

@@ -27,10 +27,10 @@ def glow(
     context_size: int = 0,
     seed: int = 0,
 ) -> MultiscaleFlow:
-    """Glow: levels of squeezing and steps, half of the channels leaving at each (Kingma & Dhariwal 2018, 1807.03039).
+    """Glow: levels of squeezing and steps; half of the channels leave at each (Kingma & Dhariwal 2018, 1807.03039).
 
-    With one-hot class labels as context, couplings and bases are class-conditional. Actnorms start from the first
-    batch in training mode. Each level halves height and width.
+    With one-hot class labels as context, couplings and bases are class-conditional. Actnorms are initialised by the
+    first batch in training mode. Each level halves height and width.
 
     Args:
         domain: real, of shape (C, H, W), with H and W multiples of 2^levels.
@@ -38,15 +38,15 @@ def glow(
         blocks: number of steps (see `layers.glow_block`) at each resolution.
         net: of the couplings, see `layers.ImageCoupling`; by default a `ConvNet` with two hidden images of 512
             channels, the size for natural images.
-        front: layers between the flow and its data, from latent to data, each on `domain`: a `layers.Logit` for
-            pixels in [0, 1], say.
+        front: layers between the flow and its data, from latent to data, each on `domain`, for example a
+            `layers.Logit` for pixels in [0, 1].
         lu: whether 1×1 convolutions are parametrised by their LU factors.
         context_size: size of the context; 0 for none.
-        seed: of rotations and weights; the global random state is left as it was.
+        seed: the random seed of rotations and weights; the global random state is not changed.
 
     Raises:
         OptionError: if there is no level or no step.
-        DomainError: if the domain is no real (C, H, W), or cannot be halved so often.
+        DomainError: if the domain is not a real (C, H, W), or H and W cannot be halved at each level.
 
     >>> flow = glow(Domain.real((1, 8, 8)), levels=2, blocks=2, context_size=10)
     >>> flow.sample(3, torch.eye(10)[:3], temperature=0.7)[0].shape

@@ -1,4 +1,4 @@
-"""A flow with layers that move samples at random, towards a target that it knows."""
+"""A flow with stochastic layers that sample towards a given target."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ from boltzflow.errors import DomainError
 
 
 class StochasticFlow(Flow):
-    """A stochastic normalizing flow: bijections that learn, kernels that repair (Wu et al. 2020, arXiv 2002.06707).
+    """A stochastic normalizing flow: bijections and Markov kernels (Wu et al. 2020, arXiv 2002.06707).
 
-    Its `KernelLayer`s are bound to the geometric path from base to target, both read as functions on one domain, so
-    each must act on the base's domain. The base must be positive wherever the target is. `sample` gives the
-    log-density of the path, with which weights are exact whatever the parameters; with a stochastic layer there is no
-    `log_prob`. The target is referred to, and not part of the module: neither moved, trained nor saved with it.
+    Its `KernelLayer`s are bound to the geometric path from base to target. Both are functions on the base's domain, so
+    each of these layers must act on this domain. The base must be positive wherever the target is. `sample` returns
+    the log-density of the path, with which weights are exact for any parameters; with a stochastic layer there is no
+    `log_prob`. The target is only referenced; it is not moved, trained or saved with the module.
 
     Args:
         base: the density q₀(z).
         transform: a `Layer`, often a `Chain`, from the base's domain to the data's.
-        target: p, anything with ``log_prob(x, context)``, known up to a constant.
+        target: p, any object with ``log_prob(x, context)``, unnormalised.
 
     Raises:
-        DomainError: if the base lives elsewhere than the transform begins or than a stochastic layer acts.
+        DomainError: if the base's domain is not the latent domain of the transform and of all stochastic layers.
 
     >>> from boltzflow.core import Domain, distributions, kernels, layers
     >>> domain = Domain.real(1)
@@ -45,20 +45,20 @@ class StochasticFlow(Flow):
         for layer in self._kernel_layers:
             if layer.data_domain != base.domain:
                 raise DomainError(
-                    f"{type(layer).__name__} acts on {layer.data_domain}, but the base that its density is made of "
-                    f"lives on {base.domain}."
+                    f"Expected {type(layer).__name__} to act on {base.domain}, the base's domain; got "
+                    f"{layer.data_domain}."
                 )
             layer.bind(self.path)
 
     def log_weights(
         self, n: int, context: Tensor | None = None, *, generator: torch.Generator | None = None
     ) -> tuple[Tensor, Tensor]:
-        """Samples, and log p − log q of their paths: E[w] = ∫p, and weighted averages are those of p.
+        """Samples, and log p − log q of their paths: E[w] = ∫p, and weighted averages are averages over p.
 
         Args:
             n: number of samples.
             context: (n, C) or None.
-            generator: the source of randomness.
+            generator: the random number generator.
 
         Returns:
             x (n, *shape), log-weights (n,), −∞ for a sample that cannot be evaluated.
@@ -76,19 +76,19 @@ class StochasticFlow(Flow):
         iterations: int = 50,
         generator: torch.Generator | None = None,
     ) -> None:
-        """Change the step sizes of each kernel, in place, until its mean acceptance is the wanted one.
+        """Adapt the step sizes of each kernel, in place, until its mean acceptance reaches the target.
 
-        Adapt before or between measurements, never while samples count (see `kernels.adapt_step_size`).
+        Adapt before or between measurements, never during one (see `kernels.adapt_step_size`).
 
         Args:
-            n: samples of an iteration.
+            n: number of samples in an iteration.
             context: (n, C) or None.
             target_acceptance: in (0, 1), for each kernel.
-            iterations: passes through the flow.
-            generator: the source of randomness.
+            iterations: number of passes through the flow.
+            generator: the random number generator.
 
         Raises:
-            OptionError: if the wanted acceptance is not in (0, 1).
+            OptionError: if the target acceptance is not in (0, 1).
         """
         with torch.no_grad():
             for iteration in range(iterations):

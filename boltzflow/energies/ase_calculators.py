@@ -1,4 +1,4 @@
-"""Calculators of ASE, one frame at a time. Workers import this file, so it does without torch."""
+"""ASE calculators, one frame at a time. Workers import this file, so it does not import torch."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _ANGSTROM_PER_NM = 10.0
 
 @dataclass(frozen=True)
 class CalculatorRecipe:
-    """A calculator, or a function that makes one, and the molecule with a sound structure."""
+    """A calculator, or a function that returns one, and the molecule in a reasonable structure."""
 
     calculator: Any
     is_ready: bool
@@ -31,11 +31,11 @@ class CalculatorRecipe:
 
 
 class CalculatorEvaluator:
-    """Evaluates frames with one calculator, which is made anew, and tried, after each failure.
+    """Evaluates frames with one calculator, which is re-created and tested after each failure.
 
     Args:
-        make: the calculator, or a new one.
-        atoms: the molecule, with a structure to try it on.
+        make: returns the calculator, or a new one.
+        atoms: the molecule in a structure on which the calculator is tested.
 
     Raises:
         EvaluationError: if the calculator fails on that structure, now or later.
@@ -59,7 +59,7 @@ class CalculatorEvaluator:
         for i in np.flatnonzero(np.isfinite(frames).all(axis=(1, 2))):
             self._atoms.positions = _ANGSTROM_PER_NM * frames[i]
             try:
-                if gradients is not None:  # first: with the forces comes the energy, but not always the other way
+                if gradients is not None:  # forces first: this computes the energy too; the reverse is not always true
                     gradients[i] = self._forces()
                 energies[i] = self._energy()
             except self._failure:
@@ -79,7 +79,7 @@ class CalculatorEvaluator:
     def _energy(self) -> float:
         """kJ/mol."""
         consistent = "free_energy" in getattr(self._atoms.calc, "implemented_properties", ())
-        with np.errstate(all="ignore"):  # what overflows in a clash is not finite: that says it all
+        with np.errstate(all="ignore"):  # a clash may overflow; the result is not finite, which is checked later
             energy: float = self._atoms.get_potential_energy(force_consistent=consistent) / self._kj_per_mol
         return energy
 

@@ -1,4 +1,4 @@
-"""Potentials of programs that know one frame at a time: evaluated here, or by worker processes."""
+"""Potentials from programs that evaluate one frame at a time: in this process, or in worker processes."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ from boltzflow.energies.workers import Answer, Evaluator, Recipe, WorkerPool
 from boltzflow.errors import OptionError
 
 _PART = 512
-"""Frames evaluated at a time: bounds memory, and is enough work to forget the way to a worker and back."""
+"""Frames evaluated at a time: limits memory, and is enough work to make communication with workers negligible."""
 
 
 class FramewisePotential(Potential):
-    """Base of potentials whose frames are evaluated one by one; a frame that fails is +inf.
+    """Base class of potentials whose frames are evaluated one by one; a frame that fails has the energy +inf.
 
-    With `workers`, frames are shared among that many processes, started at the first call. `close`, leaving a
-    ``with`` block, or the end of the program stops them; a later call starts them again. The frames of a worker
-    that dies are evaluated again; a frame on which workers keep dying is +inf, with a warning. A script that uses
-    workers needs the usual ``if __name__ == "__main__":``.
+    With `workers`, frames are distributed over that many processes, which start at the first call. `close`, the end
+    of a ``with`` block, or the end of the program stops them; a later call starts them again. If a worker crashes,
+    its frames are evaluated again. A frame that crashes workers repeatedly gets the energy +inf, with a warning. A
+    script that uses workers needs ``if __name__ == "__main__":``.
 
     Args:
         n_atoms: number of atoms.
-        recipe: makes the evaluator, here or in each worker.
-        workers: number of processes; 0 evaluates in this one.
+        recipe: creates the evaluator, in this process or in each worker.
+        workers: number of processes; 0 evaluates in this process.
 
     Raises:
         OptionError: if the number of workers is negative.
@@ -89,7 +89,7 @@ class FramewisePotential(Potential):
     def _answers(
         self, n: int, frames: Callable[[range], Array], forces: bool
     ) -> Generator[tuple[range, Answer], None, None]:
-        size = min(_PART, max(1, n // (4 * self.workers))) if self.workers else _PART  # 4 each: none waits long
+        size = min(_PART, max(1, n // (4 * self.workers))) if self.workers else _PART  # 4 per worker balance the load
         parts = [range(start, min(start + size, n)) for start in range(0, n, size)]
         if self.workers:
             if self._pool is None or not self._pool.usable:

@@ -11,29 +11,29 @@ from boltzflow.errors import OptionError, UnsupportedForceError
 
 
 class OpenMMPotential(FramewisePotential):
-    """Energies and forces of any ``openmm.System`` through persistent Contexts; a frame that fails is +inf.
+    """Energies and forces of any ``openmm.System`` from persistent Contexts; a frame that fails has the energy +inf.
 
-    A frame fails if a position, its energy or a force is not finite, or if OpenMM refuses it and still accepts a frame
-    that worked before. A Context that accepts nothing any more (a lost device) is made anew, once for each such
-    frame; if that does not help, it is an error. Box vectors are those of the System. Virtual sites are placed
-    by OpenMM, whatever their given positions, and forces on them go to the atoms that carry them.
+    A frame fails if a position, its energy or a force is not finite, or if OpenMM raises an exception for it but still
+    evaluates a frame that worked before. If the Context no longer works at all (a lost device), it is re-created, once
+    for each such frame; if the new Context fails too, an error is raised. Box vectors are those of the System. OpenMM
+    places virtual sites, ignoring their input positions, and forces on them are transferred to their parent atoms.
 
-    Workers: see `FramewisePotential`. Each has one Context, on the CPU platform with one thread unless told otherwise.
+    Workers: see `FramewisePotential`. Each has one Context, by default on the CPU platform with one thread.
 
-    A System with a PythonForce, such as openmm-ml makes, is evaluated in this process only, and is not copied but
-    kept: OpenMM copies and sends Systems as XML, in which the force is a pickled function, which runs code when it is
-    read and which not every function can be. Do not change such a System while it is in use.
+    A System with a PythonForce, as made by openmm-ml, is evaluated in this process only and is not copied. OpenMM
+    copies and sends Systems as XML, which contains the force as a pickled function: reading it runs code, and some
+    functions cannot be pickled. Do not change such a System while it is in use.
 
     Args:
-        system: the System; it is copied (unless it holds a PythonForce), never changed.
-        platform: name of the OpenMM platform; None leaves the choice to OpenMM (with workers: CPU).
-        precision: "single", "mixed" or "double", for platforms that have the choice.
-        workers: number of processes; 0 evaluates in this one.
+        system: the System; it is copied (unless it contains a PythonForce), never changed.
+        platform: name of the OpenMM platform; None lets OpenMM choose (with workers: CPU).
+        precision: "single", "mixed" or "double", for platforms with this option.
+        workers: number of processes; 0 evaluates in this process.
         threads: threads of the CPU platform in each process; None is OpenMM's default (with workers: 1).
 
     Raises:
         OptionError: if the platform is not available, or has no such precision or threads.
-        UnsupportedForceError: if workers are to evaluate a PythonForce.
+        UnsupportedForceError: if workers are requested for a System with a PythonForce.
 
     >>> import torch
     >>> system = openmm.System()
@@ -60,12 +60,14 @@ class OpenMMPotential(FramewisePotential):
             threads = threads or (1 if platform == "CPU" else None)
         properties = _properties(platform, precision, threads)
         if workers and holds_python(system):
-            raise UnsupportedForceError("The System holds a PythonForce, which stays in its process: use workers=0.")
+            raise UnsupportedForceError(
+                "Expected a System that workers can evaluate; got one with a PythonForce: use workers=0."
+            )
         super().__init__(system.getNumParticles(), ContextRecipe(copy_system(system), platform, properties), workers)
 
 
 def _properties(platform: str | None, precision: str | None, threads: int | None) -> dict[str, str]:
-    """The platform's properties; raises OptionError where platform and options do not go together."""
+    """The platform's properties; raises an OptionError if platform and options are incompatible."""
     asked = {"Precision": precision, "Threads": None if threads is None else str(threads)}
     chosen = {name: value for name, value in asked.items() if value is not None}
     if platform is None:
@@ -74,11 +76,11 @@ def _properties(platform: str | None, precision: str | None, threads: int | None
         return {}
     available = [openmm.Platform.getPlatform(i).getName() for i in range(openmm.Platform.getNumPlatforms())]
     if platform not in available:
-        raise OptionError(f"OpenMM has no platform {platform!r} here; available: {', '.join(available)}.")
+        raise OptionError(f"Expected an available OpenMM platform ({', '.join(available)}); got {platform!r}.")
     known = openmm.Platform.getPlatformByName(platform).getPropertyNames()
     for name in chosen:
         if name not in known:
-            raise OptionError(f"The platform {platform} has no choice of {name.lower()}.")
+            raise OptionError(f"Expected no {name.lower()} for the platform {platform}, which has no such option.")
     if precision not in (None, "single", "mixed", "double"):
-        raise OptionError(f"Expected the precision 'single', 'mixed' or 'double'; got {precision!r}.")
+        raise OptionError(f"Expected precision 'single', 'mixed' or 'double'; got {precision!r}.")
     return chosen

@@ -1,4 +1,4 @@
-"""OpenMM's Contexts, one frame at a time. Workers import this file, so it does without torch."""
+"""OpenMM Contexts, one frame at a time. Workers import this file, so it does not import torch."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _FORCE = u.kilojoule_per_mole / u.nanometer
 
 @dataclass(frozen=True)
 class ContextRecipe:
-    """What a Context is built from. Nothing changes it, so that a copy may share it."""
+    """The data from which a Context is created. It is immutable, so that copies may share it."""
 
     system: openmm.System
     platform: str | None
@@ -35,7 +35,7 @@ class ContextRecipe:
         """A new Context.
 
         Raises:
-            EvaluationError: if OpenMM cannot make one.
+            EvaluationError: if OpenMM cannot create one.
         """
         integrator = openmm.VerletIntegrator(0.001)
         try:
@@ -44,7 +44,7 @@ class ContextRecipe:
             platform = openmm.Platform.getPlatformByName(self.platform)
             return openmm.Context(self.system, integrator, platform, self.properties)
         except openmm.OpenMMException as error:
-            raise EvaluationError(f"OpenMM cannot make a Context of this System: {error}") from error
+            raise EvaluationError(f"OpenMM cannot create a Context for this System: {error}") from error
 
     def __deepcopy__(self, _memo: object) -> Self:
         return self
@@ -58,10 +58,10 @@ def _read_recipe(xml: str, platform: str | None, properties: dict[str, str]) -> 
 
 
 class ContextEvaluator:
-    """Evaluates frames in one Context, and makes another when that stops working.
+    """Evaluates frames in one Context, and creates another if it stops working.
 
     Args:
-        make: a new Context.
+        make: returns a new Context.
     """
 
     def __init__(self, make: Callable[[], openmm.Context]) -> None:
@@ -71,7 +71,7 @@ class ContextEvaluator:
         system = self._context.getSystem()
         self._sites = [i for i in range(system.getNumParticles()) if system.isVirtualSite(i)]
         self._good: Array | None = None
-        """A frame that has worked."""
+        """A frame that was evaluated successfully."""
 
     def __call__(self, frames: Array, forces: bool) -> Answer:
         """See `Evaluator`."""
@@ -93,7 +93,7 @@ class ContextEvaluator:
         return energies, gradients
 
     def __del__(self) -> None:
-        # A fork has the Contexts of its parent without their threads: to end one would wait for these for ever.
+        # A forked process has its parent's Contexts but not their threads: deleting a Context would wait forever.
         if os.getpid() != self._owner:
             self._context.thisown = False
 
@@ -104,10 +104,10 @@ class ContextEvaluator:
         return self._context.getState(getEnergy=True, getForces=forces)
 
     def _try_again(self, frame: Array, forces: bool, error: openmm.OpenMMException) -> openmm.State | None:
-        """After an exception: None if it is the frame's fault, else what a new Context says.
+        """After an exception: None if the frame is the cause, else the result from a new Context.
 
         Raises:
-            EvaluationError: if it is not the frame's fault, and a new Context fails as well.
+            EvaluationError: if the frame is not the cause, and a new Context fails too.
         """
         if "is nan" in str(error).lower() or self._works():
             return None
@@ -116,13 +116,13 @@ class ContextEvaluator:
             return self._state(frame, forces)
         except openmm.OpenMMException as again:
             if self._good is None:
-                raise EvaluationError(f"OpenMM fails for the first frame, in a second Context too: {again}") from again
+                raise EvaluationError(f"OpenMM failed on the first frame in two Contexts: {again}") from again
             if not self._works():
-                raise EvaluationError(f"OpenMM fails for a frame that worked before: {again}") from again
+                raise EvaluationError(f"OpenMM failed on a frame that worked before: {again}") from again
             return None
 
     def _works(self) -> bool:
-        """Whether the Context still evaluates what it could evaluate before."""
+        """Whether the Context still evaluates a frame that worked before."""
         if self._good is None:
             return False
         try:

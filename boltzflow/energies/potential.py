@@ -15,30 +15,30 @@ from boltzflow.arrays import Array
 from boltzflow.errors import IntractableDensityError, ShapeError
 
 FRAMES_AT_ONCE = 1024
-"""So many are evaluated together where there are many: it bounds the memory."""
+"""Number of frames that are evaluated together; limits memory."""
 
 
 class Potential(nn.Module, ABC):
     """Potential energy U in kJ/mol of `n_atoms` atoms at positions in nm.
 
-    Calling a potential gives a differentiable energy; its gradient is the force, from the same pass.
-    A frame that cannot be evaluated has energy +inf and no force; it never changes its neighbours. That is a frame
-    whose energy is not finite, and one whose energy is finite and whose forces are not: nothing can move it.
+    Calling a potential returns a differentiable energy. Its negative gradient is the force, computed in the same pass.
+    A frame that cannot be evaluated gets the energy +inf and zero forces, and does not affect other frames. A frame
+    cannot be evaluated if its energy or a force is not finite.
 
     Attributes:
         n_atoms: the number of atoms.
-        evaluations: how many frames have been evaluated so far.
+        evaluations: the number of frames evaluated so far.
     """
 
     def __init__(self, n_atoms: int) -> None:
         super().__init__()
         self.n_atoms = n_atoms
         self.evaluations = 0
-        self._failed: Tensor = torch.zeros((), dtype=torch.long)  # where energies are, so that nobody waits for it
+        self._failed: Tensor = torch.zeros((), dtype=torch.long)  # on the energies' device, to avoid synchronisation
 
     @property
     def failed(self) -> int:
-        """How many frames could not be evaluated so far."""
+        """The number of frames so far that could not be evaluated."""
         return int(self._failed)
 
     def forward(self, positions: Tensor) -> Tensor:
@@ -54,7 +54,7 @@ class Potential(nn.Module, ABC):
 
     @torch.no_grad()
     def energy(self, positions: Tensor) -> Tensor:
-        """Energies, outside autograd. positions: (batch, n_atoms, 3) nm → (batch,) kJ/mol.
+        """Energies, without autograd. positions: (batch, n_atoms, 3) nm → (batch,) kJ/mol.
 
         Raises:
             ShapeError: if `positions` has another shape.
@@ -66,7 +66,7 @@ class Potential(nn.Module, ABC):
 
     @torch.no_grad()
     def energy_and_forces(self, positions: Tensor) -> tuple[Tensor, Tensor]:
-        """Energies and forces of one pass, outside autograd.
+        """Energies and forces from one pass, without autograd.
 
         positions: (batch, n_atoms, 3) nm → (batch,) kJ/mol, (batch, n_atoms, 3) kJ/(mol nm).
 
@@ -79,21 +79,23 @@ class Potential(nn.Module, ABC):
         return energy, forces
 
     def differentiable_energy(self, positions: Tensor) -> Tensor:
-        """Energies through plain autograd, to any order; slow, used for second derivatives.
+        """Energies, differentiable to any order by autograd; slow, used for second derivatives.
 
         positions: (batch, n_atoms, 3) nm → (batch,) kJ/mol.
 
         Raises:
-            IntractableDensityError: if this potential knows energies and forces only.
+            IntractableDensityError: if this potential computes only energies and forces.
         """
-        raise IntractableDensityError(f"{type(self).__name__} has forces, but no second derivatives.")
+        raise IntractableDensityError(
+            f"Expected a potential with second derivatives; {type(self).__name__} computes only energies and forces."
+        )
 
     @abstractmethod
     def _energy_and_forces(self, positions: Tensor) -> tuple[Tensor, Tensor]:
         """Energies (batch,) and forces (batch, n_atoms, 3); may be non-finite."""
 
     def _energy(self, positions: Tensor) -> Tensor:
-        """Energies (batch,); may be non-finite. For potentials that can do without forces."""
+        """Energies (batch,); may be non-finite. Override it if energies alone are cheaper."""
         return _without_failures(*self._energy_and_forces(positions))[0]
 
     def _count(self, positions: Tensor) -> None:
@@ -111,12 +113,12 @@ class Potential(nn.Module, ABC):
 
 
 def energies_of_frames(potential: Potential, positions: NDArray[Any], like: Tensor | None = None) -> Array:
-    """Energies (n,) in kJ/mol of frames (n, n_atoms, 3) in nm, some at a time; +inf where one cannot be evaluated.
+    """Energies (n,) in kJ/mol of frames (n, n_atoms, 3) in nm, in batches; +inf for frames that cannot be evaluated.
 
     Args:
-        potential: of as many atoms.
+        potential: a potential of the same number of atoms.
         positions: of any floating dtype.
-        like: a tensor of the dtype and the device to evaluate with; those of the positions, on the CPU, if not given.
+        like: a tensor with the dtype and device to use; by default the dtype of the positions, on the CPU.
 
     Raises:
         ShapeError: if the frames have another shape.
@@ -126,7 +128,7 @@ def energies_of_frames(potential: Potential, positions: NDArray[Any], like: Tens
 
 
 def in_parts(positions: NDArray[Any], like: Tensor | None = None) -> Iterator[Tensor]:
-    """Frames (n, …) as tensors of at most `FRAMES_AT_ONCE` each, of the dtype and on the device of `like`.
+    """Frames (n, …) as tensors of at most `FRAMES_AT_ONCE` frames, in the dtype and on the device of `like`.
 
     >>> [len(part) for part in in_parts(np.zeros((2500, 1, 3)))]
     [1024, 1024, 452]
@@ -141,13 +143,13 @@ def finite_or_inf(energy: Tensor) -> Tensor:
 
 
 def _without_failures(energy: Tensor, forces: Tensor) -> tuple[Tensor, Tensor]:
-    """Energies (batch,) and forces (batch, N, 3) with +inf and zeros for the frames where one of them is not finite."""
-    usable = energy * 0.0 + (forces * 0.0).flatten(1).sum(1) == 0.0  # a tenth of the time of isfinite
+    """Energies (batch,) and forces (batch, N, 3); frames with a non-finite value get energy +inf and zero forces."""
+    usable = energy * 0.0 + (forces * 0.0).flatten(1).sum(1) == 0.0  # ten times faster than isfinite
     return torch.where(usable, energy, torch.inf), torch.where(usable[:, None, None], forces, 0.0)
 
 
 class _EnergyWithForces(torch.autograd.Function):
-    """Energy whose backward pass multiplies the forces that the forward pass has kept."""
+    """Energy whose backward pass uses the forces that the forward pass has stored."""
 
     @staticmethod
     def forward(ctx: Any, positions: Tensor, potential: Potential) -> Tensor:
@@ -160,9 +162,9 @@ class _EnergyWithForces(torch.autograd.Function):
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
         (grad,) = grads
         positions, forces, is_sound = ctx.saved_tensors
-        if torch.is_grad_enabled():  # only under create_graph=True: someone wants second derivatives
+        if torch.is_grad_enabled():  # only with create_graph=True: second derivatives are requested
             energy = ctx.potential.differentiable_energy(positions[is_sound])
             (gradient,) = torch.autograd.grad(energy, positions, grad[is_sound], create_graph=True)
             return gradient, None
-        # A frame without forces passes no gradient on, whatever its incoming one is (0 · inf would be NaN).
+        # A frame without forces has zero gradient, even if the incoming gradient is infinite (0 · inf would be NaN).
         return torch.where(forces == 0, 0.0, -grad[:, None, None] * forces), None

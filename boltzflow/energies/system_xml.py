@@ -1,4 +1,4 @@
-"""Systems as XML: what executes code when it is loaded is neither written nor read."""
+"""Systems as XML. XML that would execute code when loaded is neither written nor read."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ _DATA_ALONE = frozenset(
     ]
 )
 # fmt: on
-"""What the XML of a System may be made of: the classes of OpenMM 8 whose XML holds numbers and formulas."""
+"""Classes that the XML of a System may contain: those of OpenMM 8 whose XML has only numbers and formulas."""
 
 
 def holds_python(system: openmm.System) -> bool:
-    """Whether a PythonForce is among the forces of a System, or inside one of them."""
+    """Whether a System contains a PythonForce, directly or inside another force."""
     return any(_is_python(force) for force in system.getForces())
 
 
@@ -40,11 +40,11 @@ def _is_python(force: openmm.Force) -> bool:
         return any(_is_python(force.getCollectiveVariable(i)) for i in range(force.getNumCollectiveVariables()))
     if isinstance(force, openmm.ATMForce):
         return any(_is_python(force.getForce(i)) for i in range(force.getNumForces()))
-    return type(force).__name__ == "PythonForce"  # OpenMM has it since 8.5
+    return type(force).__name__ == "PythonForce"  # since OpenMM 8.5
 
 
 def copy_system(system: openmm.System) -> openmm.System:
-    """A copy; the System itself if it holds a PythonForce, whose function OpenMM can only copy by pickling it."""
+    """A copy; the System itself if it contains a PythonForce, which OpenMM can only copy by pickling its function."""
     return system if holds_python(system) else copy.deepcopy(system)
 
 
@@ -56,7 +56,7 @@ def system_to_xml(system: openmm.System) -> str:
     """
     if holds_python(system):
         raise UnsupportedForceError(
-            "The System holds a PythonForce, which cannot be saved or sent: its XML executes code when it is loaded."
+            "Expected a System without PythonForce; its XML would execute code when loaded, so it cannot be saved."
         )
     xml: str = openmm.XmlSerializer.serialize(system)
     _refuse_foreign(ElementTree.fromstring(xml))
@@ -64,31 +64,31 @@ def system_to_xml(system: openmm.System) -> str:
 
 
 def load_system_xml(xml: str) -> openmm.System:
-    """The System written in `xml`, which is refused before OpenMM sees it if it could execute code.
+    """Load a System from XML; XML that could execute code is refused before OpenMM reads it.
 
     Raises:
-        FileFormatError: if it is no XML.
-        UnsupportedForceError: if it names a class that OpenMM does not bring itself, or a PythonForce.
+        FileFormatError: if it is not XML.
+        UnsupportedForceError: if it contains a class that is not part of OpenMM itself, or a PythonForce.
     """
     try:
         root = ElementTree.fromstring(xml)
     except ElementTree.ParseError as error:
         raise FileFormatError(f"Expected the XML of an openmm.System; reading it failed: {error}.") from None
     _refuse_foreign(root)
-    # OpenMM gets what was checked, written anew: another parser might see another element in the text as it came.
+    # OpenMM gets the checked tree, serialised again: its parser might read the original text differently.
     return openmm.XmlSerializer.deserialize(ElementTree.tostring(root, encoding="unicode"))
 
 
 def _refuse_foreign(root: ElementTree.Element) -> None:
-    """Raise UnsupportedForceError if an element asks for a class that is not among those known to be data alone.
+    """Raise an UnsupportedForceError if an element has a class that is not known to be pure data.
 
-    OpenMM makes an object of whatever class an attribute `type` names, of plugins too, wherever it expects one. Some
-    of these run what they read: a PythonForce is unpickled, a TorchForce evaluates a program, a PlumedForce a script.
+    OpenMM creates an object of any class that an attribute `type` names, including classes of plugins. Some of them run
+    code from the file: a PythonForce is unpickled, a TorchForce runs a program, a PlumedForce a script.
     """
     for element in root.iter():
         name = element.get("type")
-        if name is not None and name not in _DATA_ALONE and not name.isdecimal():  # numbers are kinds of terms
+        if name is not None and name not in _DATA_ALONE and not name.isdecimal():  # numeric types are kinds of terms
             raise UnsupportedForceError(
-                f"Expected a System of OpenMM's own forces; its XML has a {name} in <{element.tag}>, which is "
-                "refused in case it executes code when it is loaded."
+                f"Expected a System with only OpenMM's own forces; its XML has a {name} in <{element.tag}>, which is "
+                "refused because it might execute code when loaded."
             )

@@ -14,7 +14,7 @@ from boltzflow.units import GAS_CONSTANT, Temperature, checked_temperature
 
 
 class BoltzmannTarget(nn.Module):
-    """log p(x) = −U(x)/kT, unnormalised: the one place where kT enters.
+    """The Boltzmann distribution, unnormalised: log p(x) = −U(x)/kT.
 
     Args:
         potential: U in kJ/mol.
@@ -31,10 +31,10 @@ class BoltzmannTarget(nn.Module):
         self.domain = Domain.real((potential.n_atoms, 3))
 
     def log_prob(self, positions: Tensor, context: Tensor | None = None) -> Tensor:
-        """Unnormalised log-density, in kT.
+        """Unnormalised log-density −U/kT.
 
-        positions: (batch, N, 3) nm. context: temperatures in K, (batch,) or (batch, 1), instead of the
-        target's own. Returns (batch,); −inf where the energy is +inf.
+        positions: (batch, N, 3) nm. context: temperatures in K, (batch,) or (batch, 1), which replace the
+        target's own. Returns (batch,); −inf if the energy is +inf.
 
         Raises:
             ShapeError: if positions or context have another shape.
@@ -48,11 +48,11 @@ class BoltzmannTarget(nn.Module):
             return energy / (GAS_CONSTANT * self.temperature)
         if tuple(context.shape) not in ((len(energy),), (len(energy), 1)):
             raise ShapeError(
-                f"BoltzmannTarget: expected one temperature a sample, ({energy.shape[0]},) or "
+                f"BoltzmannTarget: expected one temperature per sample, ({energy.shape[0]},) or "
                 f"({energy.shape[0]}, 1); got {tuple(context.shape)}."
             )
         if not bool((context > 0.0).all()):
-            raise OptionError("BoltzmannTarget: expected positive temperatures in K as context.")
+            raise OptionError("BoltzmannTarget: expected positive temperatures in K as context; got others.")
         return energy / (GAS_CONSTANT * context.reshape(energy.shape).to(energy.dtype))
 
     def at(self, temperature: Temperature) -> BoltzmannTarget:
@@ -70,14 +70,14 @@ class PulledBackTarget(nn.Module):
         transform: z → x.
 
     Raises:
-        DomainError: if the transform does not end where the target lives.
+        DomainError: if the transform's output domain is not the target's domain.
     """
 
     def __init__(self, target: BoltzmannTarget, transform: Bijection) -> None:
         super().__init__()
         if transform.data_domain != target.domain:
             raise DomainError(
-                f"Expected a transform that ends in {target.domain}; {type(transform).__name__} ends in "
+                f"Expected a transform with the output domain {target.domain}; {type(transform).__name__} has "
                 f"{transform.data_domain}."
             )
         self.target = target
@@ -85,7 +85,7 @@ class PulledBackTarget(nn.Module):
         self.domain = transform.latent_domain
 
     def log_prob(self, z: Tensor, context: Tensor | None = None) -> Tensor:
-        """Unnormalised log-density of z (batch, D) → (batch,). context: temperatures in K a sample."""
+        """Unnormalised log-density of z (batch, D) → (batch,). context: temperatures in K, one per sample."""
         return self.evaluate(z, context)[0]
 
     def evaluate(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:

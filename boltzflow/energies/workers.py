@@ -1,4 +1,4 @@
-"""Processes that evaluate frames, and may die without harm."""
+"""Worker processes that evaluate frames; crashes are handled."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ from boltzflow.arrays import Array
 from boltzflow.errors import EvaluationError
 
 Answer = tuple[Array, Array | None]
-"""Energies (n,) in kJ/mol, NaN where a frame failed; forces (n, N, 3) in kJ/(mol nm) if they were asked for."""
+"""Energies (n,) in kJ/mol, NaN for failed frames; forces (n, N, 3) in kJ/(mol nm) if requested."""
 
 _DEATHS_IN_A_ROW = 32
-"""So many deaths without one answer between them: it is not a single frame that kills."""
+"""Consecutive crashes without a result, after which a single frame cannot be the cause."""
 
 _PATIENCE = 5.0
-"""Seconds that idle processes have to end by themselves."""
+"""Seconds that idle processes have to exit by themselves."""
 
 _START = range(0)
-"""The part of a worker that is still starting."""
+"""The part assigned to a worker that is still starting."""
 
 
 class Evaluator(Protocol):
@@ -42,22 +42,22 @@ class Evaluator(Protocol):
 
 
 class Recipe(Protocol):
-    """What an evaluator is made from; it is pickled on its way to a worker."""
+    """The data from which an evaluator is created; it is pickled and sent to workers."""
 
     def build(self) -> Evaluator:
         """A new evaluator."""
 
 
 class WorkerPool:
-    """Processes that evaluate parts of a batch, each with an evaluator of its own.
+    """Processes that evaluate parts of a batch, each with its own evaluator.
 
-    They are started by ``spawn``: a forked process inherits the locks, but not the threads, of torch and OpenMM.
-    When one dies, its part is cut in two and given out again, until the frame that kills is alone; a frame on
-    which two processes have died has no energy. The other processes keep their parts; ``concurrent.futures`` would
-    give up all of them, and would not say which frames the dead one had.
+    They are started with ``spawn``, because a forked process inherits the locks, but not the threads, of torch and
+    OpenMM. If a process crashes, its part is split in two and assigned again, until the frame that causes the crash is
+    alone; a frame on which two processes have crashed has no energy. The other processes continue.
+    ``concurrent.futures`` would stop all of them, and would not report which frames the crashed process had.
 
     Args:
-        recipe: of the evaluators.
+        recipe: creates the evaluators.
         size: number of processes.
     """
 
@@ -71,7 +71,7 @@ class WorkerPool:
 
     @property
     def usable(self) -> bool:
-        """Whether it is open, and belongs to this process: the processes of a pool are not those of its forks."""
+        """Whether the pool is open and belongs to this process; a forked process cannot use its parent's pool."""
         return self.close.alive and os.getpid() == self._owner
 
     @property
@@ -82,15 +82,15 @@ class WorkerPool:
     def evaluate(
         self, parts: list[range], frames: Callable[[range], Array], forces: bool
     ) -> Generator[tuple[range, Answer], None, None]:
-        """Answers for the parts of a batch, as they come. An exception, or a caller who stops, closes the pool.
+        """Yields the answers for the parts of a batch as they arrive. An exception or an early stop closes the pool.
 
         Args:
             parts: indices of frames.
-            frames: gives the positions (n, N, 3) of a part, nm.
-            forces: whether forces are wanted.
+            frames: returns the positions (n, N, 3) of a part, nm.
+            forces: whether forces are requested.
 
         Raises:
-            EvaluationError: if a worker cannot start, an evaluator gives up, or workers keep dying.
+            EvaluationError: if a worker cannot start, an evaluator raises an error, or workers crash repeatedly.
         """
         todo, deadly = deque(parts), set[range]()
         try:
@@ -105,7 +105,7 @@ class WorkerPool:
                         reason = self._bury(worker, part)
                         if len(part) == 1 and part in deadly:
                             warnings.warn(
-                                f"Two workers ended ({reason}) on one frame: its energy is +inf.", stacklevel=7
+                                f"Two workers crashed ({reason}) on one frame: its energy is +inf.", stacklevel=7
                             )
                             yield part, (np.full(1, np.nan), np.zeros_like(frames(part)) if forces else None)
                         else:
@@ -124,11 +124,11 @@ class WorkerPool:
             raise
 
     def _hand_out(self, todo: deque[range], frames: Callable[[range], Array], forces: bool) -> None:
-        """A part for each idle worker, and new workers for what is left."""
+        """Assigns a part to each idle worker, and starts new workers for the remaining parts."""
         for worker in self._workers:
             if todo and worker.part is None:
                 worker.part = todo.popleft()
-                with suppress(OSError):  # it has died: who reads its answer will see that
+                with suppress(OSError):  # it has crashed, which is detected when its answer is read
                     worker.pipe.send((frames(worker.part), forces))
         starting = sum(worker.part is _START for worker in self._workers)
         while len(self._workers) < self._size and starting < len(todo):
@@ -136,7 +136,7 @@ class WorkerPool:
             starting += 1
 
     def _bury(self, worker: _Worker, part: range) -> str:
-        """Forget a worker that has died on a part; says why."""
+        """Removes a worker that has crashed on a part; returns the reason."""
         self._workers.remove(worker)
         worker.pipe.close()
         worker.process.join()
@@ -144,11 +144,11 @@ class WorkerPool:
         reason = f"exit code {code}" if code >= 0 else signal.Signals(-code).name
         if code >= 0 and not part:
             raise EvaluationError(
-                f"A worker ended ({reason}) while it started: does the script have its `if __name__ == '__main__':`?"
+                f"A worker exited ({reason}) during startup: does the script have `if __name__ == '__main__':`?"
             )
         self._deaths_in_a_row += 1
         if self._deaths_in_a_row == _DEATHS_IN_A_ROW:
-            raise EvaluationError(f"{_DEATHS_IN_A_ROW} workers in a row ended ({reason}) before they had an answer.")
+            raise EvaluationError(f"{_DEATHS_IN_A_ROW} workers in a row crashed ({reason}) without a result.")
         return reason
 
 
@@ -157,7 +157,7 @@ class _Worker:
     process: SpawnProcess
     pipe: Connection
     part: range | None = _START
-    """What it works on; None if it is idle."""
+    """The part that it evaluates; None if it is idle."""
 
     @classmethod
     def start(cls, recipe: Recipe) -> _Worker:
@@ -166,12 +166,12 @@ class _Worker:
         process = context.Process(target=_serve, args=(recipe, there), daemon=True)
         with _interrupts_held_back():
             process.start()
-        there.close()  # so that `here` ends when the process does
+        there.close()  # so that `here` closes when the process exits
         return cls(process, here)
 
 
 def _serve(recipe: Recipe, pipe: Connection) -> None:
-    """What a worker does until its pipe ends. Ctrl-C is for the main process, which then ends the pipe."""
+    """The main loop of a worker, until its pipe closes. Only the main process handles Ctrl-C; it closes the pipe."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     evaluate = _attempt(recipe.build)
     with suppress(EOFError, OSError):
@@ -181,7 +181,7 @@ def _serve(recipe: Recipe, pipe: Connection) -> None:
 
 
 def _attempt(function: Callable[..., Any], *arguments: Any) -> Any:
-    """What the function returns; for what it raises an error that can be sent, with the traceback as a note."""
+    """The function's return value, or, if it raises, an error that can be pickled, with the traceback as a note."""
     try:
         return function(*arguments)
     except Exception as error:
@@ -191,13 +191,13 @@ def _attempt(function: Callable[..., Any], *arguments: Any) -> Any:
 
 
 def _halves(part: range) -> list[range]:
-    """A part in two pieces, the later one first; a single frame stays as it is."""
+    """A part split in two, the later half first; a single frame is not split."""
     middle = (part.start + part.stop) // 2
     return [half for half in (range(middle, part.stop), range(part.start, middle)) if half]
 
 
 def _stop(workers: list[_Worker], owner: int) -> None:
-    """End the processes; nothing if this is a fork of their owner."""
+    """Stops the processes; does nothing in a fork of their owner."""
     if os.getpid() != owner:
         return
     for worker in workers:
@@ -214,13 +214,13 @@ def _stop(workers: list[_Worker], owner: int) -> None:
 
 @contextmanager
 def _interrupts_held_back() -> Iterator[None]:
-    """Processes started meanwhile are born deaf to Ctrl-C, before they can say so themselves."""
+    """Blocks Ctrl-C in processes that are started in this context, before they can block it themselves."""
     if not hasattr(signal, "pthread_sigmask"):  # Windows
         yield
         return
     from multiprocessing import resource_tracker
 
-    resource_tracker.ensure_running()  # starting it would let interrupts through again
+    resource_tracker.ensure_running()  # starting it later would unblock interrupts
     before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
     try:
         yield

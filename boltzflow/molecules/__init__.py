@@ -1,4 +1,4 @@
-"""Molecules: topology, force field, reference structure and temperature; the library of ready systems."""
+"""Molecules: topology, force field, reference structure and temperature; the library of prepared systems."""
 
 from boltzflow.molecules.library import SystemDescription, available_systems, load_system
 from boltzflow.molecules.system import MolecularSystem

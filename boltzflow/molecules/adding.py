@@ -1,4 +1,4 @@
-"""From a molecule's file to a folder of the library."""
+"""Adds a molecule from a file to the library."""
 
 from __future__ import annotations
 
@@ -51,26 +51,26 @@ def read_molecule(
     constraints: Constraints = "none",
     temperature: Temperature = 300.0,
 ) -> MolecularSystem:
-    """A molecule from any file that there is a reader for, by the file's suffix.
+    """Read a molecule from a file. The file's suffix selects the reader.
 
     Args:
         path: .pdb or .cif with a force field; .prmtop, .parm7 or .top with coordinates; .psf with coordinates and
             parameters.
         coordinates: inpcrd or rst7 (Amber), gro (GROMACS), pdb or crd (CHARMM).
-        parameters: of CHARMM.
+        parameters: CHARMM parameter files.
         forcefield: OpenMM force-field files.
-        hydrogens_at_ph: adds those that a structure lacks; None adds none.
-        constraints: of the System.
+        hydrogens_at_ph: the pH at which missing hydrogens are added; None adds none.
+        constraints: the kind of constraints in the System.
         temperature: K.
 
     Raises:
-        OptionError: if the suffix is of no known kind, or an option is missing or has no use for it.
-        BoltzflowError: whatever the reader raises.
+        OptionError: if the suffix is unknown, an option is missing, or an option does not apply to this suffix.
+        BoltzflowError: any error of the reader.
     """
     kind = path.suffix.lower()
     known = [*_STRUCTURES, *_WITH_COORDINATES, ".psf"]
     if kind not in known:
-        raise OptionError(f"Expected a file {', '.join(known)}; got {path.name}.")
+        raise OptionError(f"Expected a file with one of the suffixes {', '.join(known)}; got {path.name}.")
     is_structure = kind in _STRUCTURES
     for given, is_used, name in (
         (forcefield, is_structure, "force field"),
@@ -98,26 +98,26 @@ def add_to_library(
     constraints: Constraints = "none",
     library: Path | None = None,
 ) -> Path:
-    """Write a system's folder, which `load_system(name)` finds then.
+    """Write a system's folder to the library, from which `load_system(name)` loads it.
 
-    The folder holds system.yaml, topology.pdb and README.md; and, unless all files of the force field are OpenMM's
-    own, system.xml with the Hamiltonian. Where a PDB file cannot hold all names (of residues longer than four letters,
-    of atoms that share one), structure.json holds them, with all digits of the positions. The folder appears whole or
-    not at all.
+    The folder contains system.yaml, topology.pdb and README.md. It also contains system.xml with the Hamiltonian,
+    unless all force-field files are OpenMM's own. If the PDB format cannot represent all names (residue names longer
+    than four letters, several atoms with one name), structure.json contains them, with the positions at full
+    precision. The folder is written atomically: completely or not at all.
 
     Args:
         system: the molecule.
         name: lower-case letters, digits and underscores.
-        source: what it was made from, for the README.
-        forcefield: its files; empty for a ready System.
-        constraints: by which it was built with them.
-        library: where the folder is made; the user's own library if not given.
+        source: the origin of the molecule, for the README.
+        forcefield: the force-field files; empty for a ready-made System.
+        constraints: the constraints with which the System was built from these files.
+        library: the parent folder; the user's own library if not given.
 
     Raises:
-        OptionError: if the name is not one.
-        RunDirectoryError: if the library has such a system, or the folder exists; nothing is written.
+        OptionError: if the name is invalid.
+        RunDirectoryError: if the library already has a system of this name, or the folder exists; nothing is written.
         UnsupportedForceError: if the Hamiltonian cannot be written.
-        StorageError: if the folder cannot; nothing of it is left.
+        StorageError: if the folder cannot be written; no partial folder is left behind.
     """
     folder = new_folder(name, library)
     structure, is_whole = _pdb(system)
@@ -151,11 +151,11 @@ def add_to_library(
 
 
 def new_folder(name: str, library: Path | None = None) -> Path:
-    """Where a new system's folder will be; see `add_to_library` for the arguments.
+    """The path of a new system's folder; see `add_to_library` for the arguments.
 
     Raises:
-        OptionError: if the name is not one.
-        RunDirectoryError: if the library has such a system, or the folder exists.
+        OptionError: if the name is invalid.
+        RunDirectoryError: if the library already has a system of this name, or the folder exists.
     """
     if not re.fullmatch(r"[a-z0-9_]+", name):
         raise OptionError(
@@ -164,16 +164,16 @@ def new_folder(name: str, library: Path | None = None) -> Path:
     folder = (library or user_folder()) / name
     if folder.exists() or name in available_systems():
         found = available_systems().get(name, folder)
-        raise RunDirectoryError(f"Expected a new name; there is a system {name!r} in {found}.")
+        raise RunDirectoryError(f"Expected a new name; the system {name!r} already exists in {found}.")
     return folder
 
 
 def _pdb(system: MolecularSystem) -> tuple[str, bool]:
-    """The reference structure as a PDB file, and whether that holds all names and bonds."""
+    """The reference structure as a PDB file, and whether this file preserves all names and bonds."""
     file = io.StringIO()
     app.PDBFile.writeFile(system.topology, system.positions * u.nanometer, file, keepIds=True)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of names that stand twice
+        warnings.simplefilter("ignore")  # about duplicate names
         again = app.PDBFile(io.StringIO(file.getvalue())).topology
     return file.getvalue(), _names_and_bonds(again) == _names_and_bonds(system.topology)
 
@@ -193,12 +193,12 @@ def _readme(
     residues = system.topology.getNumResidues()
     rows = {
         "made from": source,
-        # A path of this machine says nothing elsewhere: what it held is in system.xml.
+        # A local path is useless on another machine; system.xml has the contents of the file.
         "force field": ", ".join(Path(f).name if Path(f).exists() else f for f in forcefield) or "as in that file",
         "constraints": f"{constraints}: {system.openmm_system.getNumConstraints()} distances",
         "temperature": f"{system.temperature:g} K",
         "size": f"{system.n_atoms} atoms, {residues} residue{'s' * (residues > 1)}, {len(system.bonds)} bonds",
-        "`topology.pdb`": "the reference structure, which sets the handedness of each centre",
+        "`topology.pdb`": "the reference structure, which sets the chirality of each centre",
     }
     lines = [f"# {name}", "", "| | |", "| --- | --- |", *(f"| {key} | {value} |" for key, value in rows.items())]
     return "\n".join([*lines, "", "```python", "import boltzflow as bf", "", f'bf.load_system("{name}")', "```", ""])

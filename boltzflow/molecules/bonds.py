@@ -1,4 +1,4 @@
-"""Bonds that a topology lacks, and how long its bonds are."""
+"""Adds bonds that are missing from a topology, and measures bond lengths."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ _RADII = {
     "H": 0.031, "B": 0.084, "C": 0.076, "N": 0.071, "O": 0.066, "F": 0.057, "Si": 0.111, "P": 0.107, "S": 0.105,
     "Cl": 0.102, "Se": 0.120, "Br": 0.120, "I": 0.139,
 }  # fmt: skip
-"""Covalent radii in nm (Cordero et al. 2008, doi 10.1039/b801115j); no other element gets bonds from distances."""
+"""Covalent radii in nm (Cordero et al. 2008, doi 10.1039/b801115j). Only these elements get bonds from distances."""
 
 LONGEST = 1.3
-"""Of a bond, in units of the sum of its atoms' radii. Two neighbours of one atom are farther apart."""
+"""Longest bond, in units of the sum of the two covalent radii. Two neighbours of one atom are farther apart."""
 
 _HYDROGEN = {app.element.hydrogen}
 
 
 def add_missing_bonds(topology: app.Topology, system: openmm.System, positions: Array) -> None:
-    """Adds to a topology the bonds that the System's terms and the distances speak for; with a warning.
+    """Add missing bonds to a topology, from the System's terms and the distances; warns if any is added.
 
-    A pair with a harmonic bond or a constraint is bonded if it is as close as bonded atoms are (which the terms
-    between neighbours of one atom are not). Where there are no such terms, as with a machine-learned potential, and the
-    topology has no bond at all, distances decide alone.
+    A pair with a harmonic bond or a constraint is bonded if it is as close as bonded atoms are. (Two neighbours of one
+    atom may have such a term too, but they are farther apart.) If there are no such terms, as with a machine-learned
+    potential, and the topology has no bonds at all, the distances alone decide.
     """
     atoms = list(topology.atoms())
     known = {frozenset((bond.atom1.index, bond.atom2.index)) for bond in topology.bonds()}
@@ -48,7 +48,7 @@ def add_missing_bonds(topology: app.Topology, system: openmm.System, positions: 
     if found:
         names = ", ".join(f"{label(atoms[i])}–{label(atoms[j])}" for i, j in found[:3])
         warnings.warn(
-            f"{len(found)} bonds that the topology lacks were added, for the energy terms or the distances say so: "
+            f"Added {len(found)} bonds missing from the topology, according to energy terms or distances: "
             f"{names}{', …' if len(found) > 3 else ''}.",
             stacklevel=3,
         )
@@ -57,9 +57,9 @@ def add_missing_bonds(topology: app.Topology, system: openmm.System, positions: 
 def stretch_of_bonds(
     topology: app.Topology, positions: Array
 ) -> tuple[list[tuple[app.topology.Atom, app.topology.Atom]], Array]:
-    """The bonds of a topology whose usual length is known, and their lengths in units of that.
+    """The bonds of a topology whose usual length is known, and their lengths in units of the usual length.
 
-    What rigid water has between its hydrogens in some files is none.
+    The H–H bond that some files have in rigid water is not counted.
     """
     bonds = [
         (bond.atom1, bond.atom2)
@@ -81,6 +81,6 @@ def usual_length(one: app.topology.Atom, other: app.topology.Atom) -> float:
 
 
 def _stretch(one: app.topology.Atom, other: app.topology.Atom, x: Array) -> float:
-    """The distance of two atoms in units of a bond's usual length; infinite for elements without a radius."""
+    """The distance of two atoms in units of the usual bond length; infinite for elements without a radius."""
     usual = usual_length(one, other)
     return math.inf if math.isinf(usual) else float(np.linalg.norm(x[one.index] - x[other.index])) / usual

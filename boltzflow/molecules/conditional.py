@@ -1,4 +1,4 @@
-"""The energy of bonded terms along one coordinate, of those terms alone that it changes."""
+"""The bonded energy along one coordinate, computed from only those terms that the coordinate changes."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ from boltzflow.units import thermal_energy
 
 
 class ConditionalDensities:
-    """The Boltzmann density of each internal coordinate by bonded terms, all others as in a structure.
+    """The Boltzmann density of each internal coordinate from the bonded terms, all other coordinates fixed.
 
-    A coordinate moves rigid parts against one another: only terms between them change, and only their atoms are placed.
-    So the cost of all coordinates grows as their number.
+    A coordinate moves rigid fragments relative to each other. Only terms between these fragments change, and only
+    their atoms are placed. The total cost therefore grows linearly with the number of coordinates.
 
     Args:
-        system: the Hamiltonian; of it only bonded terms count, and pairs that are exceptions of a NonbondedForce.
-        coordinates: of it, with intervals or circles.
-        positions: structures (n, N, 3), nm.
+        system: the Hamiltonian; only its bonded terms and the exceptions of its NonbondedForces count.
+        coordinates: of this system, with intervals or circles.
+        positions: structures (n, N, 3), nm; they give the fixed values.
         temperature: K.
-        energies: along lengths and angles, for those that no bonded term holds.
+        energies: along lengths and angles, for those without a bonded term.
     """
 
     def __init__(
@@ -50,7 +50,7 @@ class ConditionalDensities:
             self._first = len(coordinates.cartesian.domain)
         if not isinstance(internal, InternalCoordinates):
             raise NotSupportedError(
-                f"Expected internal coordinates beside those of a core; got {type(internal).__name__}."
+                f"Expected internal coordinates, except for a Cartesian core; got {type(internal).__name__}."
             )
         self._internal, self._moves = internal, Moves(internal)
         self._structures = [(z, internal(z[None])[0][0]) for z in internal.inverse(positions.double())[0]]
@@ -63,16 +63,16 @@ class ConditionalDensities:
         self._prepared: dict[int, tuple[list[int], Potential | None]] = {}
 
     def rows(self, numbers: Sequence[int]) -> list[list[int]]:
-        """Some of the D coordinates, those of one atom together: their densities share the cost."""
+        """Some of the D coordinates, grouped by atom: the densities of one group are computed together."""
         found: dict[int, list[int]] = defaultdict(list)
         for number in numbers:
             found[self._moves.row(self._inner(number))].append(number)
         return list(found.values())
 
     def __call__(self, numbers: Sequence[int], knots: Tensor) -> Tensor:
-        """Densities of the coordinates of one atom at knots (len(numbers), K), each the mean over the structures.
+        """Densities of one atom's coordinates at knots (len(numbers), K), averaged over the structures.
 
-        Uniform where no energy is finite.
+        Uniform if no energy is finite.
         """
         atoms, potential = self._prepare(numbers)
         n_structures, n_knots = len(self._structures), knots.shape[1]
@@ -93,11 +93,11 @@ class ConditionalDensities:
         return normalised(log_values, knots[:, None]).mean(1)
 
     def _inner(self, number: int) -> int:
-        """The number among the internal coordinates of one of the D."""
+        """The index of one of the D coordinates among the internal coordinates."""
         return self._numbers[number - self._first]
 
     def _prepare(self, numbers: Sequence[int]) -> tuple[list[int], Potential | None]:
-        """The atoms of the terms that the coordinates change, and these terms' potential."""
+        """The atoms of the terms that the coordinates change, and the potential of these terms."""
         key = numbers[0]
         if key not in self._prepared:
             changed: dict[int, Term] = {}
@@ -112,7 +112,7 @@ class ConditionalDensities:
         return self._prepared[key]
 
     def _unheld(self, number: int) -> Energy | None:
-        """The energy along a length or angle that no bonded term holds."""
+        """The energy along a length or angle without a bonded term."""
         zmatrix, row = self._internal.zmatrix, self._moves.row(self._inner(number))
         i, n = self._internal.varying[self._inner(number)], zmatrix.n_atoms
         if self._energies is None or i >= 2 * n - 3 or (i >= n - 1 and row in zmatrix.linear):
@@ -124,7 +124,7 @@ class ConditionalDensities:
 
 
 def normalised(log_values: Tensor, knots: Tensor) -> Tensor:
-    """Densities (…, K) at knots that broadcast with them; uniform where no value is finite."""
+    """Normalised densities (…, K) at knots that broadcast with them; uniform if no value is finite."""
     log_values = torch.nan_to_num(log_values, nan=-torch.inf)
     highest = log_values.amax(-1, keepdim=True)
     values = torch.where(highest > -torch.inf, (log_values - highest).exp(), 1.0)
@@ -132,7 +132,7 @@ def normalised(log_values: Tensor, knots: Tensor) -> Tensor:
 
 
 def _bonded(system: openmm.System) -> openmm.System:
-    """Bonded terms alone, and the exceptions of nonbonded forces."""
+    """Only the bonded terms and the exceptions of nonbonded forces."""
     bonded = openmm.System()
     for _ in range(system.getNumParticles()):
         bonded.addParticle(1.0)

@@ -1,4 +1,4 @@
-"""Where a generator starts: one-dimensional Boltzmann densities of internal coordinates, from the force field."""
+"""The force-field-informed base: one-dimensional Boltzmann densities of internal coordinates."""
 
 from __future__ import annotations
 
@@ -22,21 +22,21 @@ from boltzflow.units import thermal_energy
 KNOTS = 64
 """Knots of each table."""
 
-_GRIDS = 4  # times that the knots are moved to where the density is
-_SPREAD = 0.15  # share of the knots that stay evenly spread, so that no peak is missed; and of those in the tails
-_WIDER = 1 / 9  # power of a density: of a normal one it is three times as wide
+_GRIDS = 4  # rounds of adapting the knots to the density
+_SPREAD = 0.15  # fraction of the knots that stay evenly spaced, so that no peak is missed; the same in the tails
+_WIDER = 1 / 9  # exponent; a normal density raised to it is three times as wide
 _FINER = 16  # cells of the base for each cell of a table
-_LEAST = 1e-26  # of a density's highest value; below it a table has no logarithm that is worth the interpolation
-_FLOOR = 1e-6  # share of a uniform density, so that nothing in the domain is ruled out
+_LEAST = 1e-26  # relative to the maximum of a density; lower values are too small to interpolate their logarithm
+_FLOOR = 1e-6  # weight of a uniform density that is mixed in, so that the base is positive in the whole domain
 _CHAINS = 32  # of Gibbs sampling
-_HELD = 0.3  # rad; narrower torsions are held by the closing of a ring, which moves of one alone would break
+_NARROW = 0.3  # rad; narrower torsions are determined by ring closure, which a move of a single torsion would break
 _SWEEPS = 2
 
 
 class Tables(NamedTuple):
-    """One density for each of the D coordinates of a domain that are intervals or circles.
+    """One tabulated density for each of the D coordinates of a domain that are intervals or circles.
 
-    knots: (D, K), ascending, from bound to bound. values: (D, K), the densities there, up to a factor.
+    knots: (D, K), ascending, from bound to bound. values: (D, K), the unnormalised densities at the knots.
     """
 
     knots: Tensor
@@ -50,22 +50,22 @@ def bonded_tables(
     temperature: float,
     energies: Energies | None = None,
 ) -> Tables:
-    """The Boltzmann density of each internal coordinate in turn, all others as in a structure; the mean of several.
+    """The Boltzmann density of each internal coordinate, all others fixed, averaged over several structures.
 
-    Of the energy only bonded terms count, with pairs three bonds apart where they are exceptions of a
-    NonbondedForce; the volume element counts too. So a ring's torsions keep it closed, a torsion that carries
-    a methyl has its three minima, and the direction from one molecule to another is uniform on the sphere.
+    Only bonded terms count, including pairs three bonds apart if they are exceptions of a NonbondedForce. The volume
+    element is included. Ring torsions therefore keep the ring closed, a methyl torsion has three minima, and the
+    direction from one molecule to another is uniform on the sphere.
 
     Args:
         system: the Hamiltonian.
-        coordinates: of it.
-        positions: structures (n, N, 3), nm: the reference, and others that differ from it in their labels.
+        coordinates: of this system.
+        positions: structures (n, N, 3), nm: the reference, and others with equivalent atoms exchanged.
         temperature: K.
-        energies: along lengths and angles, for those that no bonded term holds.
+        energies: along lengths and angles, for those without a bonded term.
     """
     bounded = _bounded(coordinates.domain)
     if not bounded:
-        return _uniform(coordinates.domain)  # of no rows
+        return _uniform(coordinates.domain)  # empty tables
     knots = _even_knots(coordinates.domain)
     densities = ConditionalDensities(system, coordinates, positions, temperature, energies)
     values = torch.empty_like(knots)
@@ -73,7 +73,7 @@ def bonded_tables(
     for numbers in densities.rows(bounded):
         some = [place[number] for number in numbers]
         for _ in range(_GRIDS):
-            knots[some] = _where_the_density_is(knots[some], densities(numbers, knots[some]))
+            knots[some] = _adapted_knots(knots[some], densities(numbers, knots[some]))
         values[some] = densities(numbers, knots[some])
     return Tables(knots, values)
 
@@ -81,19 +81,19 @@ def bonded_tables(
 def sampled_tables(
     tables: Tables, potential: Potential, coordinates: MolecularCoordinates, temperature: float, seed: int
 ) -> Tables:
-    """`bonded_tables` with better densities of those torsions that neither stiff terms nor a ring hold.
+    """`bonded_tables` with better densities for the flexible torsions (not stiff, not in a ring).
 
-    They come from griddy Gibbs sampling (Ritter & Tanner 1992, doi 10.1080/01621459.1992.10475289) with the whole
-    energy: chains start from the tables, and each coordinate in turn is drawn anew in each chain from its density
-    given all others. The table is the mean of these densities over the chains, in the last of two sweeps.
-    It costs 4096 energies a coordinate.
+    These densities come from griddy Gibbs sampling (Ritter & Tanner 1992, doi 10.1080/01621459.1992.10475289) with the
+    full energy. Chains start from the tables. In each chain, each coordinate in turn is resampled from its density
+    conditional on all others. The table is the mean of these densities over the chains in the last of two sweeps.
+    This costs 4096 energy evaluations per coordinate.
 
     Args:
         tables: from `bonded_tables`.
-        potential: the whole energy.
+        potential: the full energy.
         coordinates: of the same molecule.
         temperature: K.
-        seed: of the random numbers.
+        seed: the random seed.
     """
     random = torch.Generator().manual_seed(seed)
     kt, values = thermal_energy(temperature), tables.values.clone()
@@ -101,7 +101,7 @@ def sampled_tables(
     for _ in range(_SWEEPS):
         for row, i in enumerate(_bounded(coordinates.domain)):
             knots = tables.knots[row]
-            if torch.isfinite(coordinates.widths[i]) or _extent(knots, tables.values[row]) < _HELD:
+            if torch.isfinite(coordinates.widths[i]) or _extent(knots, tables.values[row]) < _NARROW:
                 continue
             given = _densities(potential, coordinates, kt, chains, [i], knots[None])
             values[row] = given.mean(0)
@@ -111,14 +111,14 @@ def sampled_tables(
 
 
 def tabulated_base(coordinates: MolecularCoordinates, tables: Tables | None = None) -> Distribution:
-    """Tables for all intervals and circles, normal densities for real coordinates.
+    """A base distribution: tables for all intervals and circles, normal densities for real coordinates.
 
-    A flow carries each kink and each heavy tail of its base along, and the weights show them: the tables'
-    densities are interpolated smoothly, and next to nothing is added in their tails.
+    Kinks and heavy tails of the base persist through the flow and reduce the quality of the weights. The tables are
+    therefore interpolated smoothly, and almost nothing is added in their tails.
 
     Args:
-        coordinates: bounded or not.
-        tables: for its bounded coordinates; None for uniform ones, into which a state dict is loaded.
+        coordinates: bounded or unbounded.
+        tables: for the bounded coordinates; None gives uniform tables, into which a state dict can be loaded.
     """
     domain = coordinates.domain
     knots, values = _uniform(domain) if tables is None else _refined(coordinates, tables)
@@ -143,9 +143,10 @@ def _uniform(domain: Domain) -> Tables:
 
 
 def _refined(coordinates: MolecularCoordinates, tables: Tables) -> Tables:
-    """Tables with more knots, between which log(density / volume element) is interpolated (monotone cubics).
+    """Tables with more knots, by interpolating log(density / volume element) with monotone cubics.
 
-    Near a pole the density vanishes with its volume element, and its logarithm is no cubic there.
+    The volume element is divided out because the density vanishes with it near a pole, where a cubic is a poor fit to
+    the logarithm of the density.
     """
     weight = torch.arange(_FINER, dtype=torch.float64) / _FINER
     inner = torch.lerp(tables.knots[:, :-1, None], tables.knots[:, 1:, None], weight).flatten(1)
@@ -160,7 +161,7 @@ def _refined(coordinates: MolecularCoordinates, tables: Tables) -> Tables:
 
 
 def _extent(knots: Tensor, values: Tensor) -> float:
-    """The exponential of a density's entropy: the length of the interval on which a uniform one has the same."""
+    """The exponential of a density's entropy: the length of the interval whose uniform density has this entropy."""
     density = values / torch.trapezoid(values, knots)
     return float(torch.trapezoid(torch.special.entr(density), knots).exp())
 
@@ -184,12 +185,12 @@ def _densities(
     numbers: Sequence[int],
     knots: Tensor,
 ) -> Tensor:
-    """Densities of some coordinates at knots (len(numbers), K), given all others of frames (n, D).
+    """Densities of some coordinates at knots (len(numbers), K), conditional on all others in frames (n, D).
 
-    Uniform where no energy is finite.
+    Uniform if no energy is finite.
 
     Returns:
-        (len(numbers)·n, K), float64, by coordinate and then by frame.
+        (len(numbers)·n, K), float64, ordered by coordinate and then by frame.
     """
     n, n_knots = len(frames), knots.shape[1]
     z = frames.repeat(len(numbers), 1)[:, None].repeat(1, n_knots, 1)
@@ -200,17 +201,17 @@ def _densities(
     return normalised(log_values, knots.repeat_interleave(n, 0))
 
 
-def _where_the_density_is(knots: Tensor, values: Tensor) -> Tensor:
-    """Knots (D, K) with equal shares of the density between them, some of it taken to be wider, and some uniform."""
+def _adapted_knots(knots: Tensor, values: Tensor) -> Tensor:
+    """Knots (D, K) at quantiles of a mixture of the density, a broadened copy of it and a uniform density."""
     low, high = knots[:, :1], knots[:, -1:]
     wide = values**_WIDER
     wide = wide / torch.trapezoid(wide, knots, dim=1)[:, None]
     mixed = (1 - 2 * _SPREAD) * values + _SPREAD * wide + _SPREAD / (high - low)
     below = torch.cumulative_trapezoid(mixed, knots, dim=1)
     below = torch.cat([torch.zeros_like(low), below / below[:, -1:]], 1)
-    shares = torch.linspace(0.0, 1.0, knots.shape[1], dtype=torch.float64)[1:-1].expand(len(knots), -1).contiguous()
-    cell = torch.searchsorted(below, shares).clamp(1, knots.shape[1] - 1) - 1
+    fractions = torch.linspace(0.0, 1.0, knots.shape[1], dtype=torch.float64)[1:-1].expand(len(knots), -1).contiguous()
+    cell = torch.searchsorted(below, fractions).clamp(1, knots.shape[1] - 1) - 1
     start, end = (torch.gather(below, 1, cell + i) for i in (0, 1))
     left, right = (torch.gather(knots, 1, cell + i) for i in (0, 1))
-    inner = left + (right - left) * (shares - start) / (end - start)
+    inner = left + (right - left) * (fractions - start) / (end - start)
     return torch.cat([low, inner, high], 1)

@@ -1,4 +1,4 @@
-"""The library of ready systems: NAME/system.yaml and NAME/topology.pdb in one of several folders."""
+"""The library of prepared systems: NAME/system.yaml and NAME/topology.pdb in one of several folders."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ from boltzflow.units import Temperature
 
 DESCRIPTION, TOPOLOGY = "system.yaml", "topology.pdb"
 STRUCTURE = "structure.json"
-"""Topology and positions where a PDB file cannot hold them: long names of residues, one name for several atoms."""
+"""Topology and positions that the PDB format cannot represent: long residue names, several atoms with one name."""
 
 
 class SystemDescription(Document):
-    """What a `system.yaml` says. Force-field files are those beside it, or else those that OpenMM finds.
+    """The contents of a `system.yaml`. Force-field files are looked up in its folder, then among OpenMM's.
 
-    Instead of a force field there may be the XML of an `openmm.System` beside it.
+    Instead of a force field, the folder may contain the XML of an `openmm.System`.
     """
 
     description: str
@@ -42,7 +42,7 @@ class SystemDescription(Document):
 
 
 def library_folders() -> tuple[Path, ...]:
-    """Where systems are looked for, the first found wins.
+    """The folders in which systems are looked up, in order of precedence.
 
     ``$BOLTZFLOW_SYSTEMS`` (folders separated as in ``$PATH``), the user's data folder, the installed
     package, the checkout of an editable install.
@@ -55,12 +55,12 @@ def library_folders() -> tuple[Path, ...]:
 
 
 def user_folder() -> Path:
-    """Where the user's own systems are."""
+    """The folder of the user's own systems."""
     return platformdirs.user_data_path("boltzflow", appauthor=False) / "systems"
 
 
 def available_systems() -> dict[str, Path]:
-    """The folder of each system that `load_system` knows, by name.
+    """The folder of each system that `load_system` can load, by name.
 
     >>> "alanine_dipeptide" in available_systems()
     True
@@ -73,16 +73,16 @@ def available_systems() -> dict[str, Path]:
 
 
 def load_system(name: str, temperature: Temperature | None = None) -> MolecularSystem:
-    """A system of the library.
+    """Load a system from the library.
 
     Args:
-        name: its folder's name.
+        name: the name of its folder.
         temperature: in K; that of the system's description if not given.
 
     Raises:
-        SystemNotFoundError: if no system has this name; lists those that exist.
+        SystemNotFoundError: if no system has this name; lists the available systems.
         MissingFileError: if one of its files is missing.
-        FileFormatError: if one is damaged, or if its force field would run code or is in another folder.
+        FileFormatError: if a file is damaged, or if the force field would run code or is in another folder.
         UnsupportedForceError: if its System could run code.
         OptionError: if the temperature is not positive.
 
@@ -92,7 +92,7 @@ def load_system(name: str, temperature: Temperature | None = None) -> MolecularS
     systems = available_systems()
     if name not in systems:
         known = ", ".join(systems) or "none"
-        raise SystemNotFoundError(f"No system is called {name!r}; known systems: {known}.")
+        raise SystemNotFoundError(f"Expected the name of a system; got {name!r}; available systems: {known}.")
     folder = systems[name]
     description = SystemDescription.read(folder / DESCRIPTION)
     if bool(description.forcefield) == (description.openmm_system is not None):

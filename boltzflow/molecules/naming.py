@@ -15,9 +15,9 @@ def atom_names(topology: app.Topology) -> tuple[str, ...]:
 
 
 def residue_names(topology: mdtraj.Topology) -> list[str]:
-    """A name for each residue, such as "ALA2"; with the chain in front if there are several chains: "B:ALA2".
+    """A name for each residue, such as "ALA2"; with a chain prefix if there are several chains: "B:ALA2".
 
-    The chain's id is meant, or its number from 1 where ids do not tell them apart.
+    The prefix is the chain's id, or its number (from 1) if the ids are not unique.
     """
     chains = [chain.chain_id for chain in topology.chains]
     if None in chains or len(set(chains)) < len(chains):
@@ -27,7 +27,7 @@ def residue_names(topology: mdtraj.Topology) -> list[str]:
 
 
 def standard_names(residue: str, atom: str) -> tuple[str, str]:
-    """The names of a residue and of one of its atoms as OpenMM's readers translate them: HN of any peptide is H.
+    """A residue's name and an atom's name as OpenMM's readers standardise them: HN in a peptide becomes H.
 
     >>> standard_names("HSD", "HN")
     ('HIS', 'H')

@@ -19,12 +19,12 @@ Atoms = TypeVar("Atoms")
 
 
 def masses(system: openmm.System) -> list[float]:
-    """Of all particles, in dalton; 0 of what is frozen."""
+    """The masses of all particles, in dalton; 0 for frozen atoms and virtual sites."""
     return [system.getParticleMass(i).value_in_unit(u.dalton) for i in range(system.getNumParticles())]
 
 
 def bond_terms(system: openmm.System) -> list[BondTerm]:
-    """All harmonic bonds; several terms on one bond are added up."""
+    """All harmonic bonds; several terms on one bond are combined."""
     found: list[BondTerm] = []
     for force in system.getForces():
         if isinstance(force, openmm.HarmonicBondForce):
@@ -36,7 +36,7 @@ def bond_terms(system: openmm.System) -> list[BondTerm]:
 
 
 def angle_terms(system: openmm.System) -> list[AngleTerm]:
-    """All harmonic angles; several terms on one angle are added up."""
+    """All harmonic angles; several terms on one angle are combined."""
     found: list[AngleTerm] = []
     for force in system.getForces():
         if isinstance(force, openmm.HarmonicAngleForce):
@@ -54,7 +54,7 @@ def constraints(system: openmm.System) -> list[tuple[int, int, float]]:
 
 
 def _added_up(terms: Iterable[tuple[Atoms, float, float]]) -> list[tuple[Atoms, tuple[float, float]]]:
-    """Parabolas on the same atoms added up; what has no stiffness is left out."""
+    """Combines parabolas on the same atoms; omits those with zero force constant."""
     parabolas: dict[Atoms, list[tuple[float, float]]] = {}
     for atoms, equilibrium, stiffness in terms:
         parabolas.setdefault(atoms, []).append((equilibrium, stiffness))

@@ -1,4 +1,4 @@
-"""From a topology and a force field to an `openmm.System`, with errors that say what to do."""
+"""Builds an `openmm.System` from a topology and a force field, with errors that say what to do."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ CONSTRAINTS = {"none": None, "HBonds": app.HBonds, "AllBonds": app.AllBonds, "HA
 def create_system(
     topology: app.Topology, field: app.ForceField, files: Sequence[str], constraints: Constraints | None
 ) -> openmm.System:
-    """The force field's System for a molecule, without cutoff, and without remover of the centre's motion.
+    """Create the System of a molecule, without cutoff and without a CMMotionRemover.
 
     Args:
         topology: of the molecule.
         field: the force field.
-        files: its names, for messages.
-        constraints: of bonds and angles; None for none.
+        files: the names of its files, for messages.
+        constraints: the kind of constraints on bonds and angles; None for none.
 
     Raises:
-        OptionError: if the constraints are not known.
-        TemplateError: naming the first residue that the force field does not know, and what to do.
+        OptionError: if the kind of constraints is unknown.
+        TemplateError: if the force field lacks a residue; names the first such residue and says what to do.
     """
     constraints = constraints or "none"
     if constraints not in CONSTRAINTS:
@@ -45,8 +45,8 @@ def create_system(
             rigidWater=constraints != "none",
             removeCMMotion=False,
         )
-    except Exception as error:  # plain ones, among others
-        # OpenMM names the residue by its index. Those without a template of their own may have one by a patch.
+    except Exception as error:  # OpenMM raises several types, plain Exception among them
+        # OpenMM gives the residue's index. A residue without its own template may match one through a patch.
         unknown = re.search(r"No template found for residue (\d+) ", str(error))
         if unknown is not None:
             residue = list(topology.residues())[int(unknown[1])]
@@ -59,8 +59,8 @@ def create_system(
 def _number_types_by_appearance(system: openmm.System) -> None:
     """Renumber Lennard-Jones types in the order of the atoms.
 
-    OpenMM numbers them as a set of strings happens to be ordered, which differs from process to process: the same
-    molecule would be another System after a restart, and its run could not be resumed.
+    OpenMM numbers them in the iteration order of a set of strings, which differs between processes. Without
+    renumbering, the same molecule would give a different System after a restart, and a run could not be resumed.
     """
     for force in system.getForces():
         if not isinstance(force, openmm.CustomNonbondedForce) or force.getName() != "LennardJones":

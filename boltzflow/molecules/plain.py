@@ -1,4 +1,4 @@
-"""Molecules as plain data, and back."""
+"""Converts molecules to plain data, and back."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def system_to_plain(
 def system_from_plain(plain: Mapping[str, Any]) -> tuple[app.Topology, openmm.System, Any, float, str]:
     """Topology, System, positions in nm, temperature in K and name; see `MolecularSystem.from_specification`."""
     if not (isinstance(plain["name"], str) and np.isfinite(plain["positions"]).all()):
-        raise FileFormatError("Expected a name, and positions that are finite.")
+        raise FileFormatError("Expected a name and finite positions.")
     topology, system = topology_from_plain(plain["topology"]), system_from_xml(plain["system"])
     return topology, system, plain["positions"], plain["temperature"], plain["name"]
 
@@ -48,7 +48,7 @@ def copy_topology(topology: app.Topology) -> app.Topology:
 
 
 def topology_to_plain(topology: app.Topology) -> dict[str, Any]:
-    """Chains, residues, atoms and bonds as JSON-able lists."""
+    """Chains, residues, atoms and bonds as JSON-serialisable lists."""
     return {
         "chains": [chain.id for chain in topology.chains()],
         "residues": [[r.name, r.id, r.insertionCode, r.chain.index] for r in topology.residues()],
@@ -61,12 +61,12 @@ def topology_from_plain(plain: Mapping[str, Any]) -> app.Topology:
     """The inverse of `topology_to_plain`.
 
     Raises:
-        TypeError: if a name is no text, which OpenMM would take and others stumble over.
+        TypeError: if a name is not a string. OpenMM would accept it, but other programs fail on it.
     """
     topology = app.Topology()
     names = [name for kind, count in (("residues", 3), ("atoms", 1)) for row in plain[kind] for name in row[:count]]
     if not all(isinstance(name, str) for name in (*plain["chains"], *names)):
-        raise TypeError("names of chains, residues and atoms are texts")
+        raise TypeError("names of chains, residues and atoms must be strings")
     chains = [topology.addChain(name) for name in plain["chains"]]
     residues = [topology.addResidue(name, chains[chain], key, code) for name, key, code, chain in plain["residues"]]
     atoms = [
@@ -82,8 +82,8 @@ def system_from_xml(xml: str) -> openmm.System:
     """An `openmm.System` from its XML.
 
     Raises:
-        FileFormatError: if it is damaged.
-        UnsupportedForceError: if it could run code from the file; see `load_system_xml`.
+        FileFormatError: if the XML is damaged.
+        UnsupportedForceError: if it could run code; see `load_system_xml`.
     """
     try:
         system = load_system_xml(xml)
@@ -92,5 +92,5 @@ def system_from_xml(xml: str) -> openmm.System:
     except (openmm.OpenMMException, ValueError) as error:
         raise FileFormatError(f"Expected the XML of an openmm.System; reading it failed: {error}.") from None
     if not isinstance(system, openmm.System):
-        raise FileFormatError(f"Expected the XML of an openmm.System; it is that of a {type(system).__name__}.")
+        raise FileFormatError(f"Expected the XML of an openmm.System; got that of a {type(system).__name__}.")
     return system

@@ -23,18 +23,18 @@ def potential_of(system: openmm.System, backend: Backend, options: Mapping[str, 
     if backend != "auto":
         raise OptionError(f"Expected backend 'auto', 'torch' or 'openmm'; got {backend!r}.")
     if options:
-        raise OptionError(f"Expected backend 'torch' or 'openmm' with options ({', '.join(options)}); got 'auto'.")
+        raise OptionError(f"Expected backend 'torch' or 'openmm' for the options {', '.join(options)}; got 'auto'.")
     try:
         return TorchPotential(system)
     except UnsupportedForceError as error:
-        warnings.warn(f"Energies come from OpenMM, frame by frame, which is slower: {error}", stacklevel=3)
+        warnings.warn(f"OpenMM computes the energies frame by frame, which is slower: {error}", stacklevel=3)
         return OpenMMPotential(system)
 
 
 def eager_potential(system: openmm.System) -> Potential:
-    """For a few evaluations: the native potential, of which nothing is compiled, or OpenMM's without a translation.
+    """A potential for a few evaluations: the native one, not compiled, or OpenMM's if a force has no translation.
 
-    Either is as exact as its input: of OpenMM it is the Reference platform.
+    The native one computes in the precision of its input; OpenMM uses the Reference platform.
     """
     try:
         return TorchPotential(system, compile=False)

@@ -1,4 +1,4 @@
-"""The energy along each length and angle of a molecule, whatever forces it comes from."""
+"""The energy along each length and angle of a molecule, for any force."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ from boltzflow.molecules.parameters import constraints
 from boltzflow.molecules.potentials import eager_potential
 from boltzflow.molecules.terms import Terms
 
-_POINTS = 40  # values of the whole energy on either side of the reference's
-_HIGH = 1e5  # kJ/mol above the least: what is higher is all the same
+_POINTS = 40  # values of the full energy on either side of the reference value
+_HIGH = 1e5  # kJ/mol above the minimum; higher energies are clamped to it
 
 
 class EnergyAlong:
     """Two atoms of a length, or three of an angle → the energy along it (`coordinates.profile.Energies`).
 
-    It is that of all terms and pairs of these atoms alone, and of compound bonds that hold them among others, as the
-    first atom, and what hangs on it, moves with all others held. Where there are none it is the whole energy, so that
-    it is known of any force. None where parabolas are all that acts, whose constants `parameters` knows, and where
-    nothing varies.
+    The first atom and its substituents move; all other atoms are fixed. The energy is the sum of the terms and pairs
+    of these two or three atoms, and of compound bonds that contain them. If there are no such terms, it is the full
+    energy, so that every force is covered. The result is None if only harmonic terms act, whose constants
+    `parameters` reads, or if the energy does not vary.
 
     Args:
         system: the Hamiltonian.
-        graph: its bonds.
+        graph: the bonds.
         positions: the reference structure (N, 3), nm, float64.
         frozen: atoms that do not move.
     """
@@ -62,7 +62,7 @@ class EnergyAlong:
         return self._along(atoms, chosen, self._terms.potential(chosen, terms, pairs))
 
     def _whole_along(self, atoms: Sequence[int]) -> Energy:
-        """The whole energy along a coordinate, which may be costly: interpolated between a few values."""
+        """The full energy along a coordinate, interpolated between a few values because it may be costly."""
         key = tuple(atoms)
         if key not in self._interpolated:
             ends = self._positions[list(atoms)]
@@ -104,7 +104,7 @@ class EnergyAlong:
         return energy
 
     def _hanging(self, atom: int, centre: int) -> set[int]:
-        """The atom and what hangs on it, seen from the centre; of a ring only atoms that have no other neighbour."""
+        """The atom and its substituents, seen from the centre; in a ring only atoms that have no other neighbour."""
         beyond = self._graph.distances(atom, without=(atom, centre))
         if centre not in beyond:
             return set(beyond)
@@ -112,7 +112,7 @@ class EnergyAlong:
 
 
 def _normal(a: Tensor, b: Tensor) -> Tensor:
-    """A unit vector across two others; any one across the first if they lie on a line."""
+    """A unit vector normal to two others; any normal to the first if they are collinear."""
     normal = cross(a, b)
     if float(normal.norm()) < 1e-9 * float(a.norm() * b.norm()):
         normal = cross(a, torch.eye(3, dtype=a.dtype)[a.abs().argmin()])
@@ -120,7 +120,7 @@ def _normal(a: Tensor, b: Tensor) -> Tensor:
 
 
 def _turned(x: Tensor, axis: Tensor, turns: Tensor) -> Tensor:
-    """Points (m, 3) turned about an axis (3,) by angles in rad (n,): (n, m, 3) (Rodrigues' formula)."""
+    """Points (m, 3) rotated about an axis (3,) by angles in rad (n,): (n, m, 3) (Rodrigues' formula)."""
     sine, cosine = turns.sin()[:, None, None], turns.cos()[:, None, None]
     along = (x @ axis)[:, None] * axis
     return along + cosine * (x - along) + sine * cross(axis.expand_as(x), x)

@@ -1,4 +1,4 @@
-"""Some atoms of a molecule, by their indices or by a selection of mdtraj."""
+"""Selects atoms of a molecule, by indices or with mdtraj's selection language."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from boltzflow.errors import OptionError
 
 
 def selected(topology: mdtraj.Topology, atoms: str | Sequence[int]) -> list[int]:
-    """Indices of atoms, ascending.
+    """The indices of the selected atoms, ascending.
 
     Raises:
-        OptionError: if the selection is not one of mdtraj's, or an index is none of an atom's.
+        OptionError: if mdtraj cannot parse the selection, or an index is out of range.
     """
     try:
         chosen = topology.select(atoms) if isinstance(atoms, str) else atoms
-    except Exception as error:  # mdtraj's parser raises several
-        raise OptionError(f"Expected a selection of mdtraj; got {atoms!r}: {error}.") from None
+    except Exception as error:  # mdtraj's parser raises several types
+        raise OptionError(f"Expected an mdtraj selection; got {atoms!r}: {error}.") from None
     found = sorted({int(atom) for atom in chosen})
     if found and not 0 <= found[0] <= found[-1] < topology.n_atoms:
-        raise OptionError(f"Expected atoms from 0 to {topology.n_atoms - 1}; got {found[0]} to {found[-1]}.")
+        raise OptionError(f"Expected atom indices from 0 to {topology.n_atoms - 1}; got {found[0]} to {found[-1]}.")
     return found

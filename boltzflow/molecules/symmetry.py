@@ -1,4 +1,4 @@
-"""Permutations of equivalent atoms: which there are, which a generator's coordinates hold, and what log Z counts."""
+"""Permutations of equivalent atoms: all of them, those within a generator's domain, and their effect on log Z."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ from boltzflow.energies import Potential
 from boltzflow.errors import ShapeError, TopologyError
 
 _LARGEST = 50_000  # permutations of a factor
-_NOISE = 0.005  # nm, by which the structure is disturbed before energies of permuted ones are compared
-_SAME = 1e-9  # of the energy's size
-_POINTS = 16  # structures, permuted to see whether they stay in the domain
-_UNDECIDED = 0.1  # of them
+_NOISE = 0.005  # nm; displacement of the structure before energies of its permutations are compared
+_SAME = 1e-9  # relative difference of energies that counts as rounding
+_POINTS = 16  # structures that are permuted to test whether they stay in the domain
+_UNDECIDED = 0.1  # smallest fraction of these structures that counts as a partial overlap
 _AT_ONCE = 1024  # structures
 _SHOWN = 12  # atoms, in print
 
@@ -35,9 +35,9 @@ class Factor:
     """A group of permutations that move some atoms among themselves and no other atom.
 
     Attributes:
-        atoms: those that are moved, k of them, ascending.
-        names: of these atoms.
-        elements: (order, k), whose positions the atoms take; the first is the identity.
+        atoms: the k atoms that are moved, ascending.
+        names: the names of these atoms.
+        elements: (order, k), the atoms whose positions they take; the first row is the identity.
     """
 
     atoms: tuple[int, ...]
@@ -58,18 +58,20 @@ class Factor:
 class Symmetry:
     """All permutations of atoms that leave every energy unchanged, as a product of small groups.
 
-    They are the automorphisms of the bond graph (elements and masses kept) under which the energy of a disturbed
-    structure stays, to rounding. Exchanging equivalent hydrogens, oxygens of a carboxylate, halves of a phenyl ring or
-    of a molecule, or whole identical molecules belong to them; mirror images do not.
+    They are the automorphisms of the bond graph (same element, same mass) that leave the energy of a displaced
+    structure unchanged up to rounding. Examples are exchanges of equivalent hydrogens, of the oxygens of a
+    carboxylate, of the halves of a phenyl ring or of a molecule, and of whole identical molecules. Mirror images are
+    not included.
 
-    Copies are counted by structures near the reference. Of three and more identical molecules, whose distances from the
-    first are bounded, copies of a domain overlap in part.
+    Copies are counted from structures near the reference. With three or more identical molecules, whose distances from
+    the first are bounded, the copies of a domain overlap partially.
 
     Attributes:
         factors: groups that move different atoms.
-        broken: groups that keep the bonds but not all energies, with the largest difference, kJ/mol, at a structure
-            disturbed by 0.005 nm. Force fields whose improper torsions ask for the order of atoms, as Amber's do,
-            break the flips of carboxylates and phenyl rings: by little, yet copies then have weights of their own.
+        broken: groups that preserve the bonds but not all energies, each with the largest difference, kJ/mol, at a
+            structure displaced by 0.005 nm. In force fields whose improper torsions depend on the order of atoms,
+            such as Amber's, the flips of carboxylates and phenyl rings change the energy. The change is small, but the
+            copies then have different weights.
         reference: a structure (N, 3), nm.
     """
 
@@ -87,16 +89,16 @@ class Symmetry:
         for factor, difference in self.broken:
             names = str(factor).split(":")[0]
             lines.append(
-                f"  not {names}, fully: the energy tells some of these permutations by {difference:.2g} kJ/mol"
+                f"  {names}: approximate only; some of these permutations change the energy by {difference:.2g} kJ/mol"
             )
         return "\n".join(lines)
 
     def copies(self, coordinates: MolecularCoordinates) -> Copies:
-        """How often the domain of some coordinates fits into the space of all labelled structures.
+        """The copies of the domain of some coordinates that make up the space of all labelled structures.
 
         Raises:
             ShapeError: if the coordinates are those of another molecule.
-            TopologyError: if the domain and its copy under a permutation overlap in part: nothing can be counted.
+            TopologyError: if the domain and one of its copies overlap partially, so that copies cannot be counted.
         """
         atoms = coordinates.data_domain.shape[0]
         if atoms != len(self.reference):
@@ -110,8 +112,8 @@ class Copies:
     """The copies of a domain under permutations of equivalent atoms.
 
     Attributes:
-        coordinates: whose domain it is.
-        factors: for each factor of the symmetry one permutation for each copy, the first the identity.
+        coordinates: the coordinates of the domain.
+        factors: for each factor of the symmetry, one permutation per copy; the first is the identity.
     """
 
     coordinates: MolecularCoordinates
@@ -119,12 +121,12 @@ class Copies:
 
     @cached_property
     def number(self) -> int:
-        """The number of copies: all labelled structures are so many times those of the domain."""
+        """The number of copies of the domain in the space of all labelled structures."""
         return math.prod(factor.order for factor in self.factors)
 
     @property
     def log_number(self) -> float:
-        """What log Z over all labelled structures exceeds that over the domain by."""
+        """The logarithm of `number`: log Z over all labelled structures minus log Z over the domain."""
         return math.log(self.number)
 
     def __str__(self) -> str:
@@ -134,14 +136,14 @@ class Copies:
 
     @torch.no_grad()
     def fold(self, positions: Any) -> tuple[Tensor, Tensor]:
-        """Frames with their atoms permuted so that they lie in the domain.
+        """Permute the atoms of frames so that the frames lie in the domain.
 
         Args:
-            positions: (n, N, 3) in nm, from anywhere, such as a simulation in which labels exchange.
+            positions: (n, N, 3) in nm, from any source, such as a simulation in which labels exchange.
 
         Returns:
-            Positions (n, N, 3), and whether each frame lies in the domain now (n,); one for which no permutation
-            does (another enantiomer, or beyond bounds) is returned as it came.
+            Positions (n, N, 3), and whether each frame now lies in the domain (n,). If no permutation brings a frame
+            into the domain (another enantiomer, or beyond bounds), it is returned unchanged.
 
         Raises:
             ShapeError: if the frames are of another molecule.
@@ -156,17 +158,17 @@ class Copies:
                 continue
             candidates = torch.stack([_permuted(folded[index], factor, e) for e in factor.elements], 1)
             outside = _violations(self.coordinates, candidates.flatten(0, 1)).view(len(index), -1)
-            best = outside.argmin(1)  # the first of the best: the identity, where nothing is better
+            best = outside.argmin(1)  # the first minimum: the identity if nothing is better
             folded[index] = candidates[torch.arange(len(index)), best]
         inside = _is_inside(self.coordinates, folded)
         return torch.where(inside[:, None, None], folded, frames), inside
 
     def unfold(self, positions: Any, seed: int) -> NDArray[np.floating[Any]]:
-        """Frames of the domain (n, N, 3), each moved to one of the copies at random, all equally likely."""
+        """Move each frame of the domain (n, N, 3) to a copy chosen uniformly at random."""
         moved = np.array(np.asarray(positions))
         random = np.random.default_rng(seed)
         for factor in self.factors:
-            # Undoing what folds a copy leads there.
+            # The inverse of the permutation that folds a copy leads to it.
             chosen = factor.elements[random.integers(factor.order, size=len(moved))]
             np.put_along_axis(moved, chosen[:, :, None], moved[:, list(factor.atoms)], 1)
         return moved
@@ -182,10 +184,10 @@ def find_symmetry(
     """The permutations of equivalent atoms that leave every energy unchanged.
 
     Args:
-        graph: the bonds; only atoms of one element and one mass are exchanged.
+        graph: the bonds; only atoms of the same element and mass are exchanged.
         masses: in dalton.
-        frozen: atoms that stay in their places, and are like no others.
-        potential: the judge.
+        frozen: atoms that do not move; they are equivalent to no other atom.
+        potential: the energy that must not change.
         positions: a structure (N, 3), nm.
     """
     names, places = graph.names, [i if i in frozen else -1 for i in range(len(graph.names))]
@@ -209,10 +211,10 @@ def find_symmetry(
 
 
 def label_orders(graph: BondGraph, positions: Tensor, coordinates: MolecularCoordinates) -> Tensor:
-    """A structure, and behind it one with equivalent atoms exchanged, if labels are free (n, N, 3), nm.
+    """A structure, followed by one with equivalent atoms exchanged if labels are free: (n, N, 3), nm.
 
-    At each centre of four neighbours two atoms of one element that are bonded to nothing else are exchanged, where the
-    domain of the coordinates holds both orders.
+    At each centre with four neighbours, two terminal atoms of one element are exchanged if both orders lie in the
+    domain of the coordinates.
     """
     exchanged = positions
     for linked in graph.neighbours:
@@ -221,14 +223,14 @@ def label_orders(graph: BondGraph, positions: Tensor, coordinates: MolecularCoor
         if len(linked) == 4 and alike:
             order = torch.arange(len(positions))
             order[list(alike[-1])] = order[list(reversed(alike[-1]))]
-            # Where another order is none of the domain, neither is it a start.
+            # An order outside the domain cannot be used.
             if _is_inside(coordinates, positions[None, order]):
                 exchanged = exchanged[order]
     return positions[None] if exchanged is positions else torch.stack([positions, exchanged])
 
 
 def _separate(permutations: Sequence[Permutation]) -> list[list[Permutation]]:
-    """Classes of permutations, those of different classes moving different atoms."""
+    """Groups permutations into classes; different classes move different atoms."""
     classes: list[tuple[set[int], list[Permutation]]] = []
     for permutation in permutations:
         moved, group = {i for i, image in enumerate(permutation) if i != image}, [permutation]
@@ -243,11 +245,11 @@ def _separate(permutations: Sequence[Permutation]) -> list[list[Permutation]]:
 
 
 def _closure(group: Sequence[Permutation], atoms: tuple[int, ...], names: Sequence[str]) -> NDArray[np.int64]:
-    """All products of some permutations, on the atoms that they move (order, k)."""
+    """All products of some permutations, as images of the atoms that they move (order, k)."""
     steps = [{a: p[a] for a in atoms} for p in group]
     found = [atoms]
     known = {atoms}
-    for element in found:  # grows as it is read
+    for element in found:  # grows during the loop
         for step in steps:
             product = tuple(step[image] for image in element)
             if product not in known:
@@ -255,21 +257,21 @@ def _closure(group: Sequence[Permutation], atoms: tuple[int, ...], names: Sequen
                 found.append(product)
         if len(found) > _LARGEST:
             raise TopologyError(
-                f"Expected at most {_LARGEST} permutations of equivalent atoms that hang together; those of "
-                f"{', '.join(names[a] for a in atoms[:3])}, … and {len(atoms)} atoms in all are more."
+                f"Expected at most {_LARGEST} permutations in one group of equivalent atoms; got more for "
+                f"{', '.join(names[a] for a in atoms[:3])}, … ({len(atoms)} atoms)."
             )
     return np.array(found)
 
 
 def _permuted(frames: Tensor, factor: Factor, element: NDArray[np.int64]) -> Tensor:
-    """Frames (n, N, 3) whose atoms have taken the positions of others."""
+    """Frames (n, N, 3) with the atoms permuted by one element of the group."""
     order = torch.arange(frames.shape[1])
     order[list(factor.atoms)] = torch.from_numpy(element)
     return frames[:, order]
 
 
 def _energy_differences(factor: Factor, potential: Potential, x: Tensor) -> Array:
-    """By how much each permutation changes the energy of a structure (order,), kJ/mol; zero up to rounding."""
+    """The energy change by each permutation of a structure (order,), kJ/mol; zero if it is rounding."""
     energies = []
     for start in range(0, factor.order, _AT_ONCE):
         frames = [_permuted(x[None], factor, element) for element in factor.elements[start : start + _AT_ONCE]]
@@ -282,16 +284,16 @@ def _energy_differences(factor: Factor, potential: Potential, x: Tensor) -> Arra
 
 
 def _disturbed(coordinates: MolecularCoordinates, reference: Tensor) -> Tensor:
-    """Structures (n, N, 3) of the domain near the reference, in which rings are closed as in thermal ones."""
+    """Structures (n, N, 3) in the domain near the reference, with rings closed as in thermal structures."""
     random = torch.Generator().manual_seed(0)
     noise = torch.randn(_POINTS, *reference.shape, dtype=torch.float64, generator=random)
-    # There and back: noise must not touch what is constrained.
+    # The round trip through the coordinates removes noise from constrained coordinates.
     x: Tensor = coordinates(coordinates.inverse(reference + _NOISE * noise)[0])[0]
     return x
 
 
 def _violations(coordinates: MolecularCoordinates, x: Tensor) -> Tensor:
-    """The number of intervals that frames (n, N, 3) lie outside of (n,); many for what has no coordinates."""
+    """For each frame (n, N, 3) the number of violated intervals (n,); many if it has no coordinates."""
     intervals = list(coordinates.domain.indices("interval"))
     counts = []
     for frames in torch.split(x, _AT_ONCE):
@@ -308,16 +310,17 @@ def _is_inside(coordinates: MolecularCoordinates, x: Tensor) -> Tensor:
 
 
 def _representatives(factor: Factor, coordinates: MolecularCoordinates, points: Tensor) -> Factor:
-    """One permutation of each coset of those that stay in the domain."""
+    """One permutation from each coset of the subgroup that maps the domain to itself."""
     names = ", ".join(factor.names[:_SHOWN])
-    shares = np.array(
+    fractions = np.array(
         [_is_inside(coordinates, _permuted(points, factor, e)).double().mean().item() for e in factor.elements]
     )
-    stays = shares > 0.5
-    if (np.minimum(shares, 1 - shares) > _UNDECIDED).any():
+    stays = fractions > 0.5
+    if (np.minimum(fractions, 1 - fractions) > _UNDECIDED).any():
         raise TopologyError(
-            f"Expected permutations of {names} to leave the domain wholly or not at all; one of them leaves it in "
-            f"{1 - shares[np.abs(shares - 0.5).argmin()]:.0%} of {len(points)} structures: its copies overlap."
+            f"Expected each permutation of {names} to move the domain completely or not at all; one moves "
+            f"{1 - fractions[np.abs(fractions - 0.5).argmin()]:.0%} of {len(points)} structures out of it, so that "
+            "copies overlap."
         )
     place = {atom: i for i, atom in enumerate(factor.atoms)}
     within = [tuple(place[a] for a in element) for element in factor.elements[stays]]
@@ -330,7 +333,7 @@ def _representatives(factor: Factor, coordinates: MolecularCoordinates, points: 
             left.pop(tuple(element[i] for i in inner), None)
     if len(chosen) * len(within) != factor.order:
         raise TopologyError(
-            f"Expected permutations within the domain that form a group; {len(within)} of {factor.order} of {names} "
-            "do not."
+            f"Expected the permutations that map the domain to itself to form a group; the {len(within)} of "
+            f"{factor.order} permutations of {names} do not."
         )
     return Factor(factor.atoms, factor.names, np.array(chosen))

@@ -1,4 +1,4 @@
-"""A molecule that is ready for sampling: topology, `openmm.System`, reference structure, temperature."""
+"""A molecule to sample: topology, `openmm.System`, reference structure, temperature."""
 
 from __future__ import annotations
 
@@ -39,24 +39,24 @@ from boltzflow.units import Temperature, checked_temperature
 
 
 class MolecularSystem(FromFiles):
-    """A molecule, its Hamiltonian and its temperature. Immutable: what it is made from is copied.
+    """A molecule, its Hamiltonian and its temperature. It is immutable: all arguments are copied.
 
-    A System with a PythonForce (of openmm-ml, say) is the exception: OpenMM could only copy it by pickling its
-    function. It is kept as it is, evaluated through OpenMM in this process, and cannot be saved.
+    A System with a PythonForce (of openmm-ml, for example) is the exception: OpenMM can only copy it by pickling its
+    function. Such a System is not copied, is evaluated by OpenMM in this process, and cannot be saved.
 
     Args:
         topology: atoms, residues and bonds.
-        system: the Hamiltonian, anything that OpenMM can build.
-        positions: reference structure (N, 3) in nm, or a Quantity; it sets the handedness of each centre.
+        system: the Hamiltonian: any `openmm.System`.
+        positions: reference structure (N, 3) in nm, or a Quantity; it sets the chirality of each centre.
         temperature: in K, or a Quantity.
         name: for messages and files.
 
     Raises:
-        ShapeError: if the three disagree about the number of atoms.
+        ShapeError: if topology, system and positions differ in the number of atoms.
         NonFiniteError: if a position is not finite; names the atom.
         OptionError: if the temperature is not positive.
 
-    Bonds that the topology lacks are added, with a warning, where energy terms and distances speak for them.
+    Bonds missing from the topology are added, with a warning, according to energy terms and distances.
 
     >>> import boltzflow as bf
     >>> system = bf.load_system("alanine_dipeptide")
@@ -97,7 +97,7 @@ class MolecularSystem(FromFiles):
 
     @property
     def openmm_system(self) -> openmm.System:
-        """A copy of the Hamiltonian; itself if it holds a PythonForce."""
+        """A copy of the Hamiltonian; the original if it contains a PythonForce."""
         return copy_system(self._system)
 
     @property
@@ -112,7 +112,7 @@ class MolecularSystem(FromFiles):
 
     @cached_property
     def atom_names(self) -> tuple[str, ...]:
-        """A name for each atom, such as "ALA2-CA"; with the chain's id in front if there are several chains."""
+        """A name for each atom, such as "ALA2-CA"; prefixed with the chain's id if there are several chains."""
         return atom_names(self.topology)
 
     @cached_property
@@ -122,20 +122,20 @@ class MolecularSystem(FromFiles):
 
     @cached_property
     def mdtraj_topology(self) -> mdtraj.Topology:
-        """The topology as mdtraj has it."""
+        """The topology in mdtraj's format."""
         return mdtraj.Topology.from_openmm(self.topology)
 
     def potential(self, backend: Backend = "auto", **options: Any) -> Potential:
         """The potential energy: positions (batch, N, 3) in nm → (batch,) kJ/mol.
 
         Args:
-            backend: "torch" (native, batched), "openmm" (any force), or "auto": torch, and OpenMM with a warning
-                where a force has no native translation.
-            options: of `OpenMMPotential` (platform, precision, workers) or `TorchPotential`; need that backend named.
+            backend: "torch" (native, batched), "openmm" (any force), or "auto": torch, or OpenMM with a warning if a
+                force has no native translation.
+            options: those of `OpenMMPotential` (platform, precision, workers) or `TorchPotential`; not with "auto".
 
         Raises:
             UnsupportedForceError: if the backend is "torch" and a force has no native translation.
-            OptionError: if there is no such backend, or options come with "auto".
+            OptionError: if the backend is unknown, or options are given with "auto".
         """
         return potential_of(self._system, backend, options)
 
@@ -147,25 +147,27 @@ class MolecularSystem(FromFiles):
         core: str | Sequence[int] | None = None,
         trajectory: mdtraj.Trajectory | None = None,
     ) -> MolecularCoordinates:
-        """Coordinates (batch, D) → positions: internal ones, with bounds and start widths from the force field.
+        """Coordinates (batch, D) → positions. By default internal coordinates, with bounds and initial widths from
+        the force field.
 
-        Constrained bonds and angles, and frozen atoms, have no coordinates. With a core, its atoms have Cartesian
-        modes (`MixedCoordinates`; `CartesianCoordinates` with core="all"), scaled to their fluctuations in a
-        trajectory, or in the parabola of the energy at the reference structure, which is best a minimum.
+        Constrained bonds and angles, and frozen atoms, have no coordinates. With a core, the atoms of the core have
+        Cartesian modes (`MixedCoordinates`; `CartesianCoordinates` with core="all"). The modes are scaled to the
+        fluctuations in a trajectory, or else in the harmonic approximation at the reference structure, which should
+        be a minimum.
 
         Args:
-            lengths: bond lengths in an interval, or positive ones of an unbounded coordinate.
-            labels: of equivalent hydrogens: those of the reference structure, or "free" for every order of them.
-            separation: how much further apart than in the reference the heads of two molecules may be, nm.
-            core: atoms with Cartesian coordinates: indices, or a selection of mdtraj, such as "backbone" or "all".
-            trajectory: of this molecule, with all states of the core that are to be sampled.
+            lengths: "bounded" for bond lengths in an interval, or "unbounded" for the exponential of a real coordinate.
+            labels: "fixed" keeps the labels of equivalent hydrogens as in the reference; "free" allows every order.
+            separation: how far the distance of two molecules' heads may exceed that in the reference, nm.
+            core: atoms with Cartesian coordinates: indices, or an mdtraj selection, such as "backbone" or "all".
+            trajectory: frames of this molecule that include all states of the core to be sampled.
 
         Raises:
-            TopologyError: if a bond seems to be missing, all atoms (of the core) lie on a line, a constraint fixes no
-                coordinate or one of the core, there are virtual sites, or the energy changes when all atoms move
-                together; names the atoms.
+            TopologyError: if a bond seems to be missing, all atoms (of the core) are collinear, a constraint determines
+                no coordinate or acts in the core, there are virtual sites, or the energy is not invariant under
+                translation and rotation; names the atoms.
             ShapeError: if the trajectory is of another molecule, or too short.
-            OptionError: if an option is impossible.
+            OptionError: if an option is invalid.
 
         >>> import boltzflow as bf
         >>> system = bf.load_system("alanine_dipeptide")
@@ -177,10 +179,10 @@ class MolecularSystem(FromFiles):
         return placed(self.bond_graph, self._system, self._positions, internal, chosen, trajectory)
 
     def cut_off(self, coordinates: MolecularCoordinates, temperature: Temperature | None = None) -> dict[str, float]:
-        """The probability that each length and angle lies outside its bounds, by name: what a generator cannot show.
+        """The probability that each length and angle lies outside its bounds, by name. A generator cannot sample it.
 
-        It is that of the energy along the coordinate alone, all others as in the reference structure. Coordinates that
-        lose less than 1e-9 are left out.
+        It is computed from the energy along the coordinate, with all others fixed as in the reference structure.
+        Probabilities below 1e-9 are left out.
 
         Args:
             coordinates: of this system; modes of a core have no bounds.
@@ -200,17 +202,17 @@ class MolecularSystem(FromFiles):
 
     @cached_property
     def energies_along(self) -> EnergyAlong:
-        """The energy along each length and angle: of two or three atoms, whatever forces it comes from."""
+        """The energy along each length (two atoms) and angle (three atoms), for any force."""
         return EnergyAlong(self._system, self.bond_graph, torch.from_numpy(self.positions), frozen_atoms(self._system))
 
     def freeze(self, atoms: str | Sequence[int]) -> Self:
-        """This system with some atoms held where the reference structure has them: their masses are zero.
+        """This system with some atoms frozen at their reference positions; their masses are set to zero.
 
         Args:
-            atoms: indices, or a selection of mdtraj, such as "resid 0 to 3" or "not sidechain".
+            atoms: the atoms to freeze: indices, or an mdtraj selection, such as "resid 0 to 3" or "not sidechain".
 
         Raises:
-            OptionError: if the selection is not one, or holds no atom or all of them.
+            OptionError: if the selection is invalid, or selects no atom or all atoms.
 
         >>> import boltzflow as bf
         >>> system = bf.load_system("alanine_dipeptide").freeze("resname ALA")
@@ -219,12 +221,14 @@ class MolecularSystem(FromFiles):
         """
         frozen = selected(self.mdtraj_topology, atoms)
         if not 0 < len(frozen) < self.n_atoms:
-            raise OptionError(f"Expected some of the {self.n_atoms} atoms to freeze; got {len(frozen)} by {atoms!r}.")
+            raise OptionError(
+                f"Expected some but not all of the {self.n_atoms} atoms to freeze; got {len(frozen)} with {atoms!r}."
+            )
         system = frozen_copy(self._system, frozen)
         return type(self)(self.topology, system, self._positions, self.temperature, self.name)
 
     def rigid_dynamics_log_factor(self, positions: Tensor) -> Tensor:
-        """What dynamics with this system's constraints samples beside e^{−u} at fixed values: ½ log det Z (batch,).
+        """½ log det Z (batch,): log-density sampled by constrained dynamics relative to e^{−u} at fixed values.
 
         See `boltzflow.coordinates.rigid_dynamics_log_factor`. positions: (batch, N, 3), nm.
         """
@@ -239,10 +243,10 @@ class MolecularSystem(FromFiles):
         return BoltzmannTarget(self.potential(), self.temperature if temperature is None else temperature)
 
     def symmetry(self) -> Symmetry:
-        """The permutations of equivalent atoms that leave every energy unchanged, those of frozen atoms left out.
+        """The permutations of equivalent atoms that leave every energy unchanged; frozen atoms are not permuted.
 
         Raises:
-            TopologyError: if too many of them hang together.
+            TopologyError: if one group has more than 50 000 permutations.
 
         >>> import boltzflow as bf
         >>> system = bf.load_system("alanine_dipeptide")
@@ -252,7 +256,7 @@ class MolecularSystem(FromFiles):
           ACE1-H1/ACE1-H2/ACE1-H3: 6 permutations
           ALA2-HB1/ALA2-HB2/ALA2-HB3: 6 permutations
           NME3-H1/NME3-H2/NME3-H3: 6 permutations
-        >>> symmetry.copies(system.coordinates()).number  # a methyl's circle holds its three cyclic ones
+        >>> symmetry.copies(system.coordinates()).number  # cyclic permutations of a methyl lie in the domain
         8
         """
         return find_symmetry(
@@ -271,10 +275,10 @@ class MolecularSystem(FromFiles):
 
     @property
     def specification(self) -> dict[str, Any]:
-        """Everything that rebuilds this system, as JSON-able values; see `from_specification`.
+        """Everything needed to rebuild this system, as JSON-serialisable values; see `from_specification`.
 
         Raises:
-            UnsupportedForceError: if the Hamiltonian holds a PythonForce: what loads it again would execute code.
+            UnsupportedForceError: if the Hamiltonian contains a PythonForce, because loading it would execute code.
         """
         return system_to_plain(self.topology, self._system, self._positions, self.temperature, self.name)
 
@@ -283,7 +287,7 @@ class MolecularSystem(FromFiles):
         """Rebuild from `specification`.
 
         Raises:
-            FileFormatError: if the System's XML is damaged, the name is no text, or a position is not finite.
-            UnsupportedForceError: if it holds a PythonForce, which would run code.
+            FileFormatError: if the System's XML is damaged, the name is not a string, or a position is not finite.
+            UnsupportedForceError: if it contains a PythonForce, which would run code.
         """
         return cls(*system_from_plain(specification))

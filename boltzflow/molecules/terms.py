@@ -1,4 +1,4 @@
-"""The terms of a System one by one, so that those of some atoms make a System of their own."""
+"""The individual terms of a System, so that a System of only some atoms can be built."""
 
 from __future__ import annotations
 
@@ -26,18 +26,18 @@ LISTED = (
     openmm.CustomTorsionForce,
     openmm.CustomCompoundBondForce,
 )
-"""Forces that are a list of terms, each of a few atoms."""
+"""Forces that are lists of terms on a few atoms each."""
 
 _PAIRWISE = (openmm.NonbondedForce, openmm.CustomNonbondedForce)
 _LISTS = ("Bonds", "Angles", "Torsions")
 _LEFT_OUT = ("Exceptions", "Exclusions")
 _OFFSETS = ("ParticleOffsets", "ExceptionOffsets")
 _OF_ATOMS = ("Particles", "InteractionGroups", *_OFFSETS)
-_ATOM = re.compile(r"(p|a|b)\d+")  # attributes of a term that are atoms; the a and b of a correction map
+_ATOM = re.compile(r"(p|a|b)\d+")  # the attributes of a term that are atoms; a and b are those of a correction map
 
 
 class Term(NamedTuple):
-    """One term: the number of its force among all, its atoms, and its XML."""
+    """One term: the index of its force, its atoms, and its XML."""
 
     force: int
     atoms: tuple[int, ...]
@@ -46,14 +46,14 @@ class Term(NamedTuple):
 
 @dataclass(frozen=True)
 class _Force:
-    """A force without its terms: XML, and in which of its parts they stand."""
+    """A force without its terms: its XML, and which child elements contain the terms."""
 
     element: ElementTree.Element
     part: str
 
 
 class Terms:
-    """The terms of the listed forces of a System, and its pair forces."""
+    """The terms of a System's forces that are lists of terms, and its pair forces."""
 
     def __init__(self, system: openmm.System) -> None:
         self.n_atoms = system.getNumParticles()
@@ -73,7 +73,7 @@ class Terms:
 
     @cached_property
     def _of_atom(self) -> list[list[int]]:
-        """The numbers of the terms of each atom."""
+        """The indices of the terms of each atom."""
         found: list[list[int]] = [[] for _ in range(self.n_atoms)]
         for number, term in enumerate(self.terms):
             for atom in set(term.atoms):
@@ -81,7 +81,7 @@ class Terms:
         return found
 
     def acting(self, atoms: Sequence[int]) -> list[Term]:
-        """Terms that change with the length of two atoms, or the angle of three."""
+        """The terms that change with the distance of two atoms, or with the angle of three."""
         ends, near = {atoms[0], atoms[-1]}, (self.terms[number] for number in self._of_atom[atoms[0]])
         return [
             term
@@ -91,17 +91,17 @@ class Terms:
         ]
 
     def kind(self, term: Term) -> str:
-        """The class name of the force that a term is of."""
+        """The class name of the force that a term belongs to."""
         return self._forces[term.force].element.attrib["type"]
 
     def pairs_within(self, atoms: Sequence[int]) -> bool:
-        """Whether two of the atoms are a pair of a pair force, and not an exception without energy."""
+        """Whether a pair force acts between two of the atoms: neither excluded nor an exception without energy."""
         return any(force.acts_within(atoms) for force in self._pairs)
 
     def potential(self, atoms: Sequence[int], terms: Iterable[Term], pairs: bool = False) -> Potential:
-        """The potential of some atoms in a given order: some terms among them, and their pair forces if asked for.
+        """The potential of some atoms in a given order: some of their terms, and optionally their pair forces.
 
-        Those that are alike, as of equal residues, are one.
+        Identical potentials, as of equal residues, share one cached object.
         """
         xml = self._xml(atoms, terms, pairs)
         if xml not in self._potentials:
@@ -109,7 +109,7 @@ class Terms:
         return self._potentials[xml]
 
     def _xml(self, atoms: Sequence[int], terms: Iterable[Term], pairs: bool) -> str:
-        """That of a System."""
+        """The XML of a System with these atoms and terms."""
         place = {atom: i for i, atom in enumerate(atoms)}
         root = ElementTree.Element("System", {"openmmVersion": openmm.__version__, "type": "System", "version": "1"})
         box = ElementTree.SubElement(root, "PeriodicBoxVectors")
@@ -134,7 +134,7 @@ class Terms:
 
 
 class _PairForce:
-    """A NonbondedForce or CustomNonbondedForce, in which each particle has parameters; without their offsets."""
+    """A NonbondedForce or CustomNonbondedForce with parameters for each particle; parameter offsets are ignored."""
 
     def __init__(self, element: ElementTree.Element) -> None:
         self._part = next(name for name in _LEFT_OUT if element.find(name) is not None)
@@ -174,7 +174,7 @@ def _xml(force: openmm.Force) -> ElementTree.Element:
 
 
 def _has_energy(pair: ElementTree.Element) -> bool:
-    """Whether an exception is more than an exclusion."""
+    """Whether an exception has an energy, and is not just an exclusion."""
     return any(float(pair.get(name, "0")) != 0 for name in ("q", "eps"))
 
 
@@ -188,7 +188,7 @@ def _renumbered(term: ElementTree.Element, place: dict[int, int]) -> ElementTree
 
 
 def _without(element: ElementTree.Element, *parts: str) -> ElementTree.Element:
-    """An element without some of its parts."""
+    """An element without some of its children."""
     kept = ElementTree.Element(element.tag, element.attrib)
     kept.extend(part for part in element if part.tag not in parts)
     return kept

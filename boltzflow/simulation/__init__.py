@@ -1,4 +1,4 @@
-"""Simulation of thousands of replicas at once: minimisation, Langevin dynamics, parallel tempering."""
+"""Simulation of thousands of replicas in parallel: minimisation, Langevin dynamics, parallel tempering."""
 
 from boltzflow.simulation.bias import BiasedPotential, torsion_umbrella
 from boltzflow.simulation.langevin import Langevin, State

@@ -1,4 +1,4 @@
-"""Biases: energies that are added to a potential and taken out again by weights."""
+"""Biases: energies that are added to a potential during sampling and removed by reweighting."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ Bias = Potential | Callable[[Tensor], Tensor]
 
 
 class BiasedPotential(Potential):
-    """A potential and a bias, added up.
+    """The sum of a potential and a bias.
 
     Args:
         potential: the potential.
-        bias: another one, or any differentiable function of positions (batch, N, 3) in nm to (batch,) kJ/mol.
+        bias: another potential, or any differentiable function of positions (batch, N, 3) in nm to (batch,) kJ/mol.
 
     >>> import openmm
     >>> free = openmm.System()
@@ -63,10 +63,11 @@ def torsion_umbrella(
 ) -> TorchPotential:
     """A bias that deepens one basin of torsions: Σ −depth·exp(sharpness·(cos(φ − center) − 1)).
 
-    With the defaults and 13 kJ/mol the rare basin of an amino acid at φ > 0 becomes about as populated as the others.
+    With a depth of 13 kJ/mol and the defaults, the rare basin of an amino acid at φ > 0 becomes about as populated as
+    the other basins.
 
     Args:
-        torsions: the four atoms of each.
+        torsions: the four atoms of each torsion.
         n_atoms: N of the whole molecule.
         depth: in kJ/mol.
         center: in rad.

@@ -1,4 +1,4 @@
-"""Constrained distances of many replicas at once, by the constant constraint matrix approximation (CCMA)."""
+"""Constrained distances for many replicas, by the constant constraint matrix approximation (CCMA)."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from boltzflow.errors import ConvergenceError, OptionError, ShapeError
 
 TOLERANCE = {torch.float32: 1e-6, torch.float64: 1e-8}
-"""What a constrained distance may be off by, relative to its length; by dtype."""
+"""Relative tolerance of a constrained distance, by dtype."""
 
 _MAX_ITERATIONS, _MAX_START_ITERATIONS = 150, 3000
 
@@ -18,16 +18,16 @@ _MAX_ITERATIONS, _MAX_START_ITERATIONS = 150, 3000
 class Constraints(nn.Module):
     """Fixed distances between atoms, in the layout (3, N, batch).
 
-    The Lagrange multipliers of all constraints are found together by quasi-Newton steps with one constant matrix, the
-    inverse of J M⁻¹ Jᵀ at a reference structure, so an iteration is a product with that matrix (Eastman & Pande 2010,
-    DOI 10.1021/ct900463w). Iterations work on the constrained vectors alone: a multiplier λⱼ moves vector i by
-    (D M⁻¹ Dᵀ)ᵢⱼ λⱼ, with D the incidence matrix, so that atoms are moved once, at the end.
+    The Lagrange multipliers of all constraints are found together by quasi-Newton steps with a constant matrix, the
+    inverse of J M⁻¹ Jᵀ at a reference structure. An iteration is a product with this matrix (Eastman & Pande 2010,
+    DOI 10.1021/ct900463w). Iterations act only on the constrained vectors: a multiplier λⱼ moves vector i by
+    (D M⁻¹ Dᵀ)ᵢⱼ λⱼ, with D the incidence matrix. Atoms are moved once, at the end.
 
     Args:
         pairs: (n, 2) indices of atoms.
         lengths: (n,) in nm.
         inverse_masses: (N,) in 1/dalton, 0 for an atom that does not move.
-        reference: a structure (N, 3) in nm with about the right angles between constraints.
+        reference: a structure (N, 3) in nm with approximately correct angles between constraints.
 
     Raises:
         ShapeError: if pairs, lengths, masses and reference do not fit together.
@@ -65,8 +65,8 @@ class Constraints(nn.Module):
         for (i, j), distance in zip(atoms.tolist(), length.tolist(), strict=True):
             if not distance > 0.0 or not inverse_masses[i] + inverse_masses[j] > 0.0:
                 raise OptionError(
-                    f"Expected a positive length between atoms of which one can move; got {distance:g} nm between "
-                    f"atoms {i} and {j}."
+                    f"Expected a positive length between atoms of which at least one can move; got {distance:g} nm "
+                    f"between atoms {i} and {j}."
                 )
         rows = torch.arange(count)
         incidence = torch.zeros(count, n, dtype=torch.float64)
@@ -77,7 +77,7 @@ class Constraints(nn.Module):
         self.register_buffer("second", atoms[:, 1].contiguous())
         self.register_buffer("lengths", length[:, None])
         self.register_buffer("coupling", coupling)
-        # The pseudo-inverse takes redundant constraints, such as the sixth distance of four atoms in a plane.
+        # The pseudo-inverse allows redundant constraints, such as the sixth distance of four atoms in a plane.
         self.register_buffer("inverse", torch.linalg.pinv(coupling * (directions @ directions.T)))
         self.register_buffer("spread", (incidence * inverse_masses).T.contiguous())
 
@@ -85,9 +85,9 @@ class Constraints(nn.Module):
         return len(self.lengths)
 
     def drift(self, x: Tensor, v: Tensor, time: float) -> tuple[Tensor, Tensor]:
-        """Free flight along the constraints, from positions that satisfy them.
+        """Free motion on the constraint manifold, from positions that satisfy the constraints.
 
-        Any part of v that points out of the constraints is taken off.
+        The component of v normal to the constraint manifold is removed.
 
         Args:
             x: (3, N, batch) in nm.
@@ -98,7 +98,7 @@ class Constraints(nn.Module):
             Positions after `time`, and the velocities that lead there.
 
         Raises:
-            ConvergenceError: if a replica whose positions are finite finds no way to satisfy its constraints.
+            ConvergenceError: if the constraints of a replica with finite positions cannot be satisfied.
         """
         u = self.vectors(x) / self.lengths
         flown = x + time * v
@@ -106,7 +106,7 @@ class Constraints(nn.Module):
         pull = torch.zeros_like(r)
         for _ in range(_MAX_ITERATIONS):
             excess = (r.square().sum(0) - self.lengths.square()) / (2 * self.lengths)
-            if not (excess.abs() > TOLERANCE[x.dtype] * self.lengths).any():  # NaN counts as done: not ours to report
+            if not (excess.abs() > TOLERANCE[x.dtype] * self.lengths).any():  # NaN is reported elsewhere
                 break
             step = u * (self.inverse @ excess)
             r, pull = r - self.coupling @ step, pull - step
@@ -119,7 +119,7 @@ class Constraints(nn.Module):
         """Velocities without the part that would change a constrained distance. x, v: (3, N, batch).
 
         Raises:
-            ConvergenceError: if they are not found.
+            ConvergenceError: if the iterations do not converge.
         """
         u = self.vectors(x) / self.lengths
         w = self.vectors(v)
@@ -136,10 +136,10 @@ class Constraints(nn.Module):
         return v + self.spread @ pull
 
     def satisfied(self, x: Tensor) -> Tensor:
-        """The positions (3, N, batch) moved onto the constraints, however far off; heavy atoms move least.
+        """The positions (3, N, batch) projected onto the constraints, from any distance; heavy atoms move least.
 
         Raises:
-            ConvergenceError: if that fails.
+            ConvergenceError: if the iterations do not converge.
         """
         r = self.vectors(x)
         pull = torch.zeros_like(r)
@@ -155,13 +155,13 @@ class Constraints(nn.Module):
         return x + self.spread @ pull
 
     def vectors(self, x: Tensor) -> Tensor:
-        """First minus second atom of each constraint: (3, N, batch) → (3, n, batch)."""
+        """The vector of each constraint, first minus second atom: (3, N, batch) → (3, n, batch)."""
         return x.index_select(1, self.first) - x.index_select(1, self.second)
 
     def _refuse(self, error: Tensor, iterations: int = _MAX_ITERATIONS) -> None:
         constraint, replica = divmod(int(error.nan_to_num(0.0).argmax()), error.shape[1])
         atoms = f"{int(self.first[constraint])} and {int(self.second[constraint])}"
         raise ConvergenceError(
-            f"Constraints did not converge in {iterations} iterations: that between atoms {atoms} is off by "
+            f"Constraints did not converge in {iterations} iterations: the relative error between atoms {atoms} is "
             f"{float(error[constraint, replica]):.1e} in replica {replica}. A smaller time step may help."
         )

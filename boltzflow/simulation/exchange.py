@@ -1,4 +1,4 @@
-"""Exchange of replicas between neighbouring temperatures of many ladders at once."""
+"""Exchange of replicas between neighbouring temperatures, for many ladders."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ def exchange(
     10.1103/PhysRevLett.57.2607). Energies that are NaN never swap.
 
     Args:
-        reduced: energies (T, L), with β in the inverse unit.
+        reduced: energies (T, L), in the inverse unit of β.
         inverse_temperatures: β, (T,).
         first: 0 or 1.
-        generator: of the random numbers.
+        generator: the random number generator.
 
     Returns:
-        For each temperature and ladder the temperature's index that its replica comes from, (T, L); and whether
+        For each temperature and ladder, the index of the temperature from which its replica comes, (T, L); and whether
         each pair was swapped, (pairs, L).
     """
     n = reduced.shape[0]
@@ -37,11 +37,10 @@ def exchange(
 
 
 def turned(heading: Tensor) -> tuple[Tensor, Tensor]:
-    """Follows round trips from the coldest temperature to the hottest and back.
+    """Tracks round trips from the coldest temperature to the hottest and back.
 
-    heading: (T, L), 1 for a replica that was last at the cold end, −1 for one that has been at the hot end since, 0 for
-    one that has been at neither. Returns the headings after looking at the two ends, and the round trips that have
-    just ended, (L,).
+    heading: (T, L), 1 if a replica was last at the cold end, −1 if it has been at the hot end since, 0 if it has been
+    at neither. Returns the updated headings, and the number of round trips that have just ended, (L,).
     """
     ended = heading[0] == -1
     hot_end = torch.where(heading[-1] == 1, -1, heading[-1])

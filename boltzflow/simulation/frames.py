@@ -1,4 +1,4 @@
-"""Frames that a simulation has recorded: the latest in memory, the others in chunks on disk if there is a folder."""
+"""Frames recorded by a simulation: the latest in memory, the others in chunks on disk if there is a folder."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ Record = dict[str, Tensor]
 
 @dataclass(frozen=True)
 class Frames:
-    """Records of one kind, in order. A value: what is added makes a new one, so a run can be interrupted anywhere.
+    """Records of one kind, in order. Immutable: adding a record returns a new object, so a run can stop at any time.
 
     Attributes:
-        folder: where chunks go; None keeps all in memory.
-        chunks: records stacked along a first axis, or the names of the files that hold them.
+        folder: the folder of the chunks; None keeps all in memory.
+        chunks: records stacked along the first axis, or the names of their files.
         pending: records that are not yet in a chunk.
     """
 
@@ -33,16 +33,16 @@ class Frames:
     pending: tuple[Record, ...] = ()
 
     def and_(self, record: Record) -> Frames:
-        """These and one more."""
+        """These records and one more."""
         return replace(self, pending=(*self.pending, record))
 
     @property
     def is_chunk(self) -> bool:
-        """Whether enough is pending for a chunk."""
+        """Whether there are enough pending records for a chunk."""
         return bool(self.pending) and len(self.pending) * sum(t.nbytes for t in self.pending[0].values()) >= _CHUNK
 
     def packed(self) -> Frames:
-        """The same with nothing pending."""
+        """The same records, with none pending."""
         if not self.pending:
             return self
         chunk: Record | str = {name: torch.stack([r[name] for r in self.pending]) for name in self.pending[0]}
@@ -53,16 +53,16 @@ class Frames:
         return replace(self, chunks=(*self.chunks, chunk), pending=())
 
     def read(self, name: str, place: int | None = None) -> Tensor:
-        """One part of all records, stacked along a first axis; of its second axis only `place`, if given.
+        """One entry of all records, stacked along the first axis; if `place` is given, only this index of the second.
 
         Raises:
             InsufficientDataError: if there are no records.
-            OptionError: if there is nothing of this name in them.
-            MissingFileError: if a file of the folder is missing.
-            FileFormatError: if one is damaged.
+            OptionError: if the records have no entry of this name.
+            MissingFileError: if a file is missing from the folder.
+            FileFormatError: if a file is damaged.
         """
         if not self.chunks and not self.pending:
-            raise InsufficientDataError("Expected recorded frames; there are none yet.")
+            raise InsufficientDataError("Expected recorded frames; got none.")
         parts = []
         for chunk in replace(self, folder=None).packed().chunks:
             if isinstance(chunk, str):
@@ -71,6 +71,6 @@ class Frames:
             else:
                 tensors = chunk
             if name not in tensors:
-                raise OptionError(f"Expected {name} in the recorded frames; they hold {', '.join(tensors)}.")
+                raise OptionError(f"Expected {name} in the recorded frames; got {', '.join(tensors)}.")
             parts.append(tensors[name] if place is None else tensors[name][:, place].clone())
         return torch.cat(parts)

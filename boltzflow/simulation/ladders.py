@@ -15,7 +15,7 @@ from boltzflow.units import Temperature, checked_temperature
 
 
 class Ladders:
-    """What parallel tempering samples; for arguments and errors see `ParallelTempering`."""
+    """Replicas at several temperatures, in independent ladders; for arguments and errors see `ParallelTempering`."""
 
     def __init__(
         self,

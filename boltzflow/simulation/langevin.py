@@ -1,4 +1,4 @@
-"""Langevin dynamics of many replicas at once."""
+"""Langevin dynamics of many replicas in parallel."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from boltzflow.units import GAS_CONSTANT, Temperature, checked_temperature, valu
 
 @dataclass(frozen=True)
 class State:
-    """Replicas in motion. Tensors are views of (3, N, batch) storage, which energies and dynamics run through fastest.
+    """The state of all replicas. Tensors are views of (3, N, batch) storage, the fastest layout for the dynamics.
 
     Attributes:
         positions: (batch, N, 3) in nm.
         velocities: (batch, N, 3) in nm/ps.
         energies: (batch,) in kJ/mol.
         forces: (batch, N, 3) in kJ/(mol nm).
-        lost: (batch,) whether a replica has exploded at some time: its numbers mean nothing from there on.
+        lost: (batch,) whether a replica has become unstable; its data are meaningless from then on.
     """
 
     positions: Tensor
@@ -42,12 +42,12 @@ class State:
 
 
 class Langevin:
-    """Langevin dynamics in the BAOAB splitting, with constraints in its geodesic form.
+    """Langevin dynamics with the BAOAB integrator, and geodesic BAOAB with constraints.
 
-    Kick, drift, exact friction and noise, drift, kick (Leimkuhler & Matthews 2013, DOI 10.1063/1.4802990): positions
-    follow the Boltzmann distribution to second order in the time step, for harmonic forces exactly; velocities are
-    colder at order two. With constraints each drift runs along them, and every kick and noise is projected onto
-    them (Leimkuhler & Matthews 2016, DOI 10.1098/rspa.2016.0138).
+    A step is kick, drift, exact friction and noise, drift, kick (Leimkuhler & Matthews 2013, DOI 10.1063/1.4802990).
+    The error of the configurational distribution is of second order in the time step, and zero for harmonic forces.
+    The kinetic temperature is too low by a term of second order. With constraints, drifts follow the constraint
+    manifold, and kicks and noise are projected onto it (Leimkuhler & Matthews 2016, DOI 10.1098/rspa.2016.0138).
 
     Args:
         potential: energies and forces.
@@ -55,11 +55,11 @@ class Langevin:
         temperature: in K, a number or a Quantity, or one for each replica.
         friction: in 1/ps.
         timestep: in ps.
-        compile: whether to use `torch.compile` where a compiler works.
+        compile: whether to use `torch.compile`, if a compiler works.
 
     Raises:
-        ShapeError: if particles and potential do not have the same number.
-        OptionError: if temperature or time step is not positive, or the friction negative.
+        ShapeError: if particles and potential differ in the number of atoms.
+        OptionError: if temperature or time step is not positive, or the friction is negative.
 
     >>> import boltzflow as bf
     >>> system = bf.load_system("alanine_dipeptide")
@@ -93,7 +93,7 @@ class Langevin:
 
     @classmethod
     def of(cls, system: MolecularSystem, potential: Potential | None = None, **options: object) -> Langevin:
-        """Dynamics of a molecule at its own temperature, on its own potential if no other is given.
+        """Dynamics of a molecule at its own temperature, with its own potential if none is given.
 
         `options` are those of `Langevin`.
         """
@@ -102,20 +102,20 @@ class Langevin:
         return cls(potential or system.potential(), particles, **settings)  # type: ignore[arg-type]
 
     def at(self, temperature: Temperature | Sequence[float] | Tensor) -> Langevin:
-        """The same dynamics at another temperature in K, or at one for each replica."""
+        """The same dynamics at another temperature in K, or at one temperature for each replica."""
         sibling = copy.copy(self)
         sibling.temperature = _temperatures(temperature)
         return sibling
 
     def on(self, potential: Potential) -> Langevin:
-        """The same dynamics on another potential of the same particles."""
+        """The same dynamics with another potential of the same particles."""
         sibling = copy.copy(self)
         sibling.potential = potential
         return sibling
 
     @torch.no_grad()
     def start(self, positions: Tensor, generator: torch.Generator | None = None) -> State:
-        """Replicas at these positions, moved onto the constraints, with velocities of the temperature.
+        """Replicas at these positions, projected onto the constraints, with thermal velocities.
 
         positions: (batch, N, 3) in nm.
 
@@ -136,14 +136,14 @@ class Langevin:
 
     @torch.no_grad()
     def run(self, state: State, steps: int, generator: torch.Generator | None = None) -> State:
-        """The replicas after so many steps.
+        """Run a number of steps and return the new state.
 
-        A replica that explodes (an energy or number that is not finite, velocities that no thermal motion has) is
-        marked as lost; the others do not notice.
+        A replica that becomes unstable (a non-finite value, or velocities far above thermal ones) is marked as lost.
+        It does not affect the other replicas.
 
         Raises:
             ShapeError: if the temperatures do not fit the replicas.
-            ConvergenceError: if a replica that has not exploded cannot satisfy its constraints.
+            ConvergenceError: if the constraints of a replica that is not lost cannot be satisfied.
         """
         x, v, f = (batch_last(t) for t in (state.positions, state.velocities, state.forces))
         energies, lost = state.energies, state.lost
@@ -154,14 +154,14 @@ class Langevin:
         width = math.sqrt(1.0 - decay**2) * self._thermal_width(particles, x)
         noise = torch.empty_like(x)
         constraints = particles.constraints
-        impulse = 0.5 * kick  # two half kicks meet between steps
+        impulse = 0.5 * kick  # between steps, two half kicks are combined
         for _ in range(steps):
             noise.normal_(generator=generator)
             if constraints is None:
                 x, v = self._push(x, v, f, noise, impulse, width, half, decay)
             else:
-                # Where a drift begins, what points out of the constraints is taken off, so kicks and noise need no
-                # projection of their own.
+                # A drift first removes the velocity component normal to the constraints, so kicks and noise need no
+                # separate projection.
                 x, v = constraints.drift(x, v + impulse * f, half)
                 x, v = constraints.drift(x, decay * v + width * noise, half)
             energies, forces = self.potential.energy_and_forces(batch_first(x))
@@ -176,7 +176,7 @@ class Langevin:
         return State(batch_first(x), batch_first(v), energies, batch_first(f), lost | ~self._is_thermal(state))
 
     def kinetic_energies(self, state: State) -> Tensor:
-        """(batch,) in kJ/mol."""
+        """The kinetic energy of each replica, (batch,) in kJ/mol."""
         masses = self.particles.masses.to(state.velocities)
         return 0.5 * (masses[:, None] * state.velocities.square()).sum((1, 2))
 
@@ -185,7 +185,7 @@ class Langevin:
         return 2.0 * self.kinetic_energies(state) / (GAS_CONSTANT * self.particles.degrees_of_freedom)
 
     def _is_thermal(self, state: State) -> Tensor:
-        """Whether a replica's velocities are possible: a χ² of more than 10 ν + 60 has a chance below 1e-13."""
+        """Whether a replica's velocities are plausible: a χ² above 10 ν + 60 has a probability below 1e-13."""
         temperature = self.temperature.to(state.energies)
         chi_square = 2.0 * self.kinetic_energies(state) / (GAS_CONSTANT * temperature)
         return chi_square < 10.0 * self.particles.degrees_of_freedom + 60.0
@@ -211,7 +211,7 @@ def _push(
 
 
 def check_positions(positions: Tensor, n_atoms: int) -> None:
-    """Raise unless positions are (batch, N, 3).
+    """Check that positions are (batch, N, 3).
 
     Raises:
         ShapeError: if they have another shape.
@@ -221,7 +221,7 @@ def check_positions(positions: Tensor, n_atoms: int) -> None:
 
 
 def batch_last(x: Tensor) -> Tensor:
-    """(batch, N, 3) → contiguous (3, N, batch); nothing is copied if it is a view of such storage."""
+    """(batch, N, 3) → contiguous (3, N, batch); a view of such storage is not copied."""
     return x.permute(2, 1, 0).contiguous()
 
 

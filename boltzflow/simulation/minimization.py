@@ -1,4 +1,4 @@
-"""Energy minimisation of many structures at once."""
+"""Energy minimisation of many structures in parallel."""
 
 from __future__ import annotations
 
@@ -17,22 +17,26 @@ _START, _LONGEST, _SHORTEST = 2e-4, 2e-3, 4e-6  # time steps for a mass of 1 dal
 _GROW, _SHRINK, _PATIENCE = 1.1, 0.5, 20
 _MIXING, _MIXING_DECAY = 0.25, 0.99
 _LARGEST_FORCE = 1e6  # kJ/(mol nm): squares of larger ones could overflow
-_LARGEST_ENERGY = 1e30  # kJ/mol: beyond, forces may overflow
+_LARGEST_ENERGY = 1e30  # kJ/mol: above it, forces may overflow
 _TINY = 1e-30
 _LARGEST_MOVE = 0.005  # nm in a step
-_ROUND = 100  # steps between looks for structures that are done
-_SHAKES, _SHAKE, _SHAKE_GROWTH = 12, 0.01, 1.3  # random moves that part atoms on one spot; the first, nm
+_ROUND = 100  # steps between convergence checks
+_SHAKES, _SHAKE, _SHAKE_GROWTH = (
+    12,
+    0.01,
+    1.3,
+)  # random moves that separate coincident atoms: number, first (nm), growth
 
 
 @dataclass(frozen=True)
 class Minimum:
-    """Where a minimisation ended.
+    """The result of a minimisation.
 
     Attributes:
         positions: (batch, N, 3) in nm.
         energies: (batch,) in kJ/mol.
-        largest_force: (batch,) in kJ/(mol nm), of any atom, along the constraints.
-        converged: (batch,) whether that is within the tolerance.
+        largest_force: (batch,) the largest force on an atom, projected onto the constraints, in kJ/(mol nm).
+        converged: (batch,) whether the largest force is within the tolerance.
     """
 
     positions: Tensor
@@ -51,22 +55,22 @@ def minimize(
     max_steps: int = 5000,
     generator: torch.Generator | None = None,
 ) -> Minimum:
-    """Minimise the energy of each structure on its own, by the fast inertial relaxation engine (FIRE).
+    """Minimise the energy of each structure independently, by the fast inertial relaxation engine (FIRE).
 
     Bitzek et al. 2006, DOI 10.1103/PhysRevLett.97.170201, with the semi-implicit Euler steps of Guénolé et al. 2020,
-    DOI 10.1016/j.commatsci.2020.109584. Forces and moves are limited, so that clashes come down; atoms so close that
-    the energy overflows are first parted by random moves.
+    DOI 10.1016/j.commatsci.2020.109584. Forces and moves are limited, so that clashes relax safely. If atoms are so
+    close that the energy overflows, random moves separate them first.
 
     Args:
         potential: what to minimise.
         positions: (batch, N, 3) in nm.
         particles: masses and constraints; constraints are kept, and particles of mass 0 stay where they are.
-        tolerance: of the largest force on an atom, kJ/(mol nm).
-        max_steps: for each structure.
-        generator: for the random moves.
+        tolerance: for the largest force on an atom, kJ/(mol nm).
+        max_steps: the maximum number of steps for each structure.
+        generator: the random number generator for the random moves.
 
     Raises:
-        OptionError: if tolerance or number of steps is not positive.
+        OptionError: if the tolerance or the number of steps is not positive.
         ShapeError: if positions, particles and potential do not fit.
         NonFiniteError: if a structure has no finite energy even after random moves.
         ConvergenceError: if constraints cannot be satisfied.
@@ -104,7 +108,7 @@ def minimize(
 
 
 class _Motion(NamedTuple):
-    """Structures on their way down; the batch is the last axis."""
+    """The state of a minimisation; the batch is the last axis."""
 
     x: Tensor
     v: Tensor
@@ -112,24 +116,24 @@ class _Motion(NamedTuple):
     force: Tensor
     timestep: Tensor
     mixing: Tensor
-    downhill: Tensor  # steps in a row
+    downhill: Tensor  # consecutive downhill steps
 
 
 class _Descent:
-    """A motion that is stopped when it goes uphill and steered along the force meanwhile."""
+    """FIRE dynamics: velocities are mixed towards the force, and set to zero when the motion goes uphill."""
 
     def __init__(self, potential: Potential, particles: Particles, tolerance: float) -> None:
         self.potential, self.tolerance = potential, tolerance
         self.constraints = particles.constraints
-        # Constraints share their corrections out by mass, so with them masses are the real ones.
+        # Constraint corrections are weighted by mass, so with constraints the real masses are used.
         moves = (particles.masses > 0).to(particles.masses)
         self.inverse_masses = (moves if self.constraints is None else particles.inverse_masses)[:, None]
 
     def start(self, x: Tensor, generator: torch.Generator | None) -> _Motion:
-        """At rest, on the constraints, shaken where the energy overflows until it does not.
+        """The initial state: at rest, on the constraints, after random moves where the energy overflows.
 
         Raises:
-            NonFiniteError: if it still does.
+            NonFiniteError: if the energy still overflows.
         """
         for attempt in range(_SHAKES + 1):
             if self.constraints is not None:
@@ -143,12 +147,12 @@ class _Descent:
             shake = _SHAKE * _SHAKE_GROWTH**attempt
             x = torch.where(high & (self.inverse_masses > 0), x + shake * noise, x)
         raise NonFiniteError(
-            f"{int(high.sum())} of {len(high)} structures have no finite energy, even after {_SHAKES} random moves of "
-            f"up to {shake:.2f} nm."
+            f"Expected structures with a finite energy; {int(high.sum())} of {len(high)} have none, even after "
+            f"{_SHAKES} random moves of up to {shake:.2f} nm."
         )
 
     def evaluate(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Energies (batch,) and forces (3, N, batch), limited, along the constraints."""
+        """Energies (batch,) and forces (3, N, batch), limited and projected onto the constraints."""
         energy, forces = self.potential.energy_and_forces(batch_first(x))
         force = batch_last(forces).clamp(-_LARGEST_FORCE, _LARGEST_FORCE)
         if self.constraints is not None:
@@ -160,7 +164,7 @@ class _Descent:
         return force.square().sum(0).amax(0).sqrt()
 
     def step(self, motion: _Motion) -> _Motion:
-        """One step of all; a structure that has arrived stays."""
+        """One step of all structures; converged structures do not move."""
         x, v, energy, force, timestep, mixing, downhill = motion
         falls = (force * v).sum((0, 1)) >= 0
         downhill = torch.where(falls, downhill + 1, 0.0)
@@ -183,7 +187,7 @@ class _Descent:
             new_v = moved / timestep
 
         new_energy, new_force = self.evaluate(new_x)
-        overflows = ~(new_energy < _LARGEST_ENERGY)  # not taken: from rest, with a much shorter time step
+        overflows = ~(new_energy < _LARGEST_ENERGY)  # step rejected: restart from rest with a much shorter time step
         taken = (self.largest(force) > self.tolerance) & ~overflows
         return _Motion(
             torch.where(taken, new_x, x),

@@ -1,4 +1,4 @@
-"""Parallel tempering of many independent ladders at once."""
+"""Parallel tempering with many independent ladders."""
 
 from __future__ import annotations
 
@@ -14,18 +14,19 @@ from boltzflow.simulation.tempering_run import TemperingRun
 
 
 class ParallelTempering(Ladders):
-    """Langevin dynamics of replicas at several temperatures that swap between neighbours, in independent ladders.
+    """Langevin dynamics of replicas at several temperatures, with swaps between neighbours, in independent ladders.
 
     Swendsen & Wang 1986, DOI 10.1103/PhysRevLett.57.2607; Sugita & Okamoto 1999, DOI 10.1016/S0009-2614(99)01123-9.
-    A ladder has one replica at each temperature; ladders never meet, so errors follow from the scatter between them.
+    A ladder has one replica at each temperature. Ladders do not interact, so errors are estimated from the scatter
+    between them.
 
     Args:
         dynamics: potential, particles, friction and time step; its temperature is not used.
-        temperatures: ascending, in K, two or more.
-        ladders: how many.
-        bias: an energy to be added while sampling, and taken out again by weights: any differentiable function of
+        temperatures: two or more, ascending, in K.
+        ladders: the number of ladders.
+        bias: an energy that is added during sampling and removed by reweighting: any differentiable function of
             positions (batch, N, 3) in nm to (batch,) kJ/mol, such as `torsion_umbrella`.
-        observables: recorded at all temperatures: positions (batch, N, 3) → (batch, K).
+        observables: a function that is recorded at all temperatures: positions (batch, N, 3) → (batch, K).
         keep: indices of the temperatures whose positions are recorded; all if not given.
         topology: for trajectories.
 
@@ -52,21 +53,21 @@ class ParallelTempering(Ladders):
         resume: bool = False,
         progress: Callable[[Progress], None] | None = None,
     ) -> TemperingResult:
-        """Sample.
+        """Run parallel tempering.
 
         Args:
-            positions: where to begin, (N, 3) or (T·L, N, 3) in nm; their dtype and device are those of the run.
+            positions: initial positions, (N, 3) or (T·L, N, 3) in nm; they set the dtype and the device of the run.
             options: times and seed.
-            directory: for checkpoints and frames; None keeps all in memory. Ctrl-C leaves a checkpoint there.
-            resume: go on from the directory's checkpoint, if there is one, perhaps to a later end; the numbers are
+            directory: for checkpoints and frames; None keeps all in memory. Ctrl-C saves a checkpoint there.
+            resume: continue from the directory's checkpoint, if there is one; the run may be extended. The results are
                 those of an uninterrupted run.
             progress: called after each round of swaps.
 
         Raises:
             ShapeError: if the positions do not fit.
-            RunDirectoryError: if the directory already holds a run and `resume` is False.
-            FileFormatError: if the checkpoint is damaged, or of a run with other settings.
-            NonFiniteError: if every ladder has exploded.
+            RunDirectoryError: if the directory already contains a run and `resume` is False.
+            FileFormatError: if the checkpoint is damaged, or from a run with other settings.
+            NonFiniteError: if every ladder has become unstable.
         """
         run = TemperingRun(self, options or TemperingOptions(), None if directory is None else Path(directory))
         run.begin(positions, resume)

@@ -1,4 +1,4 @@
-"""What moves: masses, constrained distances, and what is left of the degrees of freedom."""
+"""The particles of a simulation: masses, constrained distances and degrees of freedom."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ from boltzflow.simulation.constraints import Constraints
 class Particles:
     """Masses and constraints of the particles of a potential.
 
-    A particle of mass 0 stays where it is, if it is no virtual site.
+    A particle of mass 0 does not move, unless it is a virtual site.
 
     Args:
         masses: (N,) in dalton.
-        pairs: of atoms at constrained distances.
+        pairs: pairs of atoms with constrained distances.
         lengths: these distances in nm.
-        reference: a structure (N, 3) in nm that shows the angles between constraints.
-        sites: virtual sites. The potential itself places them and hands their forces on to their atoms, so dynamics
-            move their atoms alone, and they are put in their places for those who look at positions.
+        reference: a structure (N, 3) in nm, from which the angles between constraints are taken.
+        sites: virtual sites. The potential places them and transfers their forces to their parent atoms, so the
+            dynamics move only real atoms. The sites are placed when positions are returned.
 
     Raises:
-        OptionError: if no mass is positive, one is negative or not finite, or a constraint is impossible.
-        ShapeError: if the parts do not fit together.
+        OptionError: if no mass is positive, a mass is negative or not finite, or a constraint is invalid.
+        ShapeError: if the shapes of the arguments do not match.
 
     >>> Particles([12.0, 1.0, 1.0], [(0, 1), (0, 2)], [0.1, 0.1], torch.eye(3)).degrees_of_freedom
     7
@@ -68,13 +68,13 @@ class Particles:
 
         Args:
             system: the molecule.
-            hydrogen_mass: in dalton, taken from the atoms that hydrogens are bonded to (Hopkins et al. 2015, DOI
-                10.1021/ct5010406): structures are distributed as before, and a time step may be longer. None keeps
-                the masses of the System.
+            hydrogen_mass: the mass of each hydrogen in dalton; the difference is subtracted from the bonded heavy atom
+                (Hopkins et al. 2015, DOI 10.1021/ct5010406). This allows a longer time step and does not change the
+                distribution of structures. None keeps the masses of the System.
 
         Raises:
-            OptionError: if that leaves an atom without mass; names it.
-            UnsupportedForceError: if a virtual site is of an unknown kind.
+            OptionError: if an atom would have no positive mass left; names the atom.
+            UnsupportedForceError: if the kind of a virtual site is unknown.
         """
         hamiltonian = system.openmm_system
         masses = masses_of(hamiltonian)
@@ -96,11 +96,11 @@ class Particles:
 
     @property
     def degrees_of_freedom(self) -> int:
-        """Three for each particle that moves, less one for each constraint."""
+        """Three for each particle that moves, minus one for each constraint."""
         return 3 * int((self.masses > 0).sum()) - (len(self.constraints) if self.constraints else 0)
 
     def like(self, x: Tensor) -> Particles:
-        """The same in the dtype and on the device of `x`."""
+        """The same particles in the dtype and on the device of `x`."""
         other = copy.copy(self)
         other.masses, other.inverse_masses = self.masses.to(x), self.inverse_masses.to(x)
         if self.constraints is not None:
@@ -110,12 +110,12 @@ class Particles:
         return other
 
     def placed(self, x: Tensor) -> Tensor:
-        """The positions (3, N, batch) with virtual sites in their places."""
+        """The positions (3, N, batch) with virtual sites placed."""
         return x if self.sites is None else self.sites(x)
 
 
 def _repartition(system: MolecularSystem, masses: list[float], hydrogen_mass: float) -> None:
-    """Give each hydrogen that is bonded to a heavier atom the mass wanted, in place."""
+    """Set the mass of each hydrogen that is bonded to a heavier atom, in place."""
     light = [atom.element is not None and atom.element.atomic_number == 1 for atom in system.topology.atoms()]
     for bond in system.bonds:
         for hydrogen, other in (bond, bond[::-1]):

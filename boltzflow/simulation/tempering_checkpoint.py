@@ -1,4 +1,4 @@
-"""All that a run of parallel tempering is at one moment, and its checkpoint."""
+"""The state of a parallel tempering run, and its checkpoint."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ KIND, VERSION = "boltzflow parallel tempering", 1
 
 @dataclass(frozen=True)
 class Moment:
-    """A run after a number of rounds; replaced as a whole, so that Ctrl-C never finds half of one.
+    """The state of a run after a number of rounds. It is replaced as a whole, so Ctrl-C never leaves it incomplete.
 
     Attributes:
-        rounds: of swaps, equilibration included.
+        rounds: rounds of swaps so far, equilibration included.
         state: of all replicas.
         heading: (T, L), see `turned`.
         round_trips: (L,).
-        accepted: swaps, (T − 1,).
-        attempted: swaps, (T − 1,).
-        random: state of the generator of random numbers.
-        frames: recorded so far.
+        accepted: accepted swaps, (T − 1,).
+        attempted: attempted swaps, (T − 1,).
+        random: state of the random number generator.
+        frames: the frames recorded so far.
     """
 
     rounds: int
@@ -44,7 +44,7 @@ class Moment:
 
 
 def save_moment(path: Path, moment: Moment, settings: dict[str, Any]) -> None:
-    """Write a moment that has no pending frames, atomically. Settings are JSON-able."""
+    """Write a state without pending frames, atomically. Settings must be JSON-serialisable."""
     tensors = {name: value for name, value in vars(moment).items() if isinstance(value, Tensor)}
     tensors |= {f"state.{name}": value for name, value in vars(moment.state).items()}
     header = {"settings": settings, "rounds": moment.rounds, "chunks": list(moment.frames.chunks)}
@@ -52,21 +52,21 @@ def save_moment(path: Path, moment: Moment, settings: dict[str, Any]) -> None:
 
 
 def load_moment(path: Path, frames: Path, settings: dict[str, Any], device: torch.device) -> Moment:
-    """Read what `save_moment` wrote; `frames` is the folder of the chunks.
+    """Read a checkpoint of `save_moment`; `frames` is the folder of the chunks.
 
     Raises:
-        FileFormatError: if the file is damaged, or of a run with other settings.
+        FileFormatError: if the file is damaged, or from a run with other settings.
     """
     tensors, header = read_tensors(path, KIND, VERSION)
     with reading(path, "{} is an incomplete checkpoint"):
         stored = dict(header["settings"])
     if changed := sorted(name for name in settings | stored if settings.get(name) != stored.get(name)):
         raise FileFormatError(
-            f"{path} belongs to a run with other settings ({', '.join(changed)}): resume with those of the run, "
-            "or start anew in another directory."
+            f"{path} belongs to a run with other settings ({', '.join(changed)}): resume with the settings of that "
+            "run, or start a new run in another directory."
         )
     with reading(path, "{} is an incomplete checkpoint"):
-        random = tensors.pop("random")  # lives on the CPU, whatever the device
+        random = tensors.pop("random")  # always on the CPU
         tensors = {name: tensor.to(device) for name, tensor in tensors.items()}
         counts = {name: tensors[name] for name in ("heading", "round_trips", "accepted", "attempted")}
         state = State(**{name: tensors[f"state.{name}"] for name in State.__dataclass_fields__})

@@ -1,4 +1,4 @@
-"""When parallel tempering does what, and how far it is."""
+"""Times of a parallel tempering run, and its progress."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from boltzflow.errors import OptionError
 
 @dataclass(frozen=True)
 class TemperingOptions:
-    """When parallel tempering does what.
+    """Times and seed of a parallel tempering run.
 
     Attributes:
         picoseconds: recorded time of each replica.
-        equilibration: in ps, before that and not recorded: in its first half all replicas are at the hottest
-            temperature, so that they forget where they came from; in its second half each is at its own.
-        swap_every: in ps.
-        record_every: in ps, a multiple of `swap_every`.
-        seed: of all random numbers.
+        equilibration: time in ps before recording starts. In its first half all replicas are at the hottest
+            temperature, to decorrelate them from the initial structure; in its second half each is at its own.
+        swap_every: time between swaps, in ps.
+        record_every: time between records, in ps, a multiple of `swap_every`.
+        seed: the random seed.
     """
 
     picoseconds: float = 100.0
@@ -37,7 +37,7 @@ class TemperingOptions:
 
     @property
     def total(self) -> float:
-        """Equilibration and recorded time, ps."""
+        """The sum of equilibration and recorded time, ps."""
         return self.equilibration + self.picoseconds
 
     @property
@@ -46,20 +46,20 @@ class TemperingOptions:
         return self.rounds(self.picoseconds) // self.rounds(self.record_every)
 
     def rounds(self, picoseconds: float) -> int:
-        """Rounds of swaps in a time."""
+        """The number of rounds of swaps in a time."""
         return round(picoseconds / self.swap_every)
 
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a run is.
+    """The progress of a run.
 
     Attributes:
-        picoseconds: done, equilibration included.
-        total: ps in all.
-        replicas: their number.
-        evaluations: of energies and forces so far, by this program.
-        acceptance: share of accepted swaps so far.
+        picoseconds: simulated time so far, equilibration included.
+        total: the total time, ps.
+        replicas: the number of replicas.
+        evaluations: the number of energy and force evaluations so far, in this process.
+        acceptance: fraction of accepted swaps so far.
     """
 
     picoseconds: float

@@ -1,4 +1,4 @@
-"""What parallel tempering has sampled."""
+"""The results of parallel tempering."""
 
 from __future__ import annotations
 
@@ -26,17 +26,17 @@ from boltzflow.units import GAS_CONSTANT, thermal_energy
 class TemperingResult:
     """Frames of T temperatures and L independent ladders, (n, T, L), with their energies.
 
-    Ladders in which a replica has exploded are left out, and counted.
+    Ladders in which a replica has become unstable are left out; `lost` marks them.
 
     Attributes:
         temperatures: (T,) in K, ascending.
-        frames: what was recorded.
-        lost: (ladders,) whether a replica of a ladder has exploded.
-        kept: the temperatures (indices) whose positions were recorded.
-        acceptance: (T − 1,) share of accepted swaps between neighbours.
-        round_trips: from the coldest temperature to the hottest and back, of all ladders.
+        frames: the recorded frames.
+        lost: (ladders,) whether a replica of a ladder has become unstable.
+        kept: indices of the temperatures whose positions were recorded.
+        acceptance: (T − 1,) fraction of accepted swaps between neighbours.
+        round_trips: number of round trips from the coldest temperature to the hottest and back, over all ladders.
         topology: for trajectories.
-        part: the frames that are looked at.
+        part: the slice of frames that is used.
     """
 
     temperatures: tuple[float, ...]
@@ -51,51 +51,52 @@ class TemperingResult:
     def __post_init__(self) -> None:
         if bool(self.lost.all()):
             raise NonFiniteError(
-                f"All {len(self.lost)} ladders have exploded: a smaller time step or a minimised start may help."
+                f"All {len(self.lost)} ladders have become unstable: a smaller time step or a minimised initial "
+                "structure may help."
             )
 
     def during(self, part: slice) -> TemperingResult:
-        """The result of some of the n frames, such as ``slice(0, n // 2)``."""
+        """The result restricted to some of the n frames, such as ``slice(0, n // 2)``."""
         return replace(self, part=part)
 
     # -- what was recorded -------------------------------------------------------------------------
 
     @cached_property
     def energies(self) -> Array:
-        """Potential energies without bias, (n, T, L) in kJ/mol."""
+        """Potential energies without the bias, (n, T, L) in kJ/mol."""
         return self._read("energies").double().numpy()
 
     @cached_property
     def bias(self) -> Array:
-        """(n, T, L) in kJ/mol."""
+        """Bias energies, (n, T, L) in kJ/mol."""
         return self._read("bias").double().numpy()
 
     @cached_property
     def observables(self) -> Array:
-        """(n, T, L, K), as the function given to `ParallelTempering` has them."""
+        """Observables, (n, T, L, K), as computed by the function given to `ParallelTempering`."""
         return self._read("observables").double().numpy()
 
     def positions(self, temperature: float) -> NDArray[np.float32]:
-        """(n, L, N, 3) in nm at one temperature of the ladder, whose positions were kept.
+        """Positions (n, L, N, 3) in nm at one temperature of the ladder whose positions were recorded.
 
         Raises:
-            OptionError: if it is not one of the ladder.
-            DataError: if its positions were not kept.
+            OptionError: if the temperature is not one of the ladder.
+            DataError: if its positions were not recorded.
         """
         index = self._index(temperature)
         if index not in self.kept:
-            held = ", ".join(f"{self.temperatures[i]:g}" for i in self.kept) or "none"
-            raise DataError(f"Positions were not kept at {temperature:g} K, only at: {held} K.")
+            recorded = ", ".join(f"{self.temperatures[i]:g}" for i in self.kept) or "none"
+            raise DataError(f"Expected a temperature with recorded positions ({recorded} K); got {temperature:g} K.")
         return self._read("positions", self.kept.index(index)).float().numpy()
 
     def ensemble(self, temperature: float) -> Ensemble:
-        """The n·L frames of one temperature of the ladder, frame by frame; the weights take the bias out.
+        """The n·L frames at one temperature of the ladder, ordered by frame; the weights remove the bias.
 
-        The frames of one ladder are a group, so that errors of means are those of the scatter between ladders.
+        The frames of one ladder form a group, so that errors of means come from the scatter between ladders.
 
         Raises:
-            OptionError: if it is not one of the ladder.
-            DataError: if its positions were not kept.
+            OptionError: if the temperature is not one of the ladder.
+            DataError: if its positions were not recorded.
         """
         index, positions = self._index(temperature), self.positions(temperature)
         kt = GAS_CONSTANT * self.temperatures[index]
@@ -109,13 +110,13 @@ class TemperingResult:
         )
 
     def trajectory(self, temperature: float) -> mdtraj.Trajectory:
-        """The frames of `ensemble` as mdtraj has them."""
+        """The frames of `ensemble` as an mdtraj trajectory."""
         return self.ensemble(temperature).to_mdtraj()
 
     # -- averages ----------------------------------------------------------------------------------
 
     def mean(self, values: ArrayLike, temperature: float | Sequence[float]) -> Estimate:
-        """The Boltzmann average of values (n, T, L) at a temperature in K, or at several, with its standard error.
+        """The Boltzmann average of values (n, T, L) at one or several temperatures in K, with its standard error.
 
         See `estimate`.
         """
@@ -125,15 +126,15 @@ class TemperingResult:
         return self.estimate(lambda weights: (weights * value).sum(), temperature)
 
     def estimate(self, statistic: Callable[[Tensor], Tensor], temperature: float | Sequence[float]) -> Estimate:
-        """A function of the weights that all frames of all temperatures have at a temperature, with its error.
+        """A function of the MBAR weights of all frames at a temperature, with its standard error.
 
-        Weights are those of MBAR, with the bias taken out; the error is that of a jackknife over ladders, for each of
-        which the free energies are solved again. So it knows of all correlations within a ladder.
+        The weights remove the bias. The error is a jackknife estimate over ladders, and the free energies are solved
+        again without each ladder. The error therefore includes all correlations within a ladder.
 
         Args:
-            statistic: weights (n, T, L), float64, adding up to 1 → a tensor, always of one shape.
-            temperature: in K, or several of them, which then are the results' first axis; preferably not outside of
-                the ladder.
+            statistic: weights (n, T, L), float64, normalised to 1 → a tensor, always of the same shape.
+            temperature: in K; several temperatures form the first axis of the result. They should lie within the
+                range of the ladder.
 
         Raises:
             OptionError: if a temperature is not positive.
@@ -141,14 +142,14 @@ class TemperingResult:
         """
         ladders = self.energies.shape[2]
         if ladders < 2:
-            raise InsufficientDataError("Expected at least 2 ladders: errors come from the scatter between them.")
+            raise InsufficientDataError("Expected at least 2 ladders to estimate errors from their scatter; got 1.")
         value = self.average(statistic, temperature)
         rest = torch.stack([self._average(statistic, temperature, left_out) for left_out in range(ladders)])
         error = ((ladders - 1) * (rest - rest.mean(0)).square().mean(0)).sqrt()
         return Estimate(_plain(value), _plain(error))
 
     def average(self, statistic: Callable[[Tensor], Tensor], temperature: float | Sequence[float]) -> Tensor:
-        """The value of `estimate` without its error, which takes a small part of the time."""
+        """The value of `estimate` without its error; much faster."""
         return self._average(statistic, temperature)
 
     def _average(
@@ -165,7 +166,7 @@ class TemperingResult:
         return torch.stack(found) if isinstance(temperature, Sequence) else found[0]
 
     def _free_energies(self, left_out: int | None) -> Tensor:
-        """(T,): of all ladders, or without one of them."""
+        """Free energies (T,) from all ladders, or without one of them."""
         if left_out not in self._solved:
             total = torch.from_numpy(self.energies + self.bias).transpose(0, 1)  # (T, n, L)
             if left_out is not None:

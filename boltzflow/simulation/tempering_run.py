@@ -1,4 +1,4 @@
-"""The course of parallel tempering: dynamics, swaps, records, checkpoints."""
+"""Runs parallel tempering: dynamics, swaps, records, checkpoints."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _SECONDS_BETWEEN_CHECKPOINTS = 60.0
 
 
 class TemperingRun:
-    """One run of a `ParallelTempering`, begun, gone through, saved."""
+    """One run of a `ParallelTempering`: starts or resumes, runs, and saves."""
 
     moment: Moment
 
@@ -41,7 +41,7 @@ class TemperingRun:
         self.end = self.skipped + options.rounds(options.picoseconds)
 
     def begin(self, positions: Tensor, resume: bool) -> None:
-        """The first moment, or that of the checkpoint."""
+        """Set the initial state, or that of the checkpoint."""
         n, replicas = self.sampler.dynamics.potential.n_atoms, self.sampler.shape[0] * self.sampler.shape[1]
         if positions.shape not in ((n, 3), (replicas, n, 3)):
             raise ShapeError(
@@ -55,7 +55,7 @@ class TemperingRun:
         if self.directory is not None and frames is not None and (self.directory / CHECKPOINT).exists():
             if not resume:
                 raise RunDirectoryError(
-                    f"{self.directory} holds a run already: resume it, or choose another directory."
+                    f"{self.directory} already contains a run: resume it, or choose another directory."
                 )
             self.moment = load_moment(self.directory / CHECKPOINT, frames, self._settings, device)
             self.random.set_state(self.moment.random)
@@ -77,7 +77,7 @@ class TemperingRun:
         )
 
     def go(self, progress: Callable[[Progress], None] | None) -> None:
-        """All rounds that are still to be done; frames and checkpoint are saved in the end, also after Ctrl-C."""
+        """Run all remaining rounds; frames and checkpoint are saved at the end, also after Ctrl-C."""
         saved = time.monotonic()
         try:
             while self.moment.rounds < self.end:
@@ -91,7 +91,7 @@ class TemperingRun:
             self._save()
 
     def result(self) -> TemperingResult:
-        """What has been recorded so far."""
+        """The result so far."""
         now, sampler = self.moment, self.sampler
         return TemperingResult(
             temperatures=sampler.temperatures,
@@ -105,7 +105,7 @@ class TemperingRun:
 
     @torch.no_grad()
     def _round(self, now: Moment) -> Moment:
-        """Dynamics, swaps, a record."""
+        """One round: dynamics, swaps, and a record if it is due."""
         rounds, options = now.rounds + 1, self.options
         if rounds <= self.hot:
             state = self.sampler.hot.run(now.state, self.steps, self.random)
@@ -127,7 +127,7 @@ class TemperingRun:
         return replace(then, round_trips=trips, accepted=accepted, attempted=attempted, frames=frames)
 
     def _swapped(self, state: State, first: int) -> tuple[State, Tensor, Tensor]:
-        """The state after a round of swaps, where each replica comes from (T, L), and which pairs were swapped."""
+        """The state after a round of swaps, the origin of each replica (T, L), and which pairs were swapped."""
         temperatures, ladders = self.sampler.shape
         kelvin = torch.tensor(self.sampler.temperatures, dtype=torch.float64, device=state.energies.device)
         energies = torch.where(state.lost, torch.nan, state.energies).view(temperatures, ladders)
@@ -157,13 +157,13 @@ class TemperingRun:
     @property
     def _progress(self) -> Progress:
         now, unit = self.moment, self.options.swap_every
-        share = float(now.accepted.sum() / now.attempted.sum().clamp_min(1))
+        acceptance = float(now.accepted.sum() / now.attempted.sum().clamp_min(1))
         evaluations = self.sampler.dynamics.potential.evaluations
-        return Progress(now.rounds * unit, self.end * unit, len(now.state), evaluations, share)
+        return Progress(now.rounds * unit, self.end * unit, len(now.state), evaluations, acceptance)
 
     @property
     def _settings(self) -> dict[str, Any]:
-        """What a run that goes on must have in common with what was; its end may be another."""
+        """The settings that must not change when a run is resumed; its length may change."""
         sampler, dynamics = self.sampler, self.sampler.dynamics
         settings = {
             "temperatures": sampler.temperatures,
@@ -174,7 +174,7 @@ class TemperingRun:
             "timestep": dynamics.timestep,
             **{name: value for name, value in vars(self.options).items() if name != "picoseconds"},
         }
-        return dict(json.loads(json.dumps(settings)))  # as they come back: JSON knows no tuples
+        return dict(json.loads(json.dumps(settings)))  # as they are read back: JSON has no tuples
 
     def _save(self) -> None:
         if self.directory is not None:
@@ -184,5 +184,5 @@ class TemperingRun:
 
 
 def _rows(x: Tensor, order: Tensor) -> Tensor:
-    """Replicas in another order; the storage stays batch-last."""
+    """Replicas in another order; the storage remains batch-last."""
     return batch_first(batch_last(x).index_select(2, order))

@@ -1,4 +1,4 @@
-"""The torsions that tell the conformations of a molecule apart."""
+"""The torsions that distinguish the conformations of a molecule."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class NamedTorsion:
 
 
 def named_torsions(system: MolecularSystem) -> list[NamedTorsion]:
-    """φ and ψ of each residue where there are any, else those about all bonds between heavy atoms that have more.
+    """φ and ψ of each residue if there are any; else one torsion about each bond between non-terminal heavy atoms.
 
     >>> from boltzflow.molecules import load_system
     >>> [torsion.name for torsion in named_torsions(load_system("alanine_dipeptide"))]
@@ -42,7 +42,7 @@ def named_torsions(system: MolecularSystem) -> list[NamedTorsion]:
 
 
 def torsion_values(positions: Tensor, torsions: list[NamedTorsion]) -> Tensor:
-    """positions: (batch, N, 3) → (batch, K) in rad.
+    """Torsion angles of positions (batch, N, 3) → (batch, K) in rad.
 
     Raises:
         ShapeError: if the positions have another shape, or too few atoms.

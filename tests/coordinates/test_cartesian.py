@@ -271,7 +271,7 @@ def test_what_cannot_be_is_refused(dipeptide: bf.MolecularSystem) -> None:
         constraints="HBonds",
     )
     assert len(constrained.coordinates(core="backbone").domain) == 48
-    with pytest.raises(TopologyError, match=r"bond .* in it is constrained"):
+    with pytest.raises(TopologyError, match=r"bond .* is constrained"):
         constrained.coordinates(core="resname ALA")
     with pytest.raises(TopologyError, match="without constraints"):
         constrained.coordinates(core="all")

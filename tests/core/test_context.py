@@ -48,9 +48,9 @@ def test_a_layer_within_is_not_hidden() -> None:
 
 
 def test_what_is_no_range_or_no_context_is_refused() -> None:
-    with pytest.raises(OptionError, match="expected a range of positive numbers; got 0 to 1"):
+    with pytest.raises(OptionError, match="expected a range 0 < low < high; got 0 to 1"):
         layers.LogContext(coupling(), 0.0, 1.0)
-    with pytest.raises(OptionError, match="expected a range of positive numbers; got 2 to 1"):
+    with pytest.raises(OptionError, match="expected a range 0 < low < high; got 2 to 1"):
         layers.LogContext(coupling(), 2.0, 1.0)
     with pytest.raises(OptionError, match="expected a context of size 1; got none"):
         layers.LogContext(coupling(), 1.0, 2.0)(torch.zeros(2, 2).double())

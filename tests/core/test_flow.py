@@ -39,11 +39,11 @@ def small_flow(domain: Domain = CYLINDER, **options) -> Flow:
 
 def test_chain_checks_that_domains_fit() -> None:
     first, second = (layers.CircularShift(d, torch.zeros(1)) for d in (Domain.circle(1), Domain.circle(1, 0.0, 1.0)))
-    with pytest.raises(DomainError, match=r"Layer 0 \(CircularShift\) ends in Domain\[circle\(-3.142, 3.142\)\]"):
+    with pytest.raises(DomainError, match=r"layer 0 \(CircularShift\).*; got Domain\[circle\(-3.142, 3.142\)\]"):
         Chain([first, second])
     with pytest.raises(DomainError, match="at least one layer"):
         Chain([])
-    with pytest.raises(DomainError, match="The base lives on"):
+    with pytest.raises(DomainError, match="Expected a base on"):
         Flow(Independent(Domain.real(1)), first)
 
 

@@ -111,7 +111,7 @@ def test_wrong_images_and_options_are_refused():
 
 def test_levels_that_do_not_fit_are_refused():
     shallow = layers.Squeeze(Domain.real((1, 8, 8)))
-    with pytest.raises(DomainError, match="level 1 to begin with more channels than level 0 ends with"):
+    with pytest.raises(DomainError, match="the input of level 1 to have more channels"):
         layers.Multiscale([layers.Squeeze(Domain.real((4, 4, 4))), shallow])
     with pytest.raises(DomainError, match="the same pixels"):
         layers.Multiscale([layers.Squeeze(Domain.real((2, 8, 8))), shallow])

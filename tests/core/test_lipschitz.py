@@ -214,9 +214,7 @@ def test_few_evaluations_are_enough() -> None:
 
 
 def test_what_does_not_converge_says_so() -> None:
-    with pytest.raises(
-        ConvergenceError, match=r"Here: expected a fixed point within 50 iterations; sample 1 still has"
-    ):
+    with pytest.raises(ConvergenceError, match=r"Here: expected a fixed point within 50 iterations; .* for sample 1\."):
         solve_fixed_point(
             lambda x: torch.where(x > 1.0, -3.0 * x.sign() * x.abs().sqrt() - x, 0.0),
             torch.tensor([[0.0], [2.0]]),

@@ -229,7 +229,7 @@ def test_reverse_kl_keeps_the_weights_of_the_target_itself() -> None:
     )
     assert torch.equal(cold.log_weights, hot.log_weights)
     assert cold.value != hot.value
-    with pytest.raises(OptionError, match="beta that is not negative; got -1"):
+    with pytest.raises(OptionError, match="a non-negative beta; got -1"):
         objectives.reverse_kl(flow, Normal(), 9, beta=-1.0)
     with pytest.raises(OptionError, match=r"drop_largest in \[0, 1\); got 1"):
         objectives.reverse_kl(flow, Normal(), 9, drop_largest=1.0)
@@ -257,7 +257,7 @@ def test_runs_of_reverse_kl_are_weighed_each_by_itself() -> None:
     assert (level.value - apart.value).item() == pytest.approx(25.0, abs=0.3)
     together = loss(context, 1)  # only of the first run
     assert (level.value - together.value).item() == pytest.approx(50.0 * 500 / 980, abs=0.1)
-    with pytest.raises(OptionError, match="runs that divide the 9 samples evenly; got 2 runs"):
+    with pytest.raises(OptionError, match="a number of runs that divides the 9 samples; got 2"):
         objectives.reverse_kl(flow, Normal(), 9, runs=2)
 
 
@@ -460,7 +460,7 @@ def test_forward_kl_is_weighted_maximum_likelihood() -> None:
     assert objectives.forward_kl(flow, x).value.item() == pytest.approx(-flow.log_prob(x).mean().item())
     with pytest.raises(ShapeError, match="weights of shape"):
         objectives.forward_kl(flow, x, weights=weights[:5])
-    with pytest.raises(OptionError, match="not negative"):
+    with pytest.raises(OptionError, match="non-negative"):
         objectives.forward_kl(flow, x, weights=-weights)
 
 

@@ -106,5 +106,5 @@ def test_groups_that_are_no_partition_are_refused(groups, numbers) -> None:
 
 
 def test_a_coupling_is_shown_no_coordinate_that_it_moves() -> None:
-    with pytest.raises(OptionError, match="expected only coordinates as given that stay"):
+    with pytest.raises(OptionError, match="expected given coordinates that are not transformed"):
         layers.SplineCoupling(MIXED, [True, False, False], given=[True, True, False])

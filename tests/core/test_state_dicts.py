@@ -108,9 +108,9 @@ OTHERS = {
 def test_another_structure_is_refused_in_every_precision(name: str) -> None:
     make, make_other = OTHERS[name]
     saved, other = make(), make_other()
-    with pytest.raises(RuntimeError, match="expected the state dict of a part with the same"):
+    with pytest.raises(RuntimeError, match="expected the state dict of a module with the same"):
         other.load_state_dict(saved.state_dict())
-    with pytest.raises(RuntimeError, match="expected the state dict of a part with the same"):
+    with pytest.raises(RuntimeError, match="expected the state dict of a module with the same"):
         other.load_state_dict(saved.state_dict(), strict=False)
     for dtype in (torch.float64, torch.float32):  # rounded on the way
         make().to(dtype).load_state_dict(saved.to(dtype).state_dict())
@@ -118,7 +118,7 @@ def test_another_structure_is_refused_in_every_precision(name: str) -> None:
 
 def test_a_message_names_the_layer_and_what_differs() -> None:
     saved, other = (recipes.spline_flow(Domain.real(6), layers=2, hidden=(8,), seed=seed) for seed in (0, 2))
-    with pytest.raises(RuntimeError, match=r"transform\.layers\.0: .* the same masks or orders; got that of another"):
+    with pytest.raises(RuntimeError, match=r"transform\.layers\.0: .* the same masks or orders; got that of a module"):
         other.load_state_dict(saved.state_dict())
 
 

@@ -164,9 +164,9 @@ def test_uniform_encoder_counts_every_coordinate() -> None:
 
 def test_messages() -> None:
     encoder, decoder = ConditionalNormal(LATENT, nn.Linear(5, 4)), ConditionalNormal(DATA, nn.Linear(2, 10))
-    with pytest.raises(DomainError, match="but the prior lives on"):
+    with pytest.raises(DomainError, match="expected a prior on"):
         FlowVAE(DiagonalNormal(DATA), encoder, decoder)
-    with pytest.raises(DomainError, match="the encoder ends in"):
+    with pytest.raises(DomainError, match="expected an encoder on"):
         FlowVAE(DiagonalNormal(DATA), encoder, decoder, layers.CircularShift(DATA, torch.zeros(0)))
     with pytest.raises(OptionError, match="expected at least one sample; got 0"):
         FlowVAE(DiagonalNormal(LATENT), encoder, decoder).elbo(torch.zeros(2, 5), 0)
@@ -176,5 +176,5 @@ def test_messages() -> None:
         Dirac(LATENT).sample(2, torch.zeros(2, 3))
     with pytest.raises(OptionError, match="ConditionalBernoulli: expected a context; got none"):
         ConditionalBernoulli(LATENT, nn.Linear(3, 2)).sample(2)
-    with pytest.raises(ShapeError, match=r"expected the net to give \(4, 2\); got \(4, 3\)"):
+    with pytest.raises(ShapeError, match=r"expected the net to return \(4, 2\); got \(4, 3\)"):
         ConditionalBernoulli(LATENT, nn.Linear(3, 3)).sample(4, torch.zeros(4, 3))

@@ -167,9 +167,9 @@ def test_a_calculator_that_stops_working_is_an_error() -> None:
 
 
 def test_workers_do_not_share_a_calculator() -> None:
-    with pytest.raises(OptionError, match="a function that makes a calculator for each worker; got a calculator"):
+    with pytest.raises(OptionError, match="a function that returns a calculator for each worker; got a calculator"):
         ASEPotential(EMT(), argon(), workers=2)
-    with pytest.raises(OptionError, match=r"a function that can be sent to workers.*lambda"):
+    with pytest.raises(OptionError, match=r"a function that can be pickled for workers.*lambda"):
         ASEPotential(lambda: EMT(), argon(), workers=2)
 
 

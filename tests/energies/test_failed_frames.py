@@ -135,7 +135,7 @@ def test_minimisation_does_not_take_it_for_a_minimum() -> None:
     found = minimize(NoForce(1), start, tolerance=1e-3, generator=torch.Generator().manual_seed(0))
     assert found.converged.all()
     assert found.positions.abs().max() < 1e-4
-    with pytest.raises(NonFiniteError, match="have no finite energy"):
+    with pytest.raises(NonFiniteError, match="Expected structures with a finite energy"):
         minimize(NoForce(1), start + 9.0)
 
 

@@ -115,12 +115,12 @@ def test_closed_potential_can_be_used_again(vacuum: openmm.System, thermal: Arra
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"platform": "Abacus"}, "no platform 'Abacus' here; available: .*Reference"),
-        ({"platform": "Reference", "precision": "double"}, "Reference has no choice of precision"),
-        ({"platform": "Reference", "threads": 2}, "Reference has no choice of threads"),
+        ({"platform": "Abacus"}, r"available OpenMM platform \(.*Reference.*\); got 'Abacus'"),
+        ({"platform": "Reference", "precision": "double"}, "no precision for the platform Reference"),
+        ({"platform": "Reference", "threads": 2}, "no threads for the platform Reference"),
         ({"precision": "double"}, "Expected a platform together with precision"),
         ({"workers": -1}, "workers ≥ 0"),
-        ({"platform": "CPU", "precision": "double"}, "CPU has no choice of precision"),
+        ({"platform": "CPU", "precision": "double"}, "no precision for the platform CPU"),
         ({"threads": 0, "platform": "CPU"}, "threads ≥ 1"),
     ],
 )
@@ -180,11 +180,11 @@ def test_wrong_numbers_of_atoms_are_refused_before_any_worker_starts(vacuum: ope
 
 def test_a_system_without_context_is_an_error() -> None:
     system = pair_of_particles(openmm.CustomBondForce("nonsense*r"))
-    with pytest.raises(EvaluationError, match=r"OpenMM cannot make a Context of this System: .*nonsense"):
+    with pytest.raises(EvaluationError, match=r"OpenMM cannot create a Context for this System: .*nonsense"):
         OpenMMPotential(system, platform="Reference").energy(torch.zeros(1, 2, 3))
     with (
         OpenMMPotential(system, platform="Reference", workers=1) as potential,
-        pytest.raises(EvaluationError, match=r"OpenMM cannot make a Context of this System: .*nonsense"),
+        pytest.raises(EvaluationError, match=r"OpenMM cannot create a Context for this System: .*nonsense"),
     ):
         potential.energy(torch.zeros(1, 2, 3))
 
@@ -244,7 +244,7 @@ def test_a_device_that_is_gone_is_an_error_and_no_failed_frame() -> None:
     evaluate = ContextEvaluator(device)
     evaluate(stretched(0.1), False)
     device.lost = True
-    with pytest.raises(EvaluationError, match=r"fails for a frame that worked before.*launch failure"):
+    with pytest.raises(EvaluationError, match=r"failed on a frame that worked before.*launch failure"):
         evaluate(stretched(0.2), False)
 
 
@@ -258,7 +258,7 @@ def test_a_frame_that_is_refused_for_its_own_sake_fails_without_a_new_context() 
 
 def test_a_first_frame_that_fails_in_two_contexts_is_an_error() -> None:
     device = Device(lives=9, refused=0.2)
-    with pytest.raises(EvaluationError, match=r"fails for the first frame, in a second Context too: .*launch failure"):
+    with pytest.raises(EvaluationError, match=r"failed on the first frame in two Contexts: .*launch failure"):
         ContextEvaluator(device)(stretched(0.2), False)
     assert device.made == 2
 

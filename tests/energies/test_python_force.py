@@ -85,7 +85,7 @@ def test_what_the_function_raises_is_the_fault_of_the_frame_once_another_has_wor
     x[2, 0, 0] = 9.0
     assert torch.isinf(potential.energy(x)).tolist() == [False, False, True, False, False]
     assert potential.failed == 1
-    with pytest.raises(EvaluationError, match=r"OpenMM fails for the first frame.*the model has not learnt that"):
+    with pytest.raises(EvaluationError, match=r"OpenMM failed on the first frame.*the model has not learnt that"):
         OpenMMPotential(system_with(springs()), platform="Reference").energy(x[2:])
 
 
@@ -95,11 +95,11 @@ def test_stays_in_its_process(make) -> None:
     system = system_with(make())
     assert holds_python(system)
     assert copy_system(system) is system
-    with pytest.raises(UnsupportedForceError, match="stays in its process: use workers=0"):
+    with pytest.raises(UnsupportedForceError, match="got one with a PythonForce: use workers=0"):
         OpenMMPotential(system, workers=1)
     potential = OpenMMPotential(system, platform="Reference")
     expected = potential.energy(FRAMES)
-    with pytest.raises(UnsupportedForceError, match="holds a PythonForce, which cannot be saved or sent"):
+    with pytest.raises(UnsupportedForceError, match=r"without PythonForce.*cannot be saved"):
         pickle.dumps(potential)
     torch.testing.assert_close(copy.deepcopy(potential).energy(FRAMES), expected, rtol=0, atol=0)
     with pytest.raises(UnsupportedForceError, match="PythonForce"):
@@ -116,12 +116,12 @@ def test_a_molecule_keeps_such_a_system_and_refuses_to_save_it() -> None:
     molecule = bf.MolecularSystem(dipeptide.topology, system, dipeptide.positions)
     assert molecule.openmm_system is system
     x = torch.tensor(dipeptide.positions)[None]
-    with pytest.warns(UserWarning, match="Energies come from OpenMM.*PythonForce"):
+    with pytest.warns(UserWarning, match="OpenMM computes the energies.*PythonForce"):
         energy = molecule.potential().energy(x)
     torch.testing.assert_close(energy, 50.0 * (x**2).sum((1, 2)), rtol=1e-5, atol=0)
-    with pytest.raises(TopologyError, match="stays when all atoms are moved"):
+    with pytest.raises(TopologyError, match="invariant under translation and rotation"):
         molecule.coordinates()
-    with pytest.raises(UnsupportedForceError, match="holds a PythonForce, which cannot be saved"):
+    with pytest.raises(UnsupportedForceError, match=r"without PythonForce.*cannot be saved"):
         _ = molecule.specification
 
 
@@ -147,7 +147,7 @@ def test_other_systems_are_copied(vacuum: openmm.System) -> None:
     ],
 )
 def test_refuses_xml_of_classes_that_may_execute_code(xml: str, name: str) -> None:
-    with pytest.raises(UnsupportedForceError, match="executes code"):
+    with pytest.raises(UnsupportedForceError, match="execute code"):
         load_system_xml(xml.format(name))
 
 

@@ -60,7 +60,7 @@ def test_temperature_of_each_sample(potential: TorchPotential, thermal: Array, s
 
 @pytest.mark.parametrize("shape", [(2,), (1, 3), (3, 2), (3, 1, 1)])
 def test_refuses_other_contexts(potential: TorchPotential, thermal: Array, shape: tuple[int, ...]) -> None:
-    with pytest.raises(ShapeError, match="one temperature a sample"):
+    with pytest.raises(ShapeError, match="one temperature per sample"):
         BoltzmannTarget(potential, 300.0).log_prob(torch.tensor(thermal[:3]), torch.ones(shape))
 
 
@@ -103,5 +103,5 @@ def test_pullback_adds_the_log_ratio(potential: TorchPotential, thermal: Array) 
 
 
 def test_pullback_refuses_a_transform_of_another_molecule(potential: TorchPotential) -> None:
-    with pytest.raises(OptionError, match="Expected a transform that ends in"):
+    with pytest.raises(OptionError, match="Expected a transform with the output domain"):
         pullback(BoltzmannTarget(potential), Flattened(21))

@@ -66,7 +66,7 @@ def test_a_frame_that_kills_is_infinite_alone(tmp_path: Path, orders: dict[int, 
     killers = [index for index, order in orders.items() if order == KILL]
     with (
         ObedientPotential(tmp_path, workers=2) as potential,
-        pytest.warns(UserWarning, match=r"Two workers ended \(SIGKILL\) on one frame: its energy is \+inf") as caught,
+        pytest.warns(UserWarning, match=r"Two workers crashed \(SIGKILL\) on one frame: its energy is \+inf") as caught,
     ):
         assert_right(potential, frames_with(orders), killers)
     assert len(caught) == len(killers)
@@ -121,7 +121,7 @@ def test_a_worker_killed_while_it_starts_is_replaced(tmp_path: Path) -> None:
 def test_workers_that_keep_dying_are_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(workers_module, "_DEATHS_IN_A_ROW", 3)
     with ObedientPotential(tmp_path, workers=1) as potential:
-        with pytest.raises(EvaluationError, match=r"3 workers in a row ended \(SIGKILL\)"):
+        with pytest.raises(EvaluationError, match=r"3 workers in a row crashed \(SIGKILL\)"):
             potential.energy(frames_with(dict.fromkeys(range(40), KILL)))
         assert potential._pool is not None
         assert not potential._pool.usable
@@ -332,5 +332,5 @@ def test_a_script_without_guard_is_told_so(tmp_path: Path) -> None:
     program = start(tmp_path, "energy()", guard="main()\n")
     _, err = program.communicate(timeout=60)
     assert program.returncode == 1
-    assert "A worker ended (exit code 1) while it started: does the script have its `if __name__" in err
+    assert "A worker exited (exit code 1) during startup: does the script have `if __name__" in err
     assert group_is_empty(program.pid)

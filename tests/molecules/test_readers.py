@@ -271,13 +271,13 @@ def test_missing_bonds_are_added_with_a_warning() -> None:
     for atom in system.topology.atoms():
         bare.addAtom(f"{atom.name}{atom.index}", atom.element, residue)
     expected = {frozenset(pair) for pair in system.bonds}
-    with pytest.warns(UserWarning, match=f"{len(expected)} bonds that the topology lacks"):
+    with pytest.warns(UserWarning, match=f"Added {len(expected)} bonds missing from the topology"):
         found = bf.MolecularSystem(bare, system.openmm_system, system.positions)
     assert {frozenset(pair) for pair in found.bonds} == expected
     masses = openmm.System()  # no terms: distances alone
     for atom in bare.atoms():
         masses.addParticle(atom.element.mass)
-    with pytest.warns(UserWarning, match="bonds that the topology lacks"):
+    with pytest.warns(UserWarning, match="bonds missing from the topology"):
         found = bf.MolecularSystem(bare, masses, system.positions)
     assert {frozenset(pair) for pair in found.bonds} == expected
 
@@ -301,7 +301,7 @@ def test_peptides_from_their_sequence() -> None:
 def test_sequences_that_are_none_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(OptionError, match="empty"):
         bf.MolecularSystem.from_sequence("")
-    with pytest.raises(OptionError, match=f"{LETTERS}.*'B' in place 2"):
+    with pytest.raises(OptionError, match=f"{LETTERS}.*'B' at position 2"):
         bf.MolecularSystem.from_sequence("ABA")
     monkeypatch.setitem(__import__("sys").modules, "PeptideBuilder", None)
     with pytest.raises(MissingDependencyError, match=r"boltzflow\[sequence\]"):

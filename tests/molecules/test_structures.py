@@ -112,7 +112,7 @@ def test_the_most_occupied_location_is_read(tmp_path: Path, write: Write, read: 
     b = [(*atom[:3], "B", "A", 1 - first, 6.0) for atom in other]
     shift = 6.0 if first < 0.5 else 3.0
     for located in ([*a, *b], [atom for pair in zip(a, b, strict=True) for atom in pair]):
-        with pytest.warns(UserWarning, match=rf"most occupied one is read: HOH 2: {'B' if first < 0.5 else 'A'}"):
+        with pytest.warns(UserWarning, match=rf"is read for each residue: HOH 2: {'B' if first < 0.5 else 'A'}"):
             system = read(write([*one, *located], tmp_path / "x"), "amber14/tip3p.xml")
         expected = [place((*atom[:6], shift)) for atom in other]
         np.testing.assert_allclose(10 * system.positions[3:], expected, atol=1e-5)
@@ -142,7 +142,7 @@ def test_the_residue_of_the_most_occupied_location_is_read(tmp_path: Path) -> No
 def test_further_models_are_told(tmp_path: Path, between: str) -> None:
     other = [f"{line[:30]}{9.0:8.3f}{line[38:]}" for line in LINES]
     (tmp_path / "x.pdb").write_text("\n".join(["MODEL        1", *LINES, between, *other, "ENDMDL", "END"]))
-    with pytest.warns(UserWarning, match=r"x\.pdb holds 2 models; the first one is read"):
+    with pytest.warns(UserWarning, match=r"x\.pdb contains 2 models; the first one is read"):
         system = bf.MolecularSystem.from_pdb(tmp_path / "x.pdb", FIELD)
     reference = bf.MolecularSystem.from_pdb(DIPEPTIDE, FIELD)
     np.testing.assert_allclose(system.positions, reference.positions, atol=1e-6)
@@ -153,7 +153,7 @@ def test_further_models_are_told(tmp_path: Path, between: str) -> None:
 def test_a_name_that_stands_twice_is_refused(tmp_path: Path, name: str) -> None:
     lines = [line.replace(f" {name}  ACE", " H3  ACE") for line in LINES]
     (tmp_path / "x.pdb").write_text("\n".join(lines))
-    with pytest.raises(FileFormatError, match=r"H3 stands twice in ACE 1 of .*x\.pdb"):
+    with pytest.raises(FileFormatError, match=r"H3 appears twice in ACE 1 of .*x\.pdb"):
         bf.MolecularSystem.from_pdb(tmp_path / "x.pdb", FIELD)
 
 
@@ -164,22 +164,22 @@ def test_positions_in_nanometres_are_refused(tmp_path: Path) -> None:
             for line in LINES
         ]
         (tmp_path / "x.pdb").write_text("\n".join(lines))
-        with pytest.raises(FileFormatError, match=rf"x\.pdb.*{said} times as long as bonds are"):
+        with pytest.raises(FileFormatError, match=rf"x\.pdb.*{said} times as long as usual"):
             bf.MolecularSystem.from_pdb(tmp_path / "x.pdb", FIELD)
 
 
 @pytest.mark.parametrize(
     ("edit", "message"),
     [
-        (lambda line: None if line[12:16] == " HA " else line, "HA missing. Add the hydrogens: hydrogens_at_ph=7.0"),
-        (lambda line: None if line[12:16] == " CB " else line, "CB missing. Add missing atoms"),
-        (lambda line: f"{line}\n{line[:12]} HX {line[16:]}" if " HA " in line else line, "HX too many. Name the res"),
-        (lambda line: None if "NME" in line else line, "but other bonds.* Give its bonds in the file"),
-        (lambda line: f"{line[:17]}    {line[21:]}", "residue without a name, 1 .* Give it the name of its template"),
+        (lambda line: None if line[12:16] == " HA " else line, "missing atoms HA. Add the hydrogens: hydrogens_at_"),
+        (lambda line: None if line[12:16] == " CB " else line, "missing atoms CB. Add missing atoms"),
+        (lambda line: f"{line}\n{line[:12]} HX {line[16:]}" if " HA " in line else line, "extra atoms HX. Name the re"),
+        (lambda line: None if "NME" in line else line, "but different bonds.* Add its bonds to the file"),
+        (lambda line: f"{line[:17]}    {line[21:]}", "residue without a name, 1 .* Set the residue name in the file"),
         (lambda line: f"{line[:17]}  N {line[21:]}", "residue N 1 .*or any residue of that name"),
         (
             lambda line: f"{line[:30]}{9:8.3f}{line[38:]}" if " HA " in line else line,
-            "ALA2-CA and ALA2-HA are .* nm apart .* out of place",
+            "ALA2-CA and ALA2-HA are .* nm apart .* misplaced",
         ),
     ],
 )
@@ -212,7 +212,7 @@ def test_a_template_may_come_from_a_patch(tmp_path: Path) -> None:
     assert system.n_atoms == 3
     atoms = [atom for atom in waters((1, 2)) if atom[:3] != (2, "HOH", "O")]
     with pytest.raises(
-        TemplateError, match=r"for residue HOH 2 .*beside its template HOH with ACID there are O missing"
+        TemplateError, match=r"for residue HOH 2 .*with the template HOH with ACID, it has missing atoms O\."
     ):
         bf.MolecularSystem.from_pdb(pdb(atoms, tmp_path / "x.pdb"), path)
 
@@ -271,7 +271,7 @@ def test_another_order_of_names_is_refused(tmp_path: Path, kind: str, order: tup
         assert make().n_atoms == 3
         return
     first = next(i for i in range(3) if order[i] != i)
-    with pytest.raises(TopologyError, match=rf"in the same order in .*; atom {first + 1} is HOH.-.* there and .* here"):
+    with pytest.raises(TopologyError, match=rf"same order of atoms in .*; atom {first + 1} is HOH.-.* in the first"):
         make()
 
 
@@ -285,9 +285,7 @@ def test_another_order_without_names_is_seen_by_the_bonds(tmp_path: Path, order:
     if order[0] == 0:  # which hydrogen is which nothing says
         assert bf.MolecularSystem.from_amber(prmtop, inpcrd).n_atoms == 3
         return
-    with pytest.raises(
-        TopologyError, match=r"nm apart in .*water\.inpcrd: it has another order of atoms than .*prmtop"
-    ):
+    with pytest.raises(TopologyError, match=r"nm apart in .*water\.inpcrd: its order of atoms differs from .*prmtop"):
         bf.MolecularSystem.from_amber(prmtop, inpcrd)
 
 
@@ -318,7 +316,7 @@ def test_names_tell_every_other_order_of_a_peptide() -> None:
         other[i], other[j] = other[j], other[i]
         if other == names:
             continue
-        with pytest.raises(TopologyError, match=f"in the same order in b; atom {i + 1} is"):
+        with pytest.raises(TopologyError, match=f"same order of atoms in a and b; atom {i + 1} is"):
             check_positions(system.topology, x, other, "a", "b")
     with pytest.raises(ShapeError, match="positions of the 22 atoms of a; b has 21"):
         check_positions(system.topology, x[:21], names[:21], "a", "b")

@@ -135,7 +135,7 @@ def test_flips_that_the_order_of_an_improper_torsion_breaks_are_named() -> None:
     ((flip, difference),) = symmetry.broken
     assert len(flip.atoms) == 8
     assert 0 < difference < 0.1  # kJ/mol
-    assert "the energy tells some of these permutations by" in str(symmetry)
+    assert "some of these permutations change the energy by" in str(symmetry)
 
 
 def test_folding_undoes_what_unfolding_did() -> None:
@@ -241,7 +241,7 @@ def test_copies_that_overlap_in_part_are_refused() -> None:
     specification["low"][sibling] = middle - math.radians(241.0)  # as far as where the other order is, or not
     specification["high"][sibling] = middle + math.radians(90.0)
     coordinates = InternalCoordinates.from_specification(specification)
-    with pytest.raises(TopologyError, match=r"wholly or not at all; one of them leaves it in \d+% of 16 structures"):
+    with pytest.raises(TopologyError, match=r"completely or not at all; one moves \d+% of 16 structures"):
         system.symmetry().copies(coordinates)
 
 

@@ -103,7 +103,7 @@ def test_refusals() -> None:
         Constraints([(0, 1)], [0.1, 0.2], torch.ones(3), reference)
     with pytest.raises(OptionError, match=r"got -0\.1 nm between atoms 0 and 1"):
         Constraints([(0, 1)], [-0.1], torch.ones(3), reference)
-    with pytest.raises(OptionError, match="of which one can move"):
+    with pytest.raises(OptionError, match="of which at least one can move"):
         Constraints([(0, 1)], [0.1], torch.tensor([0.0, 0.0, 1.0]), reference)
     with pytest.raises(ShapeError, match="reference structure"):
         Particles([1.0, 1.0], [(0, 1)], [0.1])
@@ -118,7 +118,7 @@ def test_what_cannot_be_satisfied_is_an_error_that_names_the_atoms() -> None:
     x = torch.tensor([[0.0, 0.1], [0.0, 0.0], [0.0, 0.0]], dtype=torch.float64)[..., None].repeat(1, 1, 2)
     v = torch.zeros_like(x)
     v[1, 0, 1] = 1.0
-    with pytest.raises(ConvergenceError, match=r"atoms 0 and 1 is off by .* in replica 1\. A smaller time step"):
+    with pytest.raises(ConvergenceError, match=r"error between atoms 0 and 1 is .* in replica 1\. A smaller time step"):
         constraints.drift(x, v, 0.09995)  # replica 1 turns by almost a right angle
     moved, _ = constraints.drift(x, v, 0.11)  # there is no way back: the replica explodes, and is found by its numbers
     assert moved[..., 0].isfinite().all()

@@ -87,5 +87,5 @@ def test_refusals() -> None:
     for shape in ((1, 2, 3), (1, 3)):
         with pytest.raises(ShapeError, match=r"Expected positions \(batch, 1, 3\) in nm"):
             minimize(springs, torch.zeros(shape), Particles([1.0]))
-    with pytest.raises(NonFiniteError, match="1 of 2 structures have no finite energy"):
+    with pytest.raises(NonFiniteError, match="finite energy; 1 of 2 have none"):
         minimize(springs, torch.tensor([[[math.nan, 0.0, 0.0]], [[0.0, 0.0, 0.0]]]))

@@ -139,7 +139,7 @@ def test_an_interrupted_run_goes_on_as_if_it_had_not_been(tmp_path: Path) -> Non
 
 def test_a_directory_is_not_overwritten_nor_mixed(tmp_path: Path) -> None:
     sampler().run(start(), SHORT, directory=tmp_path)
-    with pytest.raises(RunDirectoryError, match="holds a run already"):
+    with pytest.raises(RunDirectoryError, match="already contains a run"):
         sampler().run(start(), SHORT, directory=tmp_path)
     with pytest.raises(FileFormatError, match=r"other settings \(ladders\)"):
         sampler(5).run(start(), SHORT, directory=tmp_path, resume=True)
@@ -194,7 +194,7 @@ def test_ladders_with_an_exploded_replica_are_left_out() -> None:
     assert result.energies.shape == (4, 3, 3)
     assert np.isfinite(result.energies).all()
     assert result.positions(300.0).shape == (4, 3, 1, 3)
-    with pytest.raises(NonFiniteError, match="All 4 ladders have exploded"):
+    with pytest.raises(NonFiniteError, match="All 4 ladders have become unstable"):
         TemperingResult((300.0, 400.0), Frames(), torch.ones(4, dtype=torch.bool), (), (0.5,), 0)
 
 
@@ -212,15 +212,15 @@ def test_refusals() -> None:
     result = sampler(keep=[0]).run(start(), SHORT)
     with pytest.raises(OptionError, match="one of the temperatures 300, 500, 900 K; got 350 K"):
         result.ensemble(350.0)
-    with pytest.raises(OptionError, match="not kept at 500 K, only at: 300 K"):
+    with pytest.raises(OptionError, match=r"recorded positions \(300 K\); got 500 K"):
         result.ensemble(500.0)
     with pytest.raises(ShapeError, match=r"Expected values \(4, 3, 4\); got \(4, 3\)"):
         result.mean(np.zeros((4, 3)), 300.0)
-    with pytest.raises(OptionError, match="they hold"):
+    with pytest.raises(OptionError, match="got energies, bias, positions"):
         _ = result.observables
     with pytest.raises(OptionError, match="at least 2 ladders"):
         sampler(1).run(start(), SHORT).mean(np.zeros((4, 3, 1)), 300.0)
-    with pytest.raises(OptionError, match="there are none yet"):
+    with pytest.raises(OptionError, match="frames; got none"):
         Frames().read("energies")
 
 

@@ -1,4 +1,4 @@
-"""Bases and targets."""
+"""Base distributions and targets."""
 
 from boltzflow.core.distributions import targets
 from boltzflow.core.distributions.coders import ConditionalBernoulli, Dirac

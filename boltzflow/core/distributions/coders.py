@@ -1,4 +1,4 @@
-"""Encoders and decoders of variational autoencoders that are no densities in the plain sense."""
+"""Encoders and decoders of variational autoencoders that are not densities in the usual sense."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from boltzflow.errors import OptionError, ShapeError
 
 
 class Dirac(Distribution):
-    """All mass at one point, the context: an encoder that hands its input on. Its log-probability there is 0.
+    """A point mass at the context: an encoder that returns its input. Its log-probability at this point is 0.
 
     Args:
-        domain: of the point, D coordinates of any event shape.
+        domain: the domain of the point, D coordinates of any event shape.
 
     Raises:
-        OptionError: if it is asked for anything without a context.
-        ShapeError: if a context does not hold D numbers for each state.
+        OptionError: if the context is missing.
+        ShapeError: if the context does not have D numbers for each state.
 
     >>> Dirac(Domain.real(2)).sample(1, torch.tensor([[3.0, 4.0]]))
     (tensor([[3., 4.]]), tensor([0.]))
@@ -49,18 +49,18 @@ class Dirac(Distribution):
 
 
 class ConditionalBernoulli(Distribution):
-    """Independent bits, whose logits a net computes from the context: the decoder of binary images.
+    """Independent bits whose logits a net computes from the context: the decoder of binary images.
 
-    `log_prob` is the log of a probability, not of a density; it is −inf of states that are not all 0 or 1, so grey
-    images must be made binary first.
+    `log_prob` is the log of a probability, not of a density. It is −inf for states that are not all 0 or 1, so grey
+    images must be binarised first.
 
     Args:
         domain: real, D coordinates of any event shape.
         net: context (batch, …) → logits (batch, D).
 
     Raises:
-        OptionError: if it is asked for anything without a context.
-        ShapeError: if the net does not give D logits for each state.
+        OptionError: if the context is missing.
+        ShapeError: if the net does not return D logits for each state.
 
     >>> decoder = ConditionalBernoulli(Domain.real((1, 8, 8)), nn.Linear(2, 64))
     >>> x, log_prob = decoder.sample(5, torch.randn(5, 2))
@@ -79,7 +79,7 @@ class ConditionalBernoulli(Distribution):
         out: Tensor = self.net(context)
         if tuple(out.shape) != (context.shape[0], len(self.domain)):
             raise ShapeError(
-                f"ConditionalBernoulli: expected the net to give ({context.shape[0]}, {len(self.domain)}); got "
+                f"ConditionalBernoulli: expected the net to return ({context.shape[0]}, {len(self.domain)}); got "
                 f"{tuple(out.shape)}."
             )
         return out.view(len(out), *self.domain.shape)

@@ -1,4 +1,4 @@
-"""What a density with exact samples offers."""
+"""The interface of densities with exact samples."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from boltzflow.core.fingerprint import Fingerprinted
 
 
 class Density(Protocol):
-    """Whatever can be sampled and has a normalised density: a `Distribution`, or a `Flow`."""
+    """Any object that can be sampled and has a normalised density: a `Distribution` or a `Flow`."""
 
     @property
     def domain(self) -> Domain:
-        """Where samples live."""
+        """The domain of the samples."""
         ...
 
     def sample(
@@ -34,12 +34,12 @@ class Density(Protocol):
 class Distribution(Fingerprinted, ABC):
     """A normalised density on a `domain`, with exact samples.
 
-    `context` (batch, C) conditions it; a distribution that has no use for it ignores it and says so.
+    `context` (batch, C) conditions it. A distribution that ignores the context says so in its docstring.
 
     Attributes:
-        domain: where samples live.
-        log_z: log ∫ exp(log_prob), which is 0: so a distribution can stand wherever a target with a known
-            normalisation can.
+        domain: the domain of the samples.
+        log_z: log ∫ exp(log_prob), which is 0, so that a distribution can be used as a target with known
+            normalisation.
     """
 
     log_z: float = 0.0

@@ -1,4 +1,4 @@
-"""Densities given by a picture."""
+"""Densities given by an image."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from boltzflow.errors import OptionError, ShapeError
 
 
 class ImageDensity(Distribution):
-    """The density in a rectangle that is proportional to the brightness of a picture.
+    """The density in a rectangle that is proportional to the brightness of an image.
 
-    Constant within each pixel, or bilinear between their middles; normalised and sampled exactly in both cases.
-    Where a flow is to learn it from `log_prob`, by reverse KL, the picture must be smooth and nowhere quite black.
-    Takes no notice of `context`.
+    Constant within each pixel, or bilinear between pixel centres; normalised and sampled exactly in both cases. To
+    learn it from `log_prob` by reverse KL, the image must be smooth and have no black pixels.
+    Ignores `context`.
 
     Args:
-        image: (rows, columns) of brightness, not negative; the first row is on top.
+        image: (rows, columns) of non-negative brightness; the first row is at the top.
         x_range: left and right edge.
         y_range: lower and upper edge.
         smooth: whether to interpolate.
@@ -47,7 +47,7 @@ class ImageDensity(Distribution):
             raise ShapeError(f"ImageDensity: expected (rows, columns), at most 2²⁴ pixels; got {tuple(image.shape)}.")
         image = image.double()
         if not bool((image >= 0.0).all() & image.isfinite().all() & (image.sum() > 0.0)):
-            raise OptionError("ImageDensity: expected finite pixels that are not negative, and one that is positive.")
+            raise OptionError("ImageDensity: expected finite, non-negative pixels, at least one positive; got others.")
         rows, columns = image.shape
         area = (x_range[1] - x_range[0]) / columns * (y_range[1] - y_range[0]) / rows
         log_density = (image / image.sum() / area).log().flip(0).T  # [x, y]
@@ -58,14 +58,14 @@ class ImageDensity(Distribution):
         self, n: int, context: Tensor | None = None, *, generator: torch.Generator | None = None
     ) -> tuple[Tensor, Tensor]:
         like = self.log_density
-        # `multinomial` refuses to draw nothing.
+        # `multinomial` raises for n = 0.
         pixel = torch.multinomial(like.exp().flatten(), max(1, n), replacement=True, generator=generator)[:n]
         index = torch.stack([pixel // like.shape[1], pixel % like.shape[1]], 1).to(like.dtype)
         noise = torch.rand(2, n, 2, dtype=like.dtype, device=like.device, generator=generator)
         size = like.new_tensor(like.shape)
         if self.smooth:
-            # A pixel's share of the bilinear density is a tent. What leaves the rectangle is folded back, which
-            # makes the density constant on the outer half of the outermost pixels, as `log_prob` has it.
+            # A pixel's contribution to the bilinear density is a tent. Samples outside the rectangle are reflected,
+            # which makes the density constant on the outer half of the outermost pixels, as in `log_prob`.
             place = index + noise.sum(0) - 0.5
             place = size - (size - place.abs()).abs()
         else:
@@ -85,7 +85,7 @@ class ImageDensity(Distribution):
         return torch.where(inside, log_prob, -torch.inf)
 
     def _at(self, index: Tensor, size: Tensor) -> Tensor:
-        """Log-density (batch,) of pixels (batch, 2), the nearest one where there is none."""
+        """Log-density (batch,) of pixels (batch, 2); of the nearest pixel if an index is out of range."""
         i = torch.minimum(index.clamp(min=0.0), size - 1.0).long()
         return self.log_density[i[:, 0], i[:, 1]]
 

@@ -1,4 +1,4 @@
-"""The base that a Domain asks for: one one-dimensional density for each coordinate."""
+"""The standard base of a Domain: one one-dimensional density for each coordinate."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from boltzflow.errors import OptionError, ShapeError
 
 
 class Independent(Distribution):
-    """A product of one-dimensional densities, each of the family that its coordinate's kind calls for.
+    """A product of one-dimensional densities; the kind of each coordinate determines the family.
 
     =========  ===================  ==========================
     kind       finite width         infinite width
@@ -27,7 +27,7 @@ class Independent(Distribution):
     =========  ===================  ==========================
 
     A von Mises density of width σ (in the circle's units) has the concentration κ = (circumference/2πσ)².
-    Takes no notice of `context`.
+    Ignores `context`.
 
     Args:
         domain: flat, of D coordinates.
@@ -111,11 +111,11 @@ class Independent(Distribution):
                 1, i, (low[i] + (high - low)[i] * uniform(n, len(i), dtype=x.dtype)).clamp(low[i], high[i])
             )
         if len(i := self.truncated):
-            # In double precision, for single would leave no more than a few levels in the tails.
-            share = uniform(n, len(i), dtype=torch.float64)
+            # In double precision, because single precision has too few distinct values in the tails.
+            fraction = uniform(n, len(i), dtype=torch.float64)
             at, sigma = location[i].double(), width[i].double()
             first, last = torch.special.ndtr((low[i] - at) / sigma), torch.special.ndtr((high[i] - at) / sigma)
-            z = math.sqrt(2.0) * torch.erfinv(2.0 * (first + (last - first) * share) - 1.0)
+            z = math.sqrt(2.0) * torch.erfinv(2.0 * (first + (last - first) * fraction) - 1.0)
             x = x.index_copy(1, i, (at + sigma * z).to(x.dtype).clamp(low[i], high[i]))
         if len(i := self.von_mises):
             radius = (high - low)[i] / (2.0 * math.pi)
@@ -130,7 +130,7 @@ class Independent(Distribution):
         low, high = self.domain.lows(location), self.domain.highs(location)
         log_prob = x.new_zeros(x.shape[0])
         if len(i := self.normal):
-            # The common case, all coordinates normal, is spared the selection.
+            # In the common case that all coordinates are normal, no selection is needed.
             z = (x - location) / width if len(i) == len(self.domain) else (x[:, i] - location[i]) / width[i]
             log_prob = log_prob - 0.5 * z.square().sum(1) - (self.log_width[i] + LOG_SQRT_2PI).sum()
         if len(i := self.truncated):
@@ -142,7 +142,7 @@ class Independent(Distribution):
             radius = (high - low)[i] / (2.0 * math.pi)
             kappa = (radius / width[i]).square()
             angle = (x[:, i] - location[i]) / radius
-            # cos a − 1 = −2 sin²(a/2) keeps its digits where the density is sharp.
+            # cos a − 1 = −2 sin²(a/2) is accurate even if the density is sharp.
             peak = (2.0 * math.pi * radius).log() + torch.special.i0e(kappa).log()
             log_prob = log_prob + (-2.0 * kappa * (angle / 2).sin().square() - peak).sum(1)
         if len(i := self.uniform):
@@ -153,13 +153,14 @@ class Independent(Distribution):
 def _von_mises_noise(n: int, kappa: Tensor, generator: torch.Generator | None) -> Tensor:
     """Angles (n, d) of von Mises densities about 0, by rejection from a wrapped Cauchy (Best & Fisher 1979).
 
-    Rejection hides how an angle depends on κ; its derivative is put back (Figurnov et al. 2018, arXiv 1805.08498).
+    Rejection is not differentiable in κ; the implicit derivative is used instead (Figurnov et al. 2018, arXiv
+    1805.08498).
     """
     shape = (n, len(kappa))
     k = kappa.detach().double().expand(shape)
     tau = 1.0 + (1.0 + 4.0 * k.square()).sqrt()
     rho = (tau - (2.0 * tau).sqrt()) / (2.0 * k)
-    # For small κ the formula cancels; its limit is then exact to double precision.
+    # For small κ the formula suffers from cancellation; its limit is then exact to double precision.
     r = torch.where(k > 1e-4, (1.0 + rho.square()) / (2.0 * rho), 1.0 / k.clamp(min=1e-300))
     angle = k.new_zeros(shape)
     waiting = torch.ones(shape, dtype=torch.bool, device=k.device)
@@ -177,9 +178,9 @@ def _von_mises_noise(n: int, kappa: Tensor, generator: torch.Generator | None) -
 
 
 def _von_mises_rate(angle: Tensor, kappa: Tensor) -> Tensor:
-    """∂angle/∂κ (n, d) where the cumulative distribution function F keeps its value: −(∂F/∂κ)/p.
+    """∂angle/∂κ (n, d) at a constant value of the cumulative distribution function F: −(∂F/∂κ)/p.
 
-    With A = I₁/I₀ that is −∫₀ᵃ (cos t − A) exp(κ (cos t − cos a)) dt, for F is odd about the mean.
+    With A = I₁/I₀ this is −∫₀ᵃ (cos t − A) exp(κ (cos t − cos a)) dt, because F is odd about the mean.
     """
     rest = 1.0 - torch.special.i1e(kappa) / torch.special.i0e(kappa)  # 1 − A
     total, end = torch.zeros_like(angle), (0.5 * angle).sin().square()

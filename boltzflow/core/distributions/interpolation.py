@@ -11,7 +11,7 @@ from boltzflow.errors import DomainError, OptionError
 
 
 class LinearInterpolation(nn.Module):
-    """The unnormalised density p₀^(1−λ)·p₁^λ: linear in the log-densities. It has no samples of its own.
+    """The unnormalised density p₀^(1−λ)·p₁^λ, linear in the log-densities. It cannot be sampled directly.
 
     Args:
         first: p₀; only its `log_prob` and `domain` are used.
@@ -19,7 +19,7 @@ class LinearInterpolation(nn.Module):
         fraction: λ in [0, 1].
 
     Raises:
-        DomainError: if the two live on different domains.
+        DomainError: if the densities are on different domains.
         OptionError: if the fraction is not in [0, 1].
 
     >>> import torch
@@ -44,7 +44,7 @@ class LinearInterpolation(nn.Module):
     def log_prob(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         """Log-density (batch,) of x (batch, *shape), up to a constant."""
         first, second = cast(tuple[Density, Density], tuple(self.ends))
-        # An end without weight is left out: where its density is zero, 0·(−∞) would be NaN.
+        # A density with weight zero is left out: where it is zero, 0·(−∞) would be NaN.
         if self.fraction == 0.0:
             return first.log_prob(x, context)
         if self.fraction == 1.0:

@@ -19,7 +19,7 @@ from boltzflow.errors import DomainError, OptionError, ShapeError
 
 
 class _Weighted(Distribution):
-    """What all mixtures share: weights, and which component a sample comes from."""
+    """The base class of mixtures: weights, and the choice of a component for each sample."""
 
     def __init__(self, domain: Domain, count: int, weights: Tensor | None, trainable: bool, context_size: int) -> None:
         super().__init__(domain)
@@ -36,10 +36,10 @@ class _Weighted(Distribution):
         return torch.log_softmax(self.logits(context), -1)
 
     def _choose(self, n: int, context: Tensor | None, generator: torch.Generator | None) -> Tensor:
-        """Which component each of n samples comes from: (n,) int64."""
+        """The component from which each of n samples comes: (n,) int64."""
         weights = self.log_weights(context).detach().exp()
         check_rows(len(weights), n, type(self).__name__)
-        if len(weights) == 1:  # `multinomial` refuses to draw nothing
+        if len(weights) == 1:  # `multinomial` raises for n = 0
             return torch.multinomial(weights[0], max(1, n), replacement=True, generator=generator)[:n]
         return torch.multinomial(weights, 1, generator=generator)[:, 0]
 
@@ -52,16 +52,16 @@ class Mixture(_Weighted):
     weights: weights are learned from `log_prob`, by maximum likelihood.
 
     Args:
-        components: K densities with equal domains; each gets the context. Targets that know their `log_z` are
-            normalised by it.
+        components: K densities with equal domains; each gets the context. Targets with a known `log_z` are
+            normalised with it.
         weights: (K,) positive, normalised here; by default equal.
-        trainable: whether the weights are learned; with a context they are in any case. Components keep their
+        trainable: whether the weights are learned; they always are with a context. Components keep their
             own parameters.
         context_size: size of the context on which the logits of the weights depend linearly; 0 for none.
 
     Raises:
         OptionError: if there is no component, or a weight is not positive.
-        DomainError: if the components live on different domains.
+        DomainError: if the components are on different domains.
         ShapeError: if there is not one weight for each component.
 
     >>> from boltzflow.core.distributions import Independent
@@ -85,8 +85,7 @@ class Mixture(_Weighted):
         for i, component in enumerate(components):
             if component.domain != domain:
                 raise DomainError(
-                    f"Mixture: expected component {i} to live on {domain}, as the first one does; got "
-                    f"{component.domain}."
+                    f"Mixture: expected component {i} on {domain}, the domain of the first; got {component.domain}."
                 )
         super().__init__(domain, len(components), weights, trainable, context_size)
         self.components = nn.ModuleList(cast(Sequence[nn.Module], components))
@@ -114,9 +113,9 @@ class Mixture(_Weighted):
 
 
 class GaussianMixture(_Weighted):
-    """A mixture of normal densities with independent coordinates, evaluated all at once.
+    """A mixture of normal densities with independent coordinates, evaluated together.
 
-    With a context it is a mixture density network with a linear net (Bishop 1994); for full covariances take a
+    With a context it is a mixture density network with a linear net (Bishop 1994); for full covariances use a
     `Mixture` of `FullNormal`. Gradients of samples reach locations and scales, but not the weights (see `Mixture`).
 
     Args:
@@ -124,7 +123,7 @@ class GaussianMixture(_Weighted):
         locations: (K, *shape).
         scales: standard deviations, positive, broadcasts to (K, *shape); by default 1.
         weights: (K,) positive, normalised here; by default equal.
-        trainable: whether all of them are learned; with a context they are in any case.
+        trainable: whether all of them are learned; they always are with a context.
         context_size: size of the context on which locations, log-scales and logits depend linearly; 0 for none.
 
     Raises:
@@ -177,7 +176,7 @@ class GaussianMixture(_Weighted):
         log_scales = self.log_scales(context)
         z = (x[:, None] - self.locations(context)) * (-log_scales).exp()
         each = (-0.5 * z.square() - log_scales - LOG_SQRT_2PI).flatten(2).sum(-1)
-        # Far out each term overflows to −∞, where a sum of exponentials has no gradient: the nearest mode's is right.
+        # Far from all modes each term is −∞, and their log-sum has no gradient; that of the nearest mode is used.
         z = z.detach().flatten(2)
         nearest = (z / z.abs().amax((1, 2), keepdim=True)).square().sum(-1).argmin(-1, keepdim=True)
         alone = each.gather(-1, nearest)[:, 0]
@@ -185,16 +184,16 @@ class GaussianMixture(_Weighted):
 
 
 class Product(Distribution):
-    """Independent densities side by side: the domains are joined, and each gets the context.
+    """A product of independent densities on the joined domain; each gets the context.
 
-    With a target beside a normal density it is the target of an augmented flow (Huang et al. 2020,
+    The product of a target and a normal density is the target of an augmented flow (Huang et al. 2020,
     arXiv 2002.07101).
 
     Args:
         components: densities on flat domains.
 
     Raises:
-        DomainError: if there is no component, or one of them lives on arrays.
+        DomainError: if there is no component, or the domain of one is an array.
 
     >>> from boltzflow.core.distributions import DiagonalNormal, Independent
     >>> print(Product([DiagonalNormal(Domain.real(1)), Independent(Domain.circle(1))]).domain)
@@ -225,7 +224,7 @@ class Product(Distribution):
 
 
 def _log_sum(each: Tensor) -> Tensor:
-    """log Σ exp over the last axis, −inf with gradient zero where all terms are −inf."""
+    """log Σ exp over the last axis; −inf with zero gradient if all terms are −inf."""
     empty = (each == -torch.inf).all(-1)
     total = torch.logsumexp(torch.where(empty[..., None], 0.0, each), -1)
     return torch.where(empty, -torch.inf, total)

@@ -20,7 +20,7 @@ class FullNormal(Normal):
         domain: real, D coordinates of any event shape.
         location: broadcasts to the event shape; by default 0.
         covariance: (D, D) symmetric and positive definite; by default the unit matrix.
-        trainable: whether location and covariance are learned; with a context they are in any case.
+        trainable: whether location and covariance are learned; they always are with a context.
         context_size: size of the context on which location and L depend; 0 for none.
 
     Raises:
@@ -51,7 +51,7 @@ class FullNormal(Normal):
             raise ShapeError(f"FullNormal: expected a covariance ({size}, {size}); got {tuple(covariance.shape)}.")
         triangle, failed = torch.linalg.cholesky_ex(covariance.double())
         if failed or not torch.allclose(covariance, covariance.T):
-            raise OptionError("FullNormal: expected a covariance that is symmetric and positive definite.")
+            raise OptionError("FullNormal: expected a symmetric, positive definite covariance; got another matrix.")
         self.location = make_parameter(location, trainable, context_size)
         factor = triangle.tril(-1) + triangle.diagonal().log().diag()
         self.factor = make_parameter(factor, trainable, context_size)
@@ -82,17 +82,17 @@ class FullNormal(Normal):
 
 
 class PCANormal(Normal):
-    """N(location, WWᵀ + σ²I): few directions of large variance, the same small one in all others.
+    """N(location, WWᵀ + σ²I): k directions of large variance, the same small variance in all others.
 
-    Probabilistic principal components (Tipping & Bishop 1999, DOI 10.1111/1467-9868.00196). The cost is that of
-    the k directions: no D × D matrix is formed.
+    Probabilistic principal components (Tipping & Bishop 1999, DOI 10.1111/1467-9868.00196). The cost is proportional
+    to D·k: no D × D matrix is formed.
 
     Args:
         domain: real, D coordinates of any event shape.
         weight: W (D, k).
         sigma: σ, positive.
         location: broadcasts to the event shape; by default 0.
-        trainable: whether location, W and σ are learned; with a context they are in any case.
+        trainable: whether location, W and σ are learned; they always are with a context.
         context_size: size of the context on which location, W and log σ depend linearly; 0 for none.
 
     Raises:
@@ -141,8 +141,8 @@ class PCANormal(Normal):
         weight, sigma = self._spread(context)
         size, k = weight.shape[1:]
         offset = (x - self.location(context)).flatten(1)
-        # M = WᵀW + σ²I = RᵀR: the triangle R of the QR decomposition of W above σI keeps the digits that the
-        # product would lose. With u = M⁻¹Wᵀy the quadratic form of y is |y − Wu|²/σ² + |u|², a sum of squares.
+        # M = WᵀW + σ²I = RᵀR: the factor R of the QR decomposition of W stacked on σI is more accurate than the
+        # product. With u = M⁻¹Wᵀy the quadratic form of y is |y − Wu|²/σ² + |u|², a sum of squares.
         noise = sigma[:, None, None] * torch.eye(k, dtype=weight.dtype, device=weight.device)
         triangle = torch.linalg.qr(torch.cat([weight, noise], 1)).R
         projected = (weight.mT @ offset[..., None]).contiguous()

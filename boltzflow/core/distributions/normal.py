@@ -1,4 +1,4 @@
-"""Normal densities with independent coordinates: given, learned, conditional, and the base of Glow."""
+"""Normal densities with independent coordinates: fixed, learned, conditional, and the base of Glow."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ LOG_SQRT_2PI = 0.5 * math.log(2.0 * math.pi)
 
 
 class Normal(Distribution):
-    """A normal density on real coordinates, which can be sampled at another temperature.
+    """A normal density on real coordinates, which can be sampled at a different temperature.
 
     Raises:
         DomainError: if a coordinate is not real.
@@ -34,7 +34,7 @@ class Normal(Distribution):
         self.temperature = 1.0
 
     def tempered(self, temperature: float) -> Self:
-        """The same density with standard deviations times `temperature`; parameters are shared, not copied.
+        """The same density with standard deviations multiplied by `temperature`; parameters are shared, not copied.
 
         Samples of image flows look better at 0.7 or so (Kingma & Dhariwal 2018, arXiv 1807.03039).
 
@@ -43,13 +43,13 @@ class Normal(Distribution):
         """
         if not temperature > 0.0:
             raise OptionError(f"{type(self).__name__}: expected a positive temperature; got {temperature:g}.")
-        sibling = copy.copy(self)  # a module's shallow copy holds the same parameters and submodules
+        sibling = copy.copy(self)  # a module's shallow copy has the same parameters and submodules
         sibling.temperature = self.temperature * temperature
         return sibling
 
 
 class IndependentNormal(Normal):
-    """A normal density with independent coordinates, whose means and widths a subclass gives."""
+    """A normal density with independent coordinates; a subclass defines means and widths."""
 
     @abstractmethod
     def moments(self, context: Tensor | None) -> tuple[Tensor, Tensor]:
@@ -74,7 +74,7 @@ class IndependentNormal(Normal):
 
 
 class DiagonalNormal(IndependentNormal):
-    """Independent normal densities with one mean and one width for each coordinate, or shared among some.
+    """Independent normal densities with one mean and one width for each coordinate, or shared between coordinates.
 
     A location of shape (C, 1, 1) on images has one mean for each channel. With one-hot or soft class labels
     as context, each class has its own mean and width, and soft labels interpolate between them.
@@ -83,7 +83,7 @@ class DiagonalNormal(IndependentNormal):
         domain: real, of any event shape.
         location: broadcasts to the event shape; by default 0 for each coordinate.
         scale: standard deviations, positive, broadcasts to the event shape; by default 1 for each coordinate.
-        trainable: whether location and scale are learned; with a context they are in any case.
+        trainable: whether location and scale are learned; they always are with a context.
         context_size: size of the context on which location and log-scale depend linearly; 0 for none.
 
     Raises:
@@ -133,8 +133,8 @@ class ConditionalNormal(IndependentNormal):
 
     Raises:
         DomainError: if a coordinate is not real.
-        OptionError: if it is asked for anything without a context.
-        ShapeError: if the net does not give 2D numbers for each state.
+        OptionError: if the context is missing.
+        ShapeError: if the net does not return 2D numbers for each state.
 
     >>> encoder = ConditionalNormal(Domain.real(2), nn.Linear(64, 4))
     >>> z, log_q = encoder.sample(5, torch.rand(5, 64))
@@ -153,7 +153,7 @@ class ConditionalNormal(IndependentNormal):
         out = self.net(context)
         if tuple(out.shape) != (batch, 2 * size):
             raise ShapeError(
-                f"ConditionalNormal: expected the net to give ({batch}, {2 * size}); got {tuple(out.shape)}."
+                f"ConditionalNormal: expected the net to return ({batch}, {2 * size}); got {tuple(out.shape)}."
             )
         mean, log_scale = out.view(batch, 2, *self.domain.shape).unbind(1)
         return mean, log_scale
@@ -162,12 +162,12 @@ class ConditionalNormal(IndependentNormal):
 class GlowNormal(IndependentNormal):
     """The base of Glow: one learned mean and log-width for each channel (Kingma & Dhariwal 2018, arXiv 1807.03039).
 
-    Each number is learned as a product v·exp(3s), which lets it grow faster than v alone; all start at the
+    Each number is parametrised as a product v·exp(3s), which can grow faster than v alone. Initially it is the
     standard normal density.
 
     Args:
         domain: real, of shape (channels, …).
-        context_size: size of the context, mostly class labels; 0 for none.
+        context_size: size of the context, usually class labels; 0 for none.
 
     Raises:
         DomainError: if a coordinate is not real.

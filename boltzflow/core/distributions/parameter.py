@@ -10,7 +10,7 @@ from boltzflow.errors import ShapeError
 
 
 class FixedParameter(nn.Module):
-    """A number that is kept in the state dict, but not learned; called as `ContextParameter` is.
+    """A value that is part of the state dict but not learned; it is called like a `ContextParameter`.
 
     Args:
         value: any shape.
@@ -30,16 +30,16 @@ class FixedParameter(nn.Module):
 
 
 def make_parameter(value: Tensor, trainable: bool, context_size: int) -> nn.Module:
-    """A module that gives (batch or 1, *value.shape) for a context; a context makes it learned in any case."""
+    """A module that returns (batch or 1, *value.shape) for a context; with a context it is always learned."""
     value = value.to(torch.get_default_dtype())
     return ContextParameter(value, context_size) if trainable or context_size else FixedParameter(value)
 
 
 def check_broadcasts(value: Tensor, shape: tuple[int, ...], name: str, where: str) -> None:
-    """Raise unless `value` broadcasts to `shape` without making it larger.
+    """Check that `value` broadcasts to `shape` without enlarging it.
 
     Raises:
-        ShapeError: naming the value, the shape expected and the shape that came.
+        ShapeError: if it does not; gives the name, the expected shape and the actual shape.
     """
     fits = value.dim() <= len(shape) and all(
         v in (1, s) for v, s in zip(reversed(value.shape), reversed(shape), strict=False)
@@ -49,10 +49,10 @@ def check_broadcasts(value: Tensor, shape: tuple[int, ...], name: str, where: st
 
 
 def check_rows(rows: int, n: int, where: str) -> None:
-    """Raise unless the context has a row for each of n samples, or one for all.
+    """Check that the context has one row for each of n samples, or a single row.
 
     Raises:
-        ShapeError: if it has another number: several samples would share one random number, or none would be drawn.
+        ShapeError: if it has another number of rows, which would give correlated samples or none.
     """
     if rows not in (1, n):
         raise ShapeError(f"{where}: expected a context with a row for each of {n} samples; got {rows} rows.")

@@ -1,4 +1,4 @@
-"""Learned rejection sampling: a simple density with parts cut away."""
+"""Learned rejection sampling: a simple density multiplied by a learned acceptance."""
 
 from __future__ import annotations
 
@@ -11,34 +11,34 @@ from boltzflow.errors import OptionError, ShapeError
 
 
 class Resampled(Distribution):
-    """A proposal π thinned out by a learned acceptance a(x): LARS (Bauer & Mnih 2019, arXiv 1810.11428).
+    """A proposal π resampled with a learned acceptance a(x): LARS (Bauer & Mnih 2019, arXiv 1810.11428).
 
-    As the base of a flow it takes up what a bijection cannot make: separate modes, holes, other topologies (Stimper
-    et al. 2022, arXiv 2110.15828). Proposals are drawn until one is accepted; the T-th is taken in any case. So
+    As the base of a flow it represents features that a bijection cannot: separate modes, holes, other topologies
+    (Stimper et al. 2022, arXiv 2110.15828). Proposals are drawn until one is accepted; the T-th is always accepted. So
 
         p(x) = π(x)·[(1 − α)·a(x)/Z + α] with Z = ∫ π a and α = (1 − Z)^(T−1),
 
-    and samples follow it exactly. Z has no closed form: `acceptance_rate` holds an estimate. In training mode each
-    call of `log_prob` or `sample` draws `estimate_size` proposals from torch's global generator for it, as dropout
-    draws its masks, keeps a moving average, and lets gradients through the fresh estimate. In eval mode Z stands
-    still, and log p is off by the error of log Z, the same number for every x where α ≈ 0: averages with normalised
-    weights do not feel it, log Z of a target does. Call `estimate_normalization` once parameters are final, and add
-    its error to that of any log Z got with these weights.
+    and samples follow it exactly. Z has no closed form; `acceptance_rate` is an estimate. In training mode each call of
+    `log_prob` or `sample` estimates it from `estimate_size` proposals, drawn from torch's global generator (as dropout
+    masks are), and updates a moving average; gradients flow through the new estimate. In eval mode Z is constant, and
+    log p has the error of log Z, which is the same for every x if α ≈ 0. It cancels in averages with normalised
+    weights, but not in log Z of a target. Call `estimate_normalization` when the parameters are final, and add its
+    error to that of any log Z computed with these weights.
 
-    Gradients of samples do not know how they were chosen: learn the acceptance from `log_prob`, by maximum
-    likelihood. Takes no notice of `context`.
+    Gradients of samples do not include the dependence of the selection on parameters: learn the acceptance from
+    `log_prob`, by maximum likelihood. Ignores `context`.
 
     Args:
         proposal: π.
-        acceptance: states (batch, *shape) → logits of a (batch, 1); for states with circles put
-            `nets.DomainFeatures` in front.
+        acceptance: states (batch, *shape) → logits of a (batch, 1); for states with circles apply
+            `nets.DomainFeatures` first.
         truncation: T, at least 2.
-        estimate_size: number of proposals of one estimate in training.
-        decay: weight of the newest estimate in the moving average.
+        estimate_size: number of proposals for one estimate in training.
+        decay: weight of the latest estimate in the moving average.
 
     Raises:
         OptionError: if the truncation is below 2, or the decay not in (0, 1].
-        ShapeError: if the acceptance does not give one logit for each state.
+        ShapeError: if the acceptance does not return one logit for each state.
 
     >>> from boltzflow.core import Domain, nets
     >>> from boltzflow.core.distributions import DiagonalNormal
@@ -74,7 +74,7 @@ class Resampled(Distribution):
     def sample(
         self, n: int, context: Tensor | None = None, *, generator: torch.Generator | None = None
     ) -> tuple[Tensor, Tensor]:
-        x, _ = self.proposal.sample(n, generator=generator)  # the T-th proposals, for those who come that far
+        x, _ = self.proposal.sample(n, generator=generator)  # the T-th proposals, for samples that need them
         waiting = torch.arange(n, device=x.device)
         for _ in range(self.truncation - 1):
             if not len(waiting):
@@ -92,16 +92,16 @@ class Resampled(Distribution):
         log_others = (-torch.expm1(log_last)).log() - rate.log()
         log_proposal = self.proposal.log_prob(x)
         inside = self.domain.contains(x) & (log_proposal > -torch.inf)
-        # Where no proposal comes, an acceptance is not asked for: far out its net may give NaN.
+        # The acceptance is not evaluated where the proposal is zero: far outside, its net may return NaN.
         safe = torch.where(inside.view(-1, *[1] * (x.dim() - 1)), x, self.domain.middle(x))
         share = torch.logaddexp(log_others + self._log_acceptance(safe), log_last)
         return torch.where(inside, log_proposal + share, -torch.inf)
 
     @torch.no_grad()
     def estimate_normalization(self, n: int, *, generator: torch.Generator | None = None) -> tuple[float, float]:
-        """Estimate Z from n proposals, keep it, and return log Z and its standard error.
+        """Estimate Z from n proposals, store it, and return log Z and its standard error.
 
-        The error is that of log p of any state, to first order and where α ≈ 0.
+        The error is also that of log p of any state, to first order and if α ≈ 0.
 
         Raises:
             OptionError: if n is below 2.
@@ -130,6 +130,6 @@ class Resampled(Distribution):
         logits = self.acceptance(x)
         if tuple(logits.shape) != (x.shape[0], 1):
             raise ShapeError(
-                f"Resampled: expected the acceptance to give ({x.shape[0]}, 1) logits; got {tuple(logits.shape)}."
+                f"Resampled: expected the acceptance to return ({x.shape[0]}, 1) logits; got {tuple(logits.shape)}."
             )
         return logsigmoid(logits[:, 0])

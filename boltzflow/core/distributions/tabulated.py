@@ -13,14 +13,14 @@ from boltzflow.errors import DomainError, OptionError, ShapeError
 
 
 class Tabulated(Distribution):
-    """A product of densities on intervals and circles, each linear between the knots of a table of its own.
+    """A product of densities on intervals and circles, each linear between the knots of its own table.
 
-    Samples come from the inverse of the cumulative distribution, a root of a quadratic. Takes no notice of `context`.
+    Samples come from the inverse of the cumulative distribution, the root of a quadratic. Ignores `context`.
 
     Args:
         domain: flat, of D intervals and circles.
         knots: (D, K), ascending, from each coordinate's lower bound to its upper one.
-        values: (D, K), positive: the density at the knots, up to a factor for each coordinate.
+        values: (D, K), positive: the density at the knots, unnormalised for each coordinate.
 
     Raises:
         DomainError: if a coordinate is real.
@@ -54,7 +54,8 @@ class Tabulated(Distribution):
         for coordinate, sound in zip(domain, (ascends & (values > 0).all(1)).tolist(), strict=True):
             if not sound:
                 raise OptionError(
-                    f"Tabulated: expected knots that ascend from bound to bound, and positive values, for {coordinate}."
+                    f"Tabulated: expected knots ascending from bound to bound and positive values; got others for "
+                    f"{coordinate}."
                 )
         knots[:, 0], knots[:, -1] = bounds.unbind(1)
         areas = 0.5 * (values[:, 1:] + values[:, :-1]) * knots.diff(dim=1)
@@ -66,7 +67,7 @@ class Tabulated(Distribution):
         self.register_buffer("below", below.to(dtype))
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:
-        """A state dict may hold tables of another length: the file says how many knots there are."""
+        """A state dict may contain tables of another length; it determines the number of knots."""
         for name, table in self.named_buffers():
             found = state_dict.get(prefix + name)
             if isinstance(found, Tensor) and found.dim() == 2 and len(found) == len(table):
@@ -79,12 +80,12 @@ class Tabulated(Distribution):
         knots = self.knots
         share = torch.rand(len(self.domain), n, dtype=knots.dtype, device=knots.device, generator=generator)
         x = self._at_share(share)
-        # The last knot may be a bound that was rounded to single precision.
+        # The last knot may be a bound rounded to single precision.
         x = x.clamp(self.domain.lows(x), self.domain.highs(x))
         return x, self.log_prob(x)
 
     def quantile(self, share: Tensor) -> Tensor:
-        """Where each coordinate's cumulative distribution has a value. share: (n, D) in [0, 1] → (n, D)."""
+        """The quantiles of each coordinate. share: cumulative probabilities (n, D) in [0, 1] → (n, D)."""
         return self._at_share(share.T.contiguous())
 
     def cumulative(self, x: Tensor) -> Tensor:
@@ -106,7 +107,7 @@ class Tabulated(Distribution):
         left, right = (torch.gather(knots, 1, cell + i) for i in (0, 1))
         rest = share - torch.gather(below, 1, cell)
         slope = (end - start) / (right - left)
-        # The root of start·t + slope·t²/2 = rest without a difference of like numbers.
+        # The root of start·t + slope·t²/2 = rest, without cancellation.
         step = 2 * rest / (start + (start.square() + 2 * slope * rest).clamp(min=0).sqrt())
         return torch.minimum(torch.maximum(left + step, left), right).T
 
@@ -122,5 +123,5 @@ class Tabulated(Distribution):
         return torch.where(self.domain.contains(x), log_prob, -torch.inf)
 
     def _cell(self, table: Tensor, x: Tensor) -> Tensor:
-        """The cell of each number among ascending ones. table: (D, K), x: (D, n)."""
+        """The index of the table cell that contains each number. table: (D, K), ascending; x: (D, n)."""
         return torch.searchsorted(table, x.detach()).sub(1).clamp(0, table.shape[1] - 2)

@@ -1,4 +1,4 @@
-"""Pure tensor functions: the hot kernels."""
+"""Pure tensor functions, including the performance-critical kernels."""
 
 from boltzflow.core.functional.dequantization import dequantize
 from boltzflow.core.functional.held import held

@@ -1,4 +1,4 @@
-"""From whole numbers to a density."""
+"""Dequantisation: integers to continuous values."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from torch import Tensor
 
 
 def dequantize(pixels: Tensor, levels: int, *, generator: torch.Generator | None = None) -> Tensor:
-    """Whole numbers 0 … levels − 1 spread evenly over their cells in [0, 1]: (pixels + u)/levels, u uniform.
+    """Integers 0 … levels − 1 spread uniformly over their cells in [0, 1]: (pixels + u)/levels with uniform u.
 
-    The mean log-density over u is a lower bound of the log-probability of the whole numbers, once
-    −log levels is added for each pixel (Theis et al. 2015, arXiv 1511.01844).
+    The mean log-density over u, minus log levels for each pixel, is a lower bound of the log-probability of the
+    integers (Theis et al. 2015, arXiv 1511.01844).
 
     Args:
-        pixels: whole numbers in a floating dtype, any shape.
-        levels: their number.
-        generator: the source of u.
+        pixels: integers in a floating dtype, any shape.
+        levels: the number of levels.
+        generator: the random number generator for u.
 
     >>> int(dequantize(torch.tensor([3.0]), 4) * 4)
     3

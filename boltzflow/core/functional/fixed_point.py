@@ -11,7 +11,7 @@ from boltzflow.core.compilation import never_compiled
 from boltzflow.errors import ConvergenceError
 
 _MEMORY = 64
-# Updates that would take away more of a direction than this are damped.
+# Updates that would reduce the inverse Jacobian along a direction by more than this are damped.
 _DAMPED = 0.3
 
 
@@ -22,23 +22,22 @@ def solve_fixed_point(
 ) -> Tensor:
     """The x with x + function(x) = target, to the precision of the dtype.
 
-    Broyden's method (1965, DOI 10.1090/S0025-5718-1965-0198670-6) learns the inverse Jacobian of each sample from
-    the residuals that it has seen; its updates are damped so that they stay invertible (Moré & Trangenstein 1976,
-    DOI 10.1090/S0025-5718-1976-0418451-2). After a step that makes a sample's residual much larger there comes a
-    plain fixed-point step instead, which a contraction cannot resist. A sample whose target is not finite stays as
-    it is.
+    Broyden's method (1965, DOI 10.1090/S0025-5718-1965-0198670-6) updates the inverse Jacobian of each sample from
+    its residuals. The updates are damped so that the matrix remains invertible (Moré & Trangenstein 1976,
+    DOI 10.1090/S0025-5718-1976-0418451-2). If a step makes a sample's residual much larger, a plain fixed-point step
+    follows, which always converges for a contraction. A sample whose target is not finite is not changed.
 
     Args:
         function: (batch, D) → (batch, D), samples independent of each other, Lipschitz constant below 1.
         target: (batch, D).
-        where: who asks, for the message.
-        max_iterations: evaluations of the function after which to give up.
+        where: the name of the caller, for messages.
+        max_iterations: the maximum number of evaluations of the function.
 
     Returns:
         (batch, D), without gradient.
 
     Raises:
-        ConvergenceError: if a sample's residual is not down to rounding by then.
+        ConvergenceError: if a sample's residual has not decreased to rounding by then.
 
     >>> solve_fixed_point(lambda x: 0.5 * x.sin(), torch.tensor([[1.0]]), "example")
     tensor([[0.6840]])
@@ -60,10 +59,10 @@ def solve_fixed_point(
         residual_there = target - there - function(there)
         size_there = residual_there.abs().amax(1)
         rounding = eps * (1.0 + torch.maximum(reach, x.abs().amax(1)))
-        # At the level of rounding nothing gets smaller any more.
+        # At the level of rounding the residual cannot decrease further.
         done = done | (~(size_there < size) & (size <= 32.0 * rounding))
         taken = ((size_there < 2.0 * best) | (plain & size_there.isfinite())) & ~done
-        # H := H + (step − H Δ) ⊗ (Hᵀ step)/(step · H Δ), Δ the fall of the residual; refused steps teach as well.
+        # H := H + (step − H Δ) ⊗ (Hᵀ step)/(step · H Δ), Δ the decrease of the residual; rejected steps count too.
         newton_there = _apply(left[:count], right[:count], residual_there)
         row = _apply(right[:count], left[:count], step)
         excess = step - newton + newton_there
@@ -86,7 +85,7 @@ def solve_fixed_point(
         plain = ~taken
         if count == _MEMORY:
             size_of_state = target.shape[1]
-            if size_of_state < _MEMORY // 2:  # as many pairs as coordinates hold it all
+            if size_of_state < _MEMORY // 2:  # as many pairs as coordinates represent the full matrix
                 left[:size_of_state] = torch.einsum("kbi,kbj->jbi", left, right)
                 right[:size_of_state] = torch.eye(size_of_state, dtype=x.dtype, device=x.device)[:, None]
                 count = size_of_state
@@ -94,8 +93,8 @@ def solve_fixed_point(
                 count, newton = 0, residual
     worst = torch.where(done, 0.0, torch.nan_to_num(size, nan=torch.inf))
     raise ConvergenceError(
-        f"{where}: expected a fixed point within {max_iterations} iterations; sample {int(worst.argmax())} still "
-        f"has a residual of {worst.max().item():.3g}. Is the Lipschitz constant below 1?"
+        f"{where}: expected a fixed point within {max_iterations} iterations; got a residual of "
+        f"{worst.max().item():.3g} for sample {int(worst.argmax())}. Is the Lipschitz constant below 1?"
     )
 
 

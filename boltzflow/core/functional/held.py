@@ -1,4 +1,4 @@
-"""Numbers that rounding must not take out of their range."""
+"""Clamps rounding errors without changing gradients."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from torch import Tensor
 
 
 def held(x: Tensor, low: Tensor, high: Tensor) -> Tensor:
-    """`x` clamped to [low, high], with the gradient of x: what is cut off is rounding, and no function of x.
+    """`x` clamped to [low, high], with the gradient of x, because only rounding errors are cut off.
 
-    The gradient of `clamp` is 0 for an x that rounding has put beyond a bound, where the slope is as it is next to it.
+    The gradient of `clamp` would be 0 for an x that lies beyond a bound because of rounding, which is wrong.
 
     >>> import torch
     >>> x = torch.tensor([0.5, 1.5], requires_grad=True)

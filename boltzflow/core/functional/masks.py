@@ -1,4 +1,4 @@
-"""Which coordinates a coupling transforms: boolean tensors of an event shape, True where transformed."""
+"""Masks of couplings: boolean tensors of an event shape, True for transformed coordinates."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from boltzflow.errors import ShapeError
 
 
 def alternating_mask(n: int) -> Tensor:
-    """Every other one of n coordinates, the first one among them: (n,) bool.
+    """Every other of n coordinates, starting with the first: (n,) bool.
 
     >>> alternating_mask(3).tolist()
     [True, False, True]
@@ -46,7 +46,7 @@ def channel_mask(shape: tuple[int, ...]) -> Tensor:
 
 
 def checkerboard_mask(shape: tuple[int, ...]) -> Tensor:
-    """Every other pixel of an image in the pattern of a checkerboard, all channels alike: (C, H, W) bool.
+    """Every other pixel of an image in a checkerboard pattern, the same in all channels: (C, H, W) bool.
 
     >>> checkerboard_mask((1, 2, 2)).tolist()
     [[[True, False], [False, True]]]

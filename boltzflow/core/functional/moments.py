@@ -1,4 +1,4 @@
-"""Mean and width of a batch, shared among the processes of a data-parallel training."""
+"""Mean and standard deviation of a batch over all processes of data-parallel training."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from torch import Tensor, distributed
 
 @torch.no_grad()
 def shared_moments(x: Tensor, axes: list[int]) -> tuple[Tensor, Tensor, int]:
-    """Mean and standard deviation of x over some axes, of the batches of all processes together.
+    """Mean and standard deviation of x over some axes, over the batches of all processes.
 
-    Where `torch.distributed` connects several processes, all of them must call this at the same step, and all get the
-    same numbers. Deviations are squared on a scale of their own, so that no unit of x is too small or too large.
+    With several `torch.distributed` processes, all of them must call this at the same step, and all get the same
+    numbers. Deviations are scaled before they are squared, which avoids overflow and underflow.
 
     Args:
         x: (batch, *event); a batch may be empty.
-        axes: to average over, 0 among them.
+        axes: the axes to average over, including 0.
 
     Returns:
-        Mean and standard deviation, of the shape of x with length 1 along `axes`, and the number of values that each
-        comes from. Where all values are equal the deviation is 0, to the last digit.
+        Mean and standard deviation, in the shape of x with length 1 along `axes`, and the number of values in each
+        average. If all values are equal, the standard deviation is exactly 0.
 
     >>> shared_moments(torch.tensor([[1e-30], [3e-30]]), [0])
     (tensor([[2.0000e-30]]), tensor([[1.0000e-30]]), 2)
@@ -48,7 +48,7 @@ def _several() -> bool:
 
 
 def _together(x: Tensor, operation: Literal["SUM", "MIN", "MAX"]) -> Tensor:
-    """The sum, the least or the largest of x over all processes; x itself where there is one process."""
+    """The sum, minimum or maximum of x over all processes; x itself if there is one process."""
     if _several():
         distributed.all_reduce(x, getattr(distributed.ReduceOp, operation))
     return x

@@ -1,4 +1,4 @@
-"""Upper bounds of the norms of linear maps, differentiable and free of state."""
+"""Differentiable upper bounds of the norms of linear maps, without internal state."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from torch import Tensor
 def spectral_norm_bound(weight: Tensor, squarings: int = 6) -> Tensor:
     """An upper bound of the largest singular value: the Schatten norm of order p = 2(2^squarings + 1).
 
-    It exceeds the spectral norm by a factor of min(rows, columns)^(1/p) at most. Where power iteration comes from
-    below and needs vectors that follow the weights, this bound holds for every matrix at once (Gram iteration,
-    Delattre et al. 2023, arXiv 2305.16173). Its gradient is exact; a second derivative is not.
+    It exceeds the spectral norm by a factor of at most min(rows, columns)^(1/p). Unlike power iteration, which
+    approaches the norm from below and needs vectors that follow the weights, it is an upper bound for every matrix
+    (Gram iteration, Delattre et al. 2023, arXiv 2305.16173). Its gradient is exact; the second derivative is not.
 
     Args:
         weight: (…, rows, columns), real or complex.
-        squarings: of the Gram matrix.
+        squarings: number of squarings of the Gram matrix.
 
     Returns:
         (…).
@@ -34,7 +34,7 @@ def spectral_norm_bound(weight: Tensor, squarings: int = 6) -> Tensor:
         # power = gram^(2^k) / exp(log_scale)
         power, log_scale = gram, torch.zeros_like(largest)
         for k in range(squarings):
-            # A trace of 1 falls to n⁻⁷ at worst in three squarings, far from underflow.
+            # A trace of 1 decreases to n⁻⁷ at worst in three squarings, far from underflow.
             if k % 3 == 0:
                 size = power.diagonal(dim1=-2, dim2=-1).real.sum(-1)[..., None, None].clamp(min=tiny)
                 power = power / size
@@ -45,18 +45,18 @@ def spectral_norm_bound(weight: Tensor, squarings: int = 6) -> Tensor:
         norm = largest * ((trace.log() + log_scale) / (2.0 * (2.0**squarings + 1.0))).exp()
         slope = power @ unit if wide else unit @ power
         inner = (slope.conj() * weight).real.sum((-2, -1), keepdim=True)
-        # Rounding must not take the bound below the norm.
+        # Rounding must not reduce the bound below the norm.
         slope = slope * (norm / inner.clamp(min=tiny) * (1.0 + 8.0 * torch.finfo(weight.dtype).eps))
-    # A norm is its own directional derivative, ⟨∂‖W‖/∂W, W⟩ = ‖W‖: one product gives value and gradient.
+    # Norms are homogeneous, ⟨∂‖W‖/∂W, W⟩ = ‖W‖: one product gives value and gradient.
     return (slope.conj() * weight).real.sum((-2, -1))
 
 
 def convolution_norm_bound(kernel: Tensor, squarings: int = 6) -> Tensor:
     """An upper bound of the spectral norm of a zero-padded convolution with stride 1, for images of every size.
 
-    The norm is at most the largest one of the kernel's Fourier symbol. That is a trigonometric polynomial of
-    degree d = (size − 1)/2, whose maximum exceeds the one on N equispaced frequencies by a factor of 1/cos(πd/N)
-    at most (Ehlich & Zeller 1964, DOI 10.1007/BF01111276).
+    The norm is at most the maximum norm of the kernel's Fourier symbol. The symbol is a trigonometric polynomial of
+    degree d = (size − 1)/2, whose maximum exceeds that on N equispaced frequencies by a factor of at most 1/cos(πd/N)
+    (Ehlich & Zeller 1964, DOI 10.1007/BF01111276).
 
     Args:
         kernel: (out, in, height, width), of odd height and width.
@@ -94,7 +94,7 @@ def induced_norm_bound(
         weight: (out, in) matrix, or (out, in, height, width) kernel of a zero-padded convolution.
         domain: 1/p in [0, 1], a number or a scalar tensor.
         codomain: 1/q in [0, 1].
-        sizes: how many numbers go in and come out, for q < p.
+        sizes: the numbers of inputs and outputs, for q < p.
 
     Returns:
         A scalar.
@@ -118,7 +118,7 @@ def induced_norm_bound(
     log_norms = norms.clamp(min=torch.finfo(weight.dtype).tiny).log()
 
     def on_diagonal(t: Tensor) -> Tensor:
-        """Of p = q = 1/t: from ∞ over 2 to 1."""
+        """The bound for p = q = 1/t: from ∞ through 2 to 1."""
         to_infinity, to_one = (1.0 - 2.0 * t).clamp(min=0.0), (2.0 * t - 1.0).clamp(min=0.0)
         shares = torch.stack([to_infinity, 1.0 - to_infinity - to_one, to_one])
         return (shares * log_norms[:3]).sum()

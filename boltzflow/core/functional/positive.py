@@ -1,4 +1,4 @@
-"""Positive numbers from raw ones."""
+"""Maps unconstrained numbers to positive ones."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from torch.nn.functional import softplus
 
 
 def unit_softplus(raw: Tensor, floor: float = 0.0) -> Tensor:
-    """floor + log(1 + eʳ⁺ᶜ), with c such that a raw 0 stands for 1: grows like the raw number, stays above the floor.
+    """floor + log(1 + eʳ⁺ᶜ), with c such that r = 0 gives 1; it grows linearly in r and stays above the floor.
 
     Args:
         raw: any shape.
-        floor: the least value, in [0, 1).
+        floor: the lower bound, in [0, 1).
 
     >>> import torch
     >>> unit_softplus(torch.tensor([-100.0, 0.0]), floor=0.25)

@@ -1,4 +1,4 @@
-"""Rules of quadrature."""
+"""Quadrature rules."""
 
 from __future__ import annotations
 

@@ -1,11 +1,11 @@
-"""The formulas of the monotone rational-quadratic spline, on real lines, intervals and circles, and of its gradient.
+"""The monotone rational-quadratic spline on real lines, intervals and circles, and its gradient.
 
 Gregory & Delbourgo (1982); as a flow: Durkan et al. 2019, arXiv 1906.04032; on circles: Rezende et al. 2020,
 arXiv 2002.02428.
 
-The loop over bins is unrolled and everything is element-wise: no sort, no gather, no boolean-mask indexing. The
-gradient is written out, for it needs no more than the parameters and the point; automatic differentiation would
-keep some fifty numbers for each spline.
+The loop over bins is unrolled and all operations are element-wise: no sort, no gather, no boolean-mask indexing. The
+gradient is implemented explicitly, because it needs only the parameters and the point; automatic differentiation would
+store about fifty numbers for each spline.
 """
 
 from __future__ import annotations
@@ -18,21 +18,21 @@ from torch import Tensor
 from torch.nn.functional import softplus
 
 MIN_BIN = 1e-3
-"""The least width and height of a bin, as a share of the whole range."""
+"""The minimum width and height of a bin, as a fraction of the whole range."""
 
 MIN_SLOPE = 1e-3
-"""The least slope at a knot."""
+"""The minimum slope at a knot."""
 
-_UNIT_SLOPE = math.log(math.expm1(1.0 - MIN_SLOPE))  # the raw slope that stands for 1
+_UNIT_SLOPE = math.log(math.expm1(1.0 - MIN_SLOPE))  # the raw slope that gives a slope of 1
 
 
 def parameter_count(bins: int) -> int:
-    """Numbers that describe one spline: widths, heights, and a slope at each knot."""
+    """The number of parameters of one spline: widths, heights, and a slope at each knot."""
     return 3 * bins + 1
 
 
 class _Bin(NamedTuple):
-    """The bin that holds a point, in units of the whole range, and where it stands among the others."""
+    """The bin that contains a point, in units of the whole range, and its position among the bins."""
 
     left: Tensor
     bottom: Tensor
@@ -41,14 +41,14 @@ class _Bin(NamedTuple):
     raw_slope_left: Tensor
     raw_slope_right: Tensor
     beyond: list[Tensor]  # whether the point lies beyond knots 1 … K − 1
-    width_shares: list[Tensor]  # of each bin, without the least size
-    height_shares: list[Tensor]
+    width_fractions: list[Tensor]  # of each bin, without the minimum size
+    height_fractions: list[Tensor]
 
 
 def _find_bin(point: Tensor, parameters: Tensor, real: Tensor, circle: Tensor, by_height: bool) -> _Bin:
     bins = (parameters.shape[0] - 1) // 3
     rows = parameters.unbind(0)
-    widths, heights, slopes = _shares(rows[:bins]), _shares(rows[bins : 2 * bins]), list(rows[2 * bins :])
+    widths, heights, slopes = _bin_fractions(rows[:bins]), _bin_fractions(rows[bins : 2 * bins]), list(rows[2 * bins :])
     slopes[0] = torch.where(real, 0.0, slopes[0])
     slopes[-1] = torch.where(real, 0.0, torch.where(circle, slopes[0], slopes[-1]))
     edge_x, edge_y = torch.zeros_like(point), torch.zeros_like(point)
@@ -58,7 +58,7 @@ def _find_bin(point: Tensor, parameters: Tensor, real: Tensor, circle: Tensor, b
     for k in range(1, bins):
         edge_x, edge_y = edge_x + (MIN_BIN + widths[k - 1]), edge_y + (MIN_BIN + heights[k - 1])
         here = point >= (edge_y if by_height else edge_x)
-        # The last bin takes what is left, so that the end is hit exactly.
+        # The last bin takes the remainder, so that the end is reached exactly.
         last = k == bins - 1
         w, h = (1.0 - edge_x, 1.0 - edge_y) if last else (MIN_BIN + widths[k], MIN_BIN + heights[k])
         left, bottom = torch.where(here, edge_x, left), torch.where(here, edge_y, bottom)
@@ -69,15 +69,15 @@ def _find_bin(point: Tensor, parameters: Tensor, real: Tensor, circle: Tensor, b
     return _Bin(left, bottom, width, height, slope_left, slope_right, beyond, widths, heights)
 
 
-def _share_of_range(x: Tensor, low: Tensor, length: Tensor, circle: Tensor) -> Tensor:
-    """Where a point lies between low and high; on circles in [0, 1], also where rounding has put it before the seam."""
+def _fraction_of_range(x: Tensor, low: Tensor, length: Tensor, circle: Tensor) -> Tensor:
+    """The relative position between low and high; on circles in [0, 1], even if rounding puts it before the seam."""
     turned = x - length * torch.floor((x - low) / length)
     unit = (torch.where(circle, turned, x) - low) / length
     return torch.where(circle, unit - unit.floor(), unit)
 
 
-def _shares(logits: tuple[Tensor, ...]) -> list[Tensor]:
-    """A softmax over the rows, scaled so that with `MIN_BIN` more for each the sum is 1."""
+def _bin_fractions(logits: tuple[Tensor, ...]) -> list[Tensor]:
+    """A softmax over the rows, scaled so that the sum is 1 after adding `MIN_BIN` to each."""
     peak = logits[0]
     for row in logits[1:]:
         peak = torch.maximum(peak, row)
@@ -94,32 +94,32 @@ def spline(
 ) -> tuple[Tensor, Tensor]:
     """The map and its log-slope, see `rational_quadratic_spline`."""
     length = high - low
-    unit = _share_of_range(x, low, length, circle)
+    unit = _fraction_of_range(x, low, length, circle)
     inside = unit.clamp(0.0, 1.0)
-    held = _find_bin(inside, parameters, real, circle, by_height=inverse)
-    slope_left = softplus(held.raw_slope_left + _UNIT_SLOPE) + MIN_SLOPE
-    slope_right = softplus(held.raw_slope_right + _UNIT_SLOPE) + MIN_SLOPE
-    mean_slope = held.height / held.width
+    own_bin = _find_bin(inside, parameters, real, circle, by_height=inverse)
+    slope_left = softplus(own_bin.raw_slope_left + _UNIT_SLOPE) + MIN_SLOPE
+    slope_right = softplus(own_bin.raw_slope_right + _UNIT_SLOPE) + MIN_SLOPE
+    mean_slope = own_bin.height / own_bin.width
     bend = slope_left + slope_right - 2.0 * mean_slope
     if inverse:
-        rise = inside - held.bottom
-        a = held.height * (mean_slope - slope_left) + rise * bend
-        b = held.height * slope_left - rise * bend
+        rise = inside - own_bin.bottom
+        a = own_bin.height * (mean_slope - slope_left) + rise * bend
+        b = own_bin.height * slope_left - rise * bend
         c = -mean_slope * rise
         root = (b * b - 4.0 * a * c).clamp(min=0.0).sqrt()
         t = (2.0 * c / (-b - root)).clamp(0.0, 1.0)
-        image = held.left + t * held.width
+        image = own_bin.left + t * own_bin.width
     else:
-        t = ((inside - held.left) / held.width).clamp(0.0, 1.0)
+        t = ((inside - own_bin.left) / own_bin.width).clamp(0.0, 1.0)
     s = t * (1.0 - t)
     denominator = mean_slope + bend * s
     if not inverse:
-        image = held.bottom + held.height * (mean_slope * t * t + slope_left * s) / denominator
+        image = own_bin.bottom + own_bin.height * (mean_slope * t * t + slope_left * s) / denominator
     numerator = slope_right * t * t + 2.0 * mean_slope * s + slope_left * (1.0 - t) * (1.0 - t)
     ratio = mean_slope / denominator
     log_slope = (ratio * ratio * numerator).log()
     outside = real & (unit != inside)
-    # No rounding leads out of the range: a state on a bound has an image on a bound, not beyond it.
+    # Rounding must not leave the range: the image of a state on a bound is on a bound, not beyond it.
     y = torch.where(outside, x, (low + image * length).clamp(low, high))
     log_slope = torch.where(outside, 0.0, log_slope)
     return y, -log_slope if inverse else log_slope
@@ -139,22 +139,22 @@ def spline_gradient(
 ) -> tuple[Tensor, Tensor]:
     """Gradients with respect to the input and the parameters.
 
-    x is the point before the spline: the input, or the output of the inverse. The gradients of the inverse are
-    those of the spline by the theorem on implicit functions.
+    x is the argument of the spline: the input, or the output of the inverse. The gradients of the inverse follow from
+    those of the spline by the implicit function theorem.
     """
     length = high - low
-    unit = _share_of_range(x, low, length, circle)
+    unit = _fraction_of_range(x, low, length, circle)
     inside = unit.clamp(0.0, 1.0)
-    held = _find_bin(inside, parameters, real, circle, by_height=False)
-    left, width, height = held.left, held.width, held.height
-    d0 = softplus(held.raw_slope_left + _UNIT_SLOPE) + MIN_SLOPE
-    d1 = softplus(held.raw_slope_right + _UNIT_SLOPE) + MIN_SLOPE
+    own_bin = _find_bin(inside, parameters, real, circle, by_height=False)
+    left, width, height = own_bin.left, own_bin.width, own_bin.height
+    d0 = softplus(own_bin.raw_slope_left + _UNIT_SLOPE) + MIN_SLOPE
+    d1 = softplus(own_bin.raw_slope_right + _UNIT_SLOPE) + MIN_SLOPE
     m = height / width
     bend = d0 + d1 - 2.0 * m
     t = ((inside - left) / width).clamp(0.0, 1.0)
     s, turn = t * (1.0 - t), 1.0 - 2.0 * t
     denominator = m + bend * s
-    rise = (m * t * t + d0 * s) / denominator  # height of the point in its bin, as a share
+    rise = (m * t * t + d0 * s) / denominator  # relative height of the point in its bin
     numerator = d1 * t * t + 2.0 * m * s + d0 * (1.0 - t) * (1.0 - t)
     denominator_t, numerator_t = bend * turn, 2.0 * (d1 * t + m * turn - d0 * (1.0 - t))
 
@@ -178,19 +178,21 @@ def spline_gradient(
     grad_d1 = by_d * s + by_numerator * t * t
     grad_left = -grad_t / width
     if not inverse:
-        grad_input = torch.where(unit != inside, 0.0, -grad_left)  # beyond an interval, where the image stays
+        grad_input = torch.where(unit != inside, 0.0, -grad_left)  # beyond an interval, where the image is constant
     grad_x = torch.where(outside, grad, grad_input / length)
 
-    floor = MIN_BIN * sum(here.to(x.dtype) for here in held.beyond)
+    floor = MIN_BIN * sum(here.to(x.dtype) for here in own_bin.beyond)
     by_width = -(grad_m * m + grad_t * t) / width
     by_height = grad_y * rise + grad_m / width
     rows = [
-        *_size_gradients(held.width_shares, held.beyond, grad_left, by_width, left - floor, width - MIN_BIN),
-        *_size_gradients(held.height_shares, held.beyond, grad_y, by_height, held.bottom - floor, height - MIN_BIN),
+        *_size_gradients(own_bin.width_fractions, own_bin.beyond, grad_left, by_width, left - floor, width - MIN_BIN),
+        *_size_gradients(
+            own_bin.height_fractions, own_bin.beyond, grad_y, by_height, own_bin.bottom - floor, height - MIN_BIN
+        ),
         *_slope_gradients(
-            held.beyond,
-            grad_d0 * torch.sigmoid(held.raw_slope_left + _UNIT_SLOPE),
-            grad_d1 * torch.sigmoid(held.raw_slope_right + _UNIT_SLOPE),
+            own_bin.beyond,
+            grad_d0 * torch.sigmoid(own_bin.raw_slope_left + _UNIT_SLOPE),
+            grad_d1 * torch.sigmoid(own_bin.raw_slope_right + _UNIT_SLOPE),
             real,
             circle,
         ),
@@ -199,26 +201,26 @@ def spline_gradient(
 
 
 def _size_gradients(
-    shares: list[Tensor], beyond: list[Tensor], by_edge: Tensor, by_size: Tensor, before: Tensor, own: Tensor
+    fractions: list[Tensor], beyond: list[Tensor], by_edge: Tensor, by_size: Tensor, before: Tensor, own: Tensor
 ) -> list[Tensor]:
-    """Gradients of the logits of bin sizes, from those of the near edge and the size of the bin that holds the point.
+    """Gradients of the logits of bin sizes, from those of the lower edge and the size of the point's bin.
 
-    before, own: the shares of the bins before it, and its own.
+    before, own: the size fractions of the bins before it, and its own.
     """
-    mean = (by_edge * before + by_size * own) / (1.0 - MIN_BIN * len(shares))
+    mean = (by_edge * before + by_size * own) / (1.0 - MIN_BIN * len(fractions))
     first, last = by_edge - mean, by_size - mean
     out = []
-    for j, share in enumerate(shares):
+    for j, fraction in enumerate(fractions):
         gradient = last if j == 0 else torch.where(beyond[j - 1], last, -mean)
         gradient = torch.where(beyond[j], first, gradient) if j < len(beyond) else gradient
-        out.append(share * gradient)
+        out.append(fraction * gradient)
     return out
 
 
 def _slope_gradients(
     beyond: list[Tensor], by_left: Tensor, by_right: Tensor, real: Tensor, circle: Tensor
 ) -> list[Tensor]:
-    """Gradients of the raw slopes at all knots, from those at the two ends of the bin that holds the point."""
+    """Gradients of the raw slopes at all knots, from those at the two ends of the point's bin."""
     knots = len(beyond) + 1
     out = [torch.where(beyond[0], 0.0, by_left)]
     for j in range(1, knots):

@@ -1,4 +1,4 @@
-"""Roots of increasing functions, element by element: the way back through maps without an inverse in closed form."""
+"""Roots of increasing functions, element by element: inverts maps without a closed-form inverse."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ def monotone_root(
 ) -> Tensor:
     """The x in [low, high] with f(x) = target, for an increasing f, to the precision of the dtype.
 
-    The bracket is halved until it holds about half the digits; Newton steps, held within it, find the others.
-    The number of evaluations is fixed, so that the search compiles to one graph without breaks.
+    Bisection finds about half the digits; Newton steps within the bracket find the others. The number of evaluations
+    is fixed, so that the search compiles to one graph without breaks.
 
-    Derivatives with respect to `target` and everything that f holds come from Newton steps of length zero at the
-    root: the first carries dx = (d target − ∂f)/f′, the second makes second derivatives right as well.
+    Derivatives with respect to `target` and the parameters of f come from Newton steps of length zero at the root: the
+    first gives dx = (d target − ∂f)/f′, the second gives correct second derivatives.
 
     Args:
         function: x (S) → f(x) and log f′(x), both (S); each element depends on the same element of x.
         target: broadcastable to S.
-        low, high: bracket, broadcastable to S: f(low) ≤ target ≤ f(high). Where that fails, the nearer end is
-            the answer.
+        low, high: bracket, broadcastable to S: f(low) ≤ target ≤ f(high). If this is violated, the nearer end is
+            returned.
 
     Returns:
         x (S), where S is what target, low and high broadcast to.

@@ -1,6 +1,6 @@
-"""Arrays of rows with the batch last: reordered, picked and made by a linear layer, each with a gather as its gradient.
+"""Operations on arrays of rows with the batch last (permutation, selection, linear layer), with gathers as gradients.
 
-The gradient of indexing is a scatter with atomic additions, which is slow on CPUs and does not vectorise.
+The default gradient of indexing is a scatter with atomic additions, which is slow on CPUs and does not vectorise.
 """
 
 from __future__ import annotations
@@ -44,9 +44,9 @@ class _PermuteRows(torch.autograd.Function):
 
 
 class Rows(nn.Module):
-    """Pick rows of an array (k, n, batch): row i of the output is row `index[i]`.
+    """Select rows of an array (k, n, batch): row i of the output is row `index[i]`.
 
-    The users of every row are tabled once, so that the backward pass gathers as well.
+    The outputs that use each row are tabulated once, so that the backward pass is a gather too.
 
     Args:
         index: the row to pick for each row of the output.
@@ -86,19 +86,19 @@ class _Pick(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
         (users,) = ctx.saved_tensors
-        # Row len(index) of the padded gradient is zero: it stands in where a row has fewer users than others.
+        # Row len(index) of the padded gradient is zero: padding for rows with fewer users than others.
         gathered = pad(grad, (0, 0, 0, 1)).index_select(1, users.flatten())
         return gathered.reshape(grad.shape[0], *users.shape, grad.shape[2]).sum(2), None, None
 
 
 def linear_rows(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    """weight · xᵀ + bias, written with the batch last at once.
+    """weight · xᵀ + bias, computed with the batch last.
 
-    The gradient keeps x itself. Automatic differentiation would keep a transposed view of it, and a compiler
-    then stores the activation's mask beside it, which takes longer than the activation.
+    The gradient stores x itself. Automatic differentiation would store a transposed view of x, and a compiler would
+    then store the activation's mask too, which takes longer than the activation.
 
-    Under `torch.autocast` the product of float32 numbers is that of the lower precision, and comes back as float32:
-    it is the last layer of a net, and what is made of it is not to lose digits.
+    Under `torch.autocast` the product of float32 numbers is computed in the lower precision, and returned as float32:
+    this is the last layer of a net, and later operations need full precision.
 
     Args:
         x: (batch, n).

@@ -1,6 +1,6 @@
-"""The spline as an operator: one compiled kernel for all layers, with the written gradient.
+"""The spline as a custom operator: one compiled kernel for all layers, with an explicit gradient.
 
-Automatic differentiation and layers that are compiled around it see one step, whatever happens inside.
+Automatic differentiation and the compiler treat it as a single operation.
 """
 
 from __future__ import annotations
@@ -29,18 +29,18 @@ def rational_quadratic_spline(
     """A monotone map of [low, high] onto itself, element by element.
 
     Zeros as parameters give the identity. Bins are never narrower than `MIN_BIN` of the range, slopes never
-    below `MIN_SLOPE`. Differentiable, also twice, with respect to x and the parameters; not to the bounds.
+    below `MIN_SLOPE`. Twice differentiable with respect to x and the parameters, but not the bounds.
 
     Args:
-        x: any shape S. Outside [low, high] a real coordinate is left alone with slope 1, an interval is
+        x: any shape S. Outside [low, high] a real coordinate is unchanged with slope 1, an interval is
             clamped to its edge, a circle is taken modulo its circumference.
         parameters: (3K + 1, *S): K logits of widths, K of heights, K + 1 raw slopes.
         low, high: bounds, broadcastable to S. For a circle, low is the seam.
         real: bool, broadcastable to S: the slopes at both ends are 1, so that the identity continues them.
-        circle: bool, broadcastable to S: the two end slopes are one. Neither real nor circle: an interval,
+        circle: bool, broadcastable to S: the two end slopes are equal. Neither real nor circle: an interval,
             whose end slopes are free.
         inverse: whether to apply the inverse map.
-        fast: whether to compile the kernel where a compiler works: some ten seconds once, then several times faster.
+        fast: whether to compile the kernel, if a compiler works: about ten seconds once, then several times faster.
 
     Returns:
         (y, log dy/dx), both of shape S.
@@ -49,7 +49,7 @@ def rational_quadratic_spline(
     return y, log_slope
 
 
-_ONE_LOOP = {"max_fusion_size": 1024, "cpp.max_horizontal_fusion_size": 1024}  # though it has much to do
+_ONE_LOOP = {"max_fusion_size": 1024, "cpp.max_horizontal_fusion_size": 1024}  # fuse everything into one loop
 _fast_spline = compiled(spline, options=_ONE_LOOP)
 _fast_gradient = compiled(spline_gradient, options=_ONE_LOOP)
 
@@ -83,12 +83,12 @@ def _gradient_op(
 
 
 def _below_autograd() -> Any:
-    """One state of the dispatcher whoever calls, so that no second version of a kernel is compiled for another."""
+    """The same dispatcher state for every caller, so that a kernel is not compiled a second time for another state."""
     return torch._C._ExcludeDispatchKeyGuard(torch._C.DispatchKeySet(torch._C.DispatchKey.ADInplaceOrView))
 
 
 def _flatten(x: Tensor, parameters: Tensor, *others: Tensor) -> list[Tensor]:
-    """Everything of the points' shape in one dimension: only then does the compiler make one loop of it all."""
+    """Flattens all arguments to one dimension, because only then the compiler fuses all operations into one loop."""
     return [x.reshape(-1), parameters.reshape(len(parameters), -1), *(t.expand(x.shape).reshape(-1) for t in others)]
 
 
@@ -131,7 +131,7 @@ def _keep_for_second_gradient(ctx: Any, inputs: tuple[Any, ...], output: Any) ->
 
 
 def _second_backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-    """By automatic differentiation of the gradient's formula: slower, and asked for rarely."""
+    """By automatic differentiation of the gradient's formula: slower, but rarely needed."""
     with torch.enable_grad():
         leaves = [t.detach().requires_grad_() for t in ctx.saved_tensors[:4]]
         outputs = spline_gradient(*leaves, *ctx.saved_tensors[4:], inverse=ctx.inverse)
@@ -145,7 +145,7 @@ register_autograd("boltzflow::spline_gradient", _second_backward, setup_context=
 
 @register_vmap("boltzflow::spline")
 def _(info: Any, dims: tuple[int | None, ...], x: Tensor, parameters: Tensor, *rest: Any) -> Any:
-    """The kernel takes points of any shape, so a mapped dimension goes in front of theirs; bounds are not mapped."""
+    """The kernel takes points of any shape, so a mapped dimension is put first; bounds are not mapped."""
     at_x, at_parameters, *_ = dims
     size, shape = info.batch_size, x.shape if at_x is None else x.movedim(at_x, 0).shape[1:]
     x = x.expand(size, *shape) if at_x is None else x.movedim(at_x, 0)

@@ -1,4 +1,4 @@
-"""What compiled code keeps in memory."""
+"""Controls what compiled code stores in memory."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from torch import Tensor
 
 
 def stored(x: Tensor) -> Tensor:
-    """`x` itself; tells the compiler to keep it in memory, not to compute it anew wherever it is read.
+    """Returns `x`; makes the compiler store it in memory instead of recomputing it wherever it is used.
 
     >>> import torch
     >>> stored(torch.ones(2))

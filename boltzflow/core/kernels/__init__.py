@@ -1,4 +1,4 @@
-"""Kernels of Markov chains, the paths of densities that they follow, and step sizes that adapt."""
+"""Markov chain kernels, the paths of densities that they follow, and step-size adaptation."""
 
 from boltzflow.core.kernels.adaptation import adapt_step_size, adjust_step_size
 from boltzflow.core.kernels.hamiltonian import HamiltonianMonteCarlo

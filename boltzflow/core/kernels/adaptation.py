@@ -1,4 +1,4 @@
-"""Step sizes that reach a wanted acceptance."""
+"""Step-size adaptation to a target acceptance."""
 
 from __future__ import annotations
 
@@ -22,27 +22,27 @@ def adapt_step_size(
     iterations: int = 100,
     generator: torch.Generator | None = None,
 ) -> Tensor:
-    """Run a kernel from x and change its step sizes until its mean acceptance is the wanted one.
+    """Run a kernel from x and adapt its step sizes until its mean acceptance reaches the target.
 
-    Robbins–Monro steps (Andrieu & Thoms 2008, DOI 10.1007/s11222-008-9110-y), the same factor for each coordinate. A
-    kernel that learns from its past leaves nothing invariant and its weights are not exact: adapt first, in a
-    warm-up whose samples do not count, and leave the kernel as it is afterwards. 0.65 suits Hamiltonian Monte Carlo,
-    0.57 adjusted Langevin steps, 0.23 to 0.44 a random walk.
+    Robbins–Monro steps (Andrieu & Thoms 2008, DOI 10.1007/s11222-008-9110-y), with the same factor for each coordinate.
+    An adapting kernel does not leave the density invariant, and its weights are not exact. Adapt in a warm-up whose
+    samples are discarded, and do not change the kernel afterwards. Recommended targets are 0.65 for Hamiltonian Monte
+    Carlo, 0.57 for adjusted Langevin steps, and 0.23 to 0.44 for a random walk.
 
     Args:
-        kernel: whose step sizes are changed, in place.
-        x: (batch, *shape) to start from.
+        kernel: the kernel; its step sizes are changed in place.
+        x: initial states (batch, *shape).
         log_prob: (batch, *shape) → (batch,), up to a constant.
         context: (batch, C) for the kernel, or None.
         target_acceptance: in (0, 1).
-        iterations: calls of the kernel.
-        generator: the source of randomness.
+        iterations: number of calls of the kernel.
+        generator: the random number generator.
 
     Returns:
         x after the warm-up (batch, *shape).
 
     Raises:
-        OptionError: if the wanted acceptance is not in (0, 1).
+        OptionError: if the target acceptance is not in (0, 1).
 
     >>> from boltzflow.core import Domain
     >>> from boltzflow.core.kernels import RandomWalk
@@ -64,7 +64,7 @@ def adjust_step_size(kernel: Kernel, acceptance: Tensor, target_acceptance: floa
     """Multiply a kernel's step sizes by exp(rate · (mean acceptance − target)), in place. acceptance: any shape.
 
     Raises:
-        OptionError: if the wanted acceptance is not in (0, 1).
+        OptionError: if the target acceptance is not in (0, 1).
     """
     if not 0.0 < target_acceptance < 1.0:
         raise OptionError(f"Expected a target acceptance in (0, 1); got {target_acceptance:g}.")
@@ -73,5 +73,5 @@ def adjust_step_size(kernel: Kernel, acceptance: Tensor, target_acceptance: floa
 
 
 def adaptation_rate(iteration: int) -> float:
-    """The rate of the iteration-th Robbins–Monro step: large enough to get anywhere, small enough to settle."""
+    """The rate of the iteration-th Robbins–Monro step: it decreases slowly enough to reach any value and converge."""
     return 3.0 * math.exp(-0.6 * math.log1p(iteration))

@@ -12,23 +12,23 @@ from boltzflow.errors import OptionError
 class HamiltonianMonteCarlo(LeapfrogKernel):
     """Leapfrog trajectories with a Metropolis test (Duane et al. 1987, DOI 10.1016/0370-2693(87)91197-X).
 
-    With `refresh` < 1 some of the momentum survives from step to step and from call to call (Horowitz 1991,
-    DOI 10.1016/0370-2693(91)90812-5), which annealing turns into Hamiltonian annealed importance sampling. For
+    With `refresh` < 1 the momentum is only partially refreshed between steps and between calls (Horowitz 1991,
+    DOI 10.1016/0370-2693(91)90812-5); in annealing this gives Hamiltonian annealed importance sampling. For
     gradients see `LeapfrogKernel`.
 
     Args:
-        domain: where the states live.
+        domain: the domain of the states.
         step_size: ε, one positive number or one for each coordinate.
-        steps: trajectories in a call.
-        leapfrog_steps: of a trajectory.
+        steps: number of trajectories in a call.
+        leapfrog_steps: number of leapfrog steps in a trajectory.
         mass: of the momenta, one positive number or one for each coordinate.
-        refresh: the share of a momentum's variance that is drawn anew before a trajectory, in (0, 1].
-        max_score: bound on the components of ∇log π; None for none. π is left invariant with any.
+        refresh: the fraction of a momentum's variance that is resampled before a trajectory, in (0, 1].
+        max_score: bound on the components of ∇log π; None for none. π is invariant for any bound.
         trainable: whether step sizes and masses are learned.
         context_size: size of a context that both depend on; 0 for none.
 
     Raises:
-        OptionError: if a number is out of its range.
+        OptionError: if an argument is out of range.
         ShapeError: if step sizes or masses do not fit the domain.
 
     >>> import torch

@@ -1,4 +1,4 @@
-"""What every Markov kernel offers."""
+"""The base class of Markov kernels."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from boltzflow.errors import OptionError, ShapeError
 
 @dataclass(frozen=True)
 class Move:
-    """Where a kernel went, and what it takes to account for it.
+    """The result of a kernel: the new states and their log-ratios.
 
     Attributes:
         x: (batch, *shape) after the steps.
         log_ratio: (batch,) log[P(undo)/P(do)] of the path taken: what a stochastic layer returns.
-        log_weight: (batch,) log π(x) after − before + `log_ratio`: zero for a kernel that leaves π invariant,
-            minus the work of the discretisation for one that does so only as its steps become small.
-        acceptance: (batch,) mean over the steps of min(1, e^−ΔH): the probability of acceptance, or for a kernel
-            that accepts everything that which a Metropolis test would have had. Detached.
-        momentum: (batch, *shape) to go on with, or None for a kernel that has none.
+        log_weight: (batch,) log π(x) after − before + `log_ratio`. Zero for a kernel that leaves π invariant; for a
+            kernel that does so only in the limit of small steps, minus the work of the discretisation.
+        acceptance: (batch,) mean over the steps of min(1, e^−ΔH): the probability of acceptance. For a kernel without
+            a Metropolis test, the probability that such a test would have. Detached.
+        momentum: (batch, *shape) for the next call, or None for a kernel without momenta.
     """
 
     x: Tensor
@@ -36,15 +36,15 @@ class Move:
 
 
 class Kernel(nn.Module, ABC):
-    """Markov steps for a density π on a domain: around circles, reflected at the ends of intervals.
+    """Markov steps for a density π on a domain; periodic on circles, reflected at the ends of intervals.
 
-    A step size for each coordinate, learned (see the kernels for what its gradient means) or adapted to an
-    acceptance (`adapt_step_size`), is part of the state dict.
+    Each coordinate has a step size, which is part of the state dict. It is learned (see the kernels for the meaning
+    of its gradient) or adapted to an acceptance (`adapt_step_size`).
 
     Args:
-        domain: where the states live.
+        domain: the domain of the states.
         step_size: one positive number or one for each coordinate, shape `domain.shape`, in the domain's units.
-        steps: how many steps a call makes.
+        steps: number of steps in a call.
         trainable: whether the parameters are learned.
         context_size: size of a context that the parameters depend on; 0 for none.
 
@@ -79,17 +79,17 @@ class Kernel(nn.Module, ABC):
         momentum: Tensor | None = None,
         generator: torch.Generator | None = None,
     ) -> Move:
-        """Steps from x.
+        """Run steps from x.
 
-        Without a gradient in mind, call under ``torch.no_grad()``, for otherwise the whole path is kept.
+        If no gradients are needed, call it under ``torch.no_grad()``; otherwise the whole path is stored.
 
         Args:
             x: (batch, *shape) inside the domain.
-            log_prob: of π, (batch, *shape) → (batch,), up to a constant. Kernels that need its gradient take it by
+            log_prob: of π, (batch, *shape) → (batch,), up to a constant. Kernels that need its gradient use
                 automatic differentiation.
-            context: (batch, C) for step sizes that depend on it. The density has its own way to it.
-            momentum: (batch, *shape) of the call before, for kernels that keep some of it; None for a fresh one.
-            generator: the source of randomness.
+            context: (batch, C) for step sizes that depend on it. It is not passed to `log_prob`.
+            momentum: (batch, *shape) of the previous call, for kernels with partial refreshment; None for a new one.
+            generator: the random number generator.
         """
 
     def step_size(self, like: Tensor, context: Tensor | None = None) -> Tensor:
@@ -118,7 +118,7 @@ def normal_noise(like: Tensor, generator: torch.Generator | None) -> Tensor:
 
 
 def metropolis_test(log_odds: Tensor, generator: torch.Generator | None) -> tuple[Tensor, Tensor]:
-    """Which proposals are accepted, (batch,) bool, and min(1, odds) (batch,), detached; NaN is rejected.
+    """Whether each proposal is accepted, (batch,) bool, and min(1, odds) (batch,), detached; NaN is rejected.
 
     `log_odds` (batch,) is the logarithm of the Metropolis–Hastings ratio.
     """

@@ -12,21 +12,21 @@ from boltzflow.errors import OptionError
 class Langevin(LeapfrogKernel):
     """Overdamped Langevin steps x′ = x + ½ε²∇log π(x) + εξ (Rossky et al. 1978, DOI 10.1063/1.436415).
 
-    Adjusted by a Metropolis test (MALA: Roberts & Tweedie 1996, DOI 10.2307/3318418), or not: then π is left
-    invariant only as ε becomes small, but path weights are exact and gradients too. For gradients see
+    Adjusted by a Metropolis test (MALA: Roberts & Tweedie 1996, DOI 10.2307/3318418), or unadjusted. Without the test,
+    π is invariant only in the limit of small ε, but path weights and gradients are exact. For gradients see
     `LeapfrogKernel`.
 
     Args:
-        domain: where the states live.
+        domain: the domain of the states.
         step_size: ε, one positive number or one for each coordinate: the standard deviation of the noise.
-        steps: steps in a call.
+        steps: number of steps in a call.
         adjusted: whether there is a Metropolis test.
         max_score: bound on the components of ∇log π; None for none.
         trainable: whether step sizes are learned.
         context_size: size of a context that they depend on; 0 for none.
 
     Raises:
-        OptionError: if a number is out of its range.
+        OptionError: if an argument is out of range.
         ShapeError: if the step sizes do not fit the domain.
 
     >>> import torch
@@ -47,7 +47,7 @@ class Langevin(LeapfrogKernel):
         trainable: bool = False,
         context_size: int = 0,
     ) -> None:
-        # With a fresh momentum of mass 1 and one leapfrog step, p is the noise ξ: the same scheme.
+        # With a new momentum of mass 1 and one leapfrog step, p is the noise ξ: the same scheme.
         super().__init__(
             domain,
             step_size,
@@ -65,16 +65,16 @@ class Langevin(LeapfrogKernel):
 
 
 class UnderdampedLangevin(LeapfrogKernel):
-    """Langevin dynamics with momenta, of which e^{−γε} survives a step (Bussi & Parrinello 2007, arXiv 0803.4083).
+    """Langevin dynamics with momenta, damped by e^{−γε} in a step (Bussi & Parrinello 2007, arXiv 0803.4083).
 
-    OBABO: thermostat, half kick, flight, half kick; half thermostats that meet are joined. Adjusted by a
-    Metropolis test (Horowitz 1991, DOI 10.1016/0370-2693(91)90812-5), or not: then π is left invariant only as ε
-    becomes small, but path weights are exact and gradients too. For gradients see `LeapfrogKernel`.
+    OBABO: thermostat, half kick, drift, half kick, with adjacent half thermostats combined. Adjusted by a Metropolis
+    test (Horowitz 1991, DOI 10.1016/0370-2693(91)90812-5), or unadjusted. Without the test, π is invariant only in the
+    limit of small ε, but path weights and gradients are exact. For gradients see `LeapfrogKernel`.
 
     Args:
-        domain: where the states live.
+        domain: the domain of the states.
         step_size: ε, one positive number or one for each coordinate.
-        steps: steps in a call.
+        steps: number of steps in a call.
         friction: γ, positive.
         mass: of the momenta, one positive number or one for each coordinate.
         adjusted: whether there is a Metropolis test.
@@ -83,7 +83,7 @@ class UnderdampedLangevin(LeapfrogKernel):
         context_size: size of a context that both depend on; 0 for none.
 
     Raises:
-        OptionError: if a number is out of its range.
+        OptionError: if an argument is out of range.
         ShapeError: if step sizes or masses do not fit the domain.
 
     >>> import torch

@@ -1,7 +1,7 @@
-"""The common scheme of the kernels that follow the gradient.
+"""The common scheme of gradient-based kernels.
 
-Some of the momentum is drawn anew, then come leapfrog steps, then a Metropolis test or none. The kernels differ in how
-much of the momentum survives and how many leapfrog steps there are.
+A step refreshes the momentum partially or completely, makes leapfrog steps, and optionally applies a Metropolis test.
+The kernels differ in how much of the momentum is kept and in the number of leapfrog steps.
 """
 
 from __future__ import annotations
@@ -20,16 +20,17 @@ from boltzflow.errors import OptionError
 
 
 class LeapfrogKernel(Kernel):
-    """The common scheme of the kernels that follow the gradient, with H(x, p) = −log π(x) + Σ p²/2m.
+    """The common scheme of gradient-based kernels, with H(x, p) = −log π(x) + Σ p²/2m.
 
-    A leapfrog step p += ½ε∇log π, x += εp/m, p += ½ε∇log π keeps volumes and is its own inverse with p turned round,
-    also with a step size for each coordinate, around circles and through reflections. With momenta accounted for, a
-    path's log[P(undo)/P(do)] is log π(before) − log π(after) of each accepted proposal if there is a Metropolis test,
-    and minus the kinetic energy gained in leapfrog steps if there is none (Nilmeier et al. 2011, arXiv 1105.2278).
+    A leapfrog step p += ½ε∇log π, x += εp/m, p += ½ε∇log π preserves volume, and is its own inverse after reversal of
+    p. This also holds with a step size for each coordinate, on circles and with reflections. Including momenta, the
+    log[P(undo)/P(do)] of a path is log π(before) − log π(after), summed over accepted proposals, if there is a
+    Metropolis test. Otherwise it is minus the kinetic energy gained in leapfrog steps (Nilmeier et al. 2011, arXiv
+    1105.2278).
 
-    Gradients pass through the noise and the leapfrog steps. With a Metropolis test they leave out that decisions
-    depend on parameters, and are biased: adapt step sizes to an acceptance instead of learning them. Without a test
-    they are exact. The density is evaluated, with its gradient, once at the start and once a leapfrog step.
+    Gradients pass through the noise and the leapfrog steps. With a Metropolis test they are biased, because they omit
+    that the decisions depend on parameters: adapt step sizes to an acceptance instead of learning them. Without a test
+    they are exact. The density and its gradient are evaluated once initially and once per leapfrog step.
     """
 
     log_mass: ContextParameter | None
@@ -61,7 +62,7 @@ class LeapfrogKernel(Kernel):
 
     @abstractmethod
     def _memory(self, step_size: Tensor) -> Tensor | None:
-        """The factor by which a momentum survives until the next step, or None where it is always drawn anew."""
+        """The factor by which the momentum is damped before the next step, or None if it is always resampled."""
 
     def forward(
         self,
@@ -97,7 +98,7 @@ class LeapfrogKernel(Kernel):
             if self.adjusted:
                 log_ratio = log_ratio + torch.where(accept, now - there, 0.0)
             else:
-                # Where numbers overflowed there is no way back: the state stays, with weight zero.
+                # After an overflow the step is not reversible: the state is kept, with weight zero.
                 accept = (y.isfinite() & end.isfinite()).flatten(1).all(1) & gain.isfinite()
                 log_ratio = log_ratio - torch.where(accept, gain, torch.inf)
             chosen = rows(accept, x)
@@ -106,7 +107,7 @@ class LeapfrogKernel(Kernel):
                 torch.where(chosen, slope, score),
                 torch.where(accept, there, now),
             )
-            # A rejected proposal turns the momentum round: without this, π would not be left invariant.
+            # A rejected proposal reverses the momentum; otherwise π would not be invariant.
             momentum = torch.where(chosen, end, -momentum)
         log_weight = torch.zeros_like(log_ratio) if self.adjusted else now - start + log_ratio
         return Move(x, log_ratio, log_weight, acceptance, None if memory is None else momentum)

@@ -10,11 +10,11 @@ from boltzflow.core.kernels.trajectory import LogDensity, drift, rows, safe_log_
 
 
 class RandomWalk(Kernel):
-    """Normal proposals, accepted by Metropolis' rule (Metropolis et al. 1953, DOI 10.1063/1.1699114).
+    """Normal proposals with the Metropolis acceptance rule (Metropolis et al. 1953, DOI 10.1063/1.1699114).
 
-    Takes a density without gradient. The gradient of `x` and of what it costs follows the accepted proposals; that
-    decisions themselves depend on parameters is left out, as in Wu et al. (2020, arXiv 2002.06707), so it is biased:
-    adapt step sizes to an acceptance, rather than learn them. Each step evaluates the density once.
+    It does not use the gradient of the density. Gradients of `x` and of the log-ratio follow the accepted proposals.
+    They omit that the decisions depend on parameters, as in Wu et al. (2020, arXiv 2002.06707), and are biased: adapt
+    step sizes to an acceptance instead of learning them. Each step evaluates the density once.
 
     Args and Raises: those of `Kernel`; a step size is the standard deviation of a proposal.
 
@@ -38,7 +38,7 @@ class RandomWalk(Kernel):
         now = safe_log_prob(log_prob, self.domain, x)
         log_ratio, acceptance = torch.zeros_like(now), torch.zeros_like(now)
         for _ in range(self.steps):
-            # A reflected or wrapped normal step is as likely as its way back.
+            # A reflected or wrapped normal step is as likely as its reverse.
             proposal, _ = drift(self.domain, x, step_size * normal_noise(x, generator))
             there = safe_log_prob(log_prob, self.domain, proposal)
             accept, probability = metropolis_test(there - now, generator)

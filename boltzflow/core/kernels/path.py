@@ -1,4 +1,4 @@
-"""Densities between a start and an end: what annealing and stochastic layers move along."""
+"""Paths of densities between two densities, for annealing and stochastic layers."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from boltzflow.errors import OptionError
 class GeometricPath:
     """log π_λ(x) = (1 − λ) log q(x) + λ log g(x) from q (λ = 0) to g = p^α q^(1−α) (λ = 1).
 
-    With α = 1 the end is p itself; with α = 2 it is p²/q, under which importance sampling of the α-divergence has
-    least variance (Midgley et al. 2023, arXiv 2208.01893). Interpolated log-densities make a geometric path
-    (Neal 2001, arXiv physics/9803008). Densities are up to a constant, and zero (log −∞) where an end that counts
-    is not finite. A value without parameters of its own: the ends are neither copied, moved nor saved with it.
+    With α = 1 the final density is p; with α = 2 it is p²/q, the importance density that minimises the variance of the
+    α-divergence (Midgley et al. 2023, arXiv 2208.01893). Interpolated log-densities give a geometric path
+    (Neal 2001, arXiv physics/9803008). Densities are unnormalised, and zero (log −∞) where an end with nonzero weight
+    is not finite. The object has no parameters: the two densities are not copied, moved or saved with it.
 
     Args:
-        start: q, anything with ``log_prob(x, context)``: a distribution, a flow or a target.
+        start: q, any object with ``log_prob(x, context)``: a distribution, a flow or a target.
         end: p, likewise.
         alpha: α, any finite number.
 
@@ -54,7 +54,7 @@ class GeometricPath:
             for weight, density in ((1.0 - share, self.start), (share, self.end))
             if weight != 0.0
         ]
-        # Term by term, for −∞ of one end and +∞ of the other would be NaN.
+        # Term by term, because −∞ of one end and +∞ of the other would give NaN.
         finite = torch.stack([part.isfinite() for part in parts]).all(0)
         return torch.where(finite, torch.stack(parts).sum(0), -torch.inf)
 
@@ -65,10 +65,10 @@ class GeometricPath:
 
 
 def checked_fraction(fraction: float, where: str) -> float:
-    """`fraction`, which must be in [0, 1].
+    """Return `fraction` after checking that it is in [0, 1].
 
     Raises:
-        OptionError: if it is not.
+        OptionError: if it is outside [0, 1].
     """
     if not 0.0 <= fraction <= 1.0:
         raise OptionError(f"{where}: expected a fraction in [0, 1]; got {fraction:g}.")

@@ -1,4 +1,4 @@
-"""Motion inside a domain, and densities evaluated so that a failed state has density zero instead of NaN."""
+"""Motion inside a domain, and safe evaluation of densities: a failed state has density zero instead of NaN."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ LogDensity = Callable[[Tensor], Tensor]
 
 
 def drift(domain: Domain, x: Tensor, displacement: Tensor) -> tuple[Tensor, Tensor | float]:
-    """Free flight: around circles, thrown back at the ends of intervals as often as it takes.
+    """Free motion: periodic on circles, reflected at the ends of intervals as often as necessary.
 
-    Each coordinate flies by itself, so the map keeps volumes, and flying back from the end with the momentum turned
-    round returns to the start.
+    Coordinates move independently, so the map preserves volume, and motion with reversed momentum returns to the
+    initial state.
 
     Args:
-        domain: where x lives.
+        domain: the domain of x.
         x: (batch, *shape) inside.
         displacement: (batch, *shape), any size.
 
     Returns:
-        The end (batch, *shape) inside, and the sign of each coordinate's momentum there: −1 after an odd number of
-        reflections.
+        The final state (batch, *shape) inside the domain, and the sign of each coordinate's momentum: −1 after an odd
+        number of reflections.
     """
     x = domain.wrap(x + displacement)
     intervals = domain.indices("interval")
@@ -52,10 +52,10 @@ def safe_log_prob(log_prob: LogDensity, domain: Domain, x: Tensor) -> Tensor:
 def log_prob_and_score(
     log_prob: LogDensity, domain: Domain, x: Tensor, max_score: float | None = None
 ) -> tuple[Tensor, Tensor]:
-    """log_prob (batch,) as `safe_log_prob` gives it, and its gradient (batch, *shape).
+    """log_prob (batch,) as from `safe_log_prob`, and its gradient (batch, *shape).
 
-    The gradient is zero where it is not finite, and cut to ± `max_score`: it stays a function of x alone, which is
-    all that kernels ask of it. Differentiable again where gradients are enabled.
+    A non-finite gradient is set to zero, and the gradient is clipped to ± `max_score`. It remains a function of x only,
+    as kernels require. Differentiable if gradients are enabled.
     """
     differentiable = torch.is_grad_enabled()
     with torch.enable_grad():
@@ -82,10 +82,10 @@ def rows(mask: Tensor, like: Tensor) -> Tensor:
 
 
 def _stand_in(domain: Domain, x: Tensor) -> tuple[Tensor, Tensor]:
-    """Which states are inside, and states to evaluate: the others replaced by the middle of the domain.
+    """Whether states are inside, and the states with those outside replaced by the middle of the domain.
 
-    The gradient of a state that cannot be evaluated is zero: 0 · NaN of a rejected proposal would else spoil those
-    of all others.
+    This gives states that cannot be evaluated a zero gradient. Otherwise 0 · NaN of a rejected proposal would make the
+    gradients of all others NaN.
     """
     inside = domain.contains(x)
     safe = torch.where(rows(inside, x), x, domain.middle(x))

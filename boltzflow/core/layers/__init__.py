@@ -1,4 +1,4 @@
-"""Layers of flows, one file a family."""
+"""Layers of flows, one file for each family."""
 
 from boltzflow.core.layers.autoregressive import Autoregressive
 from boltzflow.core.layers.bounded import Logit, ToInterval, Wrap

@@ -1,4 +1,4 @@
-"""Autoregressive layers: each coordinate is transformed, given the earlier ones."""
+"""Autoregressive layers: each coordinate is transformed conditional on the earlier ones."""
 
 from __future__ import annotations
 
@@ -23,23 +23,23 @@ class Autoregressive(HasNet, Bijection):
     arXiv 1906.04032 (with `transformers.RationalQuadratic`). `Inverse` of it is the inverse autoregressive flow
     (IAF, Kingma et al. 2016, arXiv 1606.04934), which samples in one pass.
 
-    With fewer `passes` than coordinates these are dealt into that many groups, each transformed given the groups
-    before it: two passes are a coupling that also transforms the given half (unconditionally). Latent to data
-    takes `passes` steps; a hidden unit is computed once, when the coordinates that it sees are known, so that all
+    With fewer `passes` than coordinates, the coordinates are divided into that many groups, each transformed
+    conditional on the groups before it. Two passes give a coupling that also transforms the conditioning half
+    (unconditionally).
+    Latent to data takes `passes` steps. Each hidden unit is computed once, as soon as its inputs are known, so that all
     steps together cost one pass through the net.
 
     Args:
-        transformer: of all D coordinates of its domain. Its formula (`Transformer.forward`) runs from data to
-            latent.
+        transformer: of all D coordinates of its domain. Its formula (`Transformer.forward`) maps data to latent.
         hidden, residual, dropout, activation: of the net, see `nets.MADE`.
-        order: a permutation of 0 … D − 1: where each coordinate comes in the order; None for their own order.
+        order: a permutation of 0 … D − 1: the position of each coordinate in the order; None for the natural order.
         passes: number of groups, 1 … D; None for D.
         location, width: (D,) or None: they set the scale of the net's inputs, see `Coupling`.
-        context_size: size of the context that the net is shown; 0 means that context is ignored.
+        context_size: size of the context that the net is conditioned on; 0 means that the context is ignored.
 
     Raises:
         ShapeError: if the order is not a permutation of the coordinates.
-        OptionError: if the number of passes is impossible.
+        OptionError: if the number of passes is out of range.
 
     >>> from boltzflow.core import Domain, transformers
     >>> layer = Autoregressive(transformers.RationalQuadratic(Domain.real(1) + Domain.circle(2)), hidden=(16,))
@@ -91,7 +91,7 @@ class Autoregressive(HasNet, Bijection):
         self.sizes = [len(group) for group in groups]
         self.register_buffer("split_order", torch.cat(groups), persistent=False)
         self.register_buffer("join_order", self.split_order.argsort(), persistent=False)
-        # The parts of the same transformer and the same features, one for each step.
+        # The parts of the transformer and of the features, one for each step.
         self.parts = nn.ModuleList(transformer.select(group) for group in groups)
         self.views = nn.ModuleList(
             DomainFeatures(
@@ -128,7 +128,7 @@ class Autoregressive(HasNet, Bijection):
 
     @property
     def whole_directions(self) -> tuple[str, ...]:
-        """Data to latent: latent to data is a loop over the passes."""
+        """Data to latent only, because latent to data is a loop over the passes."""
         return ("inverse",)
 
     def extra_repr(self) -> str:

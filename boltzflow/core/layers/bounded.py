@@ -1,4 +1,4 @@
-"""Maps between the real line and what is bounded: intervals, pixels, circles."""
+"""Maps between the real line and bounded domains: intervals, pixels, circles."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from boltzflow.errors import DomainError, OptionError
 
 
 class ToInterval(Bijection):
-    """Real coordinates to the intervals of a domain, by the logistic function; other coordinates stay as they are.
+    """Real coordinates to the intervals of a domain, by the logistic function; other coordinates are unchanged.
 
-    x = low + (high − low) · σ(z). `Inverse(ToInterval(domain))` takes a flow on intervals to the real line.
-    Takes no notice of `context`.
+    x = low + (high − low) · σ(z). `Inverse(ToInterval(domain))` maps intervals to the real line.
+    Ignores `context`.
 
     Args:
-        domain: flat, with the intervals as they shall be.
+        domain: the data domain, flat, with the intervals.
 
     Raises:
         DomainError: if there is no interval.
@@ -62,11 +62,11 @@ class ToInterval(Bijection):
 
 
 class Logit(Bijection):
-    """Pixels between 0 and 1 to the real line: z = logit(α + (1 − 2α) x), as the data's side of an image flow.
+    """Pixels between 0 and 1 to the real line: z = logit(α + (1 − 2α) x), the last layer of an image flow.
 
-    Dinh et al. 2016, arXiv 1605.08803. α keeps black and white pixels away from infinity. The image of this map
-    is (−α, 1 − α)/(1 − 2α), slightly more than [0, 1]; a state outside has log_ratio −∞, so that the density
-    is exact on all of space. Takes no notice of `context`.
+    Dinh et al. 2016, arXiv 1605.08803. α keeps the logits of black and white pixels finite. The image of this map
+    is (−α, 1 − α)/(1 − 2α), slightly larger than [0, 1]; a state outside has log_ratio −∞, so that the density
+    is exact everywhere. Ignores `context`.
 
     Args:
         domain: real, of any event shape.
@@ -106,11 +106,11 @@ class Logit(Bijection):
 
 
 class Wrap(Bijection):
-    """Circles taken modulo their circumference, in both directions; other coordinates stay as they are.
+    """Circles taken modulo their circumference, in both directions; other coordinates are unchanged.
 
-    The map from the real line to a circle is no bijection: this one is the identity of the circle, for data
-    that come as unbounded angles into layers used on their own. `Flow.log_prob` wraps by itself.
-    Takes no notice of `context`.
+    The map from the real line to a circle is not a bijection. This layer is the identity on the circle, for data with
+    unbounded angles in layers that are used separately. `Flow.log_prob` wraps automatically.
+    Ignores `context`.
 
     Args:
         domain: flat, of any kinds.
@@ -140,7 +140,7 @@ def _logistic(z: Tensor, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _logit(x: Tensor, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
-    """The inverse of `_logistic` and the log of its slope; points within rounding of an edge are put beside it."""
+    """The inverse of `_logistic` and the log of its slope; points within rounding of an edge are moved inside."""
     length = high - low
     least = torch.finfo(x.dtype).eps * length
     left, right = held(x - low, least, length), held(high - x, least, length)

@@ -1,4 +1,4 @@
-"""What layers are shown of a context."""
+"""Transforms the context of a layer."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from boltzflow.errors import OptionError
 
 
 class LogContext(Layer):
-    """A layer that is shown the logarithm of a positive context, scaled from a range to −1 … 1.
+    """A layer conditioned on the logarithm of a positive context, scaled from a range to −1 … 1.
 
-    So a net sees a temperature in K, or another quantity whose ratios matter, as a number that suits it, while base,
-    target and other layers take the quantity itself.
+    The net gets a temperature in K, or another quantity whose ratios matter, as a number of order one, while base,
+    target and other layers get the quantity itself.
 
     Args:
         layer: any layer that takes a context (batch, C).
-        low, high: the range, 0 < low < high. A context beyond it is scaled likewise.
+        low, high: the range, 0 < low < high. A context outside it is scaled in the same way.
 
     Raises:
-        OptionError: if the range is not such a one.
+        OptionError: if the range is invalid.
 
     >>> from boltzflow.core import Domain, layers
     >>> inner = layers.SplineCoupling(Domain.circle(2), [True, False], context_size=1)
@@ -35,7 +35,7 @@ class LogContext(Layer):
 
     def __init__(self, layer: Layer, low: float, high: float) -> None:
         if not 0.0 < low < high < math.inf:
-            raise OptionError(f"LogContext: expected a range of positive numbers; got {low:g} to {high:g}.")
+            raise OptionError(f"LogContext: expected a range 0 < low < high; got {low:g} to {high:g}.")
         super().__init__(layer.latent_domain, layer.data_domain)
         self.layer = layer
         self.low, self.high = low, high
@@ -52,7 +52,7 @@ class LogContext(Layer):
         return self.layer.inverse(x, self.shown(context, x), generator=generator)
 
     def shown(self, context: Tensor | None, like: Tensor) -> Tensor | None:
-        """What the layer is shown of a context (batch, C): the same shape, with the dtype of `like`."""
+        """The transformed context of the layer, for a context (batch, C): same shape, with the dtype of `like`."""
         if context is None:
             return None
         middle, half = math.log(self.low * self.high) / 2, math.log(self.high / self.low) / 2
@@ -64,11 +64,11 @@ class LogContext(Layer):
 
     @property
     def whole_directions(self) -> tuple[str, ...]:
-        """Those of the layer within."""
+        """Those of the wrapped layer."""
         return self.layer.whole_directions
 
     def compile_directions(self, together: bool = False) -> None:
-        """Those of the layer within."""
+        """Those of the wrapped layer."""
         self.layer.compile_directions(together)
 
     def extra_repr(self) -> str:

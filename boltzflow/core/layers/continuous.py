@@ -1,4 +1,4 @@
-"""Continuous normalizing flows: states carried along by a velocity field."""
+"""Continuous normalizing flows: states transported by a velocity field."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from boltzflow.core.nets import MLP, join_context
 from boltzflow.errors import DomainError, MissingDependencyError, OptionError
 
 Trace = Literal["exact", "hutchinson"]
-"""How the divergence of the velocity is found."""
+"""How the divergence of the velocity is computed."""
 
 _TOLERANCE = {torch.float64: 1e-9, torch.float32: 1e-6}
 
@@ -24,32 +24,32 @@ _TOLERANCE = {torch.float64: 1e-9, torch.float32: 1e-6}
 class ContinuousFlow(Bijection):
     """The solution of dx/dt = v(x, t) from t = 0 (latent) to 1 (data), on real lines and circles.
 
-    Chen et al. 2018, arXiv 1806.07366; Grathwohl et al. 2018, arXiv 1810.01367 (FFJORD). No mask, no order and no
-    constraint on the net; either direction costs one solution by an adaptive Runge–Kutta method (Dormand &
-    Prince 1980), some tens of evaluations of v. The log-ratio is the integral of its divergence. Both are right
-    to the solver's tolerance, which holds for a batch as a whole, and not, as with other layers, to rounding.
+    Chen et al. 2018, arXiv 1806.07366; Grathwohl et al. 2018, arXiv 1810.01367 (FFJORD). The net needs no mask, order
+    or constraint. Each direction costs one solution by an adaptive Runge–Kutta method (Dormand & Prince 1980), some
+    tens of evaluations of v. The log-ratio is the integral of the divergence. Unlike other layers, the accuracy is that
+    of the solver's tolerance, which applies to a batch as a whole, and not that of rounding.
 
-    The exact divergence costs D derivatives of the net along coordinates. ``"hutchinson"`` replaces it in training
-    mode by an unbiased estimate from one random direction for each sample (Hutchinson 1989), good for maximum
-    likelihood; log-ratios from it are random, so no importance weights may be made of them. In evaluation mode
-    the divergence is exact always.
+    The exact divergence costs D derivatives of the net along coordinates. In training mode, ``"hutchinson"`` replaces
+    it by an unbiased estimate from one random direction for each sample (Hutchinson 1989), suitable for maximum
+    likelihood. Its log-ratios are random, so they must not be used in importance weights. In evaluation mode the
+    divergence is always exact.
 
     Needs torchdiffeq: ``pip install boltzflow[ode]``.
 
     Args:
         domain: flat, of D real coordinates and circles.
-        trunk: makes the net of v (without its last linear layer) from the number of its inputs, which are the
-            domain's features, the time and the context; by default an `MLP` with two hidden layers of 64. It
-            must be smooth for the solver's sake: no ReLU.
+        trunk: the conditioner network: builds the net of v (without its last linear layer) from the number of its
+            inputs, which are the domain's features, the time and the context. By default an `MLP` with two hidden
+            layers of 64. It must be smooth, as the solver requires: no ReLU.
         trace: ``"exact"`` or ``"hutchinson"``.
-        adjoint: whether gradients come from solving backward in time, in constant memory and to the solver's
-            tolerance only, instead of through all steps of the solver.
+        adjoint: whether gradients are computed by solving backward in time, which needs constant memory but is accurate
+            only to the solver's tolerance, instead of backpropagation through all steps of the solver.
         tolerance: relative and absolute, of the solver; None for 10⁻⁶ in single and 10⁻⁹ in double precision.
-        context_size: size of the context that v is shown; 0 means that context is ignored.
+        context_size: size of the context that v is conditioned on; 0 means that the context is ignored.
 
     Raises:
-        DomainError: if the domain is an array, or a coordinate an interval, whose edges a velocity would cross.
-        OptionError: if the trace is not known or the tolerance not positive.
+        DomainError: if the domain is an array, or a coordinate is an interval, whose edges a velocity could cross.
+        OptionError: if the trace is unknown or the tolerance is not positive.
         MissingDependencyError: if torchdiffeq is not installed.
 
     >>> layer = ContinuousFlow(Domain.real(1) + Domain.circle(1))
@@ -73,7 +73,7 @@ class ContinuousFlow(Bijection):
                 f"ContinuousFlow: expected real coordinates or circles; got {domain.coordinates[found[0]]}."
             )
         if trace not in get_args(Trace):
-            raise OptionError(f"ContinuousFlow: expected a trace out of {', '.join(get_args(Trace))}; got {trace!r}.")
+            raise OptionError(f"ContinuousFlow: expected trace {', '.join(get_args(Trace))}; got {trace!r}.")
         if tolerance is not None and not tolerance > 0.0:
             raise OptionError(f"ContinuousFlow: expected a positive tolerance; got {tolerance:g}.")
         super().__init__(domain, domain)
@@ -95,17 +95,17 @@ class ContinuousFlow(Bijection):
 
     @property
     def whole_directions(self) -> tuple[str, ...]:
-        """None: how many steps an adaptive solver takes depends on the states."""
+        """None, because the number of steps of an adaptive solver depends on the states."""
         return ()
 
     def _solve(
         self, x: Tensor, context: Tensor | None, times: tuple[float, float], generator: torch.Generator | None
     ) -> tuple[Tensor, Tensor]:
-        if not len(x):  # of which no solver knows how large a step may be
+        if not len(x):  # the solver cannot choose a step size for an empty batch
             return x, x.new_zeros(0)
         noise = None
         if self.trace == "hutchinson" and self.training:
-            # One direction for the whole path: the right-hand side must not change under the solver's feet.
+            # One direction for the whole path, because the right-hand side must not change during the solution.
             uniform = torch.rand(x.shape, dtype=x.dtype, device=x.device, generator=generator)
             noise = torch.where(uniform < 0.5, -1.0, 1.0).to(x.dtype)
 
@@ -124,7 +124,7 @@ class ContinuousFlow(Bijection):
 
 
 class Velocity(nn.Module):
-    """A net v(x, t, context), zero at first; on circles it is periodic and in units of half the circumference.
+    """A net v(x, t, context), initially zero; on circles it is periodic and in units of half the circumference.
 
     Args:
         domain: flat, of D coordinates.
@@ -152,13 +152,13 @@ class Velocity(nn.Module):
 
 
 def _with_divergence(velocity: Callable[[Tensor], Tensor], x: Tensor, noise: Tensor | None) -> tuple[Tensor, Tensor]:
-    """v (batch, D), and its divergence (batch,), or noise·∂v/∂x·noise, by derivatives in reverse mode."""
+    """v (batch, D), and its divergence (batch,), or noise·∂v/∂x·noise, by reverse-mode differentiation."""
     differentiable = torch.is_grad_enabled()
     with torch.enable_grad():
         x = x if differentiable and x.requires_grad else x.detach().requires_grad_()
         value = velocity(x)
         divergence = x.new_zeros(x.shape[0])
-        # Samples do not mix, so each derivative is taken for the whole batch at once.
+        # Samples are independent, so each derivative is computed for the whole batch.
         for direction in [noise] if noise is not None else torch.eye(x.shape[1], dtype=x.dtype, device=x.device):
             row = (value * direction).sum()
             (gradient,) = torch.autograd.grad(row, x, retain_graph=True, create_graph=differentiable)
@@ -171,7 +171,7 @@ def _solver(adjoint: bool) -> Callable[..., tuple[Tensor, Tensor]]:
         import torchdiffeq
     except ImportError as error:
         raise MissingDependencyError(
-            "ContinuousFlow: expected the package torchdiffeq, which solves its equation; install boltzflow[ode]."
+            "ContinuousFlow: expected the package torchdiffeq, which is not installed; install boltzflow[ode]."
         ) from error
     solver: Callable[..., tuple[Tensor, Tensor]] = torchdiffeq.odeint_adjoint if adjoint else torchdiffeq.odeint
     return solver

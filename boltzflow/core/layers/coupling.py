@@ -1,4 +1,4 @@
-"""Couplings: some coordinates are transformed, given the others."""
+"""Couplings: some coordinates are transformed conditional on the others."""
 
 from __future__ import annotations
 
@@ -16,24 +16,24 @@ from boltzflow.core.transformers import Affine, RationalQuadratic, Scale, Transf
 from boltzflow.errors import DomainError, OptionError
 
 Trunk = Callable[[int], nn.Module]
-"""From the number of inputs to a net that ends in an activation and knows its `out_features`."""
+"""Number of inputs → a net that ends in an activation and has the attribute `out_features`."""
 
 
 class Coupling(HasNet, Bijection):
-    """Some coordinates pass through a transformer whose parameters a net computes from the others.
+    """Some coordinates are transformed with parameters that a net computes from the others.
 
-    Dinh et al. 2014, arXiv 1410.8516. Each direction costs one pass through the net. Starts as the identity
-    wherever the transformer's zeros are the identity.
+    Dinh et al. 2014, arXiv 1410.8516. Each direction costs one pass through the net. Initially the identity, if the
+    transformer with zero parameters is the identity.
 
     Args:
-        transformer: of all D coordinates of its domain; the masked ones are taken.
-        mask: D booleans: True where a coordinate is transformed (see `boltzflow.core.functional`).
-        trunk: makes the net (without its last linear layer) from the number of its inputs; by default an
-            `MLP` with two hidden layers of 128.
-        location, width: (D,) or None: where a coordinate is expected to be and how widely it is spread, in
-            the domain's units; infinite widths mean "anywhere". They set the scale of the net's inputs.
-        context_size: size of the context that the net is shown; 0 means that context is ignored.
-        given: D booleans: the coordinates that the net is shown; by default all that are not transformed.
+        transformer: of all D coordinates of its domain; only the masked ones are transformed.
+        mask: D booleans: True for transformed coordinates (see `boltzflow.core.functional`).
+        trunk: the conditioner network: builds the net (without its last linear layer) from the number of its inputs;
+            by default an `MLP` with two hidden layers of 128.
+        location, width: (D,) or None: the expected center and spread of each coordinate, in the domain's units;
+            infinite widths mean that it may be anywhere. They set the scale of the net's inputs.
+        context_size: size of the context that the net is conditioned on; 0 means that the context is ignored.
+        given: D booleans: the coordinates that the net is conditioned on; by default all that are not transformed.
 
     Raises:
         DomainError: if the domain is not flat, or a mask is not one boolean for each coordinate.
@@ -70,7 +70,7 @@ class Coupling(HasNet, Bijection):
         if not mask.any():
             raise OptionError(f"{name}: expected a mask that transforms at least one coordinate; got none.")
         if (mask & shown).any():
-            raise OptionError(f"{name}: expected only coordinates as given that stay; some are transformed.")
+            raise OptionError(f"{name}: expected given coordinates that are not transformed; got transformed ones.")
         self.context_size = context_size
         self.net_dtype = None
         chosen, kept = mask.nonzero().squeeze(1), (~mask).nonzero().squeeze(1)
@@ -101,7 +101,7 @@ class Coupling(HasNet, Bijection):
         self, x: Tensor, context: Tensor | None, run: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
     ) -> tuple[Tensor, Tensor]:
         inputs = join_context(self.features(x), context, self.context_size, type(self).__name__)
-        # Batch comes last here: the kernel then runs over contiguous memory for each of its parameters.
+        # The batch comes last here, so that the kernel runs over contiguous memory for each parameter.
         with self.net_precision(inputs):
             raw = linear_rows(self.trunk(inputs), self.head.weight, self.head.bias)
         kept, moving = permute_rows(x.T, self.split_order, self.join_order).tensor_split([-self.moved])
@@ -114,7 +114,7 @@ class Coupling(HasNet, Bijection):
 
 
 class _Constant(nn.Module):
-    """The net of a coupling that is given nothing: the parameters of its transformer are constants."""
+    """The net of a coupling without inputs: the parameters of its transformer are constants."""
 
     out_features = 1
 
@@ -123,13 +123,13 @@ class _Constant(nn.Module):
 
 
 class AffineCoupling(Coupling):
-    """A coupling whose transformer is a scale and a shift: NICE without the scale, RealNVP with it.
+    """A coupling with an affine transformer: NICE with a shift only, RealNVP with scale and shift.
 
     Dinh et al. 2014, arXiv 1410.8516; Dinh et al. 2016, arXiv 1605.08803.
 
     Args:
         domain: flat, of D real coordinates or circles (which are only shifted).
-        mask: D booleans: True where a coordinate is transformed.
+        mask: D booleans: True for transformed coordinates.
         scale: ``"additive"``, ``"exp"``, ``"sigmoid"`` or ``"inverse_sigmoid"``, see `transformers.Affine`.
         trunk, context_size: as in `Coupling`.
 
@@ -156,9 +156,9 @@ class SplineCoupling(Coupling):
 
     Args:
         domain: flat, of D coordinates of any kinds.
-        mask: D booleans: True where a coordinate is transformed.
+        mask: D booleans: True for transformed coordinates.
         bins, bound, seam: as in `transformers.RationalQuadratic`.
-        location, width: (D,) or None, for the scale of the net's inputs and for the first knots.
+        location, width: (D,) or None, for the scale of the net's inputs and for the initial knots.
         trunk, context_size, given: as in `Coupling`.
 
     >>> domain = Domain.real(1) + Domain.circle(1)

@@ -1,4 +1,4 @@
-"""Element-wise maps whose parameters are their own: no net looks at the other coordinates."""
+"""Element-wise maps with their own parameters, independent of the other coordinates."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ class ElementwiseAffine(Bijection):
 
     Args:
         domain: real, of any event shape.
-        scale: positive, broadcasts to the event shape; by default 1 for each coordinate. Numbers shared along
-            an axis have length 1 there: (C, 1, 1) for one number a channel.
+        scale: positive, broadcasts to the event shape; by default 1 for each coordinate. To share values along an
+            axis, use length 1 there: (C, 1, 1) for one number per channel.
         shift: broadcasts to the event shape; by default 0 for each coordinate.
-        trainable: whether scale and shift are learned; with a context they are in any case.
+        trainable: whether scale and shift are learned; they always are with a context.
         context_size: size of the context on which log scale and shift depend linearly; 0 for none.
 
     Raises:
@@ -56,7 +56,7 @@ class ElementwiseAffine(Bijection):
         check_broadcasts(shift, domain.shape, "shift", "ElementwiseAffine")
         if not bool((scale > 0.0).all()):
             raise OptionError(f"ElementwiseAffine: expected positive scales; got {scale.min().item():g}.")
-        # With all axes of the event, so that a batch of them still broadcasts from the right.
+        # With all axes of the event shape, so that a batch broadcasts correctly.
         scale, shift = (t[(None,) * (len(domain.shape) - t.dim())] for t in (scale, shift))
         self.log_scale = make_parameter(scale.log(), trainable, context_size)
         self.shift = make_parameter(shift, trainable, context_size)
@@ -75,12 +75,12 @@ class ElementwiseAffine(Bijection):
 
 
 class Elementwise(Bijection):
-    """A transformer whose parameters do not depend on the state: a spline for each coordinate, for instance.
+    """A transformer whose parameters do not depend on the state, for example a spline for each coordinate.
 
-    Starts as the identity wherever the transformer's zeros are the identity.
+    Initially the identity, if the transformer with zero parameters is the identity.
 
     Args:
-        transformer: of a flat domain or an array; each coordinate has parameters of its own.
+        transformer: of a flat domain or an array; each coordinate has its own parameters.
         context_size: size of the context on which the parameters depend linearly; 0 for none.
 
     >>> from boltzflow.core import transformers
@@ -116,11 +116,11 @@ class Elementwise(Bijection):
         return z, log_slope.flatten(1).sum(1)
 
     def _raw_parameters(self, x: Tensor, context: Tensor | None) -> Tensor:
-        """(P, d, batch) of a flat domain, (P, batch, *shape) of an array."""
+        """Raw parameters: (P, d, batch) for a flat domain, (P, batch, *shape) for an array."""
         parameters: Tensor = self.raw(context).expand(x.shape[0], *self.raw.value.shape)
         return parameters.movedim(0, -1 if self.flat else 1)
 
 
 def _sum(log_scale: Tensor, like: Tensor) -> Tensor:
-    """The sum (batch,) over the event of numbers that broadcast to the state."""
+    """The sum (batch,) over the event of values that broadcast to the state."""
     return log_scale.expand(like.shape).flatten(1).sum(1)

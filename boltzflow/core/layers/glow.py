@@ -1,4 +1,4 @@
-"""Couplings of images, and the step of Glow."""
+"""Couplings of images, and one step of Glow."""
 
 from __future__ import annotations
 
@@ -19,36 +19,36 @@ from boltzflow.core.transformers import Affine, Transformer
 from boltzflow.errors import DomainError, OptionError
 
 Split = Literal["channel", "checkerboard"]
-"""What half of an image a coupling transforms: half of the channels, or every other pixel."""
+"""The half of an image that a coupling transforms: half of the channels, or every other pixel."""
 
 ImageNet = Callable[[int, int], nn.Module]
-"""From the numbers of input and output channels to a net that keeps the size of the image."""
+"""Numbers of input and output channels → a net that preserves the size of the image."""
 
 TransformerOf = Callable[[Domain], Transformer]
-"""From the domain that is transformed to its transformer."""
+"""The transformed domain → its transformer."""
 
 _BOUNDED: TransformerOf = partial(Affine, scale="sigmoid")
 
 
 class ImageCoupling(Bijection):
-    """Half of an image passes through a transformer whose parameters a convolutional net computes from the rest.
+    """Half of an image is transformed with parameters that a convolutional net computes from the other half.
 
-    Dinh et al. 2016, arXiv 1605.08803. Each direction costs one pass through the net. Starts as the identity
-    wherever the transformer's zeros are the identity and the net starts at zero.
+    Dinh et al. 2016, arXiv 1605.08803. Each direction costs one pass through the net. Initially the identity, if the
+    transformer with zero parameters is the identity and the net is initially zero.
 
     Args:
         domain: real, of shape (C, H, W).
         split: ``"channel"``: half of the channels is transformed; ``"checkerboard"``: every other pixel.
-        flip: whether the other half is transformed.
-        transformer: makes the transformer from its domain, for instance
+        flip: whether to transform the other half instead.
+        transformer: builds the transformer from its domain, for example
             ``partial(transformers.Affine, scale="sigmoid")``; by default `transformers.Affine`.
-        net: makes the net from its numbers of input and output channels; by default `nets.ConvNet` with two
+        net: builds the net from its numbers of input and output channels; by default `nets.ConvNet` with two
             hidden images of 64 channels.
-        context_size: size of the context, which the net is shown as further channels; 0 for none.
+        context_size: size of the context, which the net gets as additional channels; 0 for none.
 
     Raises:
-        DomainError: if the domain is no real (C, H, W), or has one channel only and half of them is asked for.
-        OptionError: if the split is not known.
+        DomainError: if the domain is not a real (C, H, W), or has a single channel and the split is "channel".
+        OptionError: if the split is unknown.
 
     >>> layer = ImageCoupling(Domain.real((2, 4, 4)))
     >>> x, log_ratio = layer(torch.rand(5, 2, 4, 4))
@@ -77,7 +77,7 @@ class ImageCoupling(Bijection):
         self.split = split
         self.context_size = context_size
         if split == "channel":
-            # Neighbouring channels are cut out, so that nothing is computed for the others.
+            # Only the transformed channels are selected, so that nothing is computed for the others.
             half = channels // 2
             self.start, self.stop = (half, channels) if flip else (0, half)
             outputs, inputs = self.stop - self.start, channels - (self.stop - self.start)
@@ -85,7 +85,7 @@ class ImageCoupling(Bijection):
         else:
             outputs, inputs = channels, channels
             moving = checkerboard_mask(domain.shape) ^ flip
-        self.register_buffer("moving", moving, persistent=False)  # read by the fingerprint in either case
+        self.register_buffer("moving", moving, persistent=False)  # part of the fingerprint
         self.transformer = transformer(Domain.real((outputs, height, width)))
         make = net if net is not None else (lambda before, after: ConvNet(before, (64, 64), after))
         self.net = make(inputs + context_size, outputs * self.transformer.parameter_count)
@@ -130,8 +130,8 @@ def glow_block(
 ) -> Chain:
     """One step of Glow, from latent to data: a coupling, a 1×1 convolution, an actnorm.
 
-    Kingma & Dhariwal 2018, arXiv 1807.03039. Only the coupling is shown the context. Its scales are sigmoids by
-    default: they are bounded, which keeps deep stacks stable.
+    Kingma & Dhariwal 2018, arXiv 1807.03039. Only the coupling is conditioned on the context. Its scales are sigmoids
+    by default: they are bounded, which makes deep stacks stable.
 
     Args:
         domain: real, of shape (C, H, W).

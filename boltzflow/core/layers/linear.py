@@ -24,18 +24,18 @@ from boltzflow.errors import DomainError, OptionError
 
 
 class Permutation(Bijection):
-    """Coordinates, or the channels of an image, in another fixed order: data i is latent ``order[i]``.
+    """A fixed permutation of coordinates, or of the channels of an image: data i is latent ``order[i]``.
 
-    Kinds, bounds and names of the coordinates move along. Takes no notice of `context`.
+    Kinds, bounds and names of the coordinates are permuted too. Ignores `context`.
 
     Args:
         latent_domain: of D coordinates of any kinds, or an array whose first axis is permuted.
         order: ``"reverse"``, ``"shuffle"``, or a permutation of 0 … D − 1. A shuffled order is drawn once and is
             part of the state dict.
-        generator: of the shuffle; None for torch's global one.
+        generator: the random number generator of the shuffle; None for torch's global one.
 
     Raises:
-        OptionError: if the order is no permutation.
+        OptionError: if the order is not a permutation.
 
     >>> layer = Permutation(Domain.real(1) + Domain.circle(1), "reverse")
     >>> print(layer.data_domain)
@@ -108,7 +108,7 @@ class _Mixing(Bijection, ABC):
         return self._states(self.matrix.solve(columns, context), x), -self._log_ratio(x, context)
 
     def _columns(self, x: Tensor) -> Tensor:
-        """Where one matrix serves all samples, the batch is joined with the pixels: one large product."""
+        """If all samples use one matrix, the batch is joined with the pixels, for one large product."""
         if self.context_size:
             return x.reshape(x.shape[0], self.matrix.size, self.copies)
         return x.transpose(0, 1).reshape(1, self.matrix.size, -1)
@@ -125,7 +125,7 @@ class _Mixing(Bijection, ABC):
 class LULinear(_Mixing):
     """x = P·L·U·z + b with triangular L and U and a fixed permutation P (Kingma & Dhariwal 2018, arXiv 1807.03039).
 
-    Invertible whatever its parameters are, and D² per sample in both directions. Starts as the permutation.
+    Invertible for all parameter values; costs D² per sample in both directions. Initially the permutation.
     With a context there is one matrix for each sample, so memory grows as batch · D².
 
     Args:
@@ -135,7 +135,7 @@ class LULinear(_Mixing):
 
     Raises:
         DomainError: if the domain is not flat and real.
-        OptionError: if the permutation is not known.
+        OptionError: if the permutation is unknown.
 
     >>> LULinear(Domain.real(2), permutation="reverse")(torch.tensor([[1.0, 2.0]]))[0].round()
     tensor([[2., 1.]], grad_fn=<RoundBackward0>)
@@ -153,10 +153,10 @@ class LULinear(_Mixing):
 
 
 class InvertibleLinear(_Mixing):
-    """x = W·z + b with a dense matrix W, which starts as a random rotation or as the identity.
+    """x = W·z + b with a dense matrix W, which is initially a random rotation or the identity.
 
-    D³ per call for the determinant and for `inverse` (per sample with a context); nothing but the start keeps W
-    from becoming singular. Prefer `LULinear` for more than some tens of coordinates.
+    Costs D³ per call for the determinant and for `inverse` (per sample with a context). W may become singular during
+    training. Prefer `LULinear` for more than a few tens of coordinates.
 
     Args:
         domain: flat and real, of D coordinates.
@@ -165,7 +165,7 @@ class InvertibleLinear(_Mixing):
 
     Raises:
         DomainError: if the domain is not flat and real.
-        OptionError: if the start is not known.
+        OptionError: if the start is unknown.
 
     >>> InvertibleLinear(Domain.real(3), start="identity")(torch.ones(1, 3))[1].tolist()
     [0.0]
@@ -185,12 +185,12 @@ class InvertibleLinear(_Mixing):
 class Householder(_Mixing):
     """x = H₁·…·H_k·z: a product of reflections (Tomczak & Welling 2016, arXiv 1611.09630).
 
-    Keeps volumes and lengths; D reflections reach every orthogonal matrix. k·D per sample in both directions.
-    Starts as the identity if k is even.
+    Preserves volumes and lengths; D reflections can represent every orthogonal matrix. Costs k·D per sample in both
+    directions. Initially the identity if k is even.
 
     Args:
         domain: flat and real, of D coordinates.
-        reflections: their number k.
+        reflections: the number of reflections k.
         context_size: size of the context that the reflections depend on; 0 for none.
 
     Raises:
@@ -212,16 +212,16 @@ class Householder(_Mixing):
 class Invertible1x1Conv(_Mixing):
     """The channels of each pixel mixed by one matrix (Kingma & Dhariwal 2018, arXiv 1807.03039).
 
-    Starts as a random rotation. Costs C² per pixel in both directions, and for the determinant C³ per call with a
-    dense matrix, C with its LU factors (whose signs and pivots then stay as they started).
+    Initially a random rotation. Costs C² per pixel in both directions. The determinant costs C³ per call with a dense
+    matrix, and C with LU factors (whose signs and pivots are fixed).
 
     Args:
         domain: real, of shape (C, H, W).
-        lu: whether LU factors are the parameters, instead of the entries.
+        lu: whether the parameters are LU factors, instead of the entries.
         context_size: size of the context that the matrix depends on; 0 for none.
 
     Raises:
-        DomainError: if the domain is no real (C, H, W).
+        DomainError: if the domain is not a real (C, H, W).
 
     >>> Invertible1x1Conv(Domain.real((3, 4, 4)))(torch.zeros(2, 3, 4, 4))[0].shape
     torch.Size([2, 3, 4, 4])

@@ -1,4 +1,4 @@
-"""Invertible matrices: how the entries of a linear layer are parametrised."""
+"""Invertible matrices: parametrisations of linear layers."""
 
 from __future__ import annotations
 
@@ -11,14 +11,13 @@ from torch.nn.functional import softplus
 from boltzflow.core.functional import permute_rows
 from boltzflow.core.nets import ContextParameter
 
-_FLOOR = 1e-3  # the least absolute value on the diagonal of U
+_FLOOR = 1e-3  # the minimum absolute value on the diagonal of U
 
 
 class InvertibleMatrix(nn.Module, ABC):
     """A matrix W (n, n), or one for each context.
 
-    Vectors are columns: (1, n, m) where all samples share one matrix, (batch, n, m) where a context makes one
-    for each.
+    Vectors are columns: (1, n, m) if all samples share one matrix, (batch, n, m) with one matrix for each context.
     """
 
     def __init__(self, size: int) -> None:
@@ -42,7 +41,7 @@ class InvertibleMatrix(nn.Module, ABC):
 
 
 class DenseMatrix(InvertibleMatrix):
-    """All entries are parameters: n² to multiply a vector, n³ for the determinant and to solve."""
+    """All entries are parameters: costs n² to multiply a vector, n³ for the determinant and to solve."""
 
     def __init__(self, start: Tensor, context_size: int) -> None:
         super().__init__(len(start))
@@ -62,10 +61,10 @@ class DenseMatrix(InvertibleMatrix):
 
 
 class LUMatrix(InvertibleMatrix):
-    """W = P·L·U, with a fixed permutation P and fixed signs on the diagonal of U: n² in both directions.
+    """W = P·L·U, with a fixed permutation P and fixed signs on the diagonal of U: costs n² in both directions.
 
     L has ones on its diagonal; the absolute values on that of U are softplus(raw) + 10⁻³, so that W is
-    invertible whatever the parameters are. L, raw diagonal and U are packed into one array.
+    invertible for all parameter values. L, raw diagonal and U are packed into one array.
     """
 
     order: Tensor
@@ -110,8 +109,8 @@ class LUMatrix(InvertibleMatrix):
 class HouseholderMatrix(InvertibleMatrix):
     """W = H₁·H₂·…·H_k with reflections Hᵢ = 1 − 2 vᵢvᵢᵀ/|vᵢ|²: orthogonal, k·n in both directions.
 
-    The vectors start as equal neighbours, whose reflections undo each other: W starts as the identity if k is
-    even, and as one reflection if it is odd.
+    The vectors are initially equal in pairs, whose reflections cancel: W is initially the identity if k is even, and a
+    single reflection if it is odd.
     """
 
     def __init__(self, size: int, reflections: int, context_size: int) -> None:

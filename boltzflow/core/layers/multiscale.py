@@ -1,4 +1,4 @@
-"""Levels of resolution: part of the numbers enters late."""
+"""Multiscale architecture: parts of the latent state enter at different levels of resolution."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from boltzflow.errors import DomainError
 
 
 class Multiscale(Layer):
-    """Levels from the deepest to the data; each takes the one before, with fresh latent channels behind.
+    """Levels from the deepest to the data; the input of each is the output of the previous one plus latent channels.
 
-    Dinh et al. 2016, arXiv 1605.08803. From data to latent, each level but the deepest hands part of its
-    channels over to the base and the rest to the next level. How many enter at each level follows from the
-    levels' domains. The latent state is flat: all latent numbers in the order in which they enter.
+    Dinh et al. 2016, arXiv 1605.08803. From data to latent, each level except the deepest passes part of its
+    channels to the base and the rest to the next level. The levels' domains determine how many enter at each level.
+    The latent state is flat: all latent numbers in the order in which they enter.
 
     Args:
-        levels: real, of event shapes (C, …); level i ends in fewer channels than level i + 1 begins with, and
-            agrees in all other axes.
+        levels: real, of event shapes (C, …); the output of level i has fewer channels than the input of level i + 1,
+            and agrees in all other axes.
 
     Attributes:
         parts: the domain of the latent numbers that enter at each level.
 
     Raises:
-        DomainError: if two levels do not fit.
+        DomainError: if the domains of two levels do not match.
 
     >>> from boltzflow.core import layers
     >>> deep, shallow = layers.Squeeze(Domain.real((2, 4, 4))), layers.Squeeze(Domain.real((1, 8, 8)))
@@ -47,8 +47,8 @@ class Multiscale(Layer):
             (inner, *pixels), (outer, *same) = levels[i - 1].data_domain.shape, level.latent_domain.shape
             if pixels != same or inner >= outer:
                 raise DomainError(
-                    f"Multiscale: expected level {i} to begin with more channels than level {i - 1} ends with, and "
-                    f"the same pixels; got {level.latent_domain} after {levels[i - 1].data_domain}."
+                    f"Multiscale: expected the input of level {i} to have more channels than the output of level "
+                    f"{i - 1}, and the same pixels; got {level.latent_domain} after {levels[i - 1].data_domain}."
                 )
             parts.append(Domain.real((outer - inner, *same)))
         for level in levels:
@@ -90,17 +90,17 @@ class Multiscale(Layer):
 
     @property
     def whole_directions(self) -> tuple[str, ...]:
-        """Those that all levels share."""
+        """The directions that all levels have in common."""
         return tuple(n for n in ("forward", "inverse") if all(n in level.whole_directions for level in self._levels))
 
     def compile_directions(self, together: bool = False) -> None:
-        """Each level on its own."""
+        """Compile each level separately."""
         for level in self._levels:
             level.compile_directions(together)
 
 
 def split_parts(z: Tensor, parts: Sequence[Domain]) -> list[Tensor]:
-    """Numbers (batch, D) cut into arrays (batch, *shape), one for each domain."""
+    """Split numbers (batch, D) into arrays (batch, *shape), one for each domain."""
     ends = list(accumulate(map(len, parts)))
     pieces = z.tensor_split(ends[:-1], 1)
     return [piece.reshape(len(piece), *part.shape) for piece, part in zip(pieces, parts, strict=True)]

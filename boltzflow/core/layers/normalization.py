@@ -1,4 +1,4 @@
-"""Layers that keep the scale of what flows through them near one."""
+"""Normalisation layers."""
 
 from __future__ import annotations
 
@@ -14,14 +14,13 @@ from boltzflow.errors import DomainError, OptionError
 
 
 class ActNorm(Bijection):
-    """x = scale · z + shift, set by the first training batch so that it comes out with mean 0 and variance 1.
+    """x = scale · z + shift, initialised so that the first training batch is normalised to mean 0 and variance 1.
 
-    Kingma & Dhariwal 2018, arXiv 1807.03039. One scale and shift for each coordinate of a flat domain, for each
-    channel of an image. The first batch may come in either direction, and is normalised in the direction it
-    goes; afterwards both are learned. Before the first batch, and in evaluation mode until there was one, the
-    layer is the identity. The state dict says whether there was one. A batch that cannot tell a spread (empty, or a
-    single row of a flat domain) does not count. In data-parallel training (`torch.distributed`) the first batch is
-    that of all processes together.
+    Kingma & Dhariwal 2018, arXiv 1807.03039. One scale and shift for each coordinate of a flat domain, or for each
+    channel of an image. The first batch may come in either direction, and its output is normalised; afterwards scale
+    and shift are learned. Until then the layer is the identity. The state dict records whether it was initialised. A
+    batch without a spread (empty, or a single row of a flat domain) is ignored. In data-parallel training
+    (`torch.distributed`) the first batch is that of all processes together.
 
     Args:
         domain: real, of any event shape.
@@ -59,19 +58,19 @@ class ActNorm(Bijection):
 
 
 class BatchNorm(Bijection):
-    """x = standard deviation · z' + mean over the data, then a learned scale and shift: z' = scale · z + shift.
+    """x = standard deviation · z' + mean, with those of the data, and z' = scale · z + shift with learned parameters.
 
-    Dinh et al. 2016, arXiv 1605.08803. One mean and variance for each coordinate of a flat domain, for each
+    Dinh et al. 2016, arXiv 1605.08803. One mean and variance for each coordinate of a flat domain, or for each
     channel of an image.
 
-    In evaluation mode both directions use running averages: an exact bijection. In training mode `inverse` (data
-    to latent) normalises by the batch, through which gradients flow, and updates the running averages; its
-    log_ratio is that of the map with the batch's numbers held fixed, so that the densities are those of a
-    flow that changes from batch to batch. `forward` uses the running averages always, hence it does not undo
+    In evaluation mode both directions use running averages, and the layer is an exact bijection. In training mode
+    `inverse` (data to latent) normalises by the batch moments, through which gradients flow, and updates the running
+    averages. Its log_ratio is that of the map with fixed batch moments, so that the densities are those of a flow that
+    changes from batch to batch. `forward` always uses the running averages. It is therefore not the inverse of
     `inverse` in training mode, and objectives that sample and evaluate (path gradients) need evaluation mode.
     A training batch with fewer than two values for each variance (empty, or a single row of a flat domain) is
-    normalised by the running averages and leaves them as they are. In data-parallel training (`torch.distributed`)
-    these follow the batches of all processes together, each of which normalises by its own.
+    normalised by the running averages and does not update them. In data-parallel training (`torch.distributed`) the
+    running averages include the batches of all processes, while each process normalises by its own batch.
 
     Args:
         domain: real, of any event shape.

@@ -11,10 +11,10 @@ from boltzflow.errors import ShapeError
 
 
 class CircularShift(Bijection):
-    """Adds a fixed or learned angle to each circle, modulo its circumference; other coordinates are left alone.
+    """Adds a fixed or learned angle to each circle, modulo its circumference; other coordinates are unchanged.
 
-    A spline on a circle keeps the seam where it is; a shift before and back after it moves the seam.
-    Takes no notice of `context`.
+    A spline on a circle maps its seam to itself. A shift before it and the opposite shift after it move the seam.
+    Ignores `context`.
 
     Args:
         domain: flat, of D coordinates.

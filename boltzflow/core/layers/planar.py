@@ -1,4 +1,4 @@
-"""Planar and radial maps: one direction, or one centre, along which space is stretched."""
+"""Planar and radial maps: they stretch space along one direction, or around one centre."""
 
 from __future__ import annotations
 
@@ -24,19 +24,19 @@ _LEAK = 0.2
 class Planar(Bijection):
     """x = z + û h(w·z + b): space is stretched along û, by an amount that depends on one direction w.
 
-    Rezende & Mohamed 2015, arXiv 1505.05770. û is u moved along w so far that w·û > −1, which makes the map
-    invertible; u = 0 stays 0, and is the start: the identity. The way back is one equation for w·z, which is a
-    formula for the leaky ReLU (slope 0.2 on the left) and a root search for tanh. Both directions cost O(D).
+    Rezende & Mohamed 2015, arXiv 1505.05770. û is u shifted along w such that w·û > −1, which makes the map
+    invertible. u = 0 gives û = 0, the identity, and is the initial value. The inverse solves one equation for w·z,
+    in closed form for the leaky ReLU (slope 0.2 on the left) and by a root search for tanh. Both directions cost O(D).
 
     Args:
         domain: real, of any shape.
         activation: h, ``"tanh"`` or ``"leaky_relu"``.
-        context_size: size of the context that u, w and b depend on, linearly; 0 means that context is ignored.
-        generator: of the first w; None for torch's global one.
+        context_size: size of the context that u, w and b depend on, linearly; 0 means that the context is ignored.
+        generator: the random number generator of the first w; None for torch's global one.
 
     Raises:
         DomainError: if a coordinate is not real.
-        OptionError: if the activation is not known.
+        OptionError: if the activation is unknown.
 
     >>> layer = Planar(Domain.real(2))
     >>> x, log_ratio = layer(torch.zeros(5, 2))
@@ -52,9 +52,7 @@ class Planar(Bijection):
     ) -> None:
         _require_real(domain, "Planar")
         if activation not in get_args(Activation):
-            raise OptionError(
-                f"Planar: expected an activation out of {', '.join(get_args(Activation))}; got {activation!r}."
-            )
+            raise OptionError(f"Planar: expected activation {', '.join(get_args(Activation))}; got {activation!r}.")
         super().__init__(domain, domain)
         self.activation = activation
         size = len(domain)
@@ -76,7 +74,7 @@ class Planar(Bijection):
         direction, w, b, gain = self._stretch(context)
         image = (x.flatten(1) * w).sum(1) + b
         if self.activation == "leaky_relu":
-            # The slope along w is 1 + (g − 1) h′ > 0, so that the sign of w·z + b is that of its image.
+            # The slope along w is 1 + (g − 1) h′ > 0, so w·z + b and its image have the same sign.
             at = image / torch.where(image < 0.0, _LEAK * gain + (1.0 - _LEAK), gain)
         else:
             reach = (gain - 1.0).abs()
@@ -93,7 +91,7 @@ class Planar(Bijection):
         return u + ((gain - 1.0 - along) / square)[:, None] * w, w, b, gain
 
     def _profile(self, at: Tensor, gain: Tensor) -> tuple[Tensor, Tensor]:
-        """h(a), and the log of 1 + (g − 1) h′(a), the slope along w: written as a sum of positive numbers."""
+        """h(a), and the log of the slope along w, 1 + (g − 1) h′(a), computed as a sum of positive numbers."""
         if self.activation == "leaky_relu":
             slope = torch.where(at < 0.0, _LEAK * gain + (1.0 - _LEAK), gain)
             return leaky_relu(at, _LEAK), slope.log()
@@ -113,15 +111,15 @@ class Planar(Bijection):
 
 
 class Radial(Bijection):
-    """x = z + β (z − c) / (α + |z − c|): space is drawn to a centre c or pushed away from it, within a distance α.
+    """x = z + β (z − c) / (α + |z − c|): space is contracted to a centre c or expanded around it, on a length scale α.
 
-    Rezende & Mohamed 2015, arXiv 1505.05770. β = α (g − 1) with g > 0 makes the map invertible; it starts at
-    β = 0, the identity. The way back is a quadratic equation for |z − c|. Both directions cost O(D).
+    Rezende & Mohamed 2015, arXiv 1505.05770. β = α (g − 1) with g > 0 makes the map invertible. Initially β = 0,
+    the identity. The inverse is a quadratic equation for |z − c|. Both directions cost O(D).
 
     Args:
         domain: real, of any shape.
-        context_size: size of the context that c, α and g depend on; 0 means that context is ignored.
-        generator: of the first centre, standard normal; None for torch's global one.
+        context_size: size of the context that c, α and g depend on; 0 means that the context is ignored.
+        generator: the random number generator of the first centre, standard normal; None for torch's global one.
 
     Raises:
         DomainError: if a coordinate is not real.
@@ -151,7 +149,7 @@ class Radial(Bijection):
         centre, alpha, gain = self._stretch(context)
         arm = x.flatten(1) - centre
         image = torch.linalg.vector_norm(arm, dim=1)
-        # r² − 2 p r − α R = 0 with R the image of r; the form without cancellation for either sign of p.
+        # r² − 2 p r − α R = 0 with R the image of r; solved without cancellation for either sign of p.
         p, q = (image - alpha * gain) / 2.0, alpha * image
         far = p.abs() + (p.square() + q).sqrt()
         radius = torch.where(p < 0.0, q / far, far)

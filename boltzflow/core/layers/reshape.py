@@ -1,4 +1,4 @@
-"""The same numbers in another shape: volumes are kept."""
+"""Volume-preserving changes of the event shape."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from boltzflow.errors import DomainError
 
 
 class Reshape(Bijection):
-    """Real coordinates read in another event shape, in the same order. Takes no notice of `context`.
+    """Real coordinates in another event shape, in the same order. Ignores `context`.
 
-    A flat latent domain and an image as data make flat layers usable on images.
+    With a flat latent domain and an image domain as data, flat layers can be used on images.
 
     Args:
         latent_domain, data_domain: real, of equal size.
@@ -45,16 +45,16 @@ class Reshape(Bijection):
 
 
 class Squeeze(Bijection):
-    """Space to channels, from data to latent: (C, H, W) → (C·f², H/f, W/f). Takes no notice of `context`.
+    """Space to channels, from data to latent: (C, H, W) → (C·f², H/f, W/f). Ignores `context`.
 
     Dinh et al. 2016, arXiv 1605.08803: each f × f square of pixels becomes the channels of one pixel.
 
     Args:
-        domain: of the data, real, of shape (C, H, W).
+        domain: the data domain, real, of shape (C, H, W).
         factor: f.
 
     Raises:
-        DomainError: if the domain is no image, or f does not divide its height and width.
+        DomainError: if the domain is not an image, or f does not divide its height and width.
 
     >>> Squeeze(Domain.real((1, 4, 4))).latent_domain.shape
     (4, 2, 2)
@@ -70,7 +70,7 @@ class Squeeze(Bijection):
     def forward(
         self, z: Tensor, context: Tensor | None = None, *, generator: torch.Generator | None = None
     ) -> tuple[Tensor, Tensor]:
-        # Not `pixel_shuffle`, whose result of an empty batch has the shape of the batch before.
+        # Not `pixel_shuffle`, which returns the wrong shape for an empty batch.
         f, (channels, height, width) = self.factor, self.data_domain.shape
         pixels = z.reshape(z.shape[0], channels, f, f, height // f, width // f).permute(0, 1, 4, 2, 5, 3)
         return pixels.reshape(z.shape[0], channels, height, width), z.new_zeros(z.shape[0])

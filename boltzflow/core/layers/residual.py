@@ -24,22 +24,22 @@ _PROBES_AT_ONCE = 64
 class LogDetEstimator:
     """A random estimate of log|det(1 + J)| = Σₖ (−1)ᵏ⁺¹ tr(Jᵏ)/k: the first terms, then Russian roulette.
 
-    Traces are vᵀJᵏv with Gaussian v. A term k beyond the first ones is computed with a probability P(N ≥ k) and
-    divided by it, so that the estimate is unbiased (Chen et al. 2019, arXiv 1906.02735). Its gradient is an
-    unbiased estimate too, by the Neumann series of (1 + J)⁻¹, which needs the memory of one term.
+    Traces are estimated by vᵀJᵏv with Gaussian v. A later term k is computed with the probability P(N ≥ k) and
+    divided by it, so that the estimate is unbiased (Chen et al. 2019, arXiv 1906.02735). Its gradient is also
+    unbiased; it uses the Neumann series of (1 + J)⁻¹, which needs the memory of one term.
 
-    The variance is finite if the probability of going on exceeds the square of J's spectral radius; the tail of
-    "poisson" is too short for that, so that its rare long series can weigh much when J is large.
+    The variance is finite if the probability of continuing exceeds the square of J's spectral radius. The tail of
+    "poisson" is too short for this, so that its rare long series can dominate if J is large.
 
     Args:
-        exact_terms: number of terms that are always there.
-        roulette: law of the number of further terms: "geometric" or "poisson"; None for no further terms, a
-            biased estimate (Behrmann et al. 2019, arXiv 1811.00995).
+        exact_terms: number of terms that are always computed.
+        roulette: distribution of the number of further terms: "geometric" or "poisson"; None for no further terms,
+            which gives a biased estimate (Behrmann et al. 2019, arXiv 1811.00995).
         mean_terms: mean number of further terms.
         probes: number of vectors v for each sample.
 
     Raises:
-        OptionError: if an option is impossible.
+        OptionError: if an option is invalid.
 
     >>> LogDetEstimator(exact_terms=4).survival(2)
     0.25
@@ -65,12 +65,12 @@ class LogDetEstimator:
             return float(n <= 0)
         if self.roulette == "geometric":
             return (self.mean_terms / (1.0 + self.mean_terms)) ** n
-        # A Poisson number is at least n with the probability that a Gamma(n) time is below the mean.
+        # P(Poisson ≥ n) is the probability that a Gamma(n) variable is below the mean.
         shape, mean = torch.tensor([float(n), self.mean_terms], dtype=torch.float64)
         return float(torch.special.gammainc(shape, mean)) if n else 1.0
 
     def draw(self, like: Tensor, generator: torch.Generator | None) -> tuple[list[float], Tensor]:
-        """Weights of the terms 1, 2, … that are to be computed, and vectors (probes, *like.shape)."""
+        """Draw the weights of the terms 1, 2, … to compute, and vectors (probes, *like.shape)."""
         probes = torch.randn(self.probes, *like.shape, dtype=like.dtype, device=like.device, generator=generator)
         further = 0
         if self.roulette is not None:
@@ -82,7 +82,7 @@ class LogDetEstimator:
         return weights, probes
 
     def __call__(self, vjp: Vjp, weights: list[float], probes: Tensor) -> Tensor:
-        """The estimate (batch,) from the map u → uᵀJ and a draw."""
+        """The estimate (batch,) from the map u → uᵀJ and the result of `draw`."""
         row = neumann = probes
         value = probes.new_zeros(probes.shape[1])
         with torch.no_grad():
@@ -92,34 +92,34 @@ class LogDetEstimator:
                 neumann = neumann + (-1) ** k * weight * row
         if not torch.is_grad_enabled():
             return value
-        # Its gradient is that of log|det|, vᵀ(1 + J)⁻¹ ∂J v; its value is not wanted.
+        # Only its gradient is used, that of log|det|: vᵀ(1 + J)⁻¹ ∂J v.
         surrogate = (vjp(neumann) * probes).sum(-1).mean(0)
         return value + surrogate - surrogate.detach()
 
 
 class Residual(Bijection):
-    """Adds a contraction to its data: z = x + g(x), with a net g of Lipschitz constant below 1.
+    """A residual layer: z = x + g(x), with a net g of Lipschitz constant below 1.
 
-    Data to latent, and so the density of data, takes one pass through the net; latent to data solves a fixed-point
-    equation to the precision of the dtype (`Inverse` turns the layer round where samples are needed more often).
-    Gradients go through the solution by the implicit function theorem. Behrmann et al. 2019, arXiv 1811.00995;
-    Chen et al. 2019, arXiv 1906.02735.
+    Data to latent, and therefore the density of data, takes one pass through the net. Latent to data solves a
+    fixed-point equation to the precision of the dtype. Use `Inverse` if samples are needed more often. Gradients of the
+    solution come from the implicit function theorem. Behrmann et al. 2019, arXiv 1811.00995; Chen et al. 2019,
+    arXiv 1906.02735.
 
-    The log-determinant is exact by default; its cost grows with D, for it takes the net's D × D Jacobian. An
-    `estimator` replaces it where many dimensions make that too slow. An estimate serves stochastic gradients, and
-    is neither a density nor a weight: it is therefore used only while the layer is in training mode *and* gradients
-    are recorded. In evaluation mode, and under ``torch.no_grad()``, log-ratios are always exact.
+    The log-determinant is exact by default; its cost grows with D, because it needs the net's D × D Jacobian. In high
+    dimension an `estimator` can replace it. An estimate is suitable for stochastic gradients, but not for densities or
+    weights. It is therefore used only if the layer is in training mode *and* gradients are recorded. In evaluation
+    mode, and under ``torch.no_grad()``, log-ratios are always exact.
 
     Args:
         domain: real, of any shape with D numbers.
-        net: a `LipschitzNet` (batch, D) → (batch, D); it takes the context.
-        estimator: of the log-determinant in training; None for the exact one.
-        checkpoint: whether the explicit direction keeps its inputs only, and runs again for the gradient: less
-            memory for more time.
+        net: a `LipschitzNet` (batch, D) → (batch, D); it gets the context.
+        estimator: estimates the log-determinant in training; None for the exact one.
+        checkpoint: whether the explicit direction stores only its inputs and is recomputed for the gradient: less
+            memory, more time.
 
     Raises:
         DomainError: if a coordinate is not real.
-        ConvergenceError: in `forward`, if the fixed point is not found: the net is no contraction.
+        ConvergenceError: in `forward`, if the fixed point is not found, because the net is not a contraction.
 
     >>> from boltzflow.core import nets
     >>> layer = Residual(Domain.real(2), nets.LipschitzMLP(2, (32, 32)))
@@ -172,11 +172,11 @@ class Residual(Bijection):
 
     @property
     def whole_directions(self) -> tuple[str, ...]:
-        """The explicit direction; not an estimated one, whose every length would be compiled anew."""
+        """The explicit direction, unless estimated, because every length of the series would trigger a compilation."""
         return ("inverse",) if self.estimator is None and not self.checkpoint else ()
 
     def _draw(self, x: Tensor, generator: torch.Generator | None) -> tuple[list[float], Tensor] | None:
-        """The random numbers of an estimate, or None where the log-determinant is exact."""
+        """The random numbers of an estimate, or None if the log-determinant is exact."""
         if self.estimator is None or not self.training or not torch.is_grad_enabled():
             return None
         return self.estimator.draw(x, generator)
@@ -195,7 +195,7 @@ class Residual(Bijection):
 
 
 class _FixedPoint(torch.autograd.Function):
-    """Hands on a solution x of x + g(x) = z; back comes (1 + J)⁻ᵀ times the gradient, solved for as well."""
+    """Returns a solution x of x + g(x) = z; the backward pass solves for (1 + J)⁻ᵀ times the gradient."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, vjp: Callable[[Tensor], Tensor]) -> Tensor:
@@ -205,7 +205,7 @@ class _FixedPoint(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
-        # Of order one, for the solver's accuracy is absolute below that.
+        # Scaled to order one, because below that the solver's accuracy is absolute.
         size = grad.abs().amax(1, keepdim=True).clamp(min=torch.finfo(grad.dtype).tiny)
         return size * solve_fixed_point(ctx.vjp, grad / size, "Gradient of Residual"), None
 

@@ -1,4 +1,4 @@
-"""A layer that moves samples at random, for stochastic normalizing flows (Wu et al. 2020, arXiv 2002.06707)."""
+"""A layer of Markov chain steps, for stochastic normalizing flows (Wu et al. 2020, arXiv 2002.06707)."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from boltzflow.errors import OptionError
 class KernelLayer(StochasticLayer):
     """Steps of a Markov kernel for a density on the path from base to target, with exact path weights.
 
-    The density is named by its place on the path, not held: `bind` says which path (`StochasticFlow` does it), so
-    the layer can be saved. Both directions take the same steps, for the kernel's way back is the kernel itself.
+    The layer stores only the position of the density on the path, so that it can be saved; `bind` sets the path
+    (`StochasticFlow` does it). Both directions take the same steps, because the kernel is its own reverse.
 
     Args:
         kernel: of `boltzflow.core.sampling`.
         fraction: λ of the density π_λ, 0 for the base and 1 for the target, as functions on the layer's domain.
-        stop_gradient: no gradient passes through the steps. Then reverse KL on path weights trains what comes before
-            the layer for π_λ, and what comes after it on samples that stand still, as if all these were trained one by
-            one (Matthews et al. 2022, arXiv 2201.13117): meant for kernels that leave π_λ invariant, whose
-            decisions have no gradient anyway. It needs no second derivative of the target, and one more evaluation.
+        stop_gradient: whether to stop gradients at the steps. Then reverse KL on path weights trains the layers before
+            this one towards π_λ, and the layers after it on fixed samples, as if all these were trained one by one
+            (Matthews et al. 2022, arXiv 2201.13117). It is intended for kernels that leave π_λ invariant, whose
+            decisions have no gradient anyway. It needs one more evaluation, but no second derivative of the target.
 
     Raises:
         OptionError: if `fraction` is not in [0, 1].
@@ -45,11 +45,11 @@ class KernelLayer(StochasticLayer):
         self.stop_gradient = stop_gradient
         self.fraction = checked_fraction(fraction, type(self).__name__)
         self.acceptance: Tensor | None = None
-        """Mean acceptance () of the last pass; None before the first. Not part of the state dict."""
+        """Mean acceptance () of the last pass; None before the first pass. Not part of the state dict."""
         self._path: GeometricPath | None = None
 
     def bind(self, path: GeometricPath) -> None:
-        """Say which path `fraction` lies on. The path is referred to: neither copied, moved nor saved."""
+        """Set the path on which `fraction` lies. The path is only referenced; it is not copied, moved or saved."""
         self._path = path
 
     def forward(
@@ -57,7 +57,7 @@ class KernelLayer(StochasticLayer):
     ) -> tuple[Tensor, Tensor]:
         if self._path is None:
             raise OptionError(
-                f"{type(self).__name__}: expected a layer that is bound to a path between densities; it is not. "
+                f"{type(self).__name__}: expected a layer bound to a path between densities; got an unbound one. "
                 "Put it in a StochasticFlow, or call bind(path)."
             )
         log_prob = partial(self._path.log_prob, context=context, fraction=self.fraction)

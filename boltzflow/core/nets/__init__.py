@@ -1,4 +1,4 @@
-"""Conditioners and what they are fed."""
+"""Conditioner networks and their input features."""
 
 from boltzflow.core.nets.context import ContextParameter, checked_context, join_context
 from boltzflow.core.nets.conv import ConvNet, ConvResidualNet, join_context_channels

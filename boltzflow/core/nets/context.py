@@ -1,4 +1,4 @@
-"""How a context reaches a net or a parameter."""
+"""Conditioning of nets and parameters on a context."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from boltzflow.errors import OptionError, ShapeError
 
 
 def join_context(inputs: Tensor, context: Tensor | None, size: int, where: str) -> Tensor:
-    """The inputs of a net with the context beside them: (batch, F) → (batch, F + size).
+    """Concatenate the inputs of a net with the context: (batch, F) → (batch, F + size).
 
     Args:
         inputs: (batch, F).
-        context: (batch, size), or None where size is 0. A context that was not announced is ignored.
-        size: of the context that was announced; 0 for none.
-        where: who asks, for the message.
+        context: (batch, size), or None if size is 0. If size is 0, the context is ignored.
+        size: the declared size of the context; 0 for none.
+        where: the name of the caller, for messages.
 
     Raises:
-        OptionError: if a context was announced and none came.
+        OptionError: if a context is expected but missing.
         ShapeError: if it has another shape.
     """
     if not size:
@@ -27,10 +27,10 @@ def join_context(inputs: Tensor, context: Tensor | None, size: int, where: str) 
 
 
 def checked_context(context: Tensor | None, batch: int, size: int, where: str) -> Tensor:
-    """The context, which must be (batch, size).
+    """Return the context after checking that it is (batch, size).
 
     Raises:
-        OptionError: if there is none.
+        OptionError: if it is missing.
         ShapeError: if it has another shape.
     """
     if context is None:
@@ -41,10 +41,10 @@ def checked_context(context: Tensor | None, batch: int, size: int, where: str) -
 
 
 class ContextParameter(nn.Module):
-    """A parameter that may depend on a context: its value plus a linear map of the context, zero at first.
+    """A parameter that may depend on a context: its value plus a linear map of the context, initially zero.
 
     Args:
-        value: the value to start from, any shape.
+        value: the initial value, any shape.
         context_size: size C of the context; 0 for a plain parameter.
 
     Shapes:

@@ -1,4 +1,4 @@
-"""Convolutional nets: the conditioners of couplings of images."""
+"""Convolutional nets: the conditioner networks of image couplings."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from boltzflow.errors import OptionError
 
 
 def join_context_channels(images: Tensor, context: Tensor | None, size: int, where: str) -> Tensor:
-    """Images with the context beside them, as channels that are constant over the pixels.
+    """Concatenate images with the context, as channels that are constant over the pixels.
 
     Args:
         images: (batch, C, H, W).
-        context: (batch, size), or None where size is 0. A context that was not announced is ignored.
-        size: of the context that was announced; 0 for none.
-        where: who asks, for the message.
+        context: (batch, size), or None if size is 0. If size is 0, the context is ignored.
+        size: the declared size of the context; 0 for none.
+        where: the name of the caller, for messages.
 
     Returns:
         (batch, C + size, H, W).
 
     Raises:
-        OptionError: if a context was announced and none came.
+        OptionError: if a context is expected but missing.
         ShapeError: if it has another shape.
     """
     if not size:
@@ -35,21 +35,21 @@ def join_context_channels(images: Tensor, context: Tensor | None, size: int, whe
 
 
 class ConvNet(nn.Module):
-    """Convolutions that keep the size of the image, with an activation after each hidden one.
+    """Convolutions that preserve the size of the image, with an activation after each hidden one.
 
-    The last one starts at zero, so that couplings start as the identity (Kingma & Dhariwal 2018,
+    The last one is initially zero, so that couplings are initially the identity (Kingma & Dhariwal 2018,
     arXiv 1807.03039).
 
     Args:
-        in_channels: of the input.
+        in_channels: number of input channels.
         hidden: channels of the hidden images.
-        out_channels: of the output.
-        kernels: width of each convolution, odd: one more than there are hidden images.
-        activation: makes an activation, for instance ``nn.LeakyReLU``.
-        normalize: whether the first batch normalises each hidden image before its activation.
-        dropout: share of the last hidden numbers that training leaves out at random.
-        positions: whether the net is also shown the row and column of each pixel, as two channels on [−1, 1] (Liu et
-            al. 2018, arXiv 1807.03247): for images whose parts have their places.
+        out_channels: number of output channels.
+        kernels: width of each convolution, odd: one more than hidden images.
+        activation: builds an activation, for example ``nn.LeakyReLU``.
+        normalize: whether each hidden image is normalised before its activation, initialised by the first batch.
+        dropout: fraction of the last hidden units that are dropped in training.
+        positions: whether the net also gets the row and column of each pixel, as two channels on [−1, 1] (Liu et al.
+            2018, arXiv 1807.03247), for images whose content depends on the position.
 
     Shapes:
         x (batch, in_channels, H, W) → (batch, out_channels, H, W).
@@ -94,19 +94,19 @@ class ConvNet(nn.Module):
 
 
 class ConvResidualNet(nn.Module):
-    """A convolution, blocks h + conv(a(conv(a(h)))), then an activation and a last convolution that starts at zero.
+    """A convolution, blocks h + conv(a(conv(a(h)))), then an activation and a last convolution, initially zero.
 
-    He et al. 2016, arXiv 1603.05027. The second convolution of each block starts at zero too, so that a deep net
-    starts as a shallow one.
+    He et al. 2016, arXiv 1603.05027. The second convolution of each block is initially zero too, so that a deep net is
+    initially equivalent to a shallow one.
 
     Args:
-        in_channels: of the input.
+        in_channels: number of input channels.
         width: channels of every hidden image.
         blocks: number of residual blocks.
-        out_channels: of the output.
+        out_channels: number of output channels.
         kernel: width of all convolutions, odd.
-        activation: makes an activation.
-        dropout: share of a block's hidden channels that training leaves out at random.
+        activation: builds an activation.
+        dropout: fraction of a block's hidden channels that are dropped in training.
 
     Shapes:
         x (batch, in_channels, H, W) → (batch, out_channels, H, W).

@@ -1,4 +1,4 @@
-"""What a net is shown of a state on a mixed domain."""
+"""Input features of nets for states on a mixed domain."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from boltzflow.core.functional import permute_rows
 
 
 class DomainFeatures(nn.Module):
-    """Smooth features of a state: straight coordinates on a scale of order one, cos and sin of circles.
+    """Smooth features of a state: real and interval coordinates scaled to order one, cos and sin of circles.
 
-    Without `width` these are `Domain.features`; with it a straight coordinate is shown as (x − location)/width, so
-    that a narrow peak in a wide interval is resolved.
+    Without `width` these are `Domain.features`. With `width`, the feature of a real or interval coordinate is
+    (x − location)/width, so that a narrow peak in a wide interval is resolved.
 
     Args:
         domain: flat, of D coordinates.
-        location, width: (D,) or None; a width that is infinite keeps the domain's own scale; the location is by
-            default 0, or the middle of an interval.
-        visible: (D,) bool or None: coordinates that may be seen; the features of the others are 0. The number
+        location, width: (D,) or None; an infinite width keeps the domain's own scale; the default location is 0, or the
+            middle of an interval.
+        visible: (D,) bool or None: coordinates that the net may depend on; the features of the others are 0. The number
             of features does not depend on it, so that all couplings of a flow share one compiled shape.
 
     Shapes:

@@ -1,4 +1,4 @@
-"""Nets whose Lipschitz constant is bounded: what makes a residual layer invertible."""
+"""Nets with a bounded Lipschitz constant, which makes residual layers invertible."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Vjp = Callable[[Tensor], Tensor]
 
 
 class Function(Protocol):
-    """A net with its context and its weights settled."""
+    """A net with fixed context and fixed weights."""
 
     def __call__(self, x: Tensor) -> Tensor:
         """x (batch, D) → (batch, D)."""
@@ -31,9 +31,9 @@ class Function(Protocol):
 
 
 class LipschitzNet(nn.Module, ABC):
-    """A net (batch, D) → (batch, D) whose Lipschitz constant in x is below 1, whatever its parameters.
+    """A net (batch, D) → (batch, D) whose Lipschitz constant in x is below 1 for all parameter values.
 
-    A subclass that defines no more than `forward` has its Jacobian taken by automatic differentiation.
+    If a subclass defines only `forward`, its Jacobian is computed by automatic differentiation.
     """
 
     @abstractmethod
@@ -41,12 +41,12 @@ class LipschitzNet(nn.Module, ABC):
         """x (batch, D), context (batch, C) or None → (batch, D)."""
 
     def bind(self, context: Tensor | None) -> Function:
-        """The net as a function of x alone: what does not depend on x is computed once."""
+        """The net as a function of x only; quantities that do not depend on x are computed once."""
         return _Differentiated(self, context)
 
 
 class _Differentiated:
-    """Any net; Jacobians by automatic differentiation."""
+    """Any net, with Jacobians by automatic differentiation."""
 
     def __init__(self, net: LipschitzNet, context: Tensor | None) -> None:
         self.net, self.context = net, context
@@ -67,10 +67,10 @@ class _Differentiated:
 
 
 class _Sequence:
-    """Linear maps with an activation between each two.
+    """Linear maps with activations between them.
 
-    The Jacobian is a product of the maps and of diagonal factors that the forward pass has left behind, so that no
-    automatic differentiation is needed for it, and none twice for its gradient.
+    The Jacobian is a product of the maps and of diagonal factors from the forward pass. It needs no automatic
+    differentiation, and its gradient no second one.
     """
 
     def __init__(self, maps: Sequence[BoundedLinear], activations: Sequence[LipschitzActivation]) -> None:
@@ -100,7 +100,7 @@ class _Sequence:
 
 
 class _LipschitzSequential(LipschitzNet):
-    """Linear layers of bounded norm with an activation between each two; the last starts as zero."""
+    """Linear layers of bounded norm with activations between them; the last is initially zero."""
 
     def __init__(
         self,
@@ -115,7 +115,7 @@ class _LipschitzSequential(LipschitzNet):
         self.activations = nn.ModuleList(activation() for _ in layers[1:])
         self.order = order
         if isinstance(order, str):
-            # 1/p of the norm before each layer is the logistic function of these: p = 2 at first.
+            # 1/p of the norm before each layer is the logistic function of these: initially p = 2.
             self.order_logits = nn.Parameter(torch.zeros(len(layers)))
         nn.init.zeros_(layers[-1].weight)
         nn.init.zeros_(layers[-1].bias.value)
@@ -126,9 +126,9 @@ class _LipschitzSequential(LipschitzNet):
             orders = list(self.order_logits.sigmoid())
         else:
             orders = [1.0 / self.order] * len(self.layers)
-        # Each layer ends in the norm in which the next one begins, and the last in the first one's.
+        # The output norm of each layer is the input norm of the next, and that of the last is that of the first.
         ends = [*orders[1:], orders[0]]
-        # The scales of the activations go into the weights, which are fewer numbers than the states.
+        # The scales of the activations are merged into the weights, which are fewer numbers than the states.
         scales = [activation.scales() for activation in self.activations]  # type: ignore[operator]
         before = [1.0, *(outer for _, outer in scales)]
         after = [*(inner for inner, _ in scales), 1.0]
@@ -143,16 +143,16 @@ class _LipschitzSequential(LipschitzNet):
 
 
 class LipschitzMLP(_LipschitzSequential):
-    """A fully connected net whose Lipschitz constant in x is at most `lipschitz`; zero at first.
+    """A fully connected net whose Lipschitz constant in x is at most `lipschitz`; initially zero.
 
-    Behrmann et al. 2019, arXiv 1811.00995; learned norms: Chen et al. 2019, arXiv 1906.02735. The context moves
-    the biases and is not bounded.
+    Behrmann et al. 2019, arXiv 1811.00995; learned norms: Chen et al. 2019, arXiv 1906.02735. The context shifts
+    the biases, without a bound.
 
     Args:
         features: D, the size of input and output.
         hidden: sizes of the hidden layers.
-        lipschitz: the bound on the net, in (0, 1); each layer has an equal share.
-        order: p of the norm in which it holds, from 1 to inf, or "learned", one for each layer.
+        lipschitz: the bound for the net, in (0, 1), divided equally between the layers.
+        order: p of the norm, from 1 to inf, or "learned", one for each layer.
         activation: builds an activation whose slope is at most 1.
         context_size: size C of the context; 0 for none.
 
@@ -160,7 +160,7 @@ class LipschitzMLP(_LipschitzSequential):
         x (batch, D), context (batch, C) → (batch, D).
 
     Raises:
-        OptionError: if the bound or the order is impossible.
+        OptionError: if the bound or the order is invalid.
 
     >>> LipschitzMLP(2, (16, 16))(torch.ones(1, 2)).abs().max().item()
     0.0
@@ -177,15 +177,15 @@ class LipschitzMLP(_LipschitzSequential):
         context_size: int = 0,
     ) -> None:
         sizes = [features, *hidden, features]
-        share = _share(lipschitz, len(sizes) - 1, "LipschitzMLP")
-        layers = [LipschitzLinear(*pair, lipschitz=share, context_size=context_size) for pair in pairwise(sizes)]
+        per_layer = _bound_per_layer(lipschitz, len(sizes) - 1, "LipschitzMLP")
+        layers = [LipschitzLinear(*pair, lipschitz=per_layer, context_size=context_size) for pair in pairwise(sizes)]
         super().__init__(layers, activation, order)
 
 
 class LipschitzCNN(_LipschitzSequential):
-    """A convolutional net whose Lipschitz constant in x is at most `lipschitz`; zero at first.
+    """A convolutional net whose Lipschitz constant in x is at most `lipschitz`; initially zero.
 
-    Takes and gives images as flat states, for that is how a `Residual` layer hands them over.
+    It takes and returns images as flat states, as a `Residual` layer requires.
 
     Args:
         shape: (C, H, W) of the images.
@@ -197,7 +197,7 @@ class LipschitzCNN(_LipschitzSequential):
         x (batch, C·H·W), context (batch, context_size) → (batch, C·H·W).
 
     Raises:
-        OptionError: if the bound, the order or a kernel size is impossible.
+        OptionError: if the bound, the order or a kernel size is invalid.
 
     >>> LipschitzCNN((1, 8, 8), (16,))(torch.ones(2, 64)).shape
     torch.Size([2, 64])
@@ -215,12 +215,12 @@ class LipschitzCNN(_LipschitzSequential):
         context_size: int = 0,
     ) -> None:
         sizes = [shape[0], *channels, shape[0]]
-        share = _share(lipschitz, len(sizes) - 1, "LipschitzCNN")
+        per_layer = _bound_per_layer(lipschitz, len(sizes) - 1, "LipschitzCNN")
         kernels = [kernel_sizes] * (len(sizes) - 1) if isinstance(kernel_sizes, int) else list(kernel_sizes)
         if len(kernels) != len(sizes) - 1:
             raise OptionError(f"LipschitzCNN: expected {len(sizes) - 1} kernel sizes; got {len(kernels)}.")
         layers = [
-            LipschitzConv2d(*pair, size, image=shape[1:], lipschitz=share, context_size=context_size)
+            LipschitzConv2d(*pair, size, image=shape[1:], lipschitz=per_layer, context_size=context_size)
             for pair, size in zip(pairwise(sizes), kernels, strict=True)
         ]
         super().__init__(layers, activation, order)
@@ -247,7 +247,7 @@ class _OfImages:
         return x.reshape(*x.shape[:-1], *self.shape)
 
 
-def _share(lipschitz: float, layers: int, where: str) -> float:
+def _bound_per_layer(lipschitz: float, layers: int, where: str) -> float:
     if not 0.0 < lipschitz < 1.0:
         raise OptionError(f"{where}: expected a Lipschitz constant in (0, 1); got {lipschitz:g}.")
     return math.exp(math.log(lipschitz) / layers)

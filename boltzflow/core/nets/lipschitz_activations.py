@@ -14,7 +14,7 @@ from torch.nn import functional as F
 class LipschitzActivation(nn.Module, ABC):
     """An element-wise map h → outer · ψ(inner · h) whose slope is in [−1, 1] and continuous.
 
-    The two scales are apart from ψ so that a net can put them into the weights before and after.
+    The two scales are separate from ψ so that a net can merge them into the adjacent weights.
     """
 
     def scales(self) -> tuple[Tensor | float, Tensor | float]:
@@ -59,7 +59,7 @@ class LipSwish(LipschitzActivation):
 
 
 class _Swish(torch.autograd.Function):
-    """h·σ(h) and its derivative, with a gradient in fewer passes over memory than automatic differentiation takes."""
+    """h·σ(h) and its derivative; the gradient needs fewer passes over memory than automatic differentiation."""
 
     @staticmethod
     def forward(ctx: Any, h: Tensor) -> tuple[Tensor, Tensor]:

@@ -21,7 +21,7 @@ class BoundedLinear(ABC):
 
     @abstractmethod
     def __call__(self, x: Tensor) -> Tensor:
-        """Of a batch of inputs."""
+        """The map of a batch of inputs."""
 
     @abstractmethod
     def scaled(self, inner: Number, outer: Number) -> BoundedLinear:
@@ -29,20 +29,20 @@ class BoundedLinear(ABC):
 
     @abstractmethod
     def adjoint(self, u: Tensor) -> Tensor:
-        """The transposed map of outputs (…, batch, *output shape)."""
+        """The transposed map, applied to (…, batch, *output shape)."""
 
 
 class LipschitzLinear(nn.Module):
-    """A linear layer whose norm is at most `lipschitz`: a weight beyond it is scaled down to it.
+    """A linear layer whose norm is at most `lipschitz`; a larger weight is scaled down.
 
-    The bound comes from above and is computed with the output (`functional.operator_norm`): it holds for every
-    weight, in training and in evaluation, and nothing has to be updated between steps.
+    The norm's upper bound is computed in each call (`functional.operator_norm`). It therefore holds for every weight,
+    in training and in evaluation, and needs no updates between steps.
 
     Args:
         in_features, out_features: sizes.
         lipschitz: the bound.
         domain, codomain: orders of the norms of input and output, from 1 to inf.
-        context_size: size C of a context that moves the bias.
+        context_size: size C of a context that shifts the bias.
 
     Shapes:
         x (batch, in_features), context (batch, C) → (batch, out_features).
@@ -77,7 +77,7 @@ class LipschitzLinear(nn.Module):
     def bind(
         self, context: Tensor | None, domain: Number | None = None, codomain: Number | None = None
     ) -> BoundedLinear:
-        """The layer as a linear map, its weight bounded; other 1/p and 1/q than its own may be asked for."""
+        """The layer as a linear map with bounded weight, optionally for other 1/p and 1/q."""
         begin = 1.0 / self.domain if domain is None else domain
         end = 1.0 / self.codomain if codomain is None else codomain
         norm = induced_norm_bound(self.weight, begin, end, (self.weight.shape[1], self.weight.shape[0]))
@@ -111,7 +111,7 @@ class LipschitzConv2d(nn.Module):
     Args:
         in_channels, out_channels: numbers of channels.
         kernel_size: odd.
-        image: height and width of the images, which enter the bound only if codomain < domain.
+        image: height and width of the images, which affect the bound only if codomain < domain.
         lipschitz, domain, codomain, context_size: see `LipschitzLinear`.
 
     Shapes:
@@ -151,7 +151,7 @@ class LipschitzConv2d(nn.Module):
     def bind(
         self, context: Tensor | None, domain: Number | None = None, codomain: Number | None = None
     ) -> BoundedLinear:
-        """The layer as a linear map, its kernel bounded; other 1/p and 1/q than its own may be asked for."""
+        """The layer as a linear map with bounded kernel, optionally for other 1/p and 1/q."""
         begin = 1.0 / self.domain if domain is None else domain
         end = 1.0 / self.codomain if codomain is None else codomain
         pixels = math.prod(self.image)

@@ -1,4 +1,4 @@
-"""Masked nets whose outputs see only earlier inputs (Germain et al. 2015, arXiv 1502.03509: MADE)."""
+"""Masked nets whose outputs depend only on earlier inputs (Germain et al. 2015, arXiv 1502.03509: MADE)."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from boltzflow.errors import OptionError
 
 
 class MaskedLinear(nn.Linear):
-    """A linear layer in which output j sees input i only where it may.
+    """A linear layer in which output j depends on input i only where the mask is true.
 
     Args:
         mask: (out_features, in_features) bool.
@@ -33,7 +33,7 @@ class MaskedLinear(nn.Linear):
 
     @property
     def masked_weight(self) -> Tensor:
-        """The weight, zero where nothing may be seen."""
+        """The weight, zero where the mask is false."""
         return self.weight * self.mask
 
     def forward(self, x: Tensor) -> Tensor:
@@ -43,24 +43,24 @@ class MaskedLinear(nn.Linear):
 class MADE(nn.Module):
     """A net whose outputs of degree k depend on the inputs of degree < k, and on the context.
 
-    Hidden units carry degrees too, spread evenly and in ascending order, so that outputs can also be computed
-    degree by degree at the cost of one pass in all (`steps`).
+    Hidden units have degrees too, spread evenly and in ascending order, so that outputs can also be computed
+    degree by degree at the total cost of one pass (`steps`).
 
     Args:
         input_degrees: the degree of each input, 0 … K − 1.
         output_degrees: the degree of each output, 0 … K − 1.
         hidden: sizes of the hidden layers.
-        residual: whether every further pair of hidden layers is added to what came before, h + W₂ a(W₁ a(h)).
-            Then all sizes are equal and their number is odd.
-        dropout: share of the hidden units that are dropped in training.
+        residual: whether each pair of hidden layers after the first is a residual block, h + W₂ a(W₁ a(h)).
+            Then all sizes must be equal and their number odd.
+        dropout: fraction of the hidden units that are dropped in training.
         activation: class of the activation.
-        context_size: size of the context, which every hidden unit sees; 0 for none.
+        context_size: size of the context, on which every hidden unit may depend; 0 for none.
 
     Raises:
-        OptionError: if the sizes do not suit a residual net.
+        OptionError: if the sizes are invalid for a residual net.
 
     Shapes:
-        x (batch, inputs), context (batch, C) → (batch, outputs). The last layer starts at zero.
+        x (batch, inputs), context (batch, C) → (batch, outputs). The last layer is initially zero.
 
     >>> net = MADE([0, 1, 2], [0, 1, 2], hidden=(8, 8))
     >>> net(torch.ones(4, 3)).shape
@@ -81,13 +81,13 @@ class MADE(nn.Module):
         super().__init__()
         if not hidden or (residual and (len(set(hidden)) > 1 or len(hidden) % 2 == 0)):
             raise OptionError(
-                f"MADE: expected hidden sizes, for a residual net an odd number of equal ones; got {hidden}."
+                f"MADE: expected hidden sizes (an odd number of equal ones for a residual net); got {hidden}."
             )
         self.residual = residual
         self.context_size = context_size
         inputs, outputs = torch.as_tensor(input_degrees), torch.as_tensor(output_degrees)
         self.degrees = int(max(inputs.max(), outputs.max())) + 1
-        # A hidden unit of degree k sees inputs of degree < k; one of degree 0 sees the context alone.
+        # A hidden unit of degree k depends on inputs of degree < k; one of degree 0 only on the context.
         lowest = 0 if context_size or self.degrees == 1 else 1
         units = [_spread(lowest, self.degrees, size) for size in hidden]
         self.first = MaskedLinear(units[0][:, None] > inputs)
@@ -138,10 +138,10 @@ class MADE(nn.Module):
 
 
 class Steps:
-    """One pass through a `MADE`, spread over the degrees: units are computed once, as soon as they can be.
+    """One pass through a `MADE`, degree by degree; each unit is computed once, as soon as its inputs are known.
 
-    Batch comes last. Call `outputs` for degrees 0, 1, … in turn, and `feed` the inputs of each degree before the
-    outputs of the next are asked for.
+    The batch comes last. Call `outputs` for degrees 0, 1, … in turn, and `feed` the inputs of each degree before the
+    outputs of the next.
     """
 
     def __init__(self, net: MADE, batch: int, context: Tensor | None) -> None:
@@ -160,12 +160,12 @@ class Steps:
             self._context = net.context.weight @ checked.T
 
     def feed(self, inputs: Tensor) -> None:
-        """The inputs of the present degree (n, batch), in their order."""
+        """Add the inputs of the current degree (n, batch), in their order."""
         self._seen[0].append(inputs)
         self.degree += 1
 
     def outputs(self) -> Tensor:
-        """The outputs of the present degree (m, batch), in their order."""
+        """The outputs of the current degree (m, batch), in their order."""
         net, k = self.net, self.degree
         residual: Tensor | None = None
         layers = net.hidden_layers
@@ -192,7 +192,7 @@ class Steps:
         return self._linear(len(layers), weight, bias)
 
     def _linear(self, number: int, weight: Tensor, bias: Tensor) -> Tensor:
-        """What some units of a layer make of all that they may see, which are the first columns of their weights."""
+        """The values of some units of a layer from all inputs that they depend on: the first columns of the weights."""
         if len(self._seen[number]) > 1:
             self._seen[number] = [torch.cat(self._seen[number])]
         x = self._seen[number][0]

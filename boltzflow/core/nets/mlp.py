@@ -1,4 +1,4 @@
-"""Fully connected nets: the conditioners of couplings."""
+"""Fully connected nets: the conditioner networks of couplings."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ class MLP(nn.Module):
     Args:
         in_features: size of the input.
         hidden: sizes of the hidden layers.
-        out_features: size of the output; None leaves the last activation as the output, for a net whose
+        out_features: size of the output; None makes the last activation the output, for a net whose
             user adds the last linear layer.
         activation: class of the activation.
-        dropout: share of the hidden units that are dropped in training.
+        dropout: fraction of the hidden units that are dropped in training.
 
     Shapes:
         x (batch, in_features) → (batch, out_features or hidden[-1]).

@@ -1,4 +1,4 @@
-"""A scale and a shift that the first batch sets."""
+"""A scale and a shift that are initialised by the first batch."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from boltzflow.core.nets.context import ContextParameter
 
 
 class DataNormalizer(nn.Module):
-    """(x − shift)/scale, where the first batch in training mode sets both, so that it comes out normalised.
+    """(x − shift)/scale; the first batch in training mode sets both, so that its output is normalised.
 
-    Kingma & Dhariwal 2018, arXiv 1807.03039 ("actnorm"). Ever after, shift and log scale are learned as other
-    parameters are. Until then, and in evaluation mode, it is the identity. A batch with fewer than two values for each
-    number is passed over; in data-parallel training the batches of all processes are one. Whether a batch has been
-    seen is part of the state dict.
+    Kingma & Dhariwal 2018, arXiv 1807.03039 ("actnorm"). Afterwards, shift and log scale are learned like other
+    parameters. Until a batch has set them, also in evaluation mode, the map is the identity. A batch with fewer than
+    two values for each number is ignored; in data-parallel training the batches of all processes are combined. The
+    state dict records whether the normaliser was initialised.
 
     Args:
-        shape: of shift and scale; axes of length 1 are shared: (C, 1, 1) for one number a channel.
+        shape: of shift and scale; axes of length 1 are shared: (C, 1, 1) for one number per channel.
         context_size: size of the context on which both depend linearly; 0 for none.
 
     Shapes:
@@ -42,11 +42,11 @@ class DataNormalizer(nn.Module):
         return out
 
     def see(self, x: Tensor, *, undo: bool = False) -> None:
-        """Take scale and shift from x if it is the first batch in training mode.
+        """Initialise scale and shift from x if it is the first batch in training mode.
 
         Args:
             x: (batch, *event).
-            undo: whether it is z·scale + shift that shall come out normalised, with x as z.
+            undo: whether to normalise the output of the inverse, z·scale + shift, with x as z.
         """
         if self.initialized or not self.training:
             return
@@ -54,10 +54,10 @@ class DataNormalizer(nn.Module):
             shape = self.shift.value.shape
             shared = [0, *(i + 1 for i, n in enumerate(shape) if n == 1 and x.shape[i + 1] != 1)]
             mean, deviation, count = shared_moments(x, shared)
-            if count < 2:  # no spread can be told from it
+            if count < 2:  # the spread cannot be estimated
                 return
             self.initialized = True
-            # A coordinate that stands still, but for rounding, keeps its scale.
+            # A coordinate that is constant up to rounding keeps its scale.
             deviation = torch.where(deviation > torch.finfo(x.dtype).eps * mean.abs(), deviation, 1.0)
             if undo:
                 mean, deviation = -mean / deviation, 1.0 / deviation

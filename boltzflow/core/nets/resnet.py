@@ -6,20 +6,20 @@ from torch import Tensor, nn
 
 
 class ResidualNet(nn.Module):
-    """A linear layer, then blocks h + W₂ a(W₁ a(h)), then an activation and, if asked for, a last linear layer.
+    """A linear layer, then blocks h + W₂ a(W₁ a(h)), then an activation and optionally a last linear layer.
 
-    Gated, a block adds u · σ(v) with (u, v) = W₂ a(W₁ a(h)) (Dauphin et al. 2017, arXiv 1612.08083).
+    A gated block adds u · σ(v) with (u, v) = W₂ a(W₁ a(h)) (Dauphin et al. 2017, arXiv 1612.08083).
 
-    The second layer of each block starts near zero, so that a deep net starts as a shallow one.
+    The second layer of each block is initially near zero, so that a deep net is initially close to a shallow one.
 
     Args:
         in_features: size of the input.
         width: size of every hidden layer.
         blocks: number of residual blocks.
-        out_features: size of the output; None leaves the last activation as the output.
+        out_features: size of the output; None makes the last activation the output.
         activation: class of the activation.
-        gated: whether each block decides how much it adds.
-        dropout: share of the hidden units of each block that are dropped in training.
+        gated: whether blocks are gated.
+        dropout: fraction of the hidden units of each block that are dropped in training.
 
     Shapes:
         x (batch, in_features) → (batch, out_features or width).

@@ -1,4 +1,4 @@
-"""Objectives of training: plain functions of a flow and a target, without side effects."""
+"""Training objectives: functions of a flow and a target, without side effects."""
 
 from boltzflow.core.objectives.likelihood import bits_per_dimension, forward_kl
 from boltzflow.core.objectives.loss import EnergyCap, Loss

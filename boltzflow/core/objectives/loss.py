@@ -1,4 +1,4 @@
-"""What objectives take and return."""
+"""Common arguments and return values of objectives."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from boltzflow.errors import IntractableDensityError, UnsupportedCombinationErro
 
 @dataclass(frozen=True)
 class Loss:
-    """The value to minimise, and what the samples behind it tell.
+    """The value to minimise, and the log-weights of its samples.
 
     Attributes:
         value: scalar, differentiable.
         log_weights: (n,) detached log p − log q of the samples, uncapped; −inf for a sample that cannot be
             evaluated, never NaN.
-        is_fresh: whether these samples were drawn for this loss, and not for an earlier one.
+        is_fresh: whether these samples were drawn for this loss, not for an earlier one.
     """
 
     value: Tensor
@@ -31,9 +31,10 @@ class Loss:
 
 @dataclass(frozen=True)
 class EnergyCap:
-    """Tames reduced energies for training: linear up to `linear_until`, logarithmic above, slope 1 where they meet.
+    """Limits reduced energies in training: linear up to `linear_until`, logarithmic above, with a continuous slope.
 
-    Its slope is never zero, so that a clash is still pushed apart. For objectives only: weights never see it.
+    The slope is never zero, so that clashes still have a restoring gradient. It is used in objectives only, never in
+    weights.
 
     >>> EnergyCap(10.0)(torch.tensor([5.0, 11.0]))
     tensor([ 5.0000, 10.6931])
@@ -47,16 +48,16 @@ class EnergyCap:
 
 
 def recorded(log_weights: Tensor) -> Tensor:
-    """Log-weights as a `Loss` keeps them."""
+    """Log-weights as stored in a `Loss`."""
     log_weights = log_weights.detach()
     return torch.where(log_weights.isfinite(), log_weights, -torch.inf)
 
 
 def target_log_prob(target: Target, x: Tensor, context: Tensor | None) -> Tensor:
-    """log p (batch,) of samples, without the gradients of those at which it is not finite.
+    """log p (batch,) of samples; samples with a non-finite gradient get no gradient.
 
-    A sample that is left out passes back 0 · ∞ = NaN from inside the target, which would spoil the gradients of all
-    others. Where no sample has a finite gradient it is handed on as it is, for then the target is at fault.
+    An excluded sample would otherwise pass back 0 · ∞ = NaN from the target, which would make the gradients of all
+    others NaN. If no sample has a finite gradient, the gradients are not changed, because the target is at fault.
     """
     if x.requires_grad:
         x = x.view_as(x)
@@ -70,28 +71,28 @@ def _sound_rows(gradient: Tensor) -> Tensor:
 
 
 def path_log_prob(flow: Model, x: Tensor, context: Tensor | None, where: str) -> Tensor:
-    """log q (batch,) of samples, whose gradient reaches the parameters through x only: the score term is left out.
+    """log q (batch,) of samples whose gradient reaches the parameters only through x; the score term is omitted.
 
     Raises:
-        UnsupportedCombinationError: if q has no density in closed form, or dropout makes it another one than that of
-            the samples; names `where` it was asked for.
+        UnsupportedCombinationError: if q has no density in closed form, or dropout changes it between sampling and
+            evaluation; names the caller `where`.
     """
     if any(isinstance(part, _DropoutNd) and part.training and part.p > 0.0 for part in cast(nn.Module, flow).modules()):
         raise UnsupportedCombinationError(
-            f"{where}: expected no dropout in training for a path gradient, which needs log q(x) again."
+            f"{where}: expected no dropout in training for a path gradient, which evaluates log q(x) again; got some."
         )
     frozen = {f"flow.{name}": parameter.detach() for name, parameter in flow.named_parameters()}
     try:
         log_q: Tensor = torch.func.functional_call(_LogProb(flow), frozen, (x, context))
     except IntractableDensityError as error:
         raise UnsupportedCombinationError(
-            f"{where}: expected no stochastic layer for a path gradient, which needs log q(x)."
+            f"{where}: expected no stochastic layer for a path gradient, which needs log q(x); got some."
         ) from error
     return log_q
 
 
 class _LogProb(nn.Module):
-    """A model's `log_prob` as a call, for `torch.func.functional_call`."""
+    """A module whose call is a model's `log_prob`, for `torch.func.functional_call`."""
 
     def __init__(self, flow: Model) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Objectives made of powers of importance weights: Rényi's divergences and the importance-weighted bound."""
+"""Objectives from powers of importance weights: Rényi divergences and the importance-weighted bound."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ def alpha_divergence(
 ) -> Loss:
     """Rényi's divergence D_α(p ‖ q)/α from n samples of the flow: log E_q[w^α] / (α(α − 1)), w = p/q.
 
-    The value is D_α/α + log Z/(α − 1), with two exceptions where that form has its limits: α = 0 is KL(q ‖ p) up
-    to log Z, which seeks modes; α = 1 is KL(p ‖ q), self-normalised and free of log Z. The larger α, the more the
-    flow is made to cover p, and the more samples it takes: the bias of the logarithm of a mean is of order
-    variance/n (Li & Turner 2016, arXiv 1602.02311). Samples that cannot be evaluated have weight zero.
+    The value is D_α/α + log Z/(α − 1), with the limits as special cases: α = 0 is KL(q ‖ p) up to log Z, which is
+    mode-seeking; α = 1 is KL(p ‖ q), self-normalised and independent of log Z. A larger α enforces coverage of p more
+    strongly and needs more samples: the bias of the logarithm of a mean is of order variance/n (Li & Turner 2016,
+    arXiv 1602.02311). Samples that cannot be evaluated have weight zero.
 
     Args:
         flow: q.
@@ -35,12 +35,12 @@ def alpha_divergence(
         n: number of samples.
         alpha: any real number.
         context: (n, C) for flow and target, or None.
-        generator: the source of randomness.
-        dreg: use the doubly reparametrised gradient: the same mean and less noise, at the cost of one more pass
-            (Tucker et al. 2018, arXiv 1810.04152).
+        generator: the random number generator.
+        dreg: whether to use the doubly reparametrised gradient: the same mean and less noise, at the cost of one more
+            pass (Tucker et al. 2018, arXiv 1810.04152).
 
     Raises:
-        UnsupportedCombinationError: if `dreg` is asked for through stochastic layers or dropout.
+        UnsupportedCombinationError: if `dreg` is requested with stochastic layers or dropout.
 
     >>> from boltzflow.core import Domain, distributions, recipes
     >>> flow = recipes.spline_flow(Domain.real(2), layers=2, hidden=(8,))
@@ -76,10 +76,10 @@ def importance_weighted_bound(
     generator: torch.Generator | None = None,
     dreg: bool = True,
 ) -> Loss:
-    """−E[log of the mean of k importance weights]: a bound on −log Z from above that tightens with k.
+    """−E[log of the mean of k importance weights]: an upper bound of −log Z that becomes tighter with k.
 
-    Burda et al. 2015, arXiv 1509.00519. One particle gives `reverse_kl`; more ask for coverage less strictly,
-    for only the best of each group need be good.
+    Burda et al. 2015, arXiv 1509.00519. One particle gives `reverse_kl`. With more particles the objective is less
+    strict, because only the best sample of each group needs a large weight.
 
     Args:
         flow: q.
@@ -87,16 +87,17 @@ def importance_weighted_bound(
         n: number of groups.
         particles: the number k of samples in each group.
         context: (n, C) for flow and target, one for each group, or None.
-        generator: the source of randomness.
-        dreg: use the doubly reparametrised gradient: the same mean and less noise, at the cost of one more pass.
-            The plain gradient's signal drowns in noise as k grows (Tucker et al. 2018, arXiv 1810.04152).
+        generator: the random number generator.
+        dreg: whether to use the doubly reparametrised gradient: the same mean and less noise, at the cost of one more
+            pass. The signal-to-noise ratio of the plain gradient decreases with k (Tucker et al. 2018, arXiv
+            1810.04152).
 
     Returns:
         The loss, with the `log_weights` (n·k,) of all samples.
 
     Raises:
         OptionError: if there is no particle.
-        UnsupportedCombinationError: if `dreg` is asked for through stochastic layers or dropout.
+        UnsupportedCombinationError: if `dreg` is requested with stochastic layers or dropout.
 
     >>> from boltzflow.core import Domain, distributions, recipes
     >>> flow = recipes.spline_flow(Domain.real(2), layers=2, hidden=(8,))
@@ -111,7 +112,7 @@ def importance_weighted_bound(
         flow, target, n * particles, context, generator, dreg, "importance_weighted_bound"
     )
     groups = log_w.view(n, particles)
-    # A group whose weights are all zero has no finite bound: it is left out.
+    # A group whose weights are all zero has no finite bound, and is left out.
     alive = (groups > -torch.inf).any(1)
     groups = torch.where(alive[:, None], groups, 0.0)
     bounds = torch.logsumexp(groups, 1) - math.log(particles)
@@ -129,7 +130,7 @@ def _log_weights(
     dreg: bool,
     where: str,
 ) -> tuple[Tensor, Tensor | None, Tensor]:
-    """Log-weights (n,), −inf where not finite; for `dreg` their path derivatives' carrier (n,), 0 there; the record."""
+    """Log-weights (n,), −inf if not finite; for `dreg` the carrier of path derivatives (n,), else None; the record."""
     x, log_q = flow.sample(n, context, generator=generator)
     log_p = target_log_prob(target, x, context)
     log_w = log_p - log_q
@@ -139,10 +140,10 @@ def _log_weights(
 
 
 def _with_gradient(value: Tensor, doubly: Tensor, path: Tensor | None) -> Tensor:
-    """The value, with the doubly reparametrised gradient Σ doubly·∂path where there is a path.
+    """The value, with the doubly reparametrised gradient Σ doubly·∂path if there is a path.
 
     For any function F of log-weights ℓ of reparametrised samples, E[dF/dθ] = E[Σ (∂F/∂ℓᵢ − ∂²F/∂ℓᵢ²) ∂ℓᵢ/∂xᵢ
-    ∂xᵢ/∂θ]: the score terms −∂F/∂ℓᵢ ∂log q/∂θ are exchanged for path terms by integration by parts.
+    ∂xᵢ/∂θ]: integration by parts replaces the score terms −∂F/∂ℓᵢ ∂log q/∂θ by path terms.
     """
     if path is None:
         return value

@@ -1,4 +1,4 @@
-"""Objectives that need a target's formula: KL(q ‖ p), and the dispersion of log-weights."""
+"""Objectives that evaluate the target: KL(q ‖ p), and the dispersion of log-weights."""
 
 from __future__ import annotations
 
@@ -35,24 +35,24 @@ def reverse_kl(
         target: p.
         n: number of samples.
         context: (n, C) for flow and target, or None.
-        generator: the source of randomness.
-        beta: not negative; below 1 it flattens the target to p^β. Raised to 1 in the course of training, it keeps
-            the flow from settling on one mode (Rezende & Mohamed 2015, arXiv 1505.05770). The loss's
-            `log_weights` are always those of p itself.
-        path_gradient: drop the score term, whose mean is zero, from the gradient: less noise when q is close
-            to p, at the cost of one more pass (Roeder et al. 2017, arXiv 1703.09194; Vaitl et al. 2022,
+        generator: the random number generator.
+        beta: non-negative; below 1 it flattens the target to p^β. Increasing it to 1 during training helps to avoid
+            mode collapse (Rezende & Mohamed 2015, arXiv 1505.05770). The loss's `log_weights` are always those of p
+            itself.
+        path_gradient: whether to omit the score term, whose mean is zero, from the gradient: less noise when q is
+            close to p, at the cost of one more pass (Roeder et al. 2017, arXiv 1703.09194; Vaitl et al. 2022,
             arXiv 2206.09016).
-        cap: tames −log p for the gradient (see `EnergyCap`).
-        drop_largest: the share of largest terms that is left out of the mean: robust against clashes, at the
-            cost of a small bias of the objective (never of the weights).
-        runs: into how many runs of equal length the samples fall whose contexts name one density each. Densities
-            of different contexts have different log Z, so terms are ranked by how far they lie above the median of
-            their run, and `log_weights` are those over the run's mean weight: their effective sample size is the
-            harmonic mean of those of the runs. The gradient needs nothing of it, for log Z has none.
+        cap: limits −log p for the gradient (see `EnergyCap`).
+        drop_largest: the fraction of largest terms that is left out of the mean: robust to clashes, at the cost of a
+            small bias of the objective (never of the weights).
+        runs: the number of consecutive runs of equal length, each with one context and therefore one density.
+            Densities with different contexts have different log Z. Terms are therefore ranked by their difference to
+            the median of their run, and `log_weights` are relative to the run's mean weight, so that their effective
+            sample size is the harmonic mean over the runs. The gradient is not affected, because log Z has none.
 
     Raises:
         OptionError: if `beta` is negative, `drop_largest` is not in [0, 1), or `runs` does not divide n.
-        UnsupportedCombinationError: if a path gradient is asked for through stochastic layers or dropout.
+        UnsupportedCombinationError: if a path gradient is requested with stochastic layers or dropout.
 
     >>> from boltzflow.core import Domain, distributions, recipes
     >>> flow = recipes.spline_flow(Domain.real(2), layers=2, hidden=(8,))
@@ -60,11 +60,11 @@ def reverse_kl(
     True
     """
     if not beta >= 0.0:
-        raise OptionError(f"reverse_kl: expected a beta that is not negative; got {beta:g}.")
+        raise OptionError(f"reverse_kl: expected a non-negative beta; got {beta:g}.")
     if not 0.0 <= drop_largest < 1.0:
         raise OptionError(f"reverse_kl: expected drop_largest in [0, 1); got {drop_largest:g}.")
     if runs < 1 or n % runs:
-        raise OptionError(f"reverse_kl: expected runs that divide the {n} samples evenly; got {runs} runs.")
+        raise OptionError(f"reverse_kl: expected a number of runs that divides the {n} samples; got {runs}.")
     x, log_q = flow.sample(n, context, generator=generator)
     if path_gradient:
         log_q = path_log_prob(flow, x, context, "reverse_kl")
@@ -83,13 +83,13 @@ def reverse_kl(
 
 
 def _above_medians(terms: Tensor, finite: Tensor, runs: int) -> Tensor:
-    """Terms (n,) less the median of the finite ones of their run, detached."""
+    """Terms (n,) minus the median of the finite terms of their run, detached."""
     rows = torch.where(finite, terms, torch.nan).detach().view(runs, -1)
     return (rows - rows.nanmedian(1, keepdim=True).values).flatten()
 
 
 def _over_means(log_weights: Tensor, runs: int) -> Tensor:
-    """Log-weights (n,) less the logarithm of the mean weight of their run; those of weight zero stay so."""
+    """Log-weights (n,) minus the logarithm of the mean weight of their run; weights of zero remain zero."""
     rows = log_weights.view(runs, -1)
     return recorded(rows - rows.logsumexp(1, keepdim=True) + math.log(rows.shape[1])).flatten()
 
@@ -103,22 +103,21 @@ def log_dispersion(
     context: Tensor | None = None,
     generator: torch.Generator | None = None,
 ) -> Loss:
-    """How far log-weights are from being all equal: zero exactly if q is p on the samples; log Z drops out.
+    """The dispersion of log-weights: zero if and only if q is proportional to p on the samples; independent of log Z.
 
-    Order 2 is half the variance, which on the flow's own samples has, on average, the gradient of KL(q ‖ p)
-    with a control variate built in (Richter et al. 2020, arXiv 2010.10436). Order 1 is the mean distance from
-    the median: robust against outliers. The samples stand still: no gradient goes through them, and none of the
-    target is needed. They may come from anywhere that covers p, such as a buffer or a simulation ("off-policy",
-    arXiv 2602.03729); then alone or added to another objective. Samples whose log-weight is not finite are left
-    out.
+    Order 2 is half the variance. On the flow's own samples its expected gradient is that of KL(q ‖ p), with a built-in
+    control variate (Richter et al. 2020, arXiv 2010.10436). Order 1 is the mean absolute deviation from the median,
+    which is robust to outliers. The samples are fixed: no gradient passes through them, and the gradient of the target
+    is not needed. They may come from any density that covers p, such as a buffer or a simulation ("off-policy",
+    arXiv 2602.03729), and the objective may be added to another one. Samples with a non-finite log-weight are left out.
 
     Args:
         flow: q.
         target: p.
-        samples: how many to draw from the flow, or states (n, *shape).
+        samples: the number of samples to draw from the flow, or states (n, *shape).
         order: 1 or 2.
         context: (n, C) for flow and target, or None.
-        generator: the source of randomness.
+        generator: the random number generator.
 
     Raises:
         OptionError: if the order is neither 1 nor 2, or there are fewer than two samples.
@@ -139,7 +138,7 @@ def log_dispersion(
 
 
 def dispersion(log_weights: Tensor, order: int) -> Tensor:
-    """How far log-weights (n,) are from being all equal, see `log_dispersion`; those that are not finite are left out.
+    """The dispersion of log-weights (n,), see `log_dispersion`; non-finite ones are left out.
 
     Raises:
         OptionError: if the order is neither 1 nor 2.

@@ -1,4 +1,4 @@
-"""Samplers that anneal, resample or reject, from any density that has samples to any that has values."""
+"""Annealing, resampling and rejection samplers, from a density with exact samples to any unnormalised density."""
 
 from boltzflow.core.samplers.annealing import AnnealedSamples, annealed_importance_sampling, sequential_monte_carlo
 from boltzflow.core.samplers.rejection import rejection_sampling

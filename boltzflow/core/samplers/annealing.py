@@ -1,4 +1,4 @@
-"""Samples and normalising constants by moving slowly from one density to another."""
+"""Annealing: samples and normalising constants from a gradual transition between two densities."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ from boltzflow.errors import OptionError
 
 @dataclass(frozen=True)
 class AnnealedSamples:
-    """What annealing from q to g = p^α q^(1−α) returns.
+    """The result of annealing from q to g = p^α q^(1−α).
 
     Attributes:
         x: (n, *shape), weighted samples of g.
-        log_weights: (n,) float64, −∞ for weight zero; their mean weight estimates ∫g. After resampling all samples
-            carry the mean of the weights before.
-        ancestors: (n,) the first sample that each stems from; 0 … n − 1 where nothing was resampled.
+        log_weights: (n,) float64, −∞ for weight zero; the mean weight estimates ∫g. After resampling, all samples
+            have the previous mean weight.
+        ancestors: (n,) the index of the initial sample of each; 0 … n − 1 without resampling.
         fractions: λ of the levels, from 0 to 1.
-        acceptance: (levels − 1,) mean acceptance of the kernel at each level between.
-        ess: (levels,) effective sample size as a fraction of n, on arriving at each level after the first.
+        acceptance: (levels − 1,) mean acceptance of the kernel at each intermediate level.
+        ess: (levels,) effective sample size as a fraction of n, at each level after the first, before resampling.
     """
 
     x: Tensor
@@ -42,9 +42,9 @@ class AnnealedSamples:
     def log_z(self) -> tuple[float, float]:
         """log ∫g, and its standard error by the delta method.
 
-        Samples with one ancestor are not independent; `importance.log_mean_weight` takes them as a group. The estimate
-        of ∫g is unbiased where neither schedule nor kernels were adapted in this run; that of the logarithm is too low
-        by about half the squared error.
+        Samples with one ancestor are not independent; `importance.log_mean_weight` treats them as a group. The estimate
+        of ∫g is unbiased if neither schedule nor kernels were adapted in this run; that of its logarithm is too low by
+        about half the squared error.
         """
         return importance.log_mean_weight(self.log_weights, self.ancestors)
 
@@ -60,23 +60,23 @@ def annealed_importance_sampling(
     context: Tensor | None = None,
     generator: torch.Generator | None = None,
 ) -> AnnealedSamples:
-    """Samples of the base, moved and weighted along the geometric path to the target (Neal 2001, physics/9803008).
+    """Moves and weights samples of the base along the geometric path to the target (Neal 2001, physics/9803008).
 
-    The kernel acts at each level between: one level alone is importance sampling. Weights are exact for each kernel,
-    also for one without a Metropolis test. A `HamiltonianMonteCarlo` that keeps some momentum (`refresh` < 1) makes
-    it Hamiltonian annealed importance sampling (Sohl-Dickstein & Culpepper 2012, arXiv 1205.1925). To adapt a kernel
-    for each level, run a few times and pass each level's `acceptance` to `adjust_step_size`, before the run that
-    counts. Nothing is differentiated; memory is that of n samples at one level.
+    The kernel acts at each intermediate level; a single level is importance sampling. Weights are exact for every
+    kernel, including those without a Metropolis test. A `HamiltonianMonteCarlo` with partial momentum refreshment
+    (`refresh` < 1) gives Hamiltonian annealed importance sampling (Sohl-Dickstein & Culpepper 2012, arXiv 1205.1925).
+    To adapt a kernel for each level, run a few times and pass each level's `acceptance` to `adjust_step_size` before
+    the production run. Gradients are not computed; only n samples at one level are stored.
 
     Args:
         base: q, a distribution or flow with exact samples and density.
-        target: p, anything with ``log_prob(x, context)``, up to a constant.
+        target: p, any object with ``log_prob(x, context)``, unnormalised.
         schedule: levels λ from 0 to 1 (`linear_schedule`, `geometric_schedule`), or an `AdaptiveSchedule`.
-        kernel: one for all levels, or one for each level between.
+        kernel: one for all levels, or one for each intermediate level.
         n: number of samples.
-        alpha: the end of the path is p^α q^(1−α).
+        alpha: the final density is p^α q^(1−α).
         context: (n, C) for base, target and kernel, or None.
-        generator: the source of randomness.
+        generator: the random number generator.
 
     Raises:
         OptionError: if the schedule does not ascend from 0 to 1, or the kernels do not fit it.
@@ -106,11 +106,11 @@ def sequential_monte_carlo(
     context: Tensor | None = None,
     generator: torch.Generator | None = None,
 ) -> AnnealedSamples:
-    """Annealed importance sampling that resamples when weights become uneven (Del Moral et al. 2006).
+    """Annealed importance sampling with resampling when weights become uneven (Del Moral et al. 2006).
 
-    DOI 10.1111/j.1467-9868.2006.00553.x. At a level between, where the effective sample size is below
-    `resample_below`, samples are drawn anew in proportion to their weights (systematically) before the kernel moves
-    them.
+    DOI 10.1111/j.1467-9868.2006.00553.x. If the effective sample size at an intermediate level is below
+    `resample_below`, samples are resampled in proportion to their weights (systematic resampling) before the kernel
+    moves them.
 
     Args and Raises: those of `annealed_importance_sampling`, and:
         resample_below: effective sample size as a fraction of n, in [0, 1]; 0 never resamples.
@@ -128,7 +128,7 @@ def sequential_monte_carlo(
     if not 0.0 <= resample_below <= 1.0:
         raise OptionError(f"sequential_monte_carlo: expected resample_below in [0, 1]; got {resample_below:g}.")
     if resample_below > 0.0 and context is not None and not torch.equal(context, context[:1].expand_as(context)):
-        raise OptionError("sequential_monte_carlo: expected one context for all samples; got rows that differ.")
+        raise OptionError("sequential_monte_carlo: expected the same context for all samples; got different rows.")
     return _anneal(base, GeometricPath(base, target, alpha), schedule, kernel, n, resample_below, context, generator)
 
 
@@ -178,17 +178,17 @@ def _anneal(
 
 
 def _kernels(kernel: Kernel | Sequence[Kernel], levels: tuple[float, ...] | AdaptiveSchedule) -> Iterator[Kernel]:
-    """The kernel of each level between."""
+    """The kernel of each intermediate level."""
     if isinstance(kernel, Kernel):
         return repeat(kernel)
     if isinstance(levels, AdaptiveSchedule):
         raise OptionError("Expected one kernel for all levels of an AdaptiveSchedule; got a sequence of kernels.")
     if len(kernel) != len(levels) - 2:
-        raise OptionError(f"Expected {len(levels) - 2} kernels, one for each level between; got {len(kernel)}.")
+        raise OptionError(f"Expected {len(levels) - 2} kernels, one for each intermediate level; got {len(kernel)}.")
     return iter(kernel)
 
 
 def _sum(log_weights: Tensor, change: Tensor) -> Tensor:
-    """Their sum; −∞ where it is not finite: a sample of weight zero remains so, wherever it moves."""
+    """The sum, or −∞ if it is not finite, so that a sample of weight zero keeps weight zero."""
     total = log_weights + change
     return torch.where(total.isfinite(), total, -torch.inf)

@@ -22,27 +22,27 @@ def rejection_sampling(
     max_rounds: int = 10_000,
     generator: torch.Generator | None = None,
 ) -> tuple[Tensor, float]:
-    """Samples of the target, from proposals q accepted with probability p / (q · bound) (von Neumann 1951).
+    """Sample the target with proposals from q, accepted with probability p / (q · bound) (von Neumann 1951).
 
-    The bound must hold everywhere: a proposal at which it does not hold ends the run, for the samples so far are then
-    those of another density. Since log ∫p = log_bound + log acceptance, a high bound costs that many more proposals.
+    The bound must hold everywhere. If a proposal violates it, an error is raised, because the samples so far would
+    follow a different density. Since log ∫p = log_bound + log acceptance, the cost is proportional to the bound.
 
     Args:
         proposal: q, a distribution or flow with exact samples and density.
-        target: p, anything with ``log_prob(x, context)``, up to a constant.
+        target: p, any object with ``log_prob(x, context)``, unnormalised.
         log_bound: at least log p − log q everywhere.
         n: number of samples.
         context: (n, C), one row for each sample, or None.
-        max_rounds: of about n proposals, after which the search is given up.
-        generator: the source of randomness.
+        max_rounds: the maximum number of rounds, each of about n proposals.
+        generator: the random number generator.
 
     Returns:
-        Samples (n, *shape), one for each row of the context, and the share of proposals that were accepted, NaN where
-        none were made.
+        Samples (n, *shape), one for each row of the context, and the fraction of accepted proposals; NaN if there were
+        no proposals.
 
     Raises:
         OptionError: if log p − log q exceeds the bound at a proposal.
-        NonFiniteError: if `max_rounds` did not suffice.
+        NonFiniteError: if `max_rounds` rounds do not give n samples.
 
     >>> from boltzflow.core import Domain, distributions
     >>> domain = Domain.real(1)
@@ -57,7 +57,7 @@ def rejection_sampling(
     x: Tensor | None = None
     proposed = accepted = 0
     for _ in range(max_rounds):
-        # As many proposals for each sample that is still missing as make up about n.
+        # About n proposals in total, the same number for each missing sample.
         count = n if missing is None else len(missing)
         tries = max(1, n // count)
         wanted = None if context is None else (context if missing is None else context[missing])
@@ -76,11 +76,13 @@ def rejection_sampling(
         missing = missing[~found]
         if len(missing) == 0:
             return x, accepted / proposed
-    raise NonFiniteError(f"rejection_sampling: {proposed} proposals gave {accepted} samples of {n}; lower the bound.")
+    raise NonFiniteError(
+        f"rejection_sampling: expected {n} samples; got {accepted} from {proposed} proposals: lower the bound."
+    )
 
 
 def _check_bound(log_odds: Tensor, log_q: Tensor, log_bound: float) -> None:
-    """Raise where p exceeds the bound by more than rounding."""
+    """Raise an OptionError if p exceeds the bound by more than rounding."""
     rounding = 16.0 * torch.finfo(log_odds.dtype).eps * (log_q.abs() + abs(log_bound) + 1.0)
     excess = torch.where(log_q.isfinite(), log_odds - rounding, -torch.inf).max().item()
     if excess > 0.0:

@@ -1,4 +1,4 @@
-"""Where annealing stops on its way from λ = 0 to λ = 1."""
+"""Annealing schedules: the levels from λ = 0 to λ = 1."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def linear_schedule(levels: int) -> tuple[float, ...]:
 
 
 def geometric_schedule(levels: int, first: float = 0.01) -> tuple[float, ...]:
-    """From 0 to `first`, then `levels` − 1 steps that grow by one factor: for a start much wider than the end.
+    """From 0 to `first`, then `levels` − 1 geometric steps: for an initial density much wider than the final one.
 
     Raises:
         OptionError: if there are fewer than two levels, or `first` is not in (0, 1).
@@ -44,17 +44,17 @@ def geometric_schedule(levels: int, first: float = 0.01) -> tuple[float, ...]:
 
 @dataclass(frozen=True)
 class AdaptiveSchedule:
-    """Steps as long as the weights allow: each keeps the conditional effective sample size at a given share.
+    """Adaptive steps: each keeps the conditional effective sample size at a given fraction.
 
-    Zhou et al. 2016, arXiv 1303.3123. Levels that depend on the samples bias log Z by O(1/n): for weights that are
-    exact, run once, and again with the `fractions` of the first run as the schedule.
+    Zhou et al. 2016, arXiv 1303.3123. Levels that depend on the samples bias log Z by O(1/n). For exact weights, run
+    a second time with the `fractions` of the first run as the schedule.
 
     Args:
         ess: conditional effective sample size after a step, as a fraction of n, in (0, 1).
-        max_levels: after which the search is given up.
+        max_levels: the maximum number of levels.
 
     Raises:
-        OptionError: if a number is out of its range.
+        OptionError: if an argument is out of range.
     """
 
     ess: float = 0.9
@@ -73,9 +73,11 @@ class AdaptiveSchedule:
         """
         fraction = fractions[-1]
         if not bool((slope.isfinite() & log_weights.isfinite()).any()):
-            raise NonFiniteError(f"AdaptiveSchedule: no sample has a positive weight beyond λ = {fraction:g}.")
+            raise NonFiniteError(f"AdaptiveSchedule: expected positive weights beyond λ = {fraction:g}; got none.")
         if len(fractions) > self.max_levels:
-            raise NonFiniteError(f"AdaptiveSchedule: {self.max_levels} levels led no further than λ = {fraction:g}.")
+            raise NonFiniteError(
+                f"AdaptiveSchedule: expected λ = 1 within {self.max_levels} levels; got λ = {fraction:g}."
+            )
         if self._conditional_ess(1.0 - fraction, log_weights, slope) >= self.ess:
             return 1.0
         low, high = 0.0, 1.0 - fraction
@@ -97,14 +99,14 @@ class AdaptiveSchedule:
 
 
 Schedule = Sequence[float] | Tensor | AdaptiveSchedule
-"""Levels λ from 0 to 1, in ascending order, or a rule that finds them."""
+"""Levels λ from 0 to 1, in ascending order, or a rule that determines them."""
 
 
 def checked_levels(schedule: Sequence[float] | Tensor) -> tuple[float, ...]:
-    """The levels, which must ascend from 0 to 1.
+    """Return the levels after checking that they ascend from 0 to 1.
 
     Raises:
-        OptionError: if they do not.
+        OptionError: if they do not ascend from 0 to 1.
     """
     levels = tuple(torch.as_tensor(schedule, dtype=torch.float64).tolist())
     if len(levels) < 2 or levels[0] != 0.0 or levels[-1] != 1.0 or any(b <= a for a, b in pairwise(levels)):

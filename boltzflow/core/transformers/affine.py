@@ -14,31 +14,31 @@ from boltzflow.core.transformers.transformer import Transformer
 from boltzflow.errors import DomainError, OptionError
 
 Scale = Literal["additive", "exp", "sigmoid", "inverse_sigmoid", "tanh"]
-"""How a raw number s becomes a scale: 1 (volume is kept), eˢ, σ(s + 2) + 10⁻³, one over that, or e^(2·tanh(s/2))."""
+"""The scale from a raw number s: 1 (volume-preserving), eˢ, σ(s + 2) + 10⁻³, its reciprocal, or e^(2·tanh(s/2))."""
 
 _SIGMOID_SHIFT, _SIGMOID_FLOOR = 2.0, 1e-3
 _TANH_BOUND = 2.0
 
 
 class Affine(Transformer):
-    """x = scale · z + shift on real lines; on circles the shift alone, modulo the circumference.
+    """x = scale · z + shift on real lines; on circles only the shift, modulo the circumference.
 
     Additive: Dinh et al. 2014, arXiv 1410.8516 (NICE); exp: Dinh et al. 2016, arXiv 1605.08803 (RealNVP);
-    sigmoid, whose scales are bounded and which starts at 0.88 instead of 1: Kingma & Dhariwal 2018,
-    arXiv 1807.03039 (Glow). Scales of exp are not bounded: far outside of what a deep flow has learnt they overflow,
-    and the density is NaN there, which a single outlier in the data suffices for. Those of tanh are exp's near 1, and
-    stay between e⁻² and e² (Dinh et al. 2016 have a tanh there, too).
+    sigmoid, with bounded scales that are initially 0.88 instead of 1: Kingma & Dhariwal 2018, arXiv 1807.03039
+    (Glow). Scales of exp are not bounded. Far outside the training data of a deep flow they overflow, and the density
+    is NaN there; a single outlier in the data is enough. Those of tanh agree with exp near 1 and are between e⁻² and e²
+    (Dinh et al. 2016 use a tanh too).
 
-    The state dict names the scale, and loading adopts it. One that does not, because it is older than tanh, is that
-    of exp where tanh is expected: this was the recipes' default.
+    The state dict contains the name of the scale, and loading adopts it. Older state dicts without this name are loaded
+    with exp if tanh is expected, because exp was the recipes' default.
 
     Args:
         domain: real coordinates and circles, or an array.
-        scale: how a raw number becomes a scale, see `Scale`.
+        scale: the scale as a function of a raw number, see `Scale`.
 
     Raises:
         DomainError: if a coordinate is an interval.
-        OptionError: if the scale is not known.
+        OptionError: if the scale is unknown.
 
     >>> affine = Affine(Domain.real(1))
     >>> affine(torch.zeros(1, 4), torch.ones(2, 1, 4))[0]
@@ -47,10 +47,10 @@ class Affine(Transformer):
 
     def __init__(self, domain: Domain, scale: Scale = "exp") -> None:
         if scale not in get_args(Scale):
-            raise OptionError(f"Affine: expected a scale out of {', '.join(get_args(Scale))}; got {scale!r}.")
+            raise OptionError(f"Affine: expected scale {', '.join(get_args(Scale))}; got {scale!r}.")
         if found := domain.indices("interval"):
             where = domain.coordinates[found[0]]
-            raise DomainError(f"Affine: expected real coordinates or circles, which have room to shift; got {where}.")
+            raise DomainError(f"Affine: expected real coordinates or circles; got {where}.")
         super().__init__(domain, 1 if scale == "additive" else 2)
         self.scale = scale
         self.has_circles = bool(domain.indices("circle"))
@@ -92,7 +92,7 @@ class Affine(Transformer):
 
     def _save_to_state_dict(self, destination: dict[str, Any], prefix: str, keep_vars: bool) -> None:
         super()._save_to_state_dict(destination, prefix, keep_vars)
-        if self.scale != "additive":  # which the number of parameters tells from the others
+        if self.scale != "additive":  # additive is identified by its number of parameters
             destination[prefix + "scale"] = torch.tensor(get_args(Scale).index(self.scale))
 
     def _load_from_state_dict(
@@ -115,7 +115,7 @@ class Affine(Transformer):
             self.scale = get_args(Scale)[int(found)]
             if prefix + "scale" in unexpected_keys:
                 unexpected_keys.remove(prefix + "scale")
-        elif strict and self.scale == "tanh":  # else it may hold nothing at all of this layer
+        elif strict and self.scale == "tanh":  # if not strict, the state dict may contain nothing of this layer
             self.scale = "exp"
 
     def extra_repr(self) -> str:

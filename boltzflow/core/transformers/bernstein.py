@@ -17,14 +17,14 @@ _LEAST_STEP = 1e-3
 
 
 class Bernstein(CurveTransformer):
-    """Polynomials that increase because their Bernstein coefficients do: smooth maps, robust to noise in them.
+    """Polynomials with increasing Bernstein coefficients: smooth maps, robust to noise in the coefficients.
 
     Sick et al. 2020, arXiv 2004.00464; as flows: Ramasinghe et al. 2021, arXiv 2102.03509. Zeros as parameters
-    are the identity. The image of z is a formula; the way back is a root search of some 35 evaluations.
+    give the identity. The image of z is a formula; the inverse is a root search of about 35 evaluations.
 
     Args:
         domain: d coordinates of any kinds, or an array.
-        degree: M of the polynomial, which has M steps between coefficients as its parameters.
+        degree: the degree M of the polynomial; the parameters are the M steps between coefficients.
         bound: real coordinates follow the polynomial within ± bound, and a straight line outside.
 
     Raises:
@@ -53,14 +53,14 @@ class Bernstein(CurveTransformer):
         binomial = self.basis.binomial.to(steps.dtype).view(rows)
 
         def height(at: Tensor) -> tuple[Tensor, Tensor]:
-            # Of degree M − 1: the slope's basis, in which a term of the height is a line from step to step.
+            # The basis of degree M − 1 gives the slope; in it, each term of the height is linear between steps.
             basis = binomial * self._powers(at) * self._powers(1.0 - at).flip(0)
             return (basis * (before + at * steps)).sum(0), (self.degree * (basis * steps).sum(0)).log()
 
         return height
 
     def _powers(self, at: Tensor) -> Tensor:
-        """at⁰ … at^(M − 1) by products, whose derivatives are polynomials: those of `pow` are NaN at 0."""
+        """at⁰ … at^(M − 1) by products, because derivatives of `pow` are NaN at 0."""
         powers = [torch.ones_like(at)]
         for _ in range(self.degree - 1):
             powers.append(powers[-1] * at)

@@ -1,4 +1,4 @@
-"""Increasing curves on the unit interval, carried to real lines, intervals and circles."""
+"""Increasing curves on the unit interval, mapped to real lines, intervals and circles."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from boltzflow.core.transformers.transformer import Transformer
 from boltzflow.errors import OptionError
 
 Curve = Callable[[Tensor], tuple[Tensor, Tensor]]
-"""From u in [0, 1] to a height and the log of the slope there, all of one shape."""
+"""u in [0, 1] → the height and the log of the slope at u, all of one shape."""
 
 
 class CurveTransformer(Transformer):
-    """A transformer that is given by an increasing curve on [0, 1]; the way back is a root search.
+    """A transformer defined by an increasing curve on [0, 1]; the inverse is a root search.
 
-    A subclass says what the curve is. An interval is mapped onto itself. A circle is, too, and is then turned by a
-    learned angle. A real line is transformed within ± bound, whose image is free to move and to grow, and goes
-    on outside with the slope that it has there. The first parameter is the angle, or the shift, as a share of the
-    range; an interval has no use for it.
+    A subclass defines the curve. An interval is mapped onto itself. A circle is mapped onto itself and rotated by a
+    learned angle. A real line is transformed within ± bound, whose image may shift and grow, and continued outside with
+    the slope at the bound. The first parameter is the angle, or the shift, as a fraction of the range; it is not used
+    for intervals.
 
     Args:
         domain: d coordinates of any kinds, or an array.
-        curve_parameters: the number of parameters of the curve; one more is the shift.
+        curve_parameters: the number of parameters of the curve; the shift is an additional one.
         bound: half the width of the range that is transformed on real lines.
 
     Raises:
@@ -46,7 +46,7 @@ class CurveTransformer(Transformer):
         like = torch.empty(0, dtype=torch.float64)
         low = torch.where(is_real, -bound, domain.lows(like)[: len(kinds)])
         high = torch.where(is_real, bound, domain.highs(like)[: len(kinds)])
-        # Columns beside (d, batch); single numbers beside (batch, *shape).
+        # Columns for states (d, batch); scalars for states (batch, *shape).
         shape = (-1, 1) if flat else ()
         self.constants = Constants(low=low.view(shape), high=high.view(shape))
         self.register_buffer("is_real", is_real.view(shape), persistent=False)
@@ -59,7 +59,7 @@ class CurveTransformer(Transformer):
     def curve(self, parameters: Tensor) -> Curve:
         """The curve of these parameters (P − 1, *S).
 
-        It starts at height 0; on intervals and circles it ends at 1, on circles with the slope that it starts with.
+        It starts at height 0; on intervals and circles it ends at 1; on circles the slopes at both ends are equal.
         """
 
     def forward(self, z: Tensor, parameters: Tensor) -> tuple[Tensor, Tensor]:
@@ -75,7 +75,7 @@ class CurveTransformer(Transformer):
         curve = self.curve(parameters[1:])
         at = self._turn((x - low) / (high - low) - self._shift(parameters))
         top = torch.where(self.is_real, curve(torch.ones_like(at))[0], 1.0)
-        # Not `minimum`, which halves the gradient where both are equal: on the bound.
+        # Not `minimum`, which halves the gradient if both are equal, as on the bound.
         height = torch.where(at > top, top, at.clamp(min=0.0))
         inside = monotone_root(curve, height, 0.0, 1.0)
         log_slope = curve(inside)[1]
@@ -88,13 +88,13 @@ class CurveTransformer(Transformer):
     def _shift(self, parameters: Tensor) -> Tensor:
         return torch.where(self.is_real | self.is_circle, parameters[0], 0.0)
 
-    def _turn(self, share: Tensor) -> Tensor:
+    def _turn(self, fraction: Tensor) -> Tensor:
         """Circles modulo 1."""
-        return torch.where(self.is_circle, share - share.floor(), share)
+        return torch.where(self.is_circle, fraction - fraction.floor(), fraction)
 
-    def _place(self, share: Tensor, low: Tensor, high: Tensor) -> Tensor:
-        """From shares of the range to the coordinate; no rounding leads out of an interval."""
-        x = low + (high - low) * share
+    def _place(self, fraction: Tensor, low: Tensor, high: Tensor) -> Tensor:
+        """From fractions of the range to the coordinate; rounding cannot leave an interval."""
+        x = low + (high - low) * fraction
         return torch.where(self.is_real | self.is_circle, x, held(x, low, high))
 
     def extra_repr(self) -> str:

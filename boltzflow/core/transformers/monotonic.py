@@ -1,4 +1,4 @@
-"""Integrals of positive functions without constraints on their weights."""
+"""Integrals of positive functions with unconstrained parameters."""
 
 from __future__ import annotations
 
@@ -13,28 +13,28 @@ from boltzflow.core.functional.quadrature import gauss_legendre
 from boltzflow.core.transformers.curve import Curve, CurveTransformer
 from boltzflow.errors import OptionError
 
-_NODES = 8  # of the quadrature, in each cell
-_STEEPEST = 2.0  # change of the exponent from one cell to the next
+_NODES = 8  # quadrature nodes in each cell
+_STEEPEST = 2.0  # largest change of the exponent from one cell to the next
 
 
 class UnconstrainedMonotonic(CurveTransformer):
-    """The integral of a positive function whose weights may be any numbers: maps without corners, on circles too.
+    """The integral of a positive function with unconstrained parameters: smooth maps, also on circles.
 
     After Wehenkel & Louppe 2019, arXiv 1908.05164 (UMNN). The integrand is exp(c + Σ_j a_j cos ω_j s + b_j sin ω_j s)
-    on s in [−1, 1], a hidden layer of sines: ω_j = jπ on circles, jπ/2 elsewhere. Its weights are all parameters:
-    instead of one deep net that all coordinates share, each coordinate is given its own shallow one. Zeros are the
+    on s in [−1, 1], a hidden layer of sines: ω_j = jπ on circles, jπ/2 elsewhere. All its weights are parameters: each
+    coordinate has its own shallow net instead of a deep net shared by all coordinates. Zeros as parameters give the
     identity.
 
-    The integral is a sum over cells, by a Gauss–Legendre rule of eight nodes in each. The derivative of the exponent
+    The integral is a sum over cells, with a Gauss–Legendre rule of eight nodes in each. The derivative of the exponent
     is bounded by two for each cell, so that at the default numbers of units and cells map and log-slope agree to
-    10⁻⁹, whatever the parameters are.
+    10⁻⁹ for all parameter values.
 
-    The image of z costs eight evaluations of the integrand for each cell, the way back some 300 more.
+    The image of z costs eight evaluations of the integrand for each cell, the inverse about 300 more.
 
     Args:
         domain: d coordinates of any kinds, or an array.
         units: number of frequencies.
-        cells: of the quadrature; the integrand may change by a factor of e² from one to the next.
+        cells: number of quadrature cells; the integrand may change by a factor of e² from one to the next.
         bound: real coordinates follow the integral within ± bound, and a straight line outside.
 
     Raises:
@@ -70,9 +70,9 @@ class UnconstrainedMonotonic(CurveTransformer):
         damping = 1.0 / (1.0 + steepest / (_STEEPEST * self.cells))
         cosines, sines = cosines * damping, sines * damping
 
-        def exponent(share: Tensor) -> Tensor:
-            """At shares (…, *S) of the range; cos and sin of the multiples of an angle come by rotation."""
-            angle = base * share
+        def exponent(fraction: Tensor) -> Tensor:
+            """At fractions (…, *S) of the range; cos and sin of multiples of an angle are computed by rotation."""
+            angle = base * fraction
             cos, sin = angle.cos(), angle.sin()
             total, x, y = parameters[-1] + cosines[0] * cos + sines[0] * sin, cos, sin
             for j in range(1, self.units):
@@ -87,8 +87,8 @@ class UnconstrainedMonotonic(CurveTransformer):
         def height(at: Tensor) -> tuple[Tensor, Tensor]:
             cell = (at * self.cells).floor().clamp(max=self.cells - 1) / self.cells
             before = torch.where(edges < cell - 0.5 / self.cells, masses, 0.0).sum(0)
-            share = (at - cell) * self.cells
-            part = share * (weights * exponent(cell + share * nodes).exp()).sum(0)
+            fraction = (at - cell) * self.cells
+            part = fraction * (weights * exponent(cell + fraction * nodes).exp()).sum(0)
             return (before + part) / total, exponent(at) - total.log()
 
         return height

@@ -1,4 +1,4 @@
-"""Rational-quadratic splines whose knots come from a net."""
+"""Rational-quadratic splines whose knots are computed by a net."""
 
 from __future__ import annotations
 
@@ -13,24 +13,24 @@ from boltzflow.errors import OptionError
 
 
 class RationalQuadratic(Transformer):
-    """Monotone rational-quadratic splines on real lines, intervals and circles; both directions are formulas.
+    """Monotone rational-quadratic splines on real lines, intervals and circles, in closed form in both directions.
 
     Durkan et al. 2019, arXiv 1906.04032; circles after Rezende et al. 2020, arXiv 2002.02428.
 
     Args:
         domain: d coordinates of any kinds, or an array.
         bins: number of bins of each spline.
-        bound: real coordinates are transformed within location ± bound·width, and left alone outside: one number,
+        bound: real coordinates are transformed within location ± bound·width, and unchanged outside: one number,
             or (d,).
-        location, width: (d,) or None: where a coordinate is expected to be (by default 0, or the middle of an
-            interval) and how widely it is spread, in the domain's units; infinite widths mean "anywhere". They put
-            the first knots where the density is, so that bins are not spent on empty tails.
+        location, width: (d,) or None: the expected center (by default 0, or the middle of an interval) and spread of
+            each coordinate, in the domain's units; infinite widths mean that it may be anywhere. They place the initial
+            knots where the density is, so that bins are not wasted on empty tails.
         seam: (number of circles,) or None: where each circle's spline is cut open, in the domain's units.
-            A spline maps its seam to itself, so successive layers should differ in it.
+            A spline maps its seam to itself, so successive layers should have different seams.
 
     Raises:
-        OptionError: if there are fewer than two bins, or so many that their least sizes fill the range; if an array,
-            whose coordinates are all alike, is given numbers for each coordinate.
+        OptionError: if there are fewer than two bins, or so many that their minimum sizes fill the range; if values for
+            each coordinate are given for an array, whose coordinates are all of the same kind.
 
     >>> spline = RationalQuadratic(Domain.circle(2), bins=4)
     >>> angles, log_slope = spline(torch.zeros(2, 5), torch.zeros(spline.parameter_count, 2, 5))
@@ -54,7 +54,7 @@ class RationalQuadratic(Transformer):
         if bins * MIN_BIN >= 1.0:
             raise OptionError(
                 f"RationalQuadratic: expected fewer than {1.0 / MIN_BIN:g} bins, each of which takes "
-                f"{MIN_BIN:g} of the range at least; got {bins}."
+                f"at least {MIN_BIN:g} of the range; got {bins}."
             )
         super().__init__(domain, parameter_count(bins))
         self.bins = bins
@@ -63,7 +63,7 @@ class RationalQuadratic(Transformer):
         if len(domain.shape) == 1:
             self._register_columns(bound, location, width, seam)
         elif location is not None or width is not None or isinstance(bound, Tensor):
-            raise OptionError(f"RationalQuadratic: expected one bound and no locations or widths for {domain}.")
+            raise OptionError(f"RationalQuadratic: expected a single bound without location or width for {domain}.")
         else:
             reach, zero = torch.tensor(bound), torch.tensor(0.0)
             self.constants = Constants(low=-reach, high=reach, start=zero, home=zero)
@@ -73,7 +73,7 @@ class RationalQuadratic(Transformer):
     def _register_columns(
         self, bound: float | Tensor, location: Tensor | None, width: Tensor | None, seam: Tensor | None
     ) -> None:
-        """Bounds, kinds and first knots as columns (d, 1): batch comes last."""
+        """Registers bounds, kinds and initial knots as columns (d, 1), because the batch comes last."""
         domain, like = self.domain, torch.empty(0, dtype=torch.float64)
         real = torch.tensor([c.kind == "real" for c in domain])
         circle = torch.tensor([c.kind == "circle" for c in domain])
@@ -128,18 +128,18 @@ class RationalQuadratic(Transformer):
 
 
 def _peaked_bin_sizes(low: Tensor, high: Tensor, centre: Tensor, spread: Tensor, circle: Tensor, bins: int) -> Tensor:
-    """Sizes (d, K), as shares of the range, of bins that hold equal parts of a logistic around the centre.
+    """Sizes (d, K), as fractions of the range, of bins with equal probability of a logistic around the centre.
 
-    The logistic has twice the given spread, for what is expected is known roughly only; circles and
+    The logistic has twice the given spread, because the expected spread is only approximate. Circles and
     coordinates of unknown spread get equal bins.
     """
-    share = torch.linspace(0.0, 1.0, bins + 1, dtype=low.dtype)
-    equal = share.expand(low.shape[0], -1)
+    fraction = torch.linspace(0.0, 1.0, bins + 1, dtype=low.dtype)
+    equal = fraction.expand(low.shape[0], -1)
     scale = 2.0 * spread / 1.7  # a logistic of scale s is close to a normal of width 1.7 s
     known = spread.isfinite() & ~circle
     scale = torch.where(known, scale, torch.ones_like(scale))
     first, last = torch.sigmoid((low - centre) / scale), torch.sigmoid((high - centre) / scale)
-    inner = centre + scale * torch.logit(first + (last - first) * share)
+    inner = centre + scale * torch.logit(first + (last - first) * fraction)
     peaked = ((inner - low) / (high - low)).clamp(0.0, 1.0)
     peaked[:, 0], peaked[:, -1] = 0.0, 1.0
     return torch.where(known, peaked, equal).diff(dim=1)

@@ -16,11 +16,11 @@ _LEAST_SLOPE = 1e-3
 
 
 class DeepSigmoidal(Transformer):
-    """x = logit(Σ_j w_j σ(a_j z + b_j)) on real lines: several steps, hence several modes, at any place.
+    """x = logit(Σ_j w_j σ(a_j z + b_j)) on real lines: several steps, and therefore several modes, at any position.
 
-    Huang et al. 2018, arXiv 1804.00779 (NAF, with deep sigmoidal flows; layers make it deep). Σ w_j = 1, a_j > 0.
-    Zeros as parameters are the identity. The image of z is a formula; the way back is a root search of some 35
-    evaluations, between the smallest and the largest (x − b_j)/a_j.
+    Huang et al. 2018, arXiv 1804.00779 (NAF, with deep sigmoidal flows; stacked layers make it deep). Σ w_j = 1,
+    a_j > 0. Zeros as parameters give the identity. The image of z is a formula; the inverse is a root search of about
+    35 evaluations, between the smallest and the largest (x − b_j)/a_j.
 
     Args:
         domain: d real coordinates, or an array.
@@ -43,7 +43,7 @@ class DeepSigmoidal(Transformer):
                 raise DomainError(f"DeepSigmoidal: expected real coordinates; got {coordinate}.")
         super().__init__(domain, 3 * units)
         self.units = units
-        # Units that are alike learn alike, and would stay one; so they differ in how fast they learn.
+        # Identical units would receive identical gradients and never differ, so they get different learning speeds.
         self.constants = Constants(pace=torch.linspace(0.5, 2.0, units, dtype=torch.float64))
 
     def forward(self, z: Tensor, parameters: Tensor) -> tuple[Tensor, Tensor]:
@@ -51,7 +51,7 @@ class DeepSigmoidal(Transformer):
 
     def inverse(self, x: Tensor, parameters: Tensor) -> tuple[Tensor, Tensor]:
         log_weight, slope, offset = self._units(parameters)
-        # A mixture lies between its extremes, so the root does between those of the single units.
+        # The mixture lies between its extremes, so its root lies between the roots of the single units.
         single = ((x - offset) / slope).detach()
         z = monotone_root(lambda t: self._mixture(t, log_weight, slope, offset), x, single.amin(0), single.amax(0))
         return z, -self._mixture(z, log_weight, slope, offset)[1]
@@ -67,10 +67,10 @@ class DeepSigmoidal(Transformer):
 
     @staticmethod
     def _mixture(z: Tensor, log_weight: Tensor, slope: Tensor, offset: Tensor) -> tuple[Tensor, Tensor]:
-        """The logit of the mixture and its log-slope; no sigmoid ever saturates, for all is added as logarithms."""
+        """The logit of the mixture and its log-slope; computed with logarithms, so that no sigmoid saturates."""
         at = slope * z + offset
         on, off = log_weight + logsigmoid(at), log_weight + logsigmoid(-at)
-        # Relative to the largest terms, which grow like |z| and would take the digits of the slope along.
+        # Relative to the largest terms, which grow like |z| and would cause a loss of precision in the slope.
         top_on, top_off = on.detach().amax(0), off.detach().amax(0)
         on, off = on - top_on, off - top_off
         log_share, log_rest = torch.logsumexp(on, 0), torch.logsumexp(off, 0)

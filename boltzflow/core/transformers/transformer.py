@@ -10,14 +10,14 @@ from boltzflow.core.domain import Domain
 
 
 class Transformer(nn.Module, ABC):
-    """A family of monotone maps of each coordinate of a domain onto itself, whose parameters come from a net.
+    """A family of monotone maps of each coordinate of a domain onto itself; a net computes the parameters.
 
-    Zeros as parameters give the identity, or nearly so where the class says it. Transformers hold no parameters
-    of their own: a net computes them.
+    Zeros as parameters give the identity, or nearly the identity if the docstring of the class says so. Transformers
+    have no learned parameters.
 
-    States of a flat domain come with the batch last, ``(d, batch)``: each parameter is then one contiguous row,
-    and a compiler vectorises over the batch. States of an array domain (images) come batch-first,
-    ``(batch, *shape)``. Parameters carry their number in front, ``(P, d, batch)`` or ``(P, batch, *shape)``.
+    States of a flat domain have the batch last, ``(d, batch)``: each parameter is then one contiguous row,
+    and a compiler vectorises over the batch. States of an array domain (images) are batch-first,
+    ``(batch, *shape)``. The first axis of parameters is their number, ``(P, d, batch)`` or ``(P, batch, *shape)``.
 
     Args:
         domain: the d coordinates that are transformed, or an array.
@@ -38,7 +38,7 @@ class Transformer(nn.Module, ABC):
         """The z whose image is x and log dz/dx, both of the shape of x."""
 
     def compile_kernel(self) -> None:
-        """Compile what is an operator of its own, where there is one; called by the layer that is compiled."""
+        """Compile the custom operator, if there is one; called when the layer is compiled."""
 
     @abstractmethod
     def select(self, index: Tensor) -> Transformer:

@@ -1,4 +1,4 @@
-"""The expressions of OpenMM's custom forces: read, differentiated and evaluated in torch, without `eval`."""
+"""The expressions of OpenMM's custom forces: parsed, differentiated and evaluated in torch, without `eval`."""
 
 from boltzflow.energies.expressions.expression import Expression, Function, call, constant, variable
 from boltzflow.energies.expressions.parser import Macro, parse

@@ -1,4 +1,4 @@
-"""Expressions as graphs of operations that simplify as they are built and know their derivatives."""
+"""Expressions as graphs of operations, simplified during construction and differentiable."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ Value = Tensor | float
 
 @dataclass(frozen=True)
 class Function:
-    """What an operation computes, and its derivative.
+    """A function and its derivative.
 
     Attributes:
-        name: as in the text of an expression.
+        name: its name in the text of an expression.
         arity: the number of arguments.
         evaluate: tensors or numbers → tensor.
-        slope: arguments and their derivatives by a variable → the derivative by that variable.
+        slope: arguments and their derivatives with respect to a variable → the derivative of the value.
     """
 
     name: str
@@ -32,8 +32,8 @@ class Function:
 class Expression:
     """A number, a variable, or a function of expressions; built by `constant`, `variable`, `call` and operators.
 
-    What OpenMM simplifies is simplified: 0·x, x − x and 0/x are 0, x/x is 1 and
-    y/(1/x) is y·x, whatever x is.
+    Expressions are simplified as in OpenMM: 0·x, x − x and 0/x become 0, x/x becomes 1 and y/(1/x) becomes y·x, for
+    every x.
 
     >>> r = variable("r")
     >>> str((0.5 * (r - 1.0) ** 2).derivative("r"))
@@ -46,18 +46,18 @@ class Expression:
 
     @property
     def number(self) -> float | None:
-        """The value of a number, None of anything else."""
+        """The value if this is a number, else None."""
         return self.leaf if isinstance(self.leaf, float) else None
 
     @property
     def variables(self) -> frozenset[str]:
-        """The names that the value depends on."""
+        """The names of the variables that the value depends on."""
         return frozenset(node.leaf for node in walk([self]) if isinstance(node.leaf, str))
 
     def derivative(self, name: str) -> Expression:
-        """The derivative by a variable."""
+        """The derivative with respect to a variable."""
         slopes: dict[int, Expression] = {}
-        for node in walk([self]):  # arguments come before what is made of them
+        for node in walk([self]):  # arguments come before the nodes that use them
             slope, inner = constant(1.0 if node.leaf == name else 0.0), [slopes[id(a)] for a in node.arguments]
             if node.function is not None and any(s.number != 0.0 for s in inner):
                 slope = node.function.slope(node.arguments, inner)
@@ -65,7 +65,7 @@ class Expression:
         return slopes[id(self)]
 
     def replace(self, values: dict[str, Expression]) -> Expression:
-        """The expression with expressions in the place of variables."""
+        """The expression with expressions substituted for variables."""
         made: dict[int, Expression] = {}
         for node in walk([self]):
             if node.function is not None:
@@ -91,7 +91,7 @@ class Expression:
     def __mul__(self, other: Expression | float) -> Expression:
         other = constant(other)
         if other.number is not None and self.number is None:
-            return other * self  # numbers stand in front, where they meet and merge
+            return other * self  # numbers go first, so that several of them can be merged
         if other.number is None and self.number == 0.0:
             return self
         if self.number == 1.0:
@@ -144,7 +144,7 @@ class Expression:
 
 
 def constant(value: Expression | float) -> Expression:
-    """A number as an expression; expressions are returned as they are."""
+    """A number as an expression; expressions are returned unchanged."""
     return value if isinstance(value, Expression) else Expression(leaf=float(value))
 
 
@@ -154,7 +154,7 @@ def variable(name: str) -> Expression:
 
 
 def call(function: Function, *arguments: Expression) -> Expression:
-    """A function of expressions; of numbers it is a number."""
+    """A function applied to expressions; evaluated if all are numbers."""
     numbers = [argument.number for argument in arguments]
     if all(number is not None for number in numbers):
         value = function.evaluate(*(torch.tensor(number, dtype=torch.float64) for number in numbers))
@@ -163,7 +163,7 @@ def call(function: Function, *arguments: Expression) -> Expression:
 
 
 def is_same(one: Expression, other: Expression) -> bool:
-    """Whether two expressions are written alike."""
+    """Whether two expressions are structurally identical."""
     if one is other:
         return True
     if one.function is not other.function or one.leaf != other.leaf:
@@ -172,14 +172,14 @@ def is_same(one: Expression, other: Expression) -> bool:
 
 
 def broadcast(*values: Value) -> tuple[Tensor, ...]:
-    """Tensors and numbers, one of them at least a tensor, as tensors of one shape."""
+    """Tensors and numbers, at least one a tensor, as tensors of one shape."""
     like = next(value for value in values if isinstance(value, Tensor))
     tensors = [v if isinstance(v, Tensor) else torch.full_like(like, v) for v in values]
     return tuple(torch.broadcast_tensors(*tensors))  # type: ignore[no-untyped-call]
 
 
 def walk(roots: Sequence[Expression]) -> list[Expression]:
-    """All nodes under some expressions, each once, arguments before what is made of them."""
+    """All nodes of some expressions, each once, arguments before the nodes that use them."""
     order: dict[int, Expression] = {}
     stack = [(root, False) for root in reversed(roots)]
     while stack:
@@ -194,7 +194,7 @@ def walk(roots: Sequence[Expression]) -> list[Expression]:
 
 
 def _power(base: Value, exponent: Value) -> Value:
-    """Small whole powers as products: quick, and right for negative bases in every compiler."""
+    """Powers; small integer powers as products: fast, and correct for negative bases with every compiler."""
     if isinstance(exponent, Tensor) or not float(exponent).is_integer() or abs(exponent) > 16:
         return base**exponent
     count, square, product = int(abs(exponent)), base, None
@@ -241,9 +241,9 @@ SUBTRACT = Function("-", 2, lambda a, b: a - b, lambda _, slopes: slopes[0] - sl
 MULTIPLY = Function("*", 2, lambda a, b: a * b, _product_slope)
 DIVIDE = Function("/", 2, lambda a, b: a / b, _quotient_slope)
 LOG = Function("log", 1, torch.log, lambda arguments, slopes: 1.0 / arguments[0] * slopes[0])
-"""A function of texts, which stands here since the derivative of a power is made of it."""
+"""The logarithm; defined here because the derivative of a power uses it."""
 POWER = Function("^", 2, _power, _power_slope)
 OR_ELSE = Function("??", 2, _or_else, _or_else_slope)
-"""The first of two that is a number; in derivatives only, no text can ask for it."""
+"""The first argument unless it is NaN, else the second; used in derivatives only, not available in texts."""
 
 OPERATORS = {operator.name: operator for operator in (ADD, SUBTRACT, MULTIPLY, DIVIDE, POWER, OR_ELSE)}

@@ -1,7 +1,7 @@
-"""The functions that OpenMM's expressions know, with their derivatives.
+"""The functions of OpenMM's expressions, with their derivatives.
 
-At the corners of min, max, abs, step and select the derivative is that of one of the sides, the one that OpenMM takes.
-What is not taken has no part in it: there it may be infinite or not a number.
+At the corners of min, max, abs, step and select the derivative is one-sided, on the same side as in OpenMM. The branch
+that is not selected does not contribute, even if it is infinite or NaN.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def _is_zero(x: Tensor) -> Tensor:
 
 
 def _select(condition: Tensor, there: Value, elsewhere: Value) -> Tensor:
-    condition, there, elsewhere = broadcast(condition, there, elsewhere)  # bare numbers would be taken as float32
+    condition, there, elsewhere = broadcast(condition, there, elsewhere)  # plain numbers would become float32
     return torch.where(condition != 0.0, there, elsewhere)
 
 
@@ -74,7 +74,7 @@ def _select_slope(arguments: Sequence[Expression], slopes: Sequence[Expression])
 
 
 def _smaller_slope(arguments: Sequence[Expression], slopes: Sequence[Expression]) -> Expression:
-    # Of two equals the second. OpenMM takes the first where its value is no number, though the second is the smaller.
+    # If both are equal, the second. If the first is NaN, OpenMM takes its derivative, though the minimum is the second.
     first = slopes[0] if slopes[0].number is not None else call(OR_ELSE, *slopes)
     return _choice(_function("step", arguments[0] - arguments[1]), slopes[1], first)
 
@@ -124,4 +124,4 @@ FUNCTIONS: dict[str, Function] = {
         SELECT,
     )
 }
-"""By their names in OpenMM's expressions."""
+"""The functions by their names in OpenMM's expressions."""

@@ -1,4 +1,4 @@
-"""From the text of an expression to its graph, in the grammar of OpenMM's custom forces."""
+"""Parses the text of an expression into a graph, in the grammar of OpenMM's custom forces."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from boltzflow.energies.expressions.functions import FUNCTIONS
 from boltzflow.errors import OptionError
 
 Macro = Callable[[tuple[Expression, ...]], Expression]
-"""A function that a force adds to the language, from its arguments."""
+"""A function that a force adds to the language: arguments → expression."""
 
 _TOKEN = re.compile(
     r"\s*(?:(?P<number>(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)|(?P<name>[^\W\d]\w*)|(?P<sign>[-+*/^(),]))"
@@ -18,13 +18,13 @@ _TOKEN = re.compile(
 
 
 def parse(text: str, macros: Mapping[str, Function | Macro] | None = None) -> Expression:
-    """The graph of ``formula; name = formula; …``, where a name may be used anywhere in front of its definition.
+    """The graph of ``formula; name = formula; …``, where a name is used before its definition.
 
-    Operators are + − * / ^ (which binds to the right, and before a sign) and parentheses; functions are those of
-    `functions.FUNCTIONS` and `macros`.
+    Operators are + − * / ^ (right-associative, and binding more tightly than a sign) and parentheses; functions are
+    those of `functions.FUNCTIONS` and `macros`.
 
     Raises:
-        OptionError: if the text is not such an expression; says where.
+        OptionError: if the text is not such an expression; gives the position of the error.
 
     >>> str(parse("k*(r-r0)^2; k=3"))
     '(3.0 * ((r - r0) ^ 2.0))'
@@ -113,11 +113,11 @@ class _Parser:
         self._expect(")")
         function = self.functions.get(name)
         if function is None:
-            raise OptionError(f"There is no function {name!r}, which {self.text!r} uses.")
+            raise OptionError(f"Expected known functions in {self.text!r}; got {name!r}.")
         if not isinstance(function, Function):
             return function(tuple(arguments))
         if len(arguments) != function.arity:
-            raise OptionError(f"{name} takes {function.arity} arguments; got {len(arguments)} in {self.text!r}.")
+            raise OptionError(f"Expected {function.arity} arguments of {name} in {self.text!r}; got {len(arguments)}.")
         return call(function, *arguments)
 
     def _next(self) -> str:

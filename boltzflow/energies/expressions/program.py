@@ -1,4 +1,4 @@
-"""Expressions evaluated in torch, common parts once."""
+"""Evaluates expressions in torch; common subexpressions are computed once."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ class _Step(NamedTuple):
 
 
 class Program(nn.Module):
-    """Evaluates several expressions at once; what they share is computed once.
+    """Evaluates several expressions together; common subexpressions are computed once.
 
-    Differentiable to any order. Gradients are those of the expressions: automatic differentiation goes through the
-    branch that is not taken as well, and where that is infinite its zero becomes NaN.
+    Differentiable to any order. Gradients come from symbolic derivatives of the expressions. Automatic differentiation
+    would also go through branches that are not selected, and give NaN if one of them is infinite.
 
     Args:
         outputs: the expressions.
 
     Attributes:
-        variables: names of what the expressions depend on.
+        variables: names of the variables that the expressions depend on.
 
     >>> import torch
     >>> from boltzflow.energies.expressions import parse
@@ -44,7 +44,7 @@ class Program(nn.Module):
         self.variables = sorted(frozenset().union(*(output.variables for output in outputs)))
         self.tables = nn.ModuleList()
         self._steps: list[_Step] = []
-        slots: dict[tuple[type, _Step], int] = {}  # equal operations on equal arguments have one slot
+        slots: dict[tuple[type, _Step], int] = {}  # equal operations on equal arguments share one slot
         of_node: dict[int, int] = {}
         of_table: dict[int, int] = {}
         for node in walk(outputs):
@@ -70,14 +70,14 @@ class Program(nn.Module):
         return _Step(of_table[id(table)], arguments)
 
     def forward(self, values: Mapping[str, Value]) -> tuple[Value, ...]:
-        """values: of each variable → the values of the expressions; one that is a number is a Python number."""
+        """values: one for each variable → the values of the expressions; constant ones are Python numbers."""
         if torch.is_grad_enabled() and any(isinstance(v, Tensor) and v.requires_grad for v in values.values()):
             outputs: tuple[Value, ...] = _WithDerivatives.apply(self, *(values[name] for name in self.variables))  # type: ignore[no-untyped-call]
             return outputs
         return self.evaluate(values)
 
     def evaluate(self, values: Mapping[str, Value]) -> tuple[Value, ...]:
-        """What a call gives, operation by operation."""
+        """The same values as from a call, evaluated operation by operation."""
         slots: list[Value] = []
         for what, arguments in self._steps:
             inputs = [slots[i] for i in arguments]
@@ -92,8 +92,8 @@ class Program(nn.Module):
         return tuple(slots[i] for i in self._outputs)
 
     def derivative(self, name: str) -> Program:
-        """The derivatives of all expressions by one variable, in the dtype and on the device of this program."""
-        key = f"by_{name}"  # bare names could hide what modules have
+        """The derivatives of all expressions with respect to one variable, in this program's dtype and device."""
+        key = f"by_{name}"  # the prefix avoids clashes with attributes of modules
         if key not in self._derivatives:
             nodes: list[Expression] = []
             for what, arguments in self._steps:
@@ -111,7 +111,7 @@ class Program(nn.Module):
 
 
 class _WithDerivatives(torch.autograd.Function):
-    """The values of a program, whose gradients are programs too."""
+    """The values of a program, with gradients that are programs too."""
 
     generate_vmap_rule = True
 
@@ -153,7 +153,7 @@ def _values(ctx: Any) -> dict[str, Value]:
 
 
 def _weighted_sum(weights: Sequence[Tensor | None], slopes: Sequence[Value]) -> Tensor | None:
-    """Σ weight · slope, without slopes that are not finite and that nothing asks for; None if nothing is left."""
+    """Σ weight · slope, without non-finite slopes of zero weight; None if no term is left."""
     total = None
     for weight, slope in zip(weights, slopes, strict=True):
         if weight is None or (isinstance(slope, float) and slope == 0.0):

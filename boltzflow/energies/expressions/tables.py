@@ -24,7 +24,7 @@ class Table(nn.Module, ABC):
 
     @abstractmethod
     def derivative(self, axis: int) -> Table | None:
-        """The derivative by one variable; None where it is zero everywhere."""
+        """The derivative with respect to one variable; None if it is zero everywhere."""
 
     def function(self, name: str) -> Function:
         """This table as a function of expressions."""
@@ -41,12 +41,12 @@ class Table(nn.Module, ABC):
 
 
 class SplineTable(Table):
-    """The tensor product of cubic splines through values on an even grid; zero outside unless periodic.
+    """The tensor product of cubic splines through values on a regular grid; zero outside unless periodic.
 
-    Natural splines have no curvature at the ends, as OpenMM's Continuous1D/2D/3DFunction have.
+    Non-periodic splines are natural (no curvature at the ends), as OpenMM's Continuous1D/2D/3DFunction.
 
     Args:
-        values: one axis a variable. Periodic ones repeat the first value at the end.
+        values: one axis per variable. Periodic tables repeat the first value at the end.
         lows, highs: first and last grid point of each variable.
         periodic: whether all variables are periodic.
     """
@@ -82,7 +82,7 @@ class SplineTable(Table):
             if self.periodic:
                 place = place - cells * torch.floor(place / cells)
             else:
-                within = ~((x < low) | (x > high))  # of what is no number there is no value
+                within = ~((x < low) | (x > high))  # true for NaN, so that the result is NaN
                 inside = within if inside is None else inside & within
             index = torch.floor(place).clamp(0, cells - 1).nan_to_num()
             fractions.append(place - index)
@@ -102,14 +102,14 @@ class SplineTable(Table):
 
 
 def spline_coefficients(values: Array, periodic: bool) -> Tensor:
-    """Polynomial coefficients (4, …, 4, cells) of the splines through values on a grid of unit steps.
+    """Polynomial coefficients (4, …, 4, cells) of the splines through values on a grid with unit spacing.
 
-    Powers ascend; cells are counted with the last variable fastest.
+    Powers ascend; in the cells the last variable runs fastest.
     """
     dimensions = values.ndim
     table = np.asarray(values, dtype=np.float64)
     for _ in range(dimensions):
-        # The axis in front becomes (powers, cells), which go to the end: after the last turn their order is right.
+        # The first axis becomes (powers, cells), which move to the end; after the last pass the order is right.
         spline = CubicSpline(np.arange(len(table)), table, bc_type="periodic" if periodic else "natural")
         table = np.moveaxis(spline.c[::-1], (0, 1), (-2, -1))
     powers, cells = range(0, 2 * dimensions, 2), range(1, 2 * dimensions, 2)
@@ -118,10 +118,10 @@ def spline_coefficients(values: Array, periodic: bool) -> Tensor:
 
 
 class DiscreteTable(Table):
-    """Stored values at whole arguments; NaN where there is none, so that the frame counts as failed.
+    """Stored values at integer arguments; NaN outside the table, so that the frame counts as failed.
 
     Args:
-        values: one axis a variable.
+        values: one axis per variable.
     """
 
     values: Tensor

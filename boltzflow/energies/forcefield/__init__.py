@@ -1,4 +1,4 @@
-"""Native torch terms of force fields, translated from OpenMM."""
+"""Native torch terms for force fields, translated from OpenMM."""
 
 from boltzflow.energies.forcefield.registry import TRANSLATORS, translate
 from boltzflow.energies.forcefield.term import Term

@@ -24,12 +24,12 @@ DIHEDRAL = Measure("dihedral", (0, 1, 2, 3))
 
 
 class PeriodicTorsions(Term):
-    """Σₙ kₙ (1 + cos(nφ − φ₀ₙ)), all multiplicities of the same four atoms taken together.
+    """Σₙ kₙ (1 + cos(nφ − φ₀ₙ)), with all multiplicities of the same four atoms combined.
 
-    cos nφ and sin nφ follow from cos φ and sin φ by recurrence, so no angle is ever computed.
+    cos nφ and sin nφ are computed from cos φ and sin φ by recurrence, without computing the angle.
 
     atoms: M quadruples; cosines, sines: for n = 1, 2, …, the M values of kₙ cos φ₀ₙ and kₙ sin φ₀ₙ in
-    kJ/mol; offset: Σ kₙ over everything, kJ/mol.
+    kJ/mol; offset: Σ kₙ over all torsions, kJ/mol.
     """
 
     cosine: Tensor
@@ -103,12 +103,12 @@ def periodic_torsions(force: openmm.PeriodicTorsionForce, system: Translation) -
 
 
 def ryckaert_bellemans_torsions(force: openmm.RBTorsionForce, system: Translation) -> list[Term]:
-    """Translates an RBTorsionForce, Σₙ Cₙ cosⁿ(φ − π), as the Fourier series that it is."""
+    """Translates an RBTorsionForce, Σₙ Cₙ cosⁿ(φ − π), into a Fourier series."""
     harmonics = _Harmonics()
     for index in range(force.getNumTorsions()):
         *atoms, c0, c1, c2, c3, c4, c5 = force.getTorsionParameters(index)
         powers = [c.value_in_unit(u.kilojoule_per_mole) for c in (c0, c1, c2, c3, c4, c5)]
-        # cosⁿψ in multiples of ψ are the coefficients of Chebyshev polynomials, and ψ = φ − π turns odd ones round.
+        # Chebyshev coefficients expand cosⁿψ in cos kψ; with ψ = φ − π the odd terms change sign.
         series = np.polynomial.chebyshev.poly2cheb(powers)
         harmonics.offset += series[0]
         for n in range(1, len(series)):
@@ -117,7 +117,7 @@ def ryckaert_bellemans_torsions(force: openmm.RBTorsionForce, system: Translatio
 
 
 class _Harmonics:
-    """Fourier series of dihedrals, gathered by their atoms."""
+    """Fourier series of dihedrals, collected by their atoms."""
 
     def __init__(self) -> None:
         self.offset = 0.0
@@ -129,7 +129,7 @@ class _Harmonics:
         self._series.setdefault(quadruple, defaultdict(complex))[n] += amplitude
 
     def terms(self, system: Translation, box: Box | None) -> list[Term]:
-        """The series as one term."""
+        """All series as one term."""
         if not self._series:
             return []
         highest = max(n for series in self._series.values() for n in series)

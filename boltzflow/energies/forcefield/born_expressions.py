@@ -1,7 +1,7 @@
 """Recognises the generalized Born models that OpenMM's application layer writes as a CustomGBForce.
 
-The expressions must be the known ones exactly (apart from spaces and the values of named constants): a model that
-merely looks alike is never guessed, but evaluated as it is written (`custom_gb`).
+The expressions must match exactly (except for spaces and the values of named constants). Any other model is evaluated
+from its expressions (`custom_gb`).
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ _SURFACE = "28.3919551*(radius+0.14)^2*(radius/B)^6"
 
 
 class _Expression(NamedTuple):
-    """A formula taken apart: the formula itself, its named parts, the values of its named constants."""
+    """A parsed formula: the formula itself, its named subexpressions, the values of its named constants."""
 
     formula: str
     parts: dict[str, str]
@@ -95,7 +95,7 @@ def _computed_values(force: openmm.CustomGBForce) -> list[_Expression]:
 
 
 def _energy_terms(force: openmm.CustomGBForce) -> dict[str, _Expression]:
-    """The expressions of the energy terms by their formulas: self, pairs and perhaps surface, of one kind."""
+    """The expressions of the energy terms (self, pair and optional surface term), by formula; all of one model."""
     terms: dict[str, _Expression] = {}
     kinds: dict[str, int] = {}
     for i in range(force.getNumEnergyTerms()):
@@ -117,7 +117,7 @@ def _energy_terms(force: openmm.CustomGBForce) -> dict[str, _Expression]:
 
 
 def _tanh(radius: _Expression, atoms: list[dict[str, float]]) -> list[tuple[float, ...]] | None:
-    """Coefficients (α, β, γ) of each atom, or None where B has no tanh."""
+    """Coefficients (α, β, γ) of each atom, or None if B has no tanh."""
     if radius.formula == "1/(1/or-I)" and not radius.parts:
         return None
     for polynomial, coefficients in _TANH.items():
@@ -129,7 +129,7 @@ def _tanh(radius: _Expression, atoms: list[dict[str, float]]) -> list[tuple[floa
 def _neck(
     force: openmm.CustomGBForce, integral: _Expression, atoms: list[dict[str, float]], constants: dict[str, float]
 ) -> tuple[float, float, Tensor, Tensor] | None:
-    """Scale, cutoff, positions and heights of the neck correction, where the model has one."""
+    """Scale, cutoff, positions and heights of the neck correction, if the model has one."""
     if integral.formula != _NECK:
         return None
     index = torch.tensor([int(atom["radindex"]) for atom in atoms])
@@ -139,14 +139,14 @@ def _neck(
         if not isinstance(table, openmm.Discrete2DFunction):
             raise _UnknownModelError
         columns, rows, values = table.getFunctionParameters()
-        # OpenMM runs through the first argument fastest.
+        # In OpenMM's tables the first argument runs fastest.
         matrix = torch.tensor(values, dtype=torch.float64).view(rows, columns).T
         tables[force.getTabulatedFunctionName(i)] = matrix[index[:, None], index]
     return constants["neckScale"], constants["neckCut"], tables["getd0"], tables["getm0"]
 
 
 def _merged_constants(expressions: list[_Expression]) -> dict[str, float]:
-    """The named constants of all expressions, which must agree where several give the same name."""
+    """The named constants of all expressions; constants with the same name must agree."""
     merged: dict[str, float] = {}
     for expression in expressions:
         for name, value in expression.constants.items():
@@ -157,7 +157,7 @@ def _merged_constants(expressions: list[_Expression]) -> dict[str, float]:
 
 def _take_apart(force: openmm.CustomGBForce, text: str) -> _Expression:
     """Splits ``formula; name=part; name=number``; global parameters are constants at their default values."""
-    formula, *definitions = (piece for piece in text.replace(" ", "").split(";") if piece)
+    formula, *definitions = (part for part in text.replace(" ", "").split(";") if part)
     parts: dict[str, str] = {}
     constants = {
         force.getGlobalParameterName(i): force.getGlobalParameterDefaultValue(i)

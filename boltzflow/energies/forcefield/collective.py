@@ -1,4 +1,4 @@
-"""Functions of collective variables, each of which is a force of its own."""
+"""Functions of collective variables, each of which is defined by a force."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def custom_cv(force: openmm.CustomCVForce, system: Translation) -> list[Term]:
     energy = system.expression(force, force.getEnergyFunction())
     unknown = energy.variables - set(names)
     if unknown:
-        raise unsupported(force, f"its expression has the unknown name {min(unknown)}")
+        raise unsupported(force, f"its expression contains the unknown name {min(unknown)}")
     inside = system.inside(force)
     variables = {name: inside.terms(force.getCollectiveVariable(i)) for i, name in enumerate(names)}
     return [CollectiveVariables(variables, energy)]

@@ -22,10 +22,10 @@ class CorrectionMaps(Term):
 
     Args:
         atoms: M groups of eight atoms, four for each dihedral.
-        maps: energies on even periodic grids over [0, 2π)², kJ/mol.
-        numbers: the map of each group.
+        maps: energies on regular periodic grids over [0, 2π)², kJ/mol.
+        numbers: the index of each group's map.
         n_atoms: the number of particles.
-        box: of periodic images, or None.
+        box: the periodic box, or None.
     """
 
     coefficients: Tensor
@@ -43,7 +43,7 @@ class CorrectionMaps(Term):
     ) -> None:
         super().__init__()
         self.gather = Gather(atoms, n_atoms)
-        # The first grid line closes the circle after the last.
+        # The first grid line is repeated after the last one, to close the period.
         splines = [spline_coefficients(np.pad(grid, (0, 1), mode="wrap"), periodic=True) for grid in maps]
         starts = np.cumsum([0, *(spline.shape[-1] for spline in splines)])
         self.register_buffer("coefficients", torch.cat(splines, -1))
@@ -67,9 +67,9 @@ class CorrectionMaps(Term):
         return value.sum(0), self.gather.collect(*forces)
 
     def _place(self, place: Tensor) -> tuple[Tensor, Tensor]:
-        """The grid cell, and how far into it: (M, batch) each."""
+        """The index of the grid cell, and the position within the cell: (M, batch) each."""
         place = place - self.cells * torch.floor(place / self.cells)
-        # Rounding can reach the end of the circle, and what is not finite must not index anything.
+        # Rounding can reach the end of the period; non-finite values must not be used as an index.
         index = torch.minimum(torch.floor(place), self.cells - 1).nan_to_num()
         return index, place - index
 
@@ -82,7 +82,7 @@ def correction_maps(force: openmm.CMAPTorsionForce, system: Translation) -> list
     maps = []
     for number in range(force.getNumMaps()):
         size, energies = force.getMapParameters(number)
-        # OpenMM runs through the first angle fastest.
+        # In OpenMM's maps the first angle runs fastest.
         maps.append(np.array([e._value for e in energies]).reshape(size, size).T)
     numbers = [number for number, *_ in torsions]
     atoms = [atoms for _, *atoms in torsions]

@@ -19,7 +19,7 @@ from boltzflow.energies.forcefield.term import Gather, Term, unsupported
 from boltzflow.energies.forcefield.translation import Translation
 
 Point = Sequence[Expression]
-"""The three coordinates of a point in an expression."""
+"""The three coordinates of a point, as expressions."""
 
 
 def custom_bonds(force: openmm.CustomBondForce, system: Translation) -> list[Term]:
@@ -44,7 +44,7 @@ def custom_torsions(force: openmm.CustomTorsionForce, system: Translation) -> li
 
 
 def custom_external(force: openmm.CustomExternalForce, system: Translation) -> list[Term]:
-    """Translates a CustomExternalForce: any function of x, y, z, and of periodicdistance."""
+    """Translates a CustomExternalForce: any function of x, y, z and periodicdistance."""
     particles = [force.getParticleParameters(i) for i in range(force.getNumParticles())]
     names = [force.getPerParticleParameterName(i) for i in range(force.getNumPerParticleParameters())]
     measures = {axis: Measure(axis, (0,)) for axis in "xyz"}
@@ -53,7 +53,7 @@ def custom_external(force: openmm.CustomExternalForce, system: Translation) -> l
 
 
 def custom_compound_bonds(force: openmm.CustomCompoundBondForce, system: Translation) -> list[Term]:
-    """Translates a CustomCompoundBondForce: functions of the coordinates, distances, angles, dihedrals of points."""
+    """Translates a CustomCompoundBondForce: functions of coordinates, distances, angles and dihedrals of particles."""
     bonds = [force.getBondParameters(i) for i in range(force.getNumBonds())]
     names = [force.getPerBondParameterName(i) for i in range(force.getNumPerBondParameters())]
     width = force.getNumParticlesPerBond()
@@ -62,7 +62,7 @@ def custom_compound_bonds(force: openmm.CustomCompoundBondForce, system: Transla
 
 
 def custom_centroid_bonds(force: openmm.CustomCentroidBondForce, system: Translation) -> list[Term]:
-    """Translates a CustomCentroidBondForce: the same of the weighted centroids of groups of atoms."""
+    """Translates a CustomCentroidBondForce: the same functions, of weighted centroids of groups of atoms."""
     bonds = [force.getBondParameters(i) for i in range(force.getNumBonds())]
     names = [force.getPerBondParameterName(i) for i in range(force.getNumPerBondParameters())]
     if not bonds:
@@ -80,7 +80,7 @@ def custom_centroid_bonds(force: openmm.CustomCentroidBondForce, system: Transla
 class Centroids(nn.Module):
     """The centroids of groups of atoms as points.
 
-    weights: (groups, N), each row with the sum 1; bonds: the groups of each bond.
+    weights: (groups, N), each row normalised to 1; bonds: the groups of each bond.
     """
 
     weights: Tensor
@@ -109,23 +109,23 @@ def _term(
     macros: Mapping[str, Macro] | None = None,
     points: Points | None = None,
 ) -> list[Term]:
-    """The term of a force whose expression has parameters of these names, with these values for each group.
+    """The term of a force whose expression has parameters with these names and, for each group, these values.
 
-    The points of a group are its atoms if they are not given.
+    If no points are given, they are the atoms of each group.
     """
     if not values:
         return []
     energy = system.expression(force, force.getEnergyFunction(), macros)
     unknown = energy.variables - set(measures) - set(names)
     if unknown:
-        raise unsupported(force, f"its expression has the unknown name {min(unknown)}")
+        raise unsupported(force, f"its expression contains the unknown name {min(unknown)}")
     parameters = {name: [value[i] for value in values] for i, name in enumerate(names)}
     where = points or Gather(atoms, system.n_atoms)
     return [ExpressionTerm(where, measures, energy, parameters, system.box_of(force))]
 
 
 def _point_language(force: openmm.Force, names: Sequence[str]) -> tuple[dict[str, Measure], dict[str, Macro]]:
-    """What expressions of points may measure (filled as they are read), and the functions that they may use."""
+    """The measures that expressions use (filled while expressions are parsed), and the functions that they may call."""
     measures = {f"{axis}{i}": Measure(axis, (i - 1,)) for i in range(1, len(names) + 1) for axis in "xyz"}
     numbers = count()
 
@@ -133,11 +133,11 @@ def _point_language(force: openmm.Force, names: Sequence[str]) -> tuple[dict[str
         def macro(arguments: tuple[Expression, ...]) -> Expression:
             points = tuple(names.index(a.leaf) for a in arguments if a.leaf in names)
             if len(points) != len(arguments) or len(points) != width:
-                raise unsupported(force, f"{kind} takes {width} of {', '.join(names)}")
+                raise unsupported(force, f"{kind} takes {width} arguments, which must be of {', '.join(names)}")
             for name, measure in measures.items():
                 if measure == (kind, points):
                     return variable(name)
-            name = f"{kind} {next(numbers)}"  # a space keeps it apart from every name of a parameter
+            name = f"{kind} {next(numbers)}"  # the space prevents clashes with names of parameters
             measures[name] = Measure(kind, points)
             return variable(name)
 
@@ -167,7 +167,7 @@ def _cross(a: Point, b: Point) -> Point:
 
 def _norm(a: Point) -> Expression:
     square = _dot(a, a)
-    # The slope of a root at zero is infinite, that of a distance counts as none.
+    # The derivative of a square root is infinite at zero; that of a distance is set to zero there.
     return call(SELECT, square, call(FUNCTIONS["sqrt"], square), constant(0.0))
 
 

@@ -1,4 +1,4 @@
-"""Any CustomGBForce: values that particles compute from their pairs, and energies that are functions of them."""
+"""Any CustomGBForce: per-particle values computed from pairs, and energies that are functions of these values."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _AXES = ("x", "y", "z")
 
 
 class ComputedValues(Term):
-    """An energy through values of the particles: v₁ᵢ = Σⱼ f(rᵢⱼ), vₖ = gₖ(v₁ … vₖ₋₁), E = Σᵢ h(vᵢ) + Σᵢ<ⱼ e(r, vᵢ, vⱼ).
+    """An energy of per-particle values: v₁ᵢ = Σⱼ f(rᵢⱼ), vₖ = gₖ(v₁ … vₖ₋₁), E = Σᵢ h(vᵢ) + Σᵢ<ⱼ e(r, vᵢ, vⱼ).
 
     Args:
         pair_value: name and expression of v₁, a sum over the other particles j of an expression of r and of
@@ -37,7 +37,7 @@ class ComputedValues(Term):
         pair: the energy of a pair, kJ/mol; names of values and parameters have the suffixes 1 and 2.
         parameters: (N,) by name.
         value_pairs, energy_pairs: (N, N) bool: the ordered pairs of v₁; how often each pair's energy is counted.
-        box: of periodic images, or None.
+        box: the periodic box, or None.
     """
 
     value_pairs: Tensor
@@ -102,13 +102,13 @@ class ComputedValues(Term):
             by[name] = by[name] + masked(self.energy_pairs, at_first, r).sum(1)
             by[name] = by[name] + masked(self.energy_pairs, at_second, r).sum(0)
 
-        # Backwards through the values, the last first: what depends on one hands its slope on.
+        # Chain rule, from the last value to the first: each passes its derivative to those that it depends on.
         for key in reversed(list(self.values)):
             known = [*_AXES, *self.names[: self.names.index(key.removeprefix("of_"))]]
             for name, slope in zip(known, slopes_of_values[key], strict=True):
                 by[name] = by[name] + by[key.removeprefix("of_")] * slope
         if self.first:
-            # A particle that nothing reaches has no force, however steep its energy is.
+            # A particle without neighbours has no force, even if the derivative of its energy is infinite.
             chain = by[self.first][:, None] * integral_slope / r
             weight = weight + torch.where(integral_slope == 0.0, 0.0, chain)
         forces = pair_forces(-weight - weight.transpose(0, 1), d)
@@ -116,7 +116,7 @@ class ComputedValues(Term):
 
 
 def _both_ends(particles: Mapping[str, Tensor | float]) -> dict[str, Tensor | float]:
-    """What belongs to a particle (N, batch) as that of the first and of the second of each pair."""
+    """Per-particle values (N, batch) as those of the first and of the second particle of each pair."""
     ends: dict[str, Tensor | float] = {}
     for name, value in particles.items():
         assert isinstance(value, Tensor)
@@ -160,7 +160,7 @@ def computed_values(force: openmm.CustomGBForce, system: Translation) -> Term:
     known = set(names) | set(_AXES) | {name for name, _, _ in values}
     unknown = single.variables - known
     if unknown:
-        raise unsupported(force, f"its expression has the unknown name {min(unknown)}")
+        raise unsupported(force, f"its expression contains the unknown name {min(unknown)}")
     if pair[True].number != 0.0 and pair[False].number != 0.0 and force.getNumExclusions():
         raise unsupported(force, "it has pair energies with and without exclusions")
     energy_pairs = included if pair[False].number != 0.0 else others

@@ -1,4 +1,4 @@
-"""Custom functions of the distance of pairs."""
+"""Custom functions of pair distances."""
 
 from __future__ import annotations
 
@@ -31,18 +31,18 @@ def custom_nonbonded(force: openmm.CustomNonbondedForce, system: Translation) ->
 
 
 def pair_parameters(force: openmm.Force, energy: Expression, columns: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Of each particle parameter (N,) the values of the first and second of a pair: (N, 1) and (1, N)."""
+    """For each particle parameter (N,), the values of the first and second particle of a pair: (N, 1) and (1, N)."""
     parameters = {}
     for name, values in columns.items():
         parameters[f"{name}1"], parameters[f"{name}2"] = values[:, None], values[None, :]
     unknown = energy.variables - {"r"} - set(parameters)
     if unknown:
-        raise unsupported(force, f"its expression has the unknown name {min(unknown)}")
+        raise unsupported(force, f"its expression contains the unknown name {min(unknown)}")
     return parameters
 
 
 def _columns(force: openmm.CustomNonbondedForce, system: Translation) -> dict[str, Tensor]:
-    """Parameters of the particles by name, those included that expressions compute from others."""
+    """The particles' parameters by name, including values that expressions compute from other parameters."""
     names = [force.getPerParticleParameterName(i) for i in range(force.getNumPerParticleParameters())]
     rows = [force.getParticleParameters(i) for i in range(system.n_atoms)]
     columns = {name: torch.tensor([row[i] for row in rows], dtype=torch.float64) for i, name in enumerate(names)}
@@ -63,7 +63,7 @@ def _counts(force: openmm.CustomNonbondedForce, system: Translation) -> Tensor:
             first, second = (set(members) for members in force.getInteractionGroupParameters(index))
             for i in first:
                 for j in second - {i}:
-                    # A pair that both sets hold is met twice within a group, and counted once.
+                    # A pair that is in both sets occurs twice within a group, but is counted once.
                     if not (i in second and j in first and i > j):
                         counts[i, j] += 1.0
     for index in range(force.getNumExclusions()):

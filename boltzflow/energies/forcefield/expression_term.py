@@ -1,4 +1,4 @@
-"""Energies that are any function of distances, angles, dihedrals and coordinates of a few points each."""
+"""Energies that are arbitrary functions of distances, angles, dihedrals and coordinates of a few points each."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from boltzflow.energies.forcefield.term import Box, Named, Term, column
 
 
 class Points(Protocol):
-    """The points of M groups, a function of the positions of atoms."""
+    """The points of M groups as a function of the positions of atoms."""
 
     width: int
 
@@ -22,18 +22,18 @@ class Points(Protocol):
         """x: (3, N, batch) → `width` tensors (3, M, batch)."""
 
     def collect(self, *parts: Tensor) -> Tensor:
-        """Forces on the points, `width` tensors (3, M, batch) → on atoms, (3, N, batch)."""
+        """Forces on points, `width` tensors (3, M, batch) → forces on atoms (3, N, batch)."""
 
 
 class ExpressionTerm(Term):
-    """Σ over M groups of points of an expression of what is measured on them.
+    """An expression of quantities measured on groups of points, summed over M groups.
 
     Args:
-        points: where the points of the groups are: a `Gather` of atoms, say.
-        measures: what is measured on the points of a group, by the name that the expression has for it.
-        energy: of one group, kJ/mol.
-        parameters: M numbers for each name; names that are neither here nor measured are refused by the translators.
-        box: of periodic images, or None.
+        points: returns the points of the groups, for example a `Gather` of atoms.
+        measures: the quantities measured on the points of a group, by their names in the expression.
+        energy: the energy of one group, kJ/mol.
+        parameters: M numbers for each name; the translators reject names that are neither parameters nor measures.
+        box: the periodic box, or None.
     """
 
     box: Box | None

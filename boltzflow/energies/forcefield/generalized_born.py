@@ -1,4 +1,4 @@
-"""Generalized Born implicit solvent in all the forms that OpenMM's force fields use."""
+"""Generalized Born implicit solvent, in all forms that OpenMM's force fields use."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ class BornModel:
     """The parameters of a generalized Born model. Lengths in nm, energies in kJ/mol, charges in e.
 
     Attributes:
-        charge, offset_radius, scaled_radius: one number an atom.
-        offset: what `offset_radius` lacks of the atom's radius.
-        tanh: coefficients (α, β, γ) an atom of tanh(αψ − βψ² + γψ³), or None for the form of Hawkins,
-            Cramer and Truhlar, 1/B = 1/radius − I.
+        charge, offset_radius, scaled_radius: one number per atom.
+        offset: the atom's radius minus `offset_radius`.
+        tanh: per-atom coefficients (α, β, γ) of tanh(αψ − βψ² + γψ³), or None for the form of Hawkins, Cramer
+            and Truhlar, 1/B = 1/radius − I.
         coulomb: 1/(4π ε₀).
         solute_dielectric, solvent_dielectric: relative permittivities.
         kappa: inverse Debye length, 1/nm.
@@ -50,8 +50,8 @@ class BornModel:
 class GeneralizedBorn(PairTerm):
     """Generalized Born energy with its surface-area term.
 
-    Born radii by pairwise descreening (Hawkins, Cramer, Truhlar 1996) with the corrections of Onufriev,
-    Bashford and Case (2004) and the neck of Mongan et al. (2007).
+    Born radii come from pairwise descreening (Hawkins, Cramer, Truhlar 1996) with the corrections of Onufriev,
+    Bashford and Case (2004) and the neck correction of Mongan et al. (2007).
     """
 
     charge: Tensor
@@ -72,14 +72,14 @@ class GeneralizedBorn(PairTerm):
         n = len(model.charge)
         charge, own = column(model.charge), column(model.offset_radius)
         radius = own + model.offset
-        # With salt, what the solvent takes from 1/ε of the solute depends on the distance.
+        # With salt, the solvent's contribution to the screening depends on the distance.
         self.kappa, self.screening = model.kappa, model.solute_dielectric / model.solvent_dielectric
         solute = -model.coulomb / model.solute_dielectric * (1.0 if self.kappa else 1 - self.screening)
         self.register_buffer("charge", of_pairs(solute * charge * charge.T))
         self.register_buffer("self_charge", 0.5 * solute * charge * charge)
         self.register_buffer("own_radius", own)
         self.register_buffer("own_inverse", 1 / own)
-        # Without a radius an atom takes nothing from itself.
+        # An atom without a radius does not descreen itself.
         scaled_radius = column(model.scaled_radius).T.repeat(n, 1).fill_diagonal_(0.0)[..., None]
         self.has_negative_radii = bool((scaled_radius < 0).any())
         self.register_buffer("scaled_radius", scaled_radius)
@@ -111,15 +111,16 @@ class GeneralizedBorn(PairTerm):
         return energy, weight + pairs.both(stored(chain))
 
     def _descreening(self, r_squared: Tensor, inverse: Tensor) -> tuple[Tensor, Tensor]:
-        """Four times what atom j takes from the integral of atom i, and −1/r times its derivative by r.
+        """Four times the contribution of atom j to the integral of atom i, and −1/r times its derivative with respect
+        to r, (N, N, batch) each.
 
-        Of (N, N, batch) each. With L and U the nearest and the farthest that j reaches from i, s its radius:
-        1/L − 1/U + (r − s²/r)(1/U² − 1/L²)/4 + ln(L/U)/(2r), twice.
+        With L and U the smallest and the largest distance from i that the sphere of j covers, and s its radius, twice:
+        1/L − 1/U + (r − s²/r)(1/U² − 1/L²)/4 + ln(L/U)/(2r).
         """
         own, other = self.own_radius[:, None], self.scaled_radius
         r = r_squared * inverse
         distance = r - other
-        # The floors change nothing where j reaches i, and make both equal, so all zero, where it does not.
+        # The floors have no effect if j reaches i. Otherwise they make L = U, and the contribution is zero.
         far, near = torch.maximum(r + other, own), torch.maximum(distance.abs(), own)
         inverse_area = 1 / (far * near)
         upper, lower = near * inverse_area, far * inverse_area  # 1/U and 1/L by one division
@@ -134,7 +135,7 @@ class GeneralizedBorn(PairTerm):
             value = value + torch.where(inside, 4 * (self.own_inverse[:, None] - lower), 0.0)
         else:
             slope = torch.addcmul(slope, torch.where(inside, lower * lower, 0.0), r, value=-4)
-        if self.has_negative_radii:  # sulphur in GBn2: the floors differ where such an atom does not reach i
+        if self.has_negative_radii:  # sulphur in GBn2: then the floors do not make L = U
             reached = r + other >= own
             value, slope = torch.where(reached, value, 0.0), torch.where(reached, slope, 0.0)
         slope = slope * (inverse * inverse)
@@ -152,7 +153,7 @@ class GeneralizedBorn(PairTerm):
         return value, -value * denominator * shift * (200 + 1.8e6 * fourth)
 
     def _curvature(self, integral: Tensor) -> tuple[Tensor, Tensor]:
-        """Inverse Born radii c = 1/B and their derivatives by the integral I: (N, batch)."""
+        """Inverse Born radii c = 1/B and their derivatives with respect to the integral I: (N, batch)."""
         if not self.has_tanh:
             return stored(self.own_inverse - integral), -torch.ones_like(integral)
         alpha, beta, gamma = self.tanh
@@ -176,7 +177,7 @@ class GeneralizedBorn(PairTerm):
         return energy.sum(0) + self_energy.sum(0), weight, of_atoms
 
     def _screened(self, charge: Tensor, inverse: Tensor) -> tuple[Tensor, Tensor]:
-        """The energy of charges at the effective distance f (1/f is given), and −f times its derivative by f."""
+        """The energy of charges at the effective distance f (given 1/f), and −f times its derivative."""
         energy = charge * inverse
         if not self.kappa:
             return energy, energy

@@ -18,7 +18,7 @@ from boltzflow.energies.forcefield.translation import Translation
 
 
 def custom_gb(force: openmm.CustomGBForce, system: Translation) -> list[Term]:
-    """Translates a CustomGBForce: models of OpenMM's force fields by a kernel of their own, all others as written."""
+    """Translates a CustomGBForce: known models to an optimised kernel, all others from their expressions."""
     if force.getNonbondedMethod() == force.NoCutoff and not system.globals:
         model = read_custom_gb(force, system.n_atoms)
         if model is not None:
@@ -58,7 +58,7 @@ _PAIR = "-scale*charge1*charge2*(1/sqrt(r^2+B1*B2*exp(-r^2/(4*B1*B2)))-1/cutoff)
 
 
 def _with_cutoff(model: BornModel, cutoff: float, box: Box | None) -> Term:
-    """The model of a GBSAOBCForce with a cutoff, where each pair's energy is shifted by that of a bare pair."""
+    """The model of a GBSAOBCForce with a cutoff, which shifts each pair's energy by that of an unscreened pair."""
     n = len(model.charge)
     numbers = {
         "scale": model.coulomb * (1 / model.solute_dielectric - 1 / model.solvent_dielectric),

@@ -1,4 +1,4 @@
-"""The terms of a force field as one function of a batch: compiled, chunk by chunk, on all threads."""
+"""Evaluates the terms of a force field for a batch: compiled, in chunks, on all threads."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from boltzflow.core.compilation import compiled, compiler_works
 from boltzflow.energies.forcefield.virtual_sites import VirtualSites
 
 _ON_CPU = {"cpp.threads": 1, "cpp_wrapper": True}
-"""Each thread takes chunks of its own, which stay in the caches of its core from one loop of the compiled code to the
-next; loops that are shared among threads take twice the time. The wrapper in C++ lets other threads run meanwhile."""
+"""Each thread evaluates its own chunks, which stay in the core's cache between loops of the compiled code. Splitting
+each loop over threads takes twice the time. The C++ wrapper releases the GIL, so that threads run in parallel."""
 
 
 class Kernel:
     """Energies and forces for one dtype and device.
 
     Args:
-        terms: of that dtype and device.
-        sites: places virtual sites, where there are any.
-        device: where terms, sites and positions are.
+        terms: the terms, in that dtype and on that device.
+        sites: places virtual sites, if there are any.
+        device: the device of terms, sites and positions.
         chunk_size: the largest number of frames evaluated at a time.
-        compile: whether to compile where a compiler works.
+        compile: whether to compile, if a compiler works.
     """
 
     def __init__(
@@ -56,13 +56,13 @@ class Kernel:
         return energy, forces
 
     def fill(self, positions: Tensor, energy: Tensor, forces: Tensor) -> None:
-        """Writes the energies (batch,) and forces (batch, N, 3) of positions (batch, N, 3) into place."""
+        """Writes energies and forces of positions (batch, N, 3) into `energy` (batch,) and `forces` (batch, N, 3)."""
         is_fast = self._compile and compiler_works(self._device)
         threads = torch.get_num_threads() if is_fast and self._device == "cpu" else 1
         size = min(self._chunk_size, -(-len(positions) // threads))
         chunks = list(zip(*(torch.split(t, size) for t in (positions, energy, forces)), strict=True))
         if is_fast and not self._is_warm:
-            # The code is made for the first batch it sees and all other sizes: not for one frame.
+            # Compilation specialises on the first batch, which must be representative: not a single frame.
             self._is_warm = True
             self._fast(positions[:1].expand(self._chunk_size, -1, -1))
         if threads == 1 or len(chunks) == 1:
@@ -71,7 +71,7 @@ class Kernel:
         else:
             list(_threads(os.getpid(), threads).map(lambda chunk: self._fill(is_fast, *chunk), chunks))
 
-    @torch.no_grad()  # what a thread begins with, whatever the caller has set
+    @torch.no_grad()  # gradient mode is per thread, and a new thread does not inherit it
     def _fill(self, is_fast: bool, positions: Tensor, energy: Tensor, forces: Tensor) -> None:
         e, f = self._fast(positions) if is_fast else self.energy_and_forces(batch_last(positions))
         energy.copy_(e)
@@ -79,7 +79,7 @@ class Kernel:
 
     def _fast(self, positions: Tensor) -> tuple[Tensor, Tensor]:
         x = batch_last(positions)
-        if x.shape[-1] == 1:  # a single frame would need code of its own
+        if x.shape[-1] == 1:  # a single frame would trigger another compilation
             return self.energy_and_forces(x)
         torch._dynamo.mark_dynamic(x, 2)
         return self._compiled(x)
@@ -92,5 +92,5 @@ def batch_last(positions: Tensor) -> Tensor:
 
 @functools.cache
 def _threads(_process: int, n: int) -> ThreadPoolExecutor:
-    """n threads of this process; a forked one has none of its parent's."""
+    """n threads of this process; a forked process does not have its parent's threads."""
     return ThreadPoolExecutor(n, thread_name_prefix="boltzflow-energies")

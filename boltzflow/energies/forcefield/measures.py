@@ -1,6 +1,6 @@
 """Distances, angles, dihedrals and coordinates of points, with their gradients.
 
-Points have shape (3, M, batch); a value has (M, batch), and its gradient by each point (3, M, batch).
+Points have shape (3, M, batch), values (M, batch), and the gradient with respect to each point (3, M, batch).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _TINY = 1e-30
 
 
 class Measure(NamedTuple):
-    """What is measured (a key of `MEASURES`), on which of a term's points."""
+    """The kind of measure (a key of `MEASURES`), and the points of a term on which it is measured."""
 
     kind: str
     points: tuple[int, ...]
@@ -29,7 +29,7 @@ def distance(i: Tensor, j: Tensor, *, box: Box | None = None) -> tuple[Tensor, G
     """|i − j|, nm."""
     d = displacement(i, j, box)
     r = dot(d, d).sqrt()
-    direction = d / r.clamp_min(_TINY)  # points on one spot do not pull
+    direction = d / r.clamp_min(_TINY)  # coincident points have no force
     return r, (direction, -direction)
 
 
@@ -37,7 +37,7 @@ def angle(i: Tensor, j: Tensor, k: Tensor, *, box: Box | None = None) -> tuple[T
     """The angle at j, rad, in [0, π]."""
     a, b = displacement(i, j, box), displacement(k, j, box)
     normal = cross(a, b)
-    # The floor keeps a straight angle, whose energy is well defined, from dividing by zero.
+    # The floor avoids a division by zero at a straight angle, where the energy is well defined.
     sine = dot(normal, normal).clamp_min(1e-24).sqrt()
     cosine = dot(a, b)
     by_i = ((cosine / dot(a, a)) * a - b) / sine

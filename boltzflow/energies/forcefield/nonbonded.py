@@ -31,7 +31,7 @@ Values = tuple[float, float, float]
 class Nonbonded(PairTerm):
     """4 ε ((σ/r)¹² − (σ/r)⁶) + q_i q_j/(4π ε₀ r) over all pairs.
 
-    Every matrix is (N, N) and symmetric; exceptions are entries like all others.
+    Each matrix is (N, N) and symmetric, with exceptions included as ordinary entries.
 
     charge: products q_i q_j/(4π ε₀), kJ nm/mol; sigma: nm; epsilon: kJ/mol.
     """
@@ -71,7 +71,7 @@ class Constant(Term):
 
 
 def nonbonded(force: openmm.NonbondedForce, system: Translation) -> list[Term]:
-    """Translates a NonbondedForce without cutoff, or with one and a reaction field."""
+    """Translates a NonbondedForce without cutoff, or with a cutoff and a reaction field."""
     method = force.getNonbondedMethod()
     if method not in (force.NoCutoff, force.CutoffNonPeriodic, force.CutoffPeriodic):
         raise unsupported(force, "sums over periodic images (Ewald, PME, LJPME) are not translated")
@@ -98,7 +98,7 @@ def _particles(force: openmm.NonbondedForce, system: Translation) -> list[Values
 
 
 def _exceptions(force: openmm.NonbondedForce, system: Translation) -> dict[tuple[int, int], Values]:
-    """Product of charges, σ and ε of the pairs that have their own, parameter offsets included."""
+    """Product of charges, σ and ε of the exceptions, parameter offsets included."""
     scales = system.global_parameters(force)
     entries = [force.getExceptionParameters(i) for i in range(force.getNumExceptions())]
     values = [tuple(v._value for v in entry[2:]) for entry in entries]
@@ -115,7 +115,7 @@ def _with_cutoff(
     exceptions: dict[tuple[int, int], Values],
     particles: list[Values],
 ) -> list[Term]:
-    """Pairs within the cutoff, with a reaction field beyond it, and exceptions, which know no cutoff."""
+    """Pairs within the cutoff, with a reaction field beyond it, and exceptions, to which no cutoff applies."""
     charge, sigma, epsilon = matrices
     n, cutoff = system.n_atoms, force.getCutoffDistance().value_in_unit(u.nanometer)
     start = force.getSwitchingDistance().value_in_unit(u.nanometer) if force.getUseSwitchingFunction() else None

@@ -1,4 +1,4 @@
-"""Energies that are any function of the distance of two particles, over all pairs."""
+"""Energies that are arbitrary functions of the distance of two particles, summed over all pairs."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from boltzflow.energies.forcefield.term import Box, Named, Term, masked, pair_di
 
 
 class PairExpression(Term):
-    """Σ of an expression over pairs of particles, the first of a pair being particle 1 of the expression.
+    """An expression summed over pairs of particles; the first of a pair is particle 1 of the expression.
 
     Args:
-        energy: of a pair, kJ/mol; a function of r (nm) and of names in `parameters`.
-        parameters: for each name a matrix (N, N), one row or column of which may stand for all.
+        energy: the energy of a pair, kJ/mol; a function of r (nm) and of the names in `parameters`.
+        parameters: for each name a matrix (N, N), or one row or column that is broadcast.
         counts: (N, N): how often each ordered pair is counted.
-        box: of periodic images, or None.
+        box: the periodic box, or None.
     """
 
     counted: Tensor
@@ -48,9 +48,9 @@ class PairExpression(Term):
 
 
 def truncated(energy: Expression, cutoff: float | None, *, inclusive: bool = False) -> Expression:
-    """An energy of r that is zero beyond a cutoff in nm; None is none.
+    """An energy of r that is zero beyond a cutoff in nm; None means no cutoff.
 
-    Pairs at exactly the cutoff belong to OpenMM's standard forces (`inclusive`), and not to its custom ones.
+    OpenMM's standard forces include pairs at exactly the cutoff (`inclusive`); its custom forces do not.
     """
     if cutoff is None:
         return energy
@@ -61,7 +61,7 @@ def truncated(energy: Expression, cutoff: float | None, *, inclusive: bool = Fal
 
 
 def switched(energy: Expression, start: float | None, cutoff: float | None) -> Expression:
-    """An energy of r that goes smoothly to zero between two distances in nm; None for the first is no switch."""
+    """An energy of r that is switched smoothly to zero between two distances in nm; `start=None` means no switch."""
     if start is None or cutoff is None:
         return energy
     t = f"(r - {start!r}) / {cutoff - start!r}"

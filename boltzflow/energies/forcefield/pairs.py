@@ -1,4 +1,4 @@
-"""All pairs of atoms, each once, and energies that are functions of their distances."""
+"""All pairs of atoms, each once, and energies that are functions of pair distances."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from boltzflow.energies.forcefield.term import Term, pair_forces
 
 
 class Pairs(nn.Module):
-    """The P pairs i < j of N atoms, and the way between them and the (N, N) ordered ones.
+    """The P pairs i < j of N atoms, with conversions to and from the (N, N) ordered pairs.
 
-    A last row stands for the diagonal: an atom with itself, at a distance of 1 nm.
+    The last row represents the diagonal: an atom with itself, at a distance of 1 nm.
     """
 
     first: Tensor
@@ -70,11 +70,11 @@ class PairTerm(nn.Module, ABC):
 
     @abstractmethod
     def forward(self, pairs: Pairs, r_squared: Tensor, inverse: Tensor) -> tuple[Tensor, Tensor]:
-        """r² and 1/r (P + 1, batch) → energies (batch,), and −1/r times their derivatives by r (P + 1, batch)."""
+        """r² and 1/r (P + 1, batch) → energies (batch,), and −1/r times their derivatives dE/dr (P + 1, batch)."""
 
 
 class AllPairs(Term):
-    """Terms that share the distances of all pairs, and the sums of their forces on atoms."""
+    """Pair terms that share the computation of pair distances and the summation of forces on atoms."""
 
     def __init__(self, parts: Iterable[PairTerm], n_atoms: int) -> None:
         super().__init__()
@@ -89,7 +89,7 @@ class AllPairs(Term):
 
 
 def sharing_pairs(terms: Sequence[Term], n_atoms: int) -> list[Term]:
-    """The same terms, all that are of pairs as one."""
+    """The same terms, with all pair terms combined into one."""
     parts = [cast(PairTerm, part) for term in terms if isinstance(term, AllPairs) for part in term.parts]
     others = [term for term in terms if not isinstance(term, AllPairs)]
     return [*others, AllPairs(parts, n_atoms)] if parts else others

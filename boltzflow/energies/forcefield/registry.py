@@ -1,4 +1,4 @@
-"""Which function translates which OpenMM force."""
+"""The functions that translate OpenMM forces, by class name."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from boltzflow.errors import OptionError
 
 
 def _no_terms(_force: openmm.Force, _system: Translation) -> list[Term]:
-    """A force without energy, which changes how particles move and not where they are likely to be."""
+    """A force without energy: it changes the dynamics, not the Boltzmann distribution."""
     return []
 
 
@@ -65,17 +65,17 @@ _REASONS = {
     "AmoebaVdwForce": "AMOEBA force fields are not translated",
     "DrudeForce": "Drude particles need a self-consistent solution for every frame",
     "HippoNonbondedForce": "induced dipoles need a self-consistent solution for every frame",
-    "MonteCarloBarostat": "it changes the volume of the box, and a potential is that of one box",
-    "MonteCarloAnisotropicBarostat": "it changes the volume of the box, and a potential is that of one box",
-    "MonteCarloMembraneBarostat": "it changes the volume of the box, and a potential is that of one box",
-    "MonteCarloFlexibleBarostat": "it changes the volume of the box, and a potential is that of one box",
-    "PythonForce": "it is code, not a formula",
-    "TorchForce": "it is a model of its own",
+    "MonteCarloBarostat": "it changes the volume of the box, but a potential has a fixed box",
+    "MonteCarloAnisotropicBarostat": "it changes the volume of the box, but a potential has a fixed box",
+    "MonteCarloMembraneBarostat": "it changes the volume of the box, but a potential has a fixed box",
+    "MonteCarloFlexibleBarostat": "it changes the volume of the box, but a potential has a fixed box",
+    "PythonForce": "it is Python code, not a formula",
+    "TorchForce": "it contains a TorchScript model",
 }
 
 
 class Translated(NamedTuple):
-    """What an ``openmm.System`` is in torch."""
+    """An ``openmm.System`` translated to torch."""
 
     terms: list[Term]
     virtual_sites: VirtualSites | None
@@ -89,15 +89,15 @@ def translate(system: openmm.System, globals: Mapping[str, float] | None = None)
         globals: values of global parameters that differ from their defaults.
 
     Raises:
-        UnsupportedForceError: naming the force that has no translation, and why.
-        OptionError: if no force has a global parameter that is given.
+        UnsupportedForceError: if a force has no translation; names the force and the reason.
+        OptionError: if a global parameter is given that no force has.
     """
     context = Translation(system, _terms, globals)
     terms = [term for force in system.getForces() for term in _terms(force, context)]
     unused = set(context.globals) - context.globals_used
     if unused:
         known = ", ".join(sorted(context.globals_used)) or "none"
-        raise OptionError(f"No force has the global parameter {min(unused)!r}; known: {known}.")
+        raise OptionError(f"Expected global parameters of the forces ({known}); got {min(unused)!r}.")
     has_sites = any(system.isVirtualSite(i) for i in range(system.getNumParticles()))
     terms = sharing_pairs(terms, context.n_atoms)
     return Translated(terms, VirtualSites(system) if has_sites else None)
@@ -107,5 +107,5 @@ def _terms(force: openmm.Force, context: Translation) -> list[Term]:
     kind = type(force).__name__
     translator = TRANSLATORS.get(kind)
     if translator is None:
-        raise unsupported(force, _REASONS.get(kind, f"only {', '.join(TRANSLATORS)} are translated"))
+        raise unsupported(force, _REASONS.get(kind, f"only {', '.join(TRANSLATORS)} have one"))
     return translator(force, context)

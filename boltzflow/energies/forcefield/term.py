@@ -1,6 +1,6 @@
-"""What a force-field term is, and the arithmetic that terms share.
+"""The base class of force-field terms, and shared arithmetic.
 
-Terms work on positions of shape (3, N, batch): with the batch last, each operation runs along
+Terms work on positions of shape (3, N, batch). With the batch last, each operation runs along
 contiguous memory and compiles to vector instructions.
 """
 
@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from boltzflow.errors import UnsupportedForceError
 
 Box = Tensor
-"""The vectors of a periodic box in the reduced form that OpenMM asks for, one a row: (3, 3), nm."""
+"""The vectors of a periodic box in the reduced form that OpenMM requires, as rows: (3, 3), nm."""
 
 
 class Term(nn.Module, ABC):
@@ -26,16 +26,16 @@ class Term(nn.Module, ABC):
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """x: (3, N, batch) nm → energies (batch,) kJ/mol, forces (3, N, batch) kJ/(mol nm).
 
-        Forces are written out analytically, so both come from one fused graph without autograd.
-        The energy is differentiable to any order.
+        Forces are computed analytically, so that one fused graph gives both, without autograd. The energy is
+        differentiable to any order.
         """
 
 
 class Gather(nn.Module):
-    """Rows of atoms for M terms of `width` atoms each, and the sum of per-row forces back on atoms.
+    """Gathers the atoms of M terms of `width` atoms each, and sums forces on terms to forces on atoms.
 
-    The way back is a gather as well (each atom looks up its rows, padded by a row of zeros), because
-    scattered additions would be atomic and slow.
+    The sum is a gather too (each atom looks up its rows, padded with a row of zeros), because a scatter needs
+    atomic additions, which are slow.
     """
 
     rows: Tensor
@@ -57,7 +57,7 @@ class Gather(nn.Module):
     def collect(self, *parts: Tensor) -> Tensor:
         """`width` tensors (3, M, batch) → their sums on atoms (3, N, batch)."""
         padded = torch.cat([*parts, torch.zeros_like(parts[0][:, :1])], 1)
-        # Unrolled: as a reduction the compiler would vectorise over rows, not over the batch.
+        # Unrolled, because the compiler would vectorise a reduction over rows, not over the batch.
         first, *others = self.table.unbind(1)
         total = padded.index_select(1, first)
         for rows in others:
@@ -66,29 +66,29 @@ class Gather(nn.Module):
 
 
 class Named(nn.Module):
-    """Constants by name, cast and moved with the term that holds them."""
+    """Constants by name, which are cast and moved together with their term."""
 
     def __init__(self, values: Mapping[str, Tensor]) -> None:
         super().__init__()
         self.names = tuple(values)
         for name, value in values.items():
-            self.register_buffer(f"of_{name}", value)  # bare names could hide what modules have
+            self.register_buffer(f"of_{name}", value)  # the prefix avoids clashes with attributes of modules
 
     def as_dict(self) -> dict[str, Tensor]:
-        """The constants as they are now."""
+        """The constants by name, in their present dtype and on their present device."""
         return {name: getattr(self, f"of_{name}") for name in self.names}
 
 
 def masked(mask: Tensor, value: Tensor | float, like: Tensor) -> Tensor:
-    """The value of an expression where a mask holds, zero elsewhere; of the dtype and on the device of `like`.
+    """The value of an expression where a mask is true, zero elsewhere; in the dtype and on the device of `like`.
 
-    Before anything else is done with a value: zero times infinity, of which gradients are made, is not a number.
+    Apply the mask before any other operation. Otherwise a gradient can become NaN, as zero times infinity.
     """
     return torch.where(mask, torch.as_tensor(value, dtype=like.dtype, device=like.device), 0.0)
 
 
 def column(values: Sequence[float]) -> Tensor:
-    """Constants (M, 1): one a term, broadcast over the batch."""
+    """Constants (M, 1): one per term, broadcast over the batch."""
     return torch.tensor(values, dtype=torch.float64)[:, None]
 
 
@@ -105,13 +105,13 @@ def cross(a: Tensor, b: Tensor) -> Tensor:
 
 
 def displacement(a: Tensor, b: Tensor, box: Box | None) -> Tensor:
-    """a − b (3, …), in a periodic box that of the nearest images."""
+    """a − b (3, …); in a periodic box, between nearest images."""
     d = a - b
     return d if box is None else torch.stack(nearest_image(list(d.unbind(0)), box))
 
 
 def nearest_image(d: list[Tensor], box: Box) -> list[Tensor]:
-    """The three components of displacements, taken to the nearest image vector by vector, as OpenMM does it."""
+    """The three components of displacements to the nearest image, reduced box vector by box vector, as in OpenMM."""
     x, y, z = d
     shift = torch.floor(z / box[2, 2] + 0.5)
     x, y, z = x - box[2, 0] * shift, y - box[2, 1] * shift, z - box[2, 2] * shift

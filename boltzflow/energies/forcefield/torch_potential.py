@@ -16,22 +16,21 @@ from boltzflow.energies.potential import Potential, finite_or_inf
 from boltzflow.errors import OptionError
 
 _PAIRS_IN_FLIGHT = 500_000
-"""Atom pairs × frames that a thread evaluates at a time: what fits the caches of a core, and bounds memory."""
+"""Atom pairs × frames that a thread evaluates at a time: chosen to fit the cache of a core and to limit memory."""
 
 
 class TorchPotential(Potential):
-    """Energies and forces of an ``openmm.System`` in native torch: batched, float32 or float64 as the input.
+    """Energies and forces of an ``openmm.System`` in native torch: batched, in float32 or float64 like the input.
 
     Args:
-        system: the System; it is read once and not kept.
+        system: the System; it is read once and not stored.
         parameters: values of global parameters of its forces that differ from their defaults.
-        chunk_size: frames evaluated at a time; None chooses by the number of atoms. Results do not
-            depend on it.
-        compile: whether to use `torch.compile` where a compiler works.
+        chunk_size: frames evaluated at a time; None chooses it from the number of atoms. It does not change results.
+        compile: whether to use `torch.compile`, if a compiler works.
 
     Raises:
         UnsupportedForceError: if a force of the System has no native translation.
-        OptionError: if no force has a parameter that is given, or the chunk size is impossible.
+        OptionError: if a parameter is given that no force has, or the chunk size is invalid.
 
     >>> system = openmm.System()
     >>> _ = [system.addParticle(1.0) for _ in range(2)]
@@ -56,12 +55,12 @@ class TorchPotential(Potential):
             raise OptionError(f"Expected a chunk size of at least 1; got {chunk_size}.")
         self.chunk_size = chunk_size or max(16, _PAIRS_IN_FLIGHT // max(1, self.n_atoms) ** 2)
         self._compile = compile
-        # Terms live outside the module: a generator's state dict holds no force field, and .to() keeps float64.
+        # Terms are not submodules: a generator's state dict contains no force field, and .to() keeps them in float64.
         self._parts = translate(system, parameters)
         self._kernels: dict[tuple[torch.dtype, torch.device], Kernel] = {}
 
     def differentiable_energy(self, positions: Tensor) -> Tensor:
-        """Energies through plain autograd, to any order. positions: (batch, n_atoms, 3) nm → (batch,) kJ/mol."""
+        """Energies, differentiable to any order by autograd. positions: (batch, n_atoms, 3) nm → (batch,) kJ/mol."""
         self._count(positions)
         energy, _ = self._kernel(positions).energy_and_forces(batch_last(positions))
         return finite_or_inf(energy)
@@ -84,4 +83,4 @@ class TorchPotential(Potential):
         return self._kernels[key]
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_kernels": {}}  # compiled code is neither copied nor sent
+        return {**self.__dict__, "_kernels": {}}  # compiled code is neither copied nor pickled

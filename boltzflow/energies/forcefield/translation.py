@@ -1,4 +1,4 @@
-"""What the translators of forces need to know of the System around them."""
+"""The System-wide data that the translators of forces use."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ class Translation:
 
     Args:
         system: the System.
-        translate: gives the terms of any force, for forces that hold others.
-        globals: values of global parameters; those that are not here have their defaults.
+        translate: returns the terms of any force, for forces that contain others.
+        globals: values of global parameters; all others have their defaults.
 
     Attributes:
         n_atoms: the number of particles.
         masses: of each particle, dalton.
         box: the System's periodic box.
-        globals_used: names of global parameters that forces have asked for.
+        globals_used: names of the global parameters that forces have used.
     """
 
     def __init__(
@@ -46,7 +46,7 @@ class Translation:
         self.box: Box = torch.tensor(np.array(vectors), dtype=torch.float64)
 
     def box_of(self, force: openmm.Force) -> Box | None:
-        """The periodic box where the force uses one."""
+        """The periodic box if the force uses one, else None."""
         return self.box if force.usesPeriodicBoundaryConditions() else None
 
     def terms(self, force: openmm.Force) -> list[Term]:
@@ -54,7 +54,7 @@ class Translation:
         return self._translate(force, self)
 
     def inside(self, force: Any) -> Translation:
-        """The same for the forces that a force holds: its global parameters are theirs, whatever their defaults."""
+        """The same for the forces inside a force: its global parameters override their defaults."""
         inner = copy.copy(self)
         inner.globals = {**self.globals, **self.global_parameters(force)}
         return inner
@@ -68,10 +68,10 @@ class Translation:
         }
 
     def expression(self, force: Any, text: str, macros: Mapping[str, Any] | None = None) -> Expression:
-        """An expression of a force: its tables are functions, its global parameters numbers.
+        """Parse an expression of a force, with its tables as functions and its global parameters as numbers.
 
         Raises:
-            UnsupportedForceError: if the expression cannot be read.
+            UnsupportedForceError: if the expression cannot be parsed.
         """
         try:
             read = parse(text, {**self.tables(force), **(macros or {})})
@@ -83,7 +83,7 @@ class Translation:
         """The tabulated functions of a force.
 
         Raises:
-            UnsupportedForceError: if one is of an unknown kind.
+            UnsupportedForceError: if the kind of a table is unknown.
         """
         found: dict[str, Function] = {}
         if not hasattr(force, "getNumTabulatedFunctions"):  # not all kinds of forces can have them
@@ -113,5 +113,5 @@ def _read_table(force: openmm.Force, name: str, table: Any) -> Function:
 
 
 def _grid(sizes: Any, values: Any) -> Any:
-    """Values on a grid with the axes in order; OpenMM runs through the first argument fastest."""
+    """Values on a grid with the axes in order of the arguments; in OpenMM the first argument runs fastest."""
     return np.array(values).reshape(*reversed(sizes)).T

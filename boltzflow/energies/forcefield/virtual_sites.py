@@ -1,4 +1,4 @@
-"""Particles that have no mass and sit where others put them."""
+"""Virtual sites: massless particles whose positions are computed from other particles."""
 
 from __future__ import annotations
 
@@ -18,11 +18,12 @@ from boltzflow.errors import UnsupportedForceError
 class VirtualSites(nn.Module):
     """Places virtual sites: linear combinations of up to three atoms, their vector product, or local frames.
 
-    Everything is one formula. Of up to M parents p of a site, with weights a (origin), b (x direction), c (y
-    direction): origin Σ a p, then the local position along the frame that b and c span, plus w (p₂ − p₁) × (p₃ − p₁).
+    One formula covers all kinds. A site has up to M parents p with weights a (origin), b (x direction) and c (y
+    direction). Its position is the origin Σ a p, plus the local position in the frame that b and c span, plus
+    w (p₂ − p₁) × (p₃ − p₁).
 
     Raises:
-        UnsupportedForceError: if a site is of an unknown kind, or depends on another site.
+        UnsupportedForceError: if the kind of a site is unknown, or a site depends on another site.
     """
 
     origin: Tensor
@@ -39,7 +40,9 @@ class VirtualSites(nn.Module):
         for index, site in zip(self.sites, described, strict=True):
             between = set(site.parents) & set(self.sites)
             if between:
-                raise UnsupportedForceError(f"Virtual site {index} depends on virtual site {min(between)}.")
+                raise UnsupportedForceError(
+                    f"Expected virtual sites that depend on atoms only; site {index} depends on site {min(between)}."
+                )
         width = self.width = max(len(site.parents) for site in described)
         rows = [(site.parents * width)[k] for k in range(width) for site in described]
         self.parents = Rows(rows, n)
@@ -57,14 +60,14 @@ class VirtualSites(nn.Module):
         self.has_frames = bool(self.local.any())
 
     def forward(self, x: Tensor) -> Tensor:
-        """x: (3, N, batch), whose sites are anywhere → the same with sites in their places."""
+        """Positions x: (3, N, batch) → the same with the virtual sites placed; their input positions are ignored."""
         parents = torch.stack(self.parents(x).chunk(self.width, 1))
         placed = (self.origin * parents).sum(0)
         if self.has_across and self.width >= 3:
             placed = placed + self.across * cross(parents[1] - parents[0], parents[2] - parents[0])
         if self.has_frames:
             along = (self.frame_x * parents).sum(0)
-            # Sites without a frame get a harmless one, which their local position of zero leaves unused.
+            # Sites without a frame get an arbitrary one, which has no effect because their local position is zero.
             spare = (self.frame_x == 0).all(0).to(x.dtype)
             axes = torch.eye(3, dtype=x.dtype, device=x.device)[:, :, None, None]
             along = along + spare * axes[0]

@@ -1,1 +1,1 @@
-"""Which coordinates a molecule gets."""
+"""Builds the coordinates of a molecule: internal, Cartesian or mixed."""

@@ -17,7 +17,7 @@ from boltzflow.molecules.potentials import eager_potential
 from boltzflow.units import thermal_energy
 
 WIDEST = 0.05
-"""Width in nm of a mode that no force holds, or that leads downhill."""
+"""Width in nm of a mode with zero or negative curvature."""
 
 _STEP = 1e-4  # nm, of central differences
 _AT_ONCE = 256  # structures
@@ -31,19 +31,19 @@ def mixed_coordinates(
     temperature: float,
     trajectory: mdtraj.Trajectory | None,
 ) -> MolecularCoordinates:
-    """Cartesian modes of a core, whitened by a trajectory or by the Hessian; internal coordinates of the rest.
+    """Cartesian modes of a core, whitened by a trajectory or the Hessian, and internal coordinates of other atoms.
 
     Args:
-        internal: of the whole molecule, the core first.
-        core: atoms, ascending; all of them for Cartesian coordinates alone.
-        system: whose Hessian gives the modes where there is no trajectory.
+        internal: internal coordinates of the whole molecule, with the core placed first.
+        core: atoms, ascending; all atoms for purely Cartesian coordinates.
+        system: its Hessian gives the modes if there is no trajectory.
         positions: the reference structure (N, 3), nm, float64.
         temperature: K.
         trajectory: frames of the whole molecule, or None.
 
     Raises:
         ShapeError: if the trajectory is of another molecule, or too short.
-        TopologyError: if the core lies on a line, or a constraint holds it.
+        TopologyError: if the core is collinear, or a constraint acts within it.
     """
     if trajectory is None:
         covariance = harmonic_covariance(eager_potential(system), positions, temperature)
@@ -58,17 +58,17 @@ def mixed_coordinates(
     if internal.fixed:
         name = internal.physical_names[next(iter(internal.fixed))]
         raise TopologyError(
-            f"Expected a molecule without constraints for Cartesian coordinates; {name} is fixed: build the system "
-            "with constraints='none', or choose a core without it."
+            f"Expected a molecule without constraints for Cartesian coordinates; {name} is constrained: build the "
+            "system with constraints='none', or choose a core without it."
         )
     return cartesian
 
 
 def harmonic_covariance(potential: Potential, positions: Tensor, temperature: float) -> Tensor:
-    """Covariance kT H⁻¹ (3N, 3N), nm², of a molecule in the parabola of its energy at a structure (N, 3), nm.
+    """Covariance kT H⁻¹ (3N, 3N), nm², in the harmonic approximation at a structure (N, 3), nm.
 
-    The Hessian comes from central differences of forces. Modes that are wider than 0.05 nm, or lead downhill because
-    the structure is not a minimum, count as that wide. Rigid motion is left out.
+    The Hessian H is computed from central differences of forces. The width of a mode is limited to 0.05 nm; modes of
+    negative curvature, which occur if the structure is not a minimum, get this width. Rigid motion is left out.
     """
     n = len(positions)
     steps = _STEP * torch.eye(3 * n, dtype=torch.float64).view(3 * n, n, 3)

@@ -1,4 +1,4 @@
-"""Internal coordinates of a molecule, or Cartesian ones of a core and internal ones of the rest."""
+"""Internal coordinates of a molecule, or Cartesian coordinates of a core and internal coordinates of other atoms."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ def placed(
     core: Sequence[int] | None,
     trajectory: mdtraj.Trajectory | None,
 ) -> MolecularCoordinates:
-    """See `MolecularSystem.coordinates`; the atoms of the core in ascending order."""
+    """See `MolecularSystem.coordinates`; `core` lists atoms in ascending order."""
     if core is None:
         if trajectory is not None:
-            raise OptionError("Expected a trajectory together with a core, whose modes it gives; got it without.")
+            raise OptionError("Expected a trajectory only together with a core; got a trajectory without a core.")
         return internal_coordinates(graph, system, positions, options)
     if len(core) < 3:
         raise OptionError(f"Expected at least 3 atoms in the core; got {len(core)}.")

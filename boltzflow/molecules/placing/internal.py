@@ -1,4 +1,4 @@
-"""The internal coordinates of a molecular system: what its Hamiltonian says about them."""
+"""The internal coordinates of a molecular system, from its Hamiltonian and its reference structure."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ from boltzflow.molecules.parameters import angle_terms, bond_terms, constraints,
 
 _TURN = np.array([[0.36, 0.48, -0.8], [-0.8, 0.6, 0.0], [0.48, 0.64, 0.6]])  # a rotation without symmetry
 _SHIFT = np.array([0.31, -0.17, 0.23])  # nm
-_SAME = 1e-6  # of the energies' size
+_SAME = 1e-6  # relative difference of energies that counts as rounding
 
 
 class InternalOptions(NamedTuple):
-    """What `MolecularSystem.coordinates` is asked for, and the energies along lengths and angles at a temperature."""
+    """The options of `MolecularSystem.coordinates`, and the energies along lengths and angles at a temperature."""
 
     lengths: Literal["bounded", "unbounded"]
     labels: Literal["fixed", "free"]
@@ -48,12 +48,12 @@ def internal_coordinates(
     sites = [i for i in range(system.getNumParticles()) if system.isVirtualSite(i)]
     if sites:
         raise TopologyError(
-            f"Expected atoms with positions of their own; {names[sites[0]]} is a virtual site, which has no internal "
-            "coordinates: use a model without."
+            f"Expected a molecule without virtual sites; {names[sites[0]]} is a virtual site, which has no internal "
+            "coordinates: use a model without virtual sites."
         )
     frozen = frozen_atoms(system)
     if frozen and core:
-        raise TopologyError("Expected frozen atoms or a Cartesian core; got both: atoms that are held need no modes.")
+        raise TopologyError("Expected frozen atoms or a Cartesian core; got both: frozen atoms have no modes.")
     _check_energy(system, positions, names, must_be_invariant=not frozen)
     coordinates = InternalCoordinates.from_structure(
         graph.bonds,
@@ -76,12 +76,12 @@ def internal_coordinates(
 
 
 def frozen_atoms(system: openmm.System) -> tuple[int, ...]:
-    """The atoms that do not move: in OpenMM those of mass zero which are no virtual sites."""
+    """The atoms that do not move: in OpenMM those of mass zero that are not virtual sites."""
     return tuple(i for i, mass in enumerate(masses(system)) if mass == 0 and not system.isVirtualSite(i))
 
 
 def frozen_copy(system: openmm.System, atoms: Collection[int]) -> openmm.System:
-    """A copy in which some atoms do not move, without the constraints among them."""
+    """A copy in which some atoms are frozen, without the constraints between them."""
     copied = copy_system(system)
     for atom in atoms:
         copied.setParticleMass(atom, 0.0)
@@ -104,11 +104,11 @@ def _check_reference(coordinates: InternalCoordinates, positions: Array) -> None
 
 
 def _check_energy(system: openmm.System, positions: Array, names: Sequence[str], must_be_invariant: bool) -> None:
-    """Raise an error if the reference structure has no finite energy, or one that changes with place and orientation.
+    """Check that the reference structure has a finite energy, invariant under translation and rotation.
 
     Raises:
         UnsupportedForceError: if OpenMM refuses the System.
-        TopologyError: naming the two closest atoms, or saying by how much the energy changes.
+        TopologyError: if the energy is not finite (names the two closest atoms) or not invariant (gives both energies).
     """
     try:
         integrator = openmm.VerletIntegrator(0.001)
@@ -122,14 +122,14 @@ def _check_energy(system: openmm.System, positions: Array, names: Sequence[str],
     here, there = energies
     if not math.isfinite(here):
         raise TopologyError(
-            f"Expected a finite energy of the reference structure; got {here} kJ/mol, and the closest atoms, "
+            f"Expected a finite energy of the reference structure; got {here} kJ/mol; the closest atoms, "
             f"{_closest(positions, names)}."
         )
     if must_be_invariant and not abs(here - there) <= _SAME * max(abs(here), abs(there), 1.0):
         raise TopologyError(
-            f"Expected an energy that stays when all atoms are moved and turned together; it goes from {here:.6g} to "
-            f"{there:.6g} kJ/mol: a restraint in space or a periodic box. Freeze at least three atoms, restrain "
-            "distances between atoms instead, or build the system without a box."
+            f"Expected an energy that is invariant under translation and rotation; it changes from {here:.6g} to "
+            f"{there:.6g} kJ/mol, as with a position restraint or a periodic box. Freeze at least three atoms, "
+            "restrain distances between atoms instead, or build the system without a box."
         )
 
 

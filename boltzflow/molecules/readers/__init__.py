@@ -1,4 +1,4 @@
-"""Readers of other programs' files: a module for each kind, behind the class methods of `FromFiles`."""
+"""Readers of other programs' files: one module for each format, used by the class methods of `FromFiles`."""
 
 from boltzflow.molecules.readers.from_files import FromFiles
 

@@ -1,4 +1,4 @@
-"""Amber's files."""
+"""Reads Amber files."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from boltzflow.molecules.readers.reading import (
 def from_amber(
     prmtop: str | Path, coordinates: str | Path, implicit_solvent: ImplicitSolvent, constraints: Constraints | None
 ) -> Parts:
-    """Amber's parameters and topology, and its coordinates."""
+    """Read a molecule from Amber's parameters and topology, and its coordinates."""
     options = {**system_options(constraints), "implicitSolvent": solvent_model(implicit_solvent)}
     parameters = read_file(prmtop, app.AmberPrmtopFile, "an Amber prmtop")
     positions = read_file(coordinates, app.AmberInpcrdFile, "an Amber coordinate").positions

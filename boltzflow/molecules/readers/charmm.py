@@ -1,4 +1,4 @@
-"""CHARMM's files."""
+"""Reads CHARMM files."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def from_charmm(
     implicit_solvent: ImplicitSolvent,
     constraints: Constraints | None,
 ) -> Parts:
-    """CHARMM's structure file, positions as PDB or CRD, and parameter files (rtf, prm, str)."""
+    """Read a molecule from a CHARMM structure file, positions (PDB or CRD) and parameter files (rtf, prm, str)."""
     options = {**system_options(constraints), "implicitSolvent": solvent_model(implicit_solvent)}
     molecule = read_file(psf, app.CharmmPsfFile, "a CHARMM psf")
     if Path(structure).suffix.lower() == ".pdb":

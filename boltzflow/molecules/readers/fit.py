@@ -1,4 +1,4 @@
-"""Whether positions are those of a topology's atoms, in the same order and in nm."""
+"""Checks that positions match a topology: same atoms, same order, correct unit."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ from boltzflow.errors import FileFormatError, ShapeError, TopologyError
 from boltzflow.molecules.bonds import LONGEST, label, stretch_of_bonds, usual_length
 from boltzflow.molecules.naming import standard_names
 
-_GAP = 2.0  # from which on two atoms are not bonded, in units of a bond's usual length
-_STRAINED = 1.5  # what a bond may be in a model that nothing has minimised, if it is the only long one of its atoms
+_GAP = 2.0  # longer distances are not bonds, in units of a bond's usual length
+_STRAINED = 1.5  # longest bond in a model that was not minimised, if its atoms have no other long bond
 _COINCIDENT = 0.3
-_SCALE = (0.25, 4.0)  # of the median; ten times is a nanometre taken for an ångström or the other way round
+_SCALE = (0.25, 4.0)  # range of the median; a factor of ten means that nm and Å were confused
 
 Names = Sequence[tuple[str, str]]
-"""Of the residue and of the atom, for each atom."""
+"""The residue name and the atom name of each atom."""
 
 
 def check_structure(topology: app.Topology, positions: u.Quantity, path: str | Path) -> None:
-    """Check the bond lengths of a structure that is one file.
+    """Check the bond lengths of a structure that is read from one file.
 
     Raises:
-        FileFormatError: if all are far too short or too long.
-        TopologyError: if one is; names the atoms.
+        FileFormatError: if all bonds are far too short or too long.
+        TopologyError: if one bond is far too short or too long; names the atoms.
     """
     _check_bonds(topology, positions, path, None)
 
@@ -37,19 +37,19 @@ def check_structure(topology: app.Topology, positions: u.Quantity, path: str | P
 def check_positions(
     topology: app.Topology, positions: u.Quantity, names: Names | None, parameters: str | Path, path: str | Path
 ) -> None:
-    """Check that the positions of one file are those of the atoms of another.
+    """Check that the positions in one file belong to the atoms in another.
 
     Args:
-        topology: of the file `parameters`.
-        positions: of the file `path`.
-        names: which that file gives, if it gives any.
+        topology: from the file `parameters`.
+        positions: from the file `path`.
+        names: the names in the file `path`, if it has any.
         parameters: for messages.
         path: for messages.
 
     Raises:
         ShapeError: if the numbers of atoms differ.
         FileFormatError: if all bonds are far too short or too long.
-        TopologyError: if the order or the molecule is another; names the first atom, or the bond that shows it.
+        TopologyError: if the order of atoms or the molecule differs; names the first atom or bond that differs.
     """
     n = topology.getNumAtoms()
     if len(positions) != n:
@@ -60,18 +60,19 @@ def check_positions(
         topology,
         positions,
         path,
-        f"it has another order of atoms than {parameters}, another molecule, or one that its box cuts",
+        f"its order of atoms differs from {parameters}, it is another molecule, or a periodic box cuts the molecule",
     )
 
 
 def _check_names(topology: app.Topology, names: Names, parameters: str | Path, path: str | Path) -> None:
-    """Raise a TopologyError where the same atoms come in another order, or others.
+    """Raise a TopologyError if the atoms or their order differ.
 
-    Programs call one atom by different names, so that other names alone say nothing. What does: another element, by
-    the name's first letter, or the names of a residue, or of the whole, in another order.
+    Different programs use different atom names, so a different name alone is not an error. It is an error if the
+    element differs (by the name's first letter), or if a residue, or the whole molecule, has the same names in another
+    order.
     """
     atoms = list(topology.atoms())
-    longest = max(len(atom) for _, atom in names)  # files with columns cut longer ones
+    longest = max(len(atom) for _, atom in names)  # fixed-column formats truncate longer names
     here = [(atom.residue.name, atom.name[:longest].upper()) for atom in atoms]
     there = [(residue, atom.upper()) for residue, atom in (standard_names(*name) for name in names)]
     wrong = [i for i, (one, other) in enumerate(zip(here, there, strict=True)) if _initial(one) != _initial(other)]
@@ -82,13 +83,13 @@ def _check_names(topology: app.Topology, names: Names, parameters: str | Path, p
     if wrong:
         i = min(wrong)
         raise TopologyError(
-            f"Expected the atoms of {parameters} in the same order in {path}; atom {i + 1} is {label(atoms[i])} there "
-            f"and {''.join(names[i][:1])}-{names[i][1]} here."
+            f"Expected the same order of atoms in {parameters} and {path}; atom {i + 1} is {label(atoms[i])} in the "
+            f"first and {''.join(names[i][:1])}-{names[i][1]} in the second."
         )
 
 
 def _moved(here: Sequence[Any], there: Sequence[Any]) -> list[int]:
-    """Where two lists differ that hold the same names."""
+    """The places where two lists with the same names in another order differ; empty if the names differ."""
     if sorted(here) != sorted(there):
         return []
     return [i for i, (one, other) in enumerate(zip(here, there, strict=True)) if one != other]
@@ -99,19 +100,19 @@ def _initial(name: tuple[str, str]) -> str:
 
 
 def _check_bonds(topology: app.Topology, positions: u.Quantity, path: str | Path, elsewhere: str | None) -> None:
-    """elsewhere: what may be wrong with positions that come from another file than the topology."""
+    """Check the bond lengths; `elsewhere` is the probable error if the positions are from another file."""
     bonds, stretches = stretch_of_bonds(topology, np.asarray(positions.value_in_unit(u.nanometer), dtype=np.float64))
     if not bonds:
         return
     median = float(np.median(stretches))
     if not _SCALE[0] < median < _SCALE[1]:
         raise FileFormatError(
-            f"Expected positions in {path} in the unit of its format; its bonds are {median:.2g} times as long as "
-            "bonds are (in the median), as where nm are taken for Å or Å for nm."
+            f"Expected positions in {path} in the unit of its format; the median bond is {median:.2g} times as long as "
+            "usual, as if nm and Å were confused."
         )
     if elsewhere is None:
         is_long = stretches > _GAP
-    else:  # an atom in another's place is too far from each of its neighbours
+    else:  # an atom at the position of another one is too far from each of its neighbours
         long = [(one.index, other.index) for (one, other), x in zip(bonds, stretches, strict=True) if x > LONGEST]
         count = Counter(atom for pair in long for atom in pair)
         is_long = (stretches > _STRAINED) | [
@@ -124,11 +125,11 @@ def _check_bonds(topology: app.Topology, positions: u.Quantity, path: str | Path
     (one, other), stretch = bonds[wrong[0]], stretches[wrong[0]]
     where = f"{label(one)} and {label(other)} are {stretch * usual_length(one, other):.2f} nm apart in {path}"
     if stretch < _COINCIDENT:
-        raise TopologyError(f"Expected bonded atoms a bond's length apart; {where}: they coincide.")
+        raise TopologyError(f"Expected bonded atoms within bonding distance; {where}: they coincide.")
     if elsewhere is None:
         elsewhere = (
-            "residues between them are missing. Model them (PDBFixer), or let the chain end there with caps of its own"
+            "residues between them are missing. Model the missing residues (PDBFixer), or cap the chain ends"
             if one.residue is not other.residue and app.element.hydrogen not in (one.element, other.element)
-            else "one of them is out of place. Correct its position, or leave it out and have it added"
+            else "one of them is misplaced. Correct its position, or delete the atom and have it added"
         )
-    raise TopologyError(f"Expected bonded atoms side by side; {where}: {elsewhere}.")
+    raise TopologyError(f"Expected bonded atoms within bonding distance; {where}: {elsewhere}.")

@@ -1,4 +1,4 @@
-"""A molecular system from files of other programs, or from a sequence."""
+"""Reads a molecular system from files of other programs, or builds it from a sequence."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from boltzflow.units import Temperature, checked_temperature
 
 
 class FromFiles(ABC):
-    """What `MolecularSystem` can be read from."""
+    """The class methods of `MolecularSystem` that read files."""
 
     @abstractmethod
     def __init__(
@@ -45,7 +45,7 @@ class FromFiles(ABC):
         name: str = "",
         hydrogens_at_ph: float | None = None,
     ) -> Self:
-        """A molecule from a PDB file, without cutoff.
+        """Read a molecule from a PDB file; the System has no cutoff.
 
         Args:
             path: the PDB file; its positions are the reference structure.
@@ -53,17 +53,18 @@ class FromFiles(ABC):
             temperature: in K, or a Quantity.
             constraints: "HBonds", "AllBonds", "HAngles" or "none".
             name: the file's stem if not given.
-            hydrogens_at_ph: adds hydrogens that are missing, as residues have them at this pH; None adds none.
+            hydrogens_at_ph: the pH at which missing hydrogens are added; None adds none.
 
         Raises:
-            SystemNotFoundError: if there is no such file.
-            FileFormatError: if it is no PDB file, a name stands twice in a residue, or positions are in nm.
-            TemplateError: if the force field does not know a residue; names it and says what to do.
-            TopologyError: if residues are missing within a chain, or an atom is out of place; names the atoms.
-            ForceFieldNotFoundError: if there is no such force field.
-            OptionError: if the force field, the constraints or the temperature is impossible.
+            SystemNotFoundError: if the file does not exist.
+            FileFormatError: if it is not a PDB file, an atom name is repeated in a residue, or positions are in nm.
+            TemplateError: if the force field has no template for a residue; names it and says what to do.
+            TopologyError: if residues are missing within a chain, or an atom is misplaced; names the atoms.
+            ForceFieldNotFoundError: if a force-field file does not exist.
+            OptionError: if the force field, the constraints or the temperature is invalid.
 
-        Of several models the first is read, and of each residue the most occupied alternate location, with a warning.
+        If the file has several models, the first is read. If a residue has alternate locations, the one with the
+        highest occupancy is read. Both give a warning.
         """
         files = file_names(forcefield)
         field = read_forcefield(files)
@@ -80,7 +81,7 @@ class FromFiles(ABC):
         name: str = "",
         hydrogens_at_ph: float | None = None,
     ) -> Self:
-        """A molecule from a PDBx/mmCIF file; everything else is as for `from_pdb`."""
+        """Read a molecule from a PDBx/mmCIF file; arguments and errors are those of `from_pdb`."""
         files = file_names(forcefield)
         field = read_forcefield(files)
         parts = from_structure(path, "mmCIF", field, files, constraints, hydrogens_at_ph)
@@ -96,7 +97,7 @@ class FromFiles(ABC):
         constraints: Constraints | None = None,
         name: str = "",
     ) -> Self:
-        """A molecule from Amber's files, without cutoff; a box is left out.
+        """Read a molecule from Amber files; the System has no cutoff, and a periodic box is ignored.
 
         Args:
             prmtop: parameters and topology.
@@ -107,9 +108,9 @@ class FromFiles(ABC):
             name: the file's stem if not given.
 
         Raises:
-            SystemNotFoundError, FileFormatError: if a file is missing, damaged, or holds what OpenMM cannot use.
+            SystemNotFoundError, FileFormatError: if a file is missing or damaged, or OpenMM cannot use its contents.
             ShapeError, TopologyError: if the positions are those of other atoms; names the first that differs.
-            OptionError: if an option is impossible.
+            OptionError: if an option is invalid.
         """
         parts = from_amber(prmtop, coordinates, implicit_solvent, constraints)
         return cls(*parts, checked_temperature(temperature), name or Path(prmtop).stem)
@@ -124,20 +125,20 @@ class FromFiles(ABC):
         constraints: Constraints | None = None,
         name: str = "",
     ) -> Self:
-        """A molecule from GROMACS' files, without cutoff; a box is left out.
+        """Read a molecule from GROMACS files; the System has no cutoff, and a periodic box is ignored.
 
         Args:
             top: topology.
             gro: the reference structure.
             temperature: in K, or a Quantity.
-            include_folder: where GROMACS' own force fields are (share/gromacs/top), if the topology includes them.
+            include_folder: the folder of GROMACS' own force fields (share/gromacs/top), if the topology includes them.
             constraints: as in `from_pdb`.
             name: the file's stem if not given.
 
         Raises:
-            SystemNotFoundError, FileFormatError: if a file is missing, damaged, or holds what OpenMM cannot use.
+            SystemNotFoundError, FileFormatError: if a file is missing or damaged, or OpenMM cannot use its contents.
             ShapeError, TopologyError: if the positions are those of other atoms; names the first that differs.
-            OptionError: if an option is impossible.
+            OptionError: if an option is invalid.
         """
         parts = from_gromacs(top, gro, include_folder, constraints)
         return cls(*parts, checked_temperature(temperature), name or Path(top).stem)
@@ -153,7 +154,7 @@ class FromFiles(ABC):
         constraints: Constraints | None = None,
         name: str = "",
     ) -> Self:
-        """A molecule from CHARMM's files, without cutoff.
+        """Read a molecule from CHARMM files; the System has no cutoff.
 
         Args:
             psf: CHARMM's (or NAMD's) protein structure file.
@@ -165,9 +166,9 @@ class FromFiles(ABC):
             name: the file's stem if not given.
 
         Raises:
-            SystemNotFoundError, FileFormatError: if a file is missing, damaged, or lacks parameters.
+            SystemNotFoundError, FileFormatError: if a file is missing or damaged, or parameters are missing.
             ShapeError, TopologyError: if the positions are those of other atoms; names the first that differs.
-            OptionError: if an option is impossible.
+            OptionError: if an option is invalid.
         """
         parts = from_charmm(psf, structure, parameters, implicit_solvent, constraints)
         return cls(*parts, checked_temperature(temperature), name or Path(psf).stem)
@@ -183,7 +184,7 @@ class FromFiles(ABC):
         name: str = "",
         ph: float = 7.0,
     ) -> Self:
-        """A peptide: a stretched chain of ideal geometry, minimised; all centres L, all peptide bonds trans.
+        """Build a peptide: an extended chain of ideal geometry, minimised; all residues L, all peptide bonds trans.
 
         Args:
             letters: one-letter codes of amino acids, such as "AAA".
@@ -192,10 +193,10 @@ class FromFiles(ABC):
             temperature: in K, or a Quantity.
             constraints: as in `from_pdb`.
             name: the letters if not given.
-            ph: which sets the hydrogens.
+            ph: the pH that sets the protonation states.
 
         Raises:
-            OptionError: if a letter is none of the twenty, or an option is impossible.
+            OptionError: if a letter is not one of the twenty, or an option is invalid.
             MissingDependencyError: if PeptideBuilder is not installed (the extra "sequence").
 
         >>> import boltzflow as bf

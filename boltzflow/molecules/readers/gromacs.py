@@ -1,4 +1,4 @@
-"""GROMACS' files."""
+"""Reads GROMACS files."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from boltzflow.molecules.readers.reading import (
 def from_gromacs(
     top: str | Path, gro: str | Path, include_folder: str | Path | None, constraints: Constraints | None
 ) -> Parts:
-    """GROMACS' topology with all that it includes, and its structure."""
+    """Read a molecule from a GROMACS topology, with all files that it includes, and a structure."""
     folder = None if include_folder is None else str(include_folder)
     options = system_options(constraints)
     parameters = read_file(top, lambda path: app.GromacsTopFile(path, includeDir=folder), "a GROMACS top")
     structure = read_file(gro, app.GromacsGroFile, "a GROMACS gro")
     if structure.getNumFrames() > 1:
-        warnings.warn(f"{gro} holds {structure.getNumFrames()} frames; the first one is read.", stacklevel=3)
+        warnings.warn(f"{gro} contains {structure.getNumFrames()} frames; the first one is read.", stacklevel=3)
     names = list(zip(structure.residueNames, structure.atomNames, strict=True))
     check_positions(parameters.topology, structure.positions, names, top, gro)
     with explained(f"GROMACS parameters that OpenMM can use in {top}"):

@@ -1,4 +1,4 @@
-"""Hydrogens that a structure lacks."""
+"""Adds missing hydrogens to a structure."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from boltzflow.molecules.forcefields import one_line
 def with_hydrogens(
     topology: app.Topology, positions: u.Quantity, field: app.ForceField, ph: float
 ) -> tuple[app.Topology, u.Quantity]:
-    """The structure with all hydrogens that its residues have at this pH, by OpenMM's Modeller.
+    """Add all hydrogens that the residues have at this pH, with OpenMM's Modeller.
 
-    The same structure gives the same hydrogens: the Modeller draws their first places from Python's random numbers,
-    whose state is left as it was.
+    The result is reproducible: Python's random state, from which the Modeller draws initial positions, is seeded and
+    then restored.
 
     Raises:
-        OptionError: if the pH is not one, from 0 to 14.
+        OptionError: if the pH is not between 0 and 14.
         TemplateError: if the Modeller does not know a residue, or heavy atoms are missing.
     """
     check_ph(ph)
@@ -31,17 +31,17 @@ def with_hydrogens(
     try:
         modeller.addHydrogens(field, pH=ph, platform=openmm.Platform.getPlatformByName("Reference"))
     except Exception as error:  # OpenMM raises plain exceptions
-        raise TemplateError(f"Hydrogens could not be added: {one_line(error)}.") from None
+        raise TemplateError(f"Cannot add hydrogens: {one_line(error)}.") from None
     finally:
         random.setstate(state)
     return modeller.topology, modeller.positions
 
 
 def check_ph(ph: float) -> None:
-    """Raise unless it is a pH.
+    """Check that the pH is valid.
 
     Raises:
-        OptionError: saying so.
+        OptionError: if it is not between 0 and 14.
     """
     if not 0.0 <= ph <= 14.0:
         raise OptionError(f"Expected a pH from 0 to 14; got {ph:g}.")

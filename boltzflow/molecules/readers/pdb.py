@@ -1,4 +1,4 @@
-"""PDB and mmCIF files, with a force field."""
+"""Reads PDB and mmCIF files, and parametrises them with a force field."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def from_structure(
     constraints: Constraints | None,
     hydrogens_at_ph: float | None = None,
 ) -> Parts:
-    """A structure file of `kind`, and a force field of these files."""
+    """Read a structure file of `kind` and parametrise it with these force-field files."""
     structure = read_molecule(path, kind)
     topology, positions = structure.topology, structure.positions
     check_structure(topology, positions, path)

@@ -1,4 +1,4 @@
-"""What all readers share: files through OpenMM's own, whose errors say what was expected. Without cutoff or box."""
+"""Shared functions of the readers: they call OpenMM's readers and explain errors. No System has a cutoff or a box."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ Read = TypeVar("Read")
 
 
 class Parts(NamedTuple):
-    """What a molecular system is made from."""
+    """The parts of a molecular system."""
 
     topology: app.Topology
     system: openmm.System
@@ -42,14 +42,14 @@ def read_molecule(path: str | Path, kind: Literal["PDB", "mmCIF"]) -> app.PDBFil
     """The first model of a structure file; see `read_structure`.
 
     Raises:
-        SystemNotFoundError: if there is no such file.
-        FileFormatError: if it is damaged or of another kind.
+        SystemNotFoundError: if the file does not exist.
+        FileFormatError: if it is damaged or has another format.
     """
     return read_file(path, lambda path: read_structure(Path(path), kind), "a PDB" if kind == "PDB" else "an mmCIF")
 
 
 def system_options(constraints: Constraints | None) -> dict[str, Any]:
-    """What `createSystem` of a file's parameters is asked for."""
+    """The options for OpenMM's `createSystem`."""
     constraints = constraints or "none"
     if constraints not in CONSTRAINTS:
         raise OptionError(f"Expected constraints {', '.join(CONSTRAINTS)}; got {constraints!r}.")
@@ -69,13 +69,13 @@ def solvent_model(name: ImplicitSolvent) -> Any:
 
 
 def require(path: str | Path) -> None:
-    """Raise unless a file is there."""
+    """Raise a SystemNotFoundError if the file does not exist."""
     if not Path(path).is_file():
         raise SystemNotFoundError(f"No such file: {path}.")
 
 
 def read_file(path: str | Path, reader: Callable[[str], Read], kind: str) -> Read:
-    """What a reader of OpenMM makes of a file of some `kind`."""
+    """Read a file of some `kind` with one of OpenMM's readers."""
     require(path)
     with explained(f"{kind} file in {path}"):
         return reader(str(path))
@@ -83,7 +83,7 @@ def read_file(path: str | Path, reader: Callable[[str], Read], kind: str) -> Rea
 
 @contextmanager
 def explained(expected: str) -> Iterator[None]:
-    """Turns what OpenMM's readers raise, which may be any of Python's errors, into one that says what was expected."""
+    """Convert any exception of OpenMM's readers into an error that says what was expected."""
     try:
         yield
     except BoltzflowError:

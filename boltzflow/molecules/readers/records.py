@@ -1,4 +1,4 @@
-"""The atoms of a structure file that are read, where it has several places or one number for several of them."""
+"""Selects the atoms to read from a structure file with alternate locations or repeated residue numbers."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from boltzflow.errors import FileFormatError
 
 
 class Record(NamedTuple):
-    """What a structure file says of one atom, beside its position."""
+    """The entries of a structure file for one atom, except its position."""
 
     chain: str
     number: str  # of the residue, with its insertion code
     residue: str
     atom: str
-    location: str  # alternate; empty if there is one alone
+    location: str  # alternate location; empty if there is only one
     occupancy: float
 
 
@@ -26,8 +26,8 @@ class Chosen(NamedTuple):
 
     Attributes:
         records: their indices, ascending.
-        numbers: new ones, by record, of residues that shared a number with the one before.
-        alternates: of each residue with alternate locations, which one was taken.
+        numbers: new residue numbers, by record, for residues with the same number as the one before.
+        alternates: for each residue with alternate locations, which one was chosen.
     """
 
     records: list[int]
@@ -36,13 +36,13 @@ class Chosen(NamedTuple):
 
 
 def choose_records(records: Sequence[Record], path: Path) -> Chosen:
-    """One location of each atom, the most occupied of its residue, and a number for each residue.
+    """Choose one location for each atom, that of highest occupancy in its residue, and a number for each residue.
 
-    Molecules of one kind that follow each other under one number, as waters do in many files, are told apart by their
-    atoms' names: each repeats all of those of the first.
+    Consecutive identical molecules with the same residue number, such as waters in many files, are distinguished by
+    their atom names: each repeats all names of the first.
 
     Raises:
-        FileFormatError: if an atom's name stands twice in a residue otherwise; names both.
+        FileFormatError: if an atom name is repeated in a residue for any other reason; names both.
     """
     chosen, numbers, alternates = list[int](), dict[int, int](), list[str]()
     free: dict[str, Iterator[int]] = {}
@@ -62,13 +62,13 @@ def choose_records(records: Sequence[Record], path: Path) -> Chosen:
 
 
 def _unused(records: Sequence[Record], chain: str) -> Iterator[int]:
-    """The numbers from 1 that no residue of a chain has."""
+    """The residue numbers from 1 that are unused in a chain."""
     used = {record.number.strip() for record in records if record.chain == chain}
     return (number for number in count(1) if str(number) not in used)
 
 
 def _most_occupied(records: Sequence[Record], residue: list[int]) -> tuple[list[int], str]:
-    """The records of a residue's most occupied location and those that have one alone, and what was taken."""
+    """The records of a residue's location of highest occupancy, those with a single location, and a description."""
     places: dict[str, set[str]] = {}
     for i in residue:
         places.setdefault(records[i].atom, set()).add(records[i].location)
@@ -90,7 +90,7 @@ def _most_occupied(records: Sequence[Record], residue: list[int]) -> tuple[list[
 
 
 def _molecules(records: Sequence[Record], residue: list[int], path: Path) -> list[list[int]]:
-    """A residue's records, or those of each of several molecules that were given as one."""
+    """The records of a residue, or of each molecule if several molecules have the same residue number."""
     names = [records[i].atom for i in residue]
     starts = [k for k, name in enumerate(names) if name == names[0]]
     parts = [residue[start:end] for start, end in zip(starts, [*starts[1:], len(residue)], strict=True)]
@@ -99,6 +99,6 @@ def _molecules(records: Sequence[Record], residue: list[int], path: Path) -> lis
         return parts
     double = next(i for k, i in enumerate(residue) if records[i].atom in names[:k])
     raise FileFormatError(
-        f"Expected different names for the atoms of a residue; {records[double].atom} stands twice in "
+        f"Expected unique names for the atoms of a residue; {records[double].atom} appears twice in "
         f"{records[double].residue} {records[double].number.strip()} of {path}."
     )

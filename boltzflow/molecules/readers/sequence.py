@@ -1,4 +1,4 @@
-"""Peptides from their sequence: a stretched chain of ideal geometry, all centres L, all peptide bonds trans."""
+"""Peptides from their sequence: an extended chain of ideal geometry, all residues L, all peptide bonds trans."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from boltzflow.molecules.readers.hydrogens import with_hydrogens
 from boltzflow.molecules.readers.reading import Parts
 
 LETTERS = "ACDEFGHIKLMNPQRSTVWY"
-"""Of the twenty amino acids."""
+"""One-letter codes of the twenty amino acids."""
 
 STRETCHED = (-120.0, 130.0)
-"""φ and ψ of a strand, in degrees."""
+"""φ and ψ of an extended strand, in degrees."""
 
 _TOLERANCE = 10.0  # kJ/mol/nm, of the minimised forces
 
@@ -37,7 +37,7 @@ def from_sequence(
     heavy = heavy_atoms(sequence, caps)
     topology, positions = with_hydrogens(heavy.topology, heavy.positions, field, ph)
     system = create_system(topology, field, files, constraints)
-    platform = openmm.Platform.getPlatformByName("Reference")  # slow, but the same structure every time
+    platform = openmm.Platform.getPlatformByName("Reference")  # slow, but deterministic
     context = openmm.Context(system, openmm.VerletIntegrator(0.001), platform)
     context.setPositions(positions)
     openmm.LocalEnergyMinimizer.minimize(context, _TOLERANCE)
@@ -45,22 +45,22 @@ def from_sequence(
 
 
 def heavy_atoms(sequence: str, caps: bool, backbone: Sequence[tuple[float, float]] | None = None) -> app.PDBFile:
-    """All atoms but hydrogens, at ideal geometry, ω = 180° (PeptideBuilder, Tien et al. 2013, doi 10.7717/peerj.80).
+    """All heavy atoms in ideal geometry, ω = 180° (PeptideBuilder, Tien et al. 2013, doi 10.7717/peerj.80).
 
     Args:
         sequence: one-letter codes.
-        caps: an acetyl group in front and a methylamide behind: what is left of a glycine at either end.
-        backbone: φ and ψ of each residue, in degrees; a stretched chain by default.
+        caps: adds an N-terminal acetyl and a C-terminal methylamide, each cut from a glycine.
+        backbone: φ and ψ of each residue, in degrees; an extended chain by default.
 
     Raises:
-        OptionError: if a letter is none of the twenty; names it and its place.
+        OptionError: if a letter is not one of the twenty; names it and its position.
         MissingDependencyError: if PeptideBuilder is not installed.
     """
     if not sequence:
         raise OptionError("Expected a sequence of one-letter codes; got an empty one.")
     for place, letter in enumerate(sequence, 1):
         if letter not in LETTERS:
-            raise OptionError(f"Expected one-letter codes of amino acids ({LETTERS}); got {letter!r} in place {place}.")
+            raise OptionError(f"Expected one-letter amino-acid codes ({LETTERS}); got {letter!r} at position {place}.")
     try:
         import PeptideBuilder
         from PeptideBuilder import Geometry

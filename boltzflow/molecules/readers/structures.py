@@ -1,4 +1,4 @@
-"""PDB and mmCIF files, through OpenMM's readers, which leave atoms out where records share a name."""
+"""Reads PDB and mmCIF files with OpenMM's readers, which silently drop atoms with duplicate names."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from boltzflow.molecules.readers.records import Chosen, Record, choose_records
 
 _ATOM = ("ATOM  ", "HETATM")
 _BETWEEN_MODELS = ("MODEL", "END")  # ENDMDL too; some programs write END alone
-_CALLER = 7  # of `MolecularSystem.from_pdb`, for warnings
-_UNKNOWN = (".", "?", "")  # values of mmCIF
+_CALLER = 7  # stack level of the caller of `MolecularSystem.from_pdb`, for warnings
+_UNKNOWN = (".", "?", "")  # mmCIF's unknown values
 
 
 class _Pdb:
-    """The records of a PDB file's first model, and its text with some of them alone."""
+    """The records of a PDB file's first model; writes the text of a selection of them."""
 
     def __init__(self, text: str) -> None:
         self.lines = text.splitlines()
@@ -65,7 +65,7 @@ def _pdb_record(line: str, chain: int) -> Record:
 
 
 class _Mmcif:
-    """The records of the first model in an mmCIF file, and its text with some of them alone."""
+    """The records of an mmCIF file's first model; writes the text of a selection of them."""
 
     def __init__(self, text: str) -> None:
         self.blocks: list[Any] = []
@@ -79,7 +79,7 @@ class _Mmcif:
 
     def written(self, chosen: Chosen) -> str:
         number = self._column("auth_seq_id", "label_seq_id")
-        if self._column("label_alt_id") < 0:  # without, OpenMM takes the last column for it
+        if self._column("label_alt_id") < 0:  # if it is missing, OpenMM uses the last column instead
             self.atoms.appendAttributeExtendRows("label_alt_id")
         rows = []
         for i in chosen.records:
@@ -105,7 +105,7 @@ class _Mmcif:
         return Record(chain, number, residue, name, self._value(row, "label_alt_id"), occupancy)
 
     def _value(self, row: list[str], *names: str) -> str:
-        """The value of the first of these columns that there is; empty if it is not known."""
+        """The value of the first of these columns that exists; empty if unknown."""
         column = self._column(*names)
         return "" if column < 0 or row[column] in _UNKNOWN else row[column]
 
@@ -114,30 +114,30 @@ class _Mmcif:
 
 
 def read_structure(path: Path, kind: Literal["PDB", "mmCIF"]) -> app.PDBFile | app.PDBxFile:
-    """The first model of a structure file, with the most occupied of alternate locations; warns of what is left out.
+    """Read the first model of a structure file, at the alternate locations of highest occupancy; warns of omissions.
 
     Raises:
-        FileFormatError: if an atom's name stands twice in a residue, or atoms are lost.
-        Exception: whatever OpenMM's reader lets through.
+        FileFormatError: if an atom name is repeated in a residue, or atoms are lost.
+        Exception: any exception of OpenMM's reader.
     """
-    text = path.read_text(encoding="utf-8", errors="replace")  # remarks have names in any encoding
+    text = path.read_text(encoding="utf-8", errors="replace")  # remarks may be in any encoding
     found = _Pdb(text) if kind == "PDB" else _Mmcif(text)
     if not found.records:
         raise ValueError("it has no atoms")
     chosen = choose_records(found.records, path)
     if found.models > 1:
-        warnings.warn(f"{path} holds {found.models} models; the first one is read.", stacklevel=_CALLER)
+        warnings.warn(f"{path} contains {found.models} models; the first one is read.", stacklevel=_CALLER)
     if chosen.alternates:
         listed = "; ".join(chosen.alternates[:3]) + ("; …" if len(chosen.alternates) > 3 else "")
         warnings.warn(
-            f"{path} has alternate locations; of each residue the most occupied one is read: {listed}.",
+            f"{path} has alternate locations; the one with the highest occupancy is read for each residue: {listed}.",
             stacklevel=_CALLER,
         )
     file = io.StringIO(found.written(chosen))
     read = app.PDBFile(file) if kind == "PDB" else app.PDBxFile(file)
     if read.topology.getNumAtoms() != len(chosen.records):
         raise FileFormatError(
-            f"Expected the {len(chosen.records)} atoms of {path}; OpenMM's reader gives "
+            f"Expected {len(chosen.records)} atoms in {path}; OpenMM's reader returned "
             f"{read.topology.getNumAtoms()}: give the atoms of each residue different names."
         )
     return read

@@ -1,4 +1,4 @@
-"""Targets of the field with exact samples and known normalisation."""
+"""Common benchmark targets with exact samples and known normalisation."""
 
 from boltzflow.core.distributions.targets.normalized import (
     Cylinder,

@@ -1,4 +1,4 @@
-"""Targets that are normalised densities themselves: mixtures, the funnel, the pinwheel, the cylinder."""
+"""Targets that are normalised densities: mixtures, the funnel, the pinwheel, the cylinder."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def circular_mixture(modes: int = 8) -> GaussianMixture:
     """Equal normal densities on a circle of radius 2, of width ⅔·sin(π/modes).
 
     Args:
-        modes: their number.
+        modes: the number of modes.
 
     >>> circular_mixture().sample(5)[0].shape
     torch.Size([5, 2])
@@ -31,14 +31,14 @@ def circular_mixture(modes: int = 8) -> GaussianMixture:
 
 
 def forty_modes(*, modes: int = 40, reach: float = 40.0, seed: int = 0) -> GaussianMixture:
-    """Equal normal densities of width log(1 + e) at random places in [−reach, reach]².
+    """Equal normal densities of width log(1 + e) at random locations in [−reach, reach]².
 
-    With the defaults it is the target of Midgley et al. 2023 (arXiv 2208.01893), whose places come from seed 0 too.
+    With the defaults it is the target of Midgley et al. 2023 (arXiv 2208.01893), whose locations also come from seed 0.
 
     Args:
-        modes: their number.
+        modes: the number of modes.
         reach: half the side of the square.
-        seed: of the places.
+        seed: the random seed of the locations.
 
     >>> forty_modes().sample(5)[0].shape
     torch.Size([5, 2])
@@ -49,13 +49,13 @@ def forty_modes(*, modes: int = 40, reach: float = 40.0, seed: int = 0) -> Gauss
 
 
 def spirals(*, arms: int = 2, width: float = 0.1, turns: float = 1.5, beads: int = 200) -> GaussianMixture:
-    """Spiral arms of outer radius 3, each a string of normal densities so dense that no bead is seen.
+    """Spiral arms of outer radius 3, each a chain of overlapping normal densities.
 
     Args:
-        arms: their number.
+        arms: the number of arms.
         width: standard deviation across an arm.
-        turns: of an arm about the origin.
-        beads: normal densities in each arm.
+        turns: number of turns of an arm about the origin.
+        beads: number of normal densities in each arm.
 
     >>> spirals().sample(5)[0].shape
     torch.Size([5, 2])
@@ -71,7 +71,7 @@ def checkerboard(*, fields: int = 4, reach: float = 4.0) -> ImageDensity:
     """Uniform on the black fields of a board of `fields` × `fields` on [−reach, reach]²; a density in intervals.
 
     Args:
-        fields: along each side.
+        fields: number of fields along each side.
         reach: half the side of the board.
 
     >>> checkerboard().log_prob(torch.tensor([[1.0, 1.0], [1.0, -1.0]])).exp()
@@ -85,7 +85,7 @@ def checkerboard(*, fields: int = 4, reach: float = 4.0) -> ImageDensity:
 class Funnel(Distribution):
     """x₀ ~ N(0, scale²), the others ~ N(0, exp(x₀)): a wide mouth and a narrow neck.
 
-    Neal 2003, DOI 10.1214/aos/1056562461. Takes no notice of `context`.
+    Neal 2003, DOI 10.1214/aos/1056562461. Ignores `context`.
 
     Args:
         size: number of coordinates, at least 2.
@@ -125,18 +125,18 @@ class Funnel(Distribution):
 
 
 class Pinwheel(Distribution):
-    """Blades round the origin, each a normal density that is twisted the more the farther out.
+    """Blades around the origin; each is a normal density with a twist that increases with the radius.
 
-    A point at radius r is turned by rate·exp(r). That keeps areas, so the density is exact; the generator in common
-    use turns by the blade's own radial coordinate, which for narrow blades is nearly the same.
-    Takes no notice of `context`.
+    A point at radius r is rotated by rate·exp(r). This preserves areas, so the density is exact. The commonly used
+    generator rotates by the blade's radial coordinate instead, which is nearly the same for narrow blades.
+    Ignores `context`.
 
     Args:
-        blades: their number.
+        blades: the number of blades.
         radial: standard deviation along a blade, whose middle is at radius 1 before scaling.
-        tangential: standard deviation across.
-        rate: of the twist.
-        scale: of everything, at the end.
+        tangential: standard deviation across a blade.
+        rate: the rate of the twist.
+        scale: final scaling factor of all coordinates.
 
     Raises:
         OptionError: if there is no blade.
@@ -186,7 +186,7 @@ class Pinwheel(Distribution):
 class Cylinder(Distribution):
     """N(x | 0, 1) · von Mises(φ | 3x, 1): a wave on a cylinder (Stimper et al. 2023, arXiv 2302.12014).
 
-    Takes no notice of `context`.
+    Ignores `context`.
 
     Args:
         winding: the mean of φ is winding · x.
@@ -225,6 +225,6 @@ class Cylinder(Distribution):
 
 
 def _rotate(x: Tensor, angle: Tensor) -> Tensor:
-    """x (batch, 2) turned by angle (batch,)."""
+    """x (batch, 2) rotated by angle (batch,)."""
     cos, sin = angle.cos(), angle.sin()
     return torch.stack([cos * x[:, 0] - sin * x[:, 1], sin * x[:, 0] + cos * x[:, 1]], 1)

@@ -17,10 +17,10 @@ def _bell(x: Tensor, width: float) -> Tensor:
 
 
 class TwoMoons(PlaneTarget):
-    """Two crescents that face each other: a ring, cut by two vertical bands (U₁ of Rezende & Mohamed 2015).
+    """Two facing crescents: a ring times two vertical bands (U₁ of Rezende & Mohamed 2015).
 
     log p = −½((‖z‖ − R)/2s)² + log[exp(−½((x − R)/3s)²) + exp(−½((x + R)/3s)²)], arXiv 1505.05770.
-    At R = 2 and s = 0.1 the integral is 2.235. Takes no notice of `context`.
+    At R = 2 and s = 0.1 the integral is 2.235. Ignores `context`.
 
     Args:
         radius: R.
@@ -47,7 +47,7 @@ class TwoMoons(PlaneTarget):
 class RingMixture(PlaneTarget):
     """Concentric rings at radii 2/n, 4/n, …, 2, each of width 1/4n in the radius. The integral of two is 5.91.
 
-    Takes no notice of `context`.
+    Ignores `context`.
 
     Args:
         rings: n.
@@ -76,15 +76,15 @@ class Sinusoidal(PlaneTarget):
 
     One branch lies at y = sin(2πx/period); the second, if there is one, below it by 3·exp(−½((x − 1)/0.6)²)
     for a ``"gap"``, or by 3/(1 + exp(−(x − 1)/0.3)) for a ``"split"``. The envelope exp(−½(‖z‖₄/20s)⁴) ends the
-    wave. arXiv 1505.05770. Takes no notice of `context`.
+    wave. arXiv 1505.05770. Ignores `context`.
 
     Args:
         scale: s, the width of the branches.
-        period: of the wave.
+        period: the period of the wave.
         branch: ``"gap"``, ``"split"``, or None for one branch.
 
     Raises:
-        OptionError: if there is no such branch.
+        OptionError: if the branch is unknown.
 
     >>> Sinusoidal(branch="split").sample(5)[0].shape
     torch.Size([5, 2])
@@ -113,9 +113,9 @@ class Sinusoidal(PlaneTarget):
 
 
 class Smiley(PlaneTarget):
-    """A ring of radius 2 cut by two horizontal bands at y = 0.4 and y = −2: a face that smiles.
+    """A smiling face: a ring of radius 2 times two horizontal bands at y = 0.4 and y = −2.
 
-    log p = −½((‖z‖ − 2)/2s)² − ½((|y + 0.8| − 1.2)/2s)². Takes no notice of `context`.
+    log p = −½((‖z‖ − 2)/2s)² − ½((|y + 0.8| − 1.2)/2s)². Ignores `context`.
 
     Args:
         scale: s.
@@ -141,10 +141,10 @@ class MullerBrown(PlaneTarget):
 
     log p = −β·U(x, y), with U in its own units, between −146.7 and the barrier at −40.7 in the region of interest.
 
-    Takes no notice of `context`.
+    Ignores `context`.
 
     Args:
-        beta: inverse temperature, at least 0.03: below, the density leaves the box of quadrature.
+        beta: inverse temperature, at least 0.03; at lower values the density extends beyond the quadrature box.
 
     Raises:
         OptionError: if β is smaller.

@@ -1,4 +1,4 @@
-"""What a target with known answers offers, and how targets in the plane get there."""
+"""Base classes of targets with exact samples and known normalisation, in general and in the plane."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from boltzflow.core.samplers import rejection_sampling
 
 
 class ExactTarget(nn.Module, ABC):
-    """A density known up to a constant, whose constant and samples are known all the same: to be tested against.
+    """An unnormalised density with known normalisation and exact samples, for tests.
 
-    Takes no notice of `context`.
+    Ignores `context`.
 
     Attributes:
-        domain: where samples live.
+        domain: the domain of the samples.
         like: an empty buffer: `.to(…)` moves it, and samples have its dtype and device.
     """
 
@@ -50,10 +50,10 @@ class ExactTarget(nn.Module, ABC):
 
 
 class PlaneTarget(ExactTarget):
-    """A smooth target in the plane that has no mass worth a digit of float64 outside a box.
+    """A smooth target in the plane whose mass outside a box is below float64 precision.
 
-    Its normalisation comes from quadrature in the box; its samples are exact, by rejection from a histogram that
-    lies above the density. Takes no notice of `context`.
+    Its normalisation is computed by quadrature in the box. Its samples are exact, by rejection from a histogram that
+    bounds the density from above. Ignores `context`.
 
     Args:
         x_range: left and right edge of the box.
@@ -66,7 +66,7 @@ class PlaneTarget(ExactTarget):
 
     @cached_property
     def log_z(self) -> float:
-        """log ∫ exp(log_prob), from quadrature when it is first asked for."""
+        """log ∫ exp(log_prob), computed by quadrature at first access."""
         return log_integral(self.log_prob, self.x_range, self.y_range)
 
     def sample(
@@ -86,7 +86,8 @@ class PlaneTarget(ExactTarget):
         grid = torch.cartesian_prod(high + (low - high) * middles, left + (right - left) * middles).flip(1)
         with torch.no_grad():
             log_image = self.log_prob(grid).view(1, pixels, pixels)
-        # The largest of the nine middles round about bounds a pixel, but for a curvature that the margin covers.
+        # The largest value at the nine surrounding pixel centres bounds a pixel, except for curvature, which the
+        # margin covers.
         log_image = max_pool2d(log_image, 3, stride=1, padding=1)[0] + 0.1
         peak = log_image.max()
         image = (log_image - peak).exp()

@@ -18,7 +18,7 @@ class DoubleWell(PlaneTarget):
 
     Written as (a/4)x⁴ − (b/2)x² + cx + (d/2)y², it has a = 4r, b = −2q, c = l, d = k; the defaults are a = 1, b = 6,
     c = 1, d = 1 (Noé et al. 2019, DOI 10.1126/science.aaw1147; Wu et al. 2020, arXiv 2002.06707).
-    Takes no notice of `context`.
+    Ignores `context`.
 
     Args:
         linear: l.
@@ -27,7 +27,7 @@ class DoubleWell(PlaneTarget):
         stiffness: k, positive.
 
     Raises:
-        OptionError: if there are no two wells.
+        OptionError: if the potential does not have two wells.
 
     >>> target = DoubleWell()
     >>> [round(x, 4) for x in target.minima]
@@ -67,7 +67,7 @@ class ManyWell(ExactTarget):
     """D/2 independent double wells with U = −0.5x − 6x² + x⁴ + ½y² each, so 2^(D/2) modes.
 
     Even coordinates are the wells' x, odd ones their y; log Z is D/2 times 10.29347 (Midgley et al. 2023,
-    arXiv 2208.01893). Takes no notice of `context`.
+    arXiv 2208.01893). Ignores `context`.
 
     Args:
         size: D, even.
@@ -103,7 +103,7 @@ class ManyWell(ExactTarget):
         return x, self.log_prob(x)
 
     def modes(self) -> Tensor:
-        """All minima of U (2^(D/2), D): a test whether a flow covers them.
+        """All minima of U (2^(D/2), D), to test whether a flow covers them.
 
         Raises:
             OptionError: if D is above 40.
