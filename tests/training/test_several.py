@@ -146,17 +146,16 @@ def test_the_command_starts_its_processes_and_tells_that_one_was_killed(tmp_path
     request.addfinalizer(running.kill)
     wait_for_records(directory, pid=running.pid)
     assert listening(running.pid)  # the two do talk
-    kill_a_process_of(running, directory)
+    assert "was killed (SIGKILL)." in told_when_one_is_killed(running)
 
 
-def kill_a_process_of(running: subprocess.Popen[str], directory: Path) -> None:
-    """The command must tell of it, and keep its checkpoint."""
+def told_when_one_is_killed(running: subprocess.Popen[str]) -> str:
+    """What a command says whose process has been killed."""
     children = Path(f"/proc/{running.pid}/task/{running.pid}/children").read_text().split()
     os.kill(int(children[-1]), signal.SIGKILL)
     _, told = running.communicate(timeout=30)
     assert running.returncode == 1, told
-    assert "was killed (SIGKILL). The last checkpoint is kept: go on with the same command and --resume." in told
-    assert read_tensors(directory / "checkpoints" / "last.safetensors", KIND, VERSION)[1]["progress"]["step"] >= 50
+    return told
 
 
 @pytest.mark.slow
@@ -177,7 +176,9 @@ def test_a_command_that_was_interrupted_goes_on_until_it_is_killed(tmp_path, req
     second = command(directory, "--resume")
     request.addfinalizer(second.kill)
     wait_for_records(directory, more_than=lines)
-    kill_a_process_of(second, directory)
+    kept = "was killed (SIGKILL). The last checkpoint is kept: go on with the same command and --resume."
+    assert kept in told_when_one_is_killed(second)
+    assert read_tensors(directory / "checkpoints" / "last.safetensors", KIND, VERSION)[1]["progress"]["step"] >= 50
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="Linux alone tells a process of its parent's end")
