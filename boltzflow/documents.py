@@ -12,13 +12,13 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from boltzflow.errors import FileFormatError, OptionError
 from boltzflow.storage import reading, replace_file
 
-# A few anchors of YAML can stand for more text than there is memory.
+# A few YAML anchors can expand to more text than fits in memory.
 _SHORTLY = reprlib.Repr()
 _SHORTLY.maxstring = _SHORTLY.maxother = 200
 
 
 class Document(BaseModel):
-    """The base of what is kept in a YAML file: immutable, versioned, no unknown keys."""
+    """The base class of contents of YAML files: immutable, versioned, without unknown keys."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -29,7 +29,7 @@ class Document(BaseModel):
         """A document from Python values.
 
         Raises:
-            OptionError: naming the key, what was expected and what came.
+            OptionError: names the key, what was expected and what was given.
         """
         try:
             return cls.model_validate(values)
@@ -41,15 +41,15 @@ class Document(BaseModel):
         """A document from a YAML file.
 
         Raises:
-            MissingFileError: if there is no such file.
-            FileFormatError: naming the file, the key, what was expected and what came.
+            MissingFileError: if the file does not exist.
+            FileFormatError: names the file, the key, what was expected and what was given.
         """
-        with reading(path, "{} is no YAML"):
+        with reading(path, "{} is not valid YAML"):
             values = yaml.safe_load(path.read_text(encoding="utf-8"))
         if not isinstance(values, dict):
             raise FileFormatError(f"Expected keys and values in {path}; got {type(values).__name__}.")
         if "version" not in values:
-            raise FileFormatError(f"Expected 'version: 1' in {path}; found no version.")
+            raise FileFormatError(f"Expected 'version: 1' in {path}; got no version.")
         try:
             return cls.model_validate(values)
         except ValidationError as error:
@@ -61,7 +61,7 @@ class Document(BaseModel):
 
 
 def _sentence(error: ValidationError) -> str:
-    """The first fault in one sentence."""
+    """The first error in one sentence."""
     fault = error.errors()[0]
     key = ".".join(map(str, fault["loc"]))
     if fault["type"] == "extra_forbidden":
@@ -69,4 +69,4 @@ def _sentence(error: ValidationError) -> str:
     if fault["type"] == "missing":
         return f"The key '{key}' is missing."
     message = fault["msg"].removeprefix("Value error, ").rstrip(".")
-    return f"Bad value for '{key}': {message[0].lower()}{message[1:]}; got {_SHORTLY.repr(fault['input'])}."
+    return f"Invalid value for '{key}': {message[0].lower()}{message[1:]}; got {_SHORTLY.repr(fault['input'])}."

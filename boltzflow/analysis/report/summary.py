@@ -16,7 +16,7 @@ import openmm
 import torch
 
 from boltzflow.analysis.checks.diagnostics import diagnose
-from boltzflow.analysis.checks.geometry import GeometryCheck, check_geometry, wrong_handed
+from boltzflow.analysis.checks.geometry import GeometryCheck, check_geometry, inverted_chirality
 from boltzflow.analysis.estimates.basins import POSITIVE_PHI, positive_phi
 from boltzflow.analysis.estimates.observables import Torsion, backbone_torsions
 from boltzflow.analysis.estimates.populations import Population
@@ -139,7 +139,7 @@ def analyze(
     if used is not None:
         trajectory = used.to_mdtraj()
         torsions = backbone_torsions(trajectory)
-        inverted = int(wrong_handed(trajectory).sum())
+        inverted = int(inverted_chirality(trajectory).sum())
         geometry = check_geometry(used, system) if system else None
         low, high = POSITIVE_PHI
         populations = {
