@@ -44,7 +44,7 @@ def test_a_stretched_bond_is_found(dipeptide):
     assert check.worst_rms == pytest.approx(10 / np.sqrt(2), rel=0.01)
 
 
-def test_a_mirror_image_is_inverted_chirality(dipeptide):
+def test_a_mirror_image_has_inverted_chirality(dipeptide):
     positions = np.stack([dipeptide.positions, dipeptide.positions * [1, 1, -1]])
     assert inverted_chirality(ensemble_of(dipeptide, positions).to_mdtraj()).tolist() == [False, True]
 

@@ -1,4 +1,4 @@
-"""The page that shows a run: one file, with its pictures and a viewer of molecules inside."""
+"""The HTML report of a run: one file that includes its figures and a molecule viewer."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ PAGE = "report.html"
 
 FILES = Path(__file__).parent / "page"
 _LARGE = 300  # atoms: larger molecules are shown as ribbons
-_CLUSTERED, _SHOWN = 1000, 5  # frames drawn by their weights, and structures that stand for them
+_CLUSTERED, _SHOWN = 1000, 5  # resampled frames, and representative structures
 
 _BEGINNINGS = {
     "Do not use": Trust.DO_NOT_USE,
@@ -36,7 +36,7 @@ _BEGINNINGS = {
 
 
 class Picture(NamedTuple):
-    """A figure of the page: its file, and what is to be seen."""
+    """A figure of the report: its file, title and caption."""
 
     file: str
     title: str
@@ -44,48 +44,49 @@ class Picture(NamedTuple):
 
 
 PICTURES = (
-    Picture("ramachandran.png", "Free energy over φ and ψ", "From the weighted samples; the deepest bin is zero."),
+    Picture("ramachandran.png", "Free energy over φ and ψ", "From weighted samples; zero at the smoothed minimum."),
     Picture(
         "profiles.png",
         "Free-energy profiles",
-        "Along each backbone torsion, with two standard errors. Shaded: the rare basin of positive φ.",
+        "Along each backbone torsion, ± two standard errors. Shaded: the rare basin at positive φ.",
     ),
     Picture(
         "ramachandran_comparison.png",
-        "Ramachandran surfaces against the reference",
-        "Right: where the difference is known to better than 1 kT.",
+        "Ramachandran surfaces compared with the reference",
+        "Right: the difference, in bins where its error is below 1 kT.",
     ),
     Picture(
         "distances.png",
-        "Every bond, angle and torsion against the reference",
-        "Wasserstein distances of the marginals (around the circle for torsions), and what finite samples alone would "
-        "give. Points in the band agree.",
+        "All bonds, angles and torsions compared with the reference",
+        "Wasserstein distances of the marginals (on the circle for torsions), and the distances that finite samples "
+        "alone would cause. Points within the band agree.",
     ),
     Picture(
         "marginals.png",
-        "Marginals against the reference",
-        "The energy, φ and ψ, and the coordinates that differ most clearly.",
+        "Marginals compared with the reference",
+        "The energy, φ and ψ, and the coordinates that differ most significantly.",
     ),
     Picture(
         "weights.png",
         "Importance weights",
-        "Left: their spread. Right: against the energy. A few weights far above the mean spoil averages.",
+        "Top: distribution of the weights, and weight against energy. Bottom: effective sample size (ESS) against the "
+        "number of samples, and cumulative weight. A few weights far above the mean make averages unreliable.",
     ),
-    Picture("energies.png", "Potential energies", "As the generator draws them, and reweighted."),
-    Picture("training.png", "Training", "The first steps' losses are cut off."),
+    Picture("energies.png", "Potential energies", "As sampled by the generator, and reweighted."),
+    Picture("training.png", "Training", "The largest losses, in the first steps, are cut off."),
 )
 
 
 def write_page(
     directory: Path, title: str, summary: Mapping[str, Any], verdicts: Mapping[str, str], ensemble: Ensemble | None
 ) -> None:
-    """Write report.html with the pictures that lie in the directory.
+    """Write report.html with the figures in the directory.
 
     Args:
         directory: of the run.
         title: of the page.
-        summary: as summary.json has it.
-        verdicts: sentences that begin as those of `Verdict` do, by what they are about.
+        summary: the content of summary.json.
+        verdicts: verdict sentences, by subject.
         ensemble: samples of positive weight, for structures; None if there are none.
     """
     environment = jinja2.Environment(
@@ -114,7 +115,7 @@ def write_page(
 
 
 def _level(sentence: str) -> Trust | None:
-    """What a sentence says of trust; None if nothing, such as of a check that was not made."""
+    """The level of trust of a sentence; None if it states none, such as for a check that was not made."""
     return next((level for beginning, level in _BEGINNINGS.items() if sentence.startswith(beginning)), None)
 
 
@@ -137,7 +138,7 @@ def _structures(ensemble: Ensemble) -> dict[str, Any]:
 
 
 def _facts(run: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """What a run says of itself, other than what has a place of its own on the page."""
+    """The facts about a run that are not shown elsewhere on the page."""
     for name, value in run.items():
         if not isinstance(value, Mapping):
             text = f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
@@ -145,5 +146,5 @@ def _facts(run: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 
 
 def _file(name: str) -> Markup:
-    """A file of the package that goes into the page as it is."""
+    """The content of a package file, inserted unchanged."""
     return Markup((FILES / name).read_text(encoding="utf-8"))

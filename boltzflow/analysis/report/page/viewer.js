@@ -4,7 +4,7 @@
   const place = document.getElementById("viewer");
   const viewer = window.$3Dmol && $3Dmol.createViewer(place, { backgroundAlpha: 0 });
   if (!viewer) {
-    place.textContent = "This browser has no WebGL, which the view of structures needs.";
+    place.textContent = "The interactive 3-D structures need WebGL, which this browser does not support.";
     return;
   }
   const sticks = { stick: { radius: 0.13 }, sphere: { scale: 0.24 } };
