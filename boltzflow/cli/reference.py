@@ -28,36 +28,44 @@ def reference(
     ctx: typer.Context,
     system: Molecule,
     out: Annotated[
-        Path | None, typer.Option(help="Directory; runs/NAME-reference if not given.", show_default=False)
+        Path | None, typer.Option(help="Output directory; runs/NAME-reference if not given.", show_default=False)
     ] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on from the directory's last checkpoint.")] = False,
-    picoseconds: Annotated[float, typer.Option(help="Recorded time of each replica.")] = REFERENCE.picoseconds,
-    equilibration: Annotated[float, typer.Option(help="Picoseconds before that.")] = REFERENCE.equilibration,
-    ladders: Annotated[int, typer.Option(help="Independent ladders.")] = REFERENCE.ladders,
-    temperatures: Annotated[int, typer.Option(help="Temperatures of a ladder.")] = REFERENCE.temperatures,
-    hottest: Annotated[float, typer.Option(help="The highest of them, in K.")] = REFERENCE.hottest,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue from the directory's last checkpoint.")] = False,
+    picoseconds: Annotated[float, typer.Option(help="Recorded time of each replica, in ps.")] = REFERENCE.picoseconds,
+    equilibration: Annotated[
+        float, typer.Option(help="Equilibration time before that, in ps.")
+    ] = REFERENCE.equilibration,
+    ladders: Annotated[int, typer.Option(help="Number of independent ladders.")] = REFERENCE.ladders,
+    temperatures: Annotated[int, typer.Option(help="Number of temperatures in a ladder.")] = REFERENCE.temperatures,
+    hottest: Annotated[float, typer.Option(help="The highest temperature, in K.")] = REFERENCE.hottest,
     umbrella: Annotated[
-        float, typer.Option(help="Depth in kJ/mol of a bias towards φ > 0, taken out by weights; 0 for none.")
+        float, typer.Option(help="Depth in kJ/mol of a bias towards φ > 0, removed by reweighting; 0 for none.")
     ] = REFERENCE.umbrella,
     timestep: Annotated[
-        float | None, typer.Option(help="In ps; 0.001, and 0.002 with constraints, if not given.", show_default=False)
+        float | None,
+        typer.Option(help="Time step in ps; if not given 0.001, or 0.002 with constraints.", show_default=False),
     ] = REFERENCE.timestep,
     hydrogen_mass: Annotated[
         float | None,
-        typer.Option(help="In dalton, taken from bonded atoms: 3 allows longer time steps.", show_default=False),
+        typer.Option(
+            help="In dalton, repartitioned from bonded atoms; 3 allows longer time steps.", show_default=False
+        ),
     ] = REFERENCE.hydrogen_mass,
-    friction: Annotated[float, typer.Option(help="In 1/ps.")] = REFERENCE.friction,
+    friction: Annotated[float, typer.Option(help="Langevin friction in 1/ps.")] = REFERENCE.friction,
     temperature: Annotated[
         float | None,
-        typer.Option(help="The lowest, in K; the system's own if not given, 300 K for a PDB file.", show_default=False),
+        typer.Option(
+            help="The lowest temperature in K; if not given the system's own, or 300 K for a PDB file.",
+            show_default=False,
+        ),
     ] = None,
     forcefield: ForceFieldFiles = None,
     seed: Annotated[int, typer.Option(help="Seed of all random numbers.")] = REFERENCE.seed,
 ) -> None:
     """Make a reference ensemble by parallel tempering.
 
-    Independent ladders of replicas are simulated at once on batched energies.
-    Errors come from the scatter between ladders. The directory then holds
+    Independent ladders of replicas are simulated together in batches. Errors
+    come from the scatter between ladders. The directory then contains
     reference.json (energies and populations with errors), torsions.npz
     (histograms and frames), and samples.dcd with topology.pdb and weights.npz
     of the lowest temperature.
@@ -95,7 +103,7 @@ def reference(
 
 
 def _tell_reference(found: dict[str, Any], directory: Path) -> None:
-    """The main results at the lowest temperature in a few lines."""
+    """Print the main results at the lowest temperature."""
     energy = found["potential_energy_kJ_mol"]
     rows = {
         "temperature": f"{found['temperatures_K'][0]:g} K",

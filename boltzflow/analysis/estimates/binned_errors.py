@@ -55,7 +55,7 @@ class BinnedShares:
         with np.errstate(divide="ignore", invalid="ignore"):
             of_bin = self.part / self.shares[self.bin]
         both, alone = of_bin - of_zero[self.group], -of_zero[self.group]
-        # Groups without weight in the bin contribute through the zero alone: the sum over all minus that over the others.
+        # Groups without weight in the bin contribute through the zero alone: the sum over all minus the other groups.
         second, third, fourth = (
             np.bincount(self.bin, both**m - alone**m, minlength=len(self.shares)) + np.sum((-of_zero) ** m)
             for m in (2, 3, 4)

@@ -51,7 +51,8 @@ class FAB(Method):
     def __post_init__(self) -> None:
         if min(self.every, self.levels, self.leapfrog_steps, self.first_batches) < 1 or self.batches < 1:
             raise OptionError(
-                "FAB: expected positive numbers of steps, levels and batches; got one that is not positive."
+                f"FAB: expected positive every, leapfrog_steps, levels, batches and first_batches; got "
+                f"{self.every}, {self.leapfrog_steps}, {self.levels}, {self.batches} and {self.first_batches}."
             )
 
     def temperature(self, model: Trainable, moment: Moment) -> float:

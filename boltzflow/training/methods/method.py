@@ -70,8 +70,8 @@ class Method(ABC):
             )
         if model.flow.transform.stochastic_layers and not self.learns_paths:
             raise UnsupportedCombinationError(
-                f"{type(self).__name__}: expected a flow with a closed-form density; got one with stochastic layers (use "
-                "ReverseKL)."
+                f"{type(self).__name__}: expected a flow with a closed-form density; got one with stochastic layers "
+                "(use ReverseKL)."
             )
 
     @abstractmethod

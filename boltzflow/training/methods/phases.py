@@ -38,7 +38,7 @@ class Phases(_Composed):
     def __post_init__(self) -> None:
         if len(self.methods) != len(self.shares) or not self.methods or min(self.shares) <= 0.0:
             raise OptionError(
-                f"Expected a positive fraction of steps for each method; got {len(self.methods)} methods and {self.shares}."
+                f"Expected a positive fraction for each method; got {len(self.methods)} methods and {self.shares}."
             )
         if abs(sum(self.shares) - 1.0) > 1e-6:
             raise OptionError(f"Expected fractions of steps with the sum 1; got {self.shares}.")
