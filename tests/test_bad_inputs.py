@@ -420,7 +420,7 @@ def test_what_is_bad_is_refused_in_a_sentence(
     assert isinstance(result.exception, SystemExit), result.exception
     assert result.exit_code in (1, 2), result.output
     assert "Traceback" not in result.output
-    assert "fault of boltzflow" not in result.output
+    assert "bug in boltzflow" not in result.output
     text = re.sub(r"[\s│]+", " ", result.stderr)  # usage errors come in a box
     assert any(name in text for name in named.split("|")), text
     if result.exit_code == 1:

@@ -91,7 +91,7 @@ def test_a_low_effective_sample_size_alone_is_no_lost_basin() -> None:
     assert "a basin of less than 9% may not have been met" in nothing.reason
     blind = coverage_verdict(Estimate(0.0, 3 / 4), 0.0, 0.6, 0.6, "a simulation")
     assert blind.trust is Trust.WITH_CARE
-    assert "too few independent pieces to tell" in blind.reason
+    assert "too few independent blocks to tell" in blind.reason
 
 
 def test_two_molecules_are_not_simulated() -> None:

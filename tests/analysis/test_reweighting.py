@@ -135,7 +135,7 @@ def test_an_ensemble_of_frames_has_a_temperature_and_groups() -> None:
         reweight(ensemble, target, energies=energies, temperature=330.0)
     with pytest.raises(OptionError, match="'held' at 310 K; got an ensemble of 300 K"):
         reweight(ensemble, target, sampled=BoltzmannState(SOFT, 310.0, "held"))
-    with pytest.raises(OptionError, match="each worth the same; these have weights"):
+    with pytest.raises(OptionError, match="Expected equally weighted frames of a simulation; got weighted frames"):
         reweight(ensemble.at(310.0), target, energies=energies)
 
 

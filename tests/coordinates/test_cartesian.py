@@ -283,7 +283,7 @@ def test_what_cannot_be_is_refused(dipeptide: bf.MolecularSystem) -> None:
         MeanFreeCoordinates(1)
     with pytest.raises(ShapeError, match="22 atoms; got those of 4"):
         bf.BoltzmannGenerator.for_system(dipeptide, coordinates=chain().coordinates())
-    with pytest.raises(OptionError, match="coordinates ready"):
+    with pytest.raises(OptionError, match="got both"):
         bf.BoltzmannGenerator.for_system(dipeptide, coordinates=dipeptide.coordinates(), lengths="unbounded")
 
 

@@ -160,7 +160,7 @@ def test_the_command_starts_its_processes_and_tells_what_has_become_of_them(tmp_
     os.kill(int(children[-1]), signal.SIGKILL)
     _, told = second.communicate(timeout=30)
     assert second.returncode == 1, told
-    assert "was killed (SIGKILL). The last checkpoint is kept: go on with the same command and --resume." in told
+    assert "was killed (SIGKILL). The last checkpoint is kept: resume with the same command and --resume." in told
     assert read_tensors(directory / "checkpoints" / "last.safetensors", KIND, VERSION)[1]["progress"]["step"] >= 50
 
 
@@ -195,7 +195,7 @@ def test_what_cannot_be_is_refused(monkeypatch) -> None:
     with pytest.raises(MissingDependencyError, match=r"pip install 'boltzflow\[fabric\]'"):
         bf.train(double_well(), devices=3, **options)
     monkeypatch.setattr("boltzflow.training.trainer.assemble", lambda *_: Alone())
-    with pytest.raises(OptionError, match="Expected a batch_size that 3 devices can share evenly; got 64"):
+    with pytest.raises(OptionError, match="Expected a batch_size that is a multiple of the 3 devices; got 64"):
         bf.train(double_well(), devices=3, **options)
 
 

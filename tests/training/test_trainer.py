@@ -116,7 +116,7 @@ def test_many_non_finite_steps_in_a_row_are_an_error(generator, tmp_path) -> Non
 
 def test_a_directory_with_a_training_is_not_overwritten(generator, tmp_path) -> None:
     bf.train(generator, steps=2, directory=tmp_path, **OPTIONS)
-    with pytest.raises(RunDirectoryError, match="already holds a training"):
+    with pytest.raises(RunDirectoryError, match="already contains a training"):
         bf.train(generator, steps=2, directory=tmp_path, **OPTIONS)
     before = {k: v.clone() for k, v in generator.flow.state_dict().items()}
     bf.testing.randomize_parameters(generator.flow)
@@ -163,7 +163,7 @@ def test_a_checkpoint_of_another_architecture_is_refused(generator, tmp_path) ->
         ({"steps": 0}, "positive steps"),
         ({"batch_size": -1}, "positive batch_size"),
         ({"colour": "red"}, "colour"),
-        ({"method": "magic"}, "Expected a method out of .*, reverse_kl, .*; got 'magic'"),
+        ({"method": "magic"}, "Expected one of the methods .*, reverse_kl, .*; got 'magic'"),
         ({"resume": True}, "directory to resume from"),
     ],
 )
@@ -178,7 +178,7 @@ def test_temperature_falls_geometrically() -> None:
     assert schedule(0.45) == pytest.approx(600.0)
     assert [schedule(s) for s in (0.7, 1.0)] == pytest.approx([300.0] * 2)
     assert Annealing(1200.0, 300.0, 0.0, 0.0)(0.0) == 300.0
-    with pytest.raises(OptionError, match="at most 1 together"):
+    with pytest.raises(OptionError, match="a sum of at most 1"):
         Annealing(1200.0, 300.0, 0.6, 0.6)
 
 
