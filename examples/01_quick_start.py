@@ -95,8 +95,8 @@ figure.savefig("quick_start_training.png", dpi=150)
 
 # %% [markdown]
 # ## What to check
-# - **The verdict of the weights**: of the short training it says that the effective sample size falls as n grows, so the
-#   largest weights are yet to come. That of a single batch is too high for the same reason.
+# - **The verdict of the weights**: of the short training it says that the effective sample size falls as n grows, so
+#   the largest weights are yet to come. That of a single batch is too high for the same reason.
 # - **Effective samples in the region you ask about**, not in all: the rare basin rests on a dozen of them here, too
 #   few for its error bar. More samples help as 1/√n.
 # - **Basins that were lost** do not show in weights. `boltzflow train alanine_dipeptide` ends with a search for them,

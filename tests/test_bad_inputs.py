@@ -86,7 +86,7 @@ def train() -> Iterator[Case]:
         yield [*command, "--method", "forward_kl", "--data", "{f}/" + data], data
     yield [*command, "--method", "fab", "--temperatures", "300,600"], "FAB"
     yield [*command, "--forcefield", "amber96.xml"], "butane"
-    yield [*command, "--devices", "3", "--batch-size", "16"], "3 devices can share evenly; got 16"
+    yield [*command, "--devices", "3", "--batch-size", "16"], "a multiple of the 3 devices; got 16"
     for place in PLACES:
         yield ["train", "butane", "--out", place], named_place(place)
     for system in ("nonsense", "", "../butane", "{f}", "{f}/nowhere.pdb", "{f}/empty.pdb", "{f}/text.pdb", "{f}/d.pdb"):

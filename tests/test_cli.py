@@ -355,7 +355,7 @@ def test_a_training_is_not_compared_with_itself(run_directory, tmp_path):
     assert "twice" in fails("replicas", run_directory, run_directory)
     assert "twice" in fails("replicas", run_directory, link)
     for other in (copy, more):
-        assert "are both of seed 5" in fails("replicas", run_directory, other)
+        assert "both have seed 5" in fails("replicas", run_directory, other)
     for name in ("generator.safetensors", "summary.json"):  # nothing says the seed: the frames do
         (copy / name).unlink()
     assert "hold the same frames" in fails("replicas", run_directory, copy)
@@ -369,7 +369,7 @@ def test_maximum_likelihood_learns_from_a_directory(run_directory, tmp_path):
     assert "Cost estimate for forward_kl, 3 steps of 16 samples with 1 couplings of 8" in result.stderr
     assert "about 16 energy evaluations" in result.stderr  # to watch the flow, none to learn from
     said = fails("train", "alanine_dipeptide", *TINY, "--method", "forward_kl", "--out", tmp_path / "none")
-    assert "Expected data (a directory of samples) for the method forward_kl" in said
+    assert "Expected data (a directory of samples) with the method forward_kl" in said
 
 
 @pytest.mark.parametrize(

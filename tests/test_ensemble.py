@@ -149,7 +149,7 @@ def test_accepted_frames_are_unweighted_and_right():
     assert len(make_ensemble(1000).accept()) >= len(make_ensemble(1000).accept(log_bound=0.0))
     with pytest.raises(OptionError, match="up to the bound -1"):
         make_ensemble(1000).accept(-1.0)
-    with pytest.raises(NonFiniteError, match="none of 10 with weights up to"):
+    with pytest.raises(NonFiniteError, match="none of 10 was accepted with weights up to"):
         make_ensemble(10).accept(200.0)
 
 

@@ -133,7 +133,9 @@ def test_an_ensemble_replaces_no_other_unasked(ensemble: bf.Ensemble, tmp_path: 
         folder = tmp_path / name[:3]
         folder.mkdir()
         (folder / name).write_text("older")
-        with pytest.raises(RunDirectoryError, match=rf"already contains {name}: save elsewhere, or with overwrite=True"):
+        with pytest.raises(
+            RunDirectoryError, match=rf"already contains {name}: save elsewhere, or with overwrite=True"
+        ):
             ensemble.save(folder)
         assert (folder / name).read_text() == "older"
         ensemble.save(folder, overwrite=True)

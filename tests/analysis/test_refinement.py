@@ -138,7 +138,7 @@ def test_chains_that_remember_their_start_are_refused() -> None:
     weights[::100] = 20.0
     drawn = Ensemble(np.zeros((1000, 1, 3)), np.zeros(1000), 300.0, np.log(weights))
     expected = (
-        "chains of 450 frames or more, 90 of them burn-in, for the largest weight is 20 times the mean; got 250 and"
+        "chains of at least 450 frames with 90 of burn-in, since the largest weight is 20 times the mean; got 250"
     )
     with pytest.raises(OptionError, match=expected):
         independence_metropolis(drawn, chains=4)

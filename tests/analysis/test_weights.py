@@ -128,7 +128,9 @@ def test_equal_weights_do_not_hide_those_that_they_were_drawn_by(groups: NDArray
 def test_resampled_frames_without_copies_are_taken_with_care() -> None:
     drawn = ensemble(log_normal(20_000, 0.5)).resample(300)
     assert len(set(drawn.groups)) == 300
-    assert "the samples were resampled, which hides their weights: judge the weighted ensemble" in str(diagnose(drawn).verdict)
+    assert "the samples were resampled, which hides their weights: judge the weighted ensemble" in str(
+        diagnose(drawn).verdict
+    )
 
 
 def test_a_weight_that_no_part_of_equal_size_holds_is_refused() -> None:
@@ -193,11 +195,11 @@ def test_frames_of_the_equilibrium_see_what_samples_miss() -> None:
     lost = diagnose(drawn, equilibrium(20_000, missed=0.02))
     assert lost.ess == sound.ess
     assert lost.forward_ess == 0.0
-    assert str(lost.verdict).startswith(
-        "Do not use: a basin is lost: 2.00% ± 0.10% of 20,000 equilibrium frames"
-    )
+    assert str(lost.verdict).startswith("Do not use: a basin is lost: 2.00% ± 0.10% of 20,000 equilibrium frames")
     thin = diagnose(drawn, equilibrium(20_000, missed=0.005))
-    assert str(thin.verdict).startswith("With care: something is covered too thinly: 0.50% ± 0.05% of 20,000 frames")
+    assert str(thin.verdict).startswith(
+        "With care: a region is undersampled: 0.50% ± 0.05% of 20,000 equilibrium frames"
+    )
 
 
 def test_frames_of_one_chain_are_one_witness() -> None:
@@ -207,7 +209,7 @@ def test_frames_of_one_chain_are_one_witness() -> None:
     assert diagnose(drawn, frames).verdict.trust is Trust.DO_NOT_USE
     found = diagnose(drawn, grouped).verdict
     assert found.trust is Trust.WITH_CARE
-    assert "2.00% ± 2.00% of 20,000 frames" in found.reason
+    assert "2.00% ± 2.00% of 20,000 equilibrium frames" in found.reason
 
 
 def test_frames_of_the_equilibrium_do_not_raise_the_dead() -> None:
@@ -312,7 +314,7 @@ def test_smoothing_lowers_the_scatter_of_log_z() -> None:
 
 
 def test_smoothing_of_too_few_and_of_equal_weights() -> None:
-    with pytest.raises(InsufficientDataError, match="at least 25 positive weights to fit their tail; got 24"):
+    with pytest.raises(InsufficientDataError, match="at least 25 positive weights for a fit of their tail; got 24"):
         smooth(ensemble(np.zeros(24)))
     equal = ensemble(np.zeros(100))
     assert smooth(equal) is equal

@@ -118,9 +118,9 @@ def test_refusals(directory: Path, tmp_path: Path) -> None:
     assert "a hottest temperature above" in call(SYSTEM, "--hottest", 200, "--out", tmp_path / "cold", code=1)
     assert "holds no run" in call(SYSTEM, "--resume", "--out", tmp_path / "none", code=1)
     message = call(SYSTEM, *TINY, "--picoseconds", 0.2, "--out", tmp_path / "short", code=1)
-    assert "picoseconds for two frames, 0.4 ps or more; got 0.2" in message
+    assert "at least 0.4 picoseconds, for two frames; got 0.2" in message
     message = call("butane", "--umbrella", 5, "--out", tmp_path / "butane", code=1)
-    assert "a torsion φ for an umbrella; butane has none" in message
+    assert "a torsion φ for the umbrella; butane has none" in message
 
 
 def test_populations_and_weights_of_a_known_distribution(tmp_path: Path) -> None:

@@ -109,7 +109,7 @@ def test_non_finite_steps_are_skipped_and_counted(generator) -> None:
 
 
 def test_many_non_finite_steps_in_a_row_are_an_error(generator, tmp_path) -> None:
-    with pytest.raises(NonFiniteError, match="4 steps in a row had a loss or gradient that was not finite"):
+    with pytest.raises(NonFiniteError, match="loss or gradient was not finite in 4 consecutive steps"):
         bf.train(generator, Broken(list(range(2, 99))), steps=50, max_skipped=4, directory=tmp_path, **OPTIONS)
     assert (tmp_path / "checkpoints" / "last.safetensors").exists()
 
