@@ -18,23 +18,23 @@ _HEADERS = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0
 
 
 def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
-    """All arrays of an npz file, of numbers or text; to be called within `storage.reading`.
+    """All arrays of an npz file, of numbers or text; call it within `storage.reading`.
 
     Raises:
-        Exception: many kinds, if it is damaged; so if an array would be larger than what is stored of it.
+        Exception: of various types if the file is damaged, also if an array declares more bytes than are stored.
     """
     with zipfile.ZipFile(path) as file:
         for member in file.infolist():
             with file.open(member) as array:
                 declared = _declared_bytes(array)
             if declared > member.file_size:
-                raise ValueError(f"{member.filename} holds {member.file_size:,} bytes and declares {declared:,}")
+                raise ValueError(f"{member.filename} contains {member.file_size:,} bytes but declares {declared:,}")
     with path.open("rb") as opened, np.load(opened, allow_pickle=False) as stored:
         return dict(stored)
 
 
 def digest_of_arrays(arrays: dict[str, NDArray[Any]], files: dict[str, Path]) -> str:
-    """A digest of named arrays, and of the files beside them."""
+    """A digest of named arrays and of associated files."""
     parts: dict[str, Any] = {}
     for name, array in arrays.items():
         whole = np.ascontiguousarray(array)

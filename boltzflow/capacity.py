@@ -1,4 +1,4 @@
-"""Whether what was asked for fits into the memory and onto the disk, said before the work rather than after it."""
+"""Checks, before work starts, that memory and disk are large enough for it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _CONTROL_GROUPS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.li
 
 
 def memory() -> int:
-    """Bytes that this process may have: of the machine, its container or its limit, whichever is least."""
+    """The memory in bytes available to this process: of the machine, its container or its limit, whichever is least."""
     found = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
     limit = resource.getrlimit(resource.RLIMIT_AS)[0]
     if limit != resource.RLIM_INFINITY:
@@ -27,33 +27,34 @@ def memory() -> int:
 
 
 def check_memory(needed: int, what: str, available: int | None = None) -> None:
-    """Raise unless so many bytes can be had; by default of this process' `memory`.
+    """Raise unless `needed` bytes are available; by default out of this process's `memory`.
 
     Raises:
-        OptionError: says what is needed, and what there is.
+        OptionError: states what is needed and what is available.
 
     >>> check_memory(2**60, "999 samples", available=2**34)
     Traceback (most recent call last):
         ...
-    boltzflow.errors.OptionError: Expected 999 samples that memory holds: they need about 1.1e+09 GiB; there are 16 GiB.
+    boltzflow.errors.OptionError: Expected 999 samples that fit in memory; they need about 1.1e+09 GiB of the 16 GiB
+    there.
     """
     available = memory() if available is None else available
     if needed > available:
         raise OptionError(
-            f"Expected {what} that memory holds: they need about {_gib(needed)}; there are {_gib(available)}."
+            f"Expected {what} that fit in memory; they need about {_gib(needed)} of the {_gib(available)} there."
         )
 
 
 def check_disk(directory: Path, needed: int, what: str) -> None:
-    """Raise unless so many bytes are free where `directory`, an existing one, lies.
+    """Raise unless `needed` bytes are free on the disk of an existing `directory`.
 
     Raises:
-        OptionError: says what is needed, and what is free.
+        OptionError: states what is needed and what is free.
     """
     free = shutil.disk_usage(directory).free
     if needed > free:
         raise OptionError(
-            f"Expected {what} that the disk of {directory} holds: they need about {_gib(needed)}; it has {_gib(free)}."
+            f"Expected {what} that fit on the disk of {directory}; they need about {_gib(needed)} of {_gib(free)} free."
         )
 
 

@@ -1,4 +1,4 @@
-"""Trajectories as DCD files, written with Python's own files: to any path, with a word about a full disk."""
+"""DCD trajectories, written with Python's own file functions: any path works, and a full disk is reported."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ _ANGSTROM = np.float32(10.0)  # in a nm
 
 
 def write_dcd(path: Path, positions: NDArray[np.float32]) -> None:
-    """Write positions (n, N, 3) in nm as CHARMM and NAMD do: little-endian, float32, in Å, without a cell.
+    """Write positions (n, N, 3) in nm as CHARMM and NAMD do: little-endian, float32, in Å, without a unit cell.
 
     Raises:
-        StorageError: if the file cannot be written; the old one is kept.
+        StorageError: if the file cannot be written; an existing file is kept.
     """
     frames, atoms, _ = positions.shape
     control: list[Any] = [0] * 20
-    control[0], control[2], control[3], control[19] = frames, 1, frames, 24  # of every step one; CHARMM 24
+    control[0], control[2], control[3], control[19] = frames, 1, frames, 24  # every step; CHARMM 24
     first = b"CORD" + struct.pack("<9if10i", *control[:9], 1.0, *control[10:])
     header = b"".join(map(_record, (first, struct.pack("<i", 1) + _TITLE, struct.pack("<i", atoms))))
     length = struct.pack("<i", 4 * atoms)
@@ -41,6 +41,6 @@ def write_dcd(path: Path, positions: NDArray[np.float32]) -> None:
 
 
 def _record(content: bytes) -> bytes:
-    """As Fortran frames what it writes."""
+    """A Fortran record: the content between its lengths."""
     length = struct.pack("<i", len(content))
     return length + content + length

@@ -23,15 +23,15 @@ class Document(Settings):
         """A document from a YAML file.
 
         Raises:
-            MissingFileError: if there is no such file.
-            FileFormatError: naming the file, the key, what was expected and what came.
+            MissingFileError: if the file does not exist.
+            FileFormatError: names the file, the key, what was expected and what was given.
         """
-        with reading(path, "{} is no YAML"):
+        with reading(path, "{} is not valid YAML"):
             values = yaml.safe_load(path.read_text(encoding="utf-8"))
         if not isinstance(values, dict):
             raise FileFormatError(f"Expected keys and values in {path}; got {type(values).__name__}.")
         if "version" not in values:
-            raise FileFormatError(f"Expected 'version: 1' in {path}; found no version.")
+            raise FileFormatError(f"Expected 'version: 1' in {path}; got no version.")
         try:
             return cls.model_validate(values)
         except ValidationError as error:

@@ -1,4 +1,4 @@
-"""Weighted samples of a molecule: what every sampler returns and every analysis takes."""
+"""Weighted samples of a molecule: the output of every sampler and the input of every analysis."""
 
 from __future__ import annotations
 
@@ -37,30 +37,32 @@ TRAJECTORY, TOPOLOGY, WEIGHTS = "samples.dcd", "topology.pdb", "weights.npz"
 _FORMAT_VERSION = 1
 
 Observable = Callable[[mdtraj.Trajectory], ArrayLike] | ArrayLike
-"""A function of an mdtraj trajectory of n frames that gives values (n, …), or these values themselves."""
+"""A function that returns values (n, …) for an mdtraj trajectory of n frames, or the values themselves."""
 
 
 class Ensemble:
-    """Samples of a molecule with their energies and log-weights, as numpy arrays; tensors are taken too.
+    """Samples of a molecule with their energies and log-weights, as numpy arrays. Tensors are accepted too.
 
-    Weighted averages converge to those of the Boltzmann distribution at `temperature`, wherever the sampler
-    covers it. A frame that could not be evaluated has energy +inf and weight zero; see `failed`.
+    Weighted averages converge to those of the Boltzmann distribution at `temperature`, provided that the sampler covers
+    it. A frame that could not be evaluated has energy +inf and weight zero; see `failed`. `ess` is the effective sample
+    size as a fraction of n; `effective_samples` in reports and files is a number of samples.
 
     Args:
         positions: (n, N, 3) in nm.
-        energies: (n,) in kJ/mol; None where they are not known. What needs them then says so.
+        energies: (n,) in kJ/mol; None if they are not known. Functions that need energies then raise `DataError`.
         temperature: in K, of the distribution that the weights refer to.
         log_weights: (n,), −inf for weight zero; all equal if not given (samples of an unbiased simulation).
         log_q: (n,), log-density of the sampler in the Cartesian measure with rigid motion integrated out, if known.
-        topology: for `to_mdtraj` and files.
-        groups: (n,) whole numbers, the same for frames that are not independent of one another: those of one Markov
-            chain, copies of one frame. `mean` and `log_z` take their errors from the sums over groups then. None for
-            frames that are all independent.
-        absolute: whether the mean weight estimates Z, so that no constant is left open; if not given, that is so where
-            log-weights come with log q. Equal weights never are.
+        topology: needed for `to_mdtraj` and for saving.
+        groups: (n,) integers, equal for frames that are not independent of one another, such as those of one Markov
+            chain or copies of one frame. `mean` and `log_z` then take their errors from sums over groups. None if all
+            frames are independent.
+        absolute: whether the mean weight estimates Z, without an unknown constant. By default this is so if log-weights
+            are given together with log q. Equal weights are never absolute.
 
     Raises:
-        ShapeError: if the arrays do not have the same number of frames, or none, or groups are not of an integer dtype.
+        ShapeError: if the arrays do not have the same number of frames, there are no frames, or groups are not
+            integers.
         NonFiniteError: if an energy is NaN or −inf, or a log-weight NaN or +inf.
         OptionError: if the temperature is not positive.
 
@@ -70,7 +72,7 @@ class Ensemble:
     """
 
     cut_off: Mapping[str, float] = MappingProxyType({})
-    """The probability that bounds of the sampler's coordinates cut off, by its name: what no weight shows."""
+    """The probability that the bounds of the sampler's coordinates cut off, by coordinate; weights cannot reveal it."""
 
     def __init__(
         self,
@@ -92,8 +94,8 @@ class Ensemble:
         self.log_q: Array | None = _floats(log_q)
         self.groups: NDArray[np.int64] | None = None if groups is None else whole_numbers(_array(groups))
         self.absolute = log_weights is not None and log_q is not None if absolute is None else bool(absolute)
-        self._resampled = False  # drawn by other weights, which these then hide
-        self._in_order = True  # in which they were drawn, so that a slice is chosen without a look at the weights
+        self._resampled = False  # by weights that are no longer visible
+        self._in_order = True  # in the order of sampling, so that a slice does not depend on the weights
         shapes = [weights.shape] + [a.shape for a in (self._energies, self.log_q, self.groups) if a is not None]
         if self.positions.ndim != 3 or self.positions.shape[2] != 3 or set(shapes) != {(n,)} or n == 0:
             raise ShapeError(
@@ -120,17 +122,17 @@ class Ensemble:
         *,
         temperature: Temperature = 300.0,
     ) -> Self:
-        """The frames of a trajectory with weights that are there already, with or without energies.
+        """An ensemble from the frames of a trajectory and their known weights, with or without energies.
 
         Args:
             trajectory: n frames, with its topology.
-            log_weights: (n,), known up to a constant; None if all frames are worth the same.
-            groups: (n,) whole numbers, the same for frames that are not independent, as in `Ensemble`.
-            energies: (n,) in kJ/mol. Averages, densities and populations do without; what does not says so.
+            log_weights: (n,), known up to a constant; None if all frames have the same weight.
+            groups: (n,) integers, equal for frames that are not independent, as in `Ensemble`.
+            energies: (n,) in kJ/mol. Averages, densities and populations do not need them.
             temperature: in K, of the distribution that the weights refer to.
 
         Raises:
-            ShapeError: if there is not one of each for every frame, or groups are not of an integer dtype.
+            ShapeError: if an array does not have one entry for each frame, or groups are not integers.
             NonFiniteError: if an energy is NaN or −inf, or a log-weight NaN or +inf.
             OptionError: if the temperature is not positive.
 
@@ -146,21 +148,21 @@ class Ensemble:
         return len(self.positions)
 
     def __getitem__(self, frames: slice | ArrayLike) -> Self:
-        """The ensemble of some frames: a slice, indices, or a mask (n,); see `replace` for what it keeps."""
+        """The ensemble of selected frames: a slice, indices, or a mask (n,). `replace` describes what is kept."""
         return self.replace(frames=frames)
 
     def replace(self, *, frames: slice | ArrayLike | None = None, **changes: Any) -> Self:
-        """A copy of which something is different: the one place that knows what else is then no longer true.
+        """A copy with some frames selected or some attributes changed.
 
-        What is not named stays, with three exceptions. log q is that of these positions and weights, and goes with
-        either. Weights stay `absolute` where the same Z is the mean of those of the frames: of all of them in any
-        order, or of a slice, which is chosen without a look at them as long as frames are in the order in which they
-        were drawn. Those of a mask, or of indices of a part, add up to a part of Z; and other positions, energies,
-        temperatures or log-weights leave the constant open. Copies of a frame are a group. Who knows better says so.
+        Everything that is not named is kept, with three exceptions. First, log q is dropped if positions or log-weights
+        change. Second, weights stay `absolute` only if their mean still estimates Z: for all frames in any order, or
+        for a slice of frames in the order of sampling. A mask, or indices of some frames, may select by weight; new
+        positions, energies, temperatures or log-weights change Z. Third, copies of a frame become a group. An argument
+        in `changes` takes precedence over these rules.
 
         Args:
-            frames: which of them: a slice, indices, or a mask (n,); all if not given.
-            changes: arguments of the constructor, with values for these frames.
+            frames: a slice, indices, or a mask (n,); all frames if not given.
+            changes: arguments of the constructor, with values for the selected frames.
 
         >>> ensemble = Ensemble(np.zeros((2, 1, 3)), [0.0, 1.0], 300.0, log_weights=[0.0, 1.0], log_q=[0.0, -2.0])
         >>> ensemble.replace(groups=[0, 0]).absolute, ensemble.replace(log_weights=[0.0, 0.0]).absolute
@@ -215,31 +217,31 @@ class Ensemble:
         """(n,) in kJ/mol.
 
         Raises:
-            DataError: if the ensemble was made without.
+            DataError: if the ensemble has no energies.
         """
         return self.energies_for("`Ensemble.energies`")
 
     def energies_for(self, what: str) -> Array:
-        """Energies (n,) in kJ/mol for what needs them.
+        """Energies (n,) in kJ/mol, for a function named `what`.
 
         Raises:
-            DataError: if the ensemble was made without; names what needs them.
+            DataError: if the ensemble has no energies; names the function that needs them.
         """
         if self._energies is None:
             raise DataError(
-                f"Expected an ensemble with energies, which {what} needs; this one was made without: give them to "
+                f"Expected an ensemble with energies, which {what} needs; this one has none: pass `energies` to "
                 "`Ensemble.from_mdtraj`."
             )
         return self._energies
 
     @property
     def weighting(self) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """Log-weights and groups (n,), as `boltzflow.core.importance` takes them."""
+        """Log-weights and groups (n,), as arguments of `boltzflow.core.importance`."""
         return self._log_weights, None if self.groups is None else torch.from_numpy(self.groups)
 
     @cached_property
     def sample_weights(self) -> SampleWeights:
-        """What the weights say of themselves, which every estimate goes by."""
+        """Diagnostics of the weights, which every estimate uses."""
         return SampleWeights(self.log_weights, self.groups, self._resampled)
 
     @cached_property
@@ -253,16 +255,16 @@ class Ensemble:
 
     @property
     def ess(self) -> float:
-        """Kish's effective sample size as a fraction of n, (Σw)² / (n Σw²); never clipped."""
+        """Kish's effective sample size as a fraction of n: (Σw)² / (n Σw²); never clipped."""
         return importance.effective_sample_size(self._log_weights)
 
     def ess_clipped(self, fraction: float = 1e-4) -> float:
-        """The effective sample size with the top `fraction` of weights clipped: for comparison with others' numbers."""
+        """`ess` with the top `fraction` of weights clipped, for comparison with published numbers."""
         return importance.effective_sample_size(importance.clipped(self._log_weights, fraction))
 
     @property
     def perplexity(self) -> float:
-        """exp of the entropy of the weights, as a fraction of n; less hard on single large weights than `ess`.
+        """exp of the entropy of the weights, as a fraction of n; less sensitive to single large weights than `ess`.
 
         Raises:
             NonFiniteError: if no weight is positive.
@@ -271,7 +273,7 @@ class Ensemble:
 
     @property
     def largest_weight(self) -> float:
-        """The share of the largest weight in the sum of all.
+        """The largest weight as a fraction of the sum of all weights.
 
         Raises:
             NonFiniteError: if no weight is positive.
@@ -280,15 +282,15 @@ class Ensemble:
 
     @property
     def pareto_k(self) -> float:
-        """Shape of the weights' tail: averages are not to be trusted above 0.7 (Vehtari et al. 2024)."""
+        """Shape k̂ of the weights' tail: above 0.7 averages cannot be trusted (Vehtari et al. 2024)."""
         return importance.pareto_shape(self._log_weights)
 
     @property
     def log_z(self) -> Estimate:
         """log Z of exp(−U/kT), rigid motion integrated out, with its standard error: the log of the mean weight.
 
-        Only differences mean something where weights are not `absolute`. Where few samples have most of the weight the
-        error is far too small: the estimate's `verdict` says whether that is so.
+        If the weights are not `absolute`, only differences of log Z are meaningful. If few samples have most of the
+        weight, the error is far too small; the estimate's `verdict` reports this.
 
         Raises:
             NonFiniteError: if no weight is positive.
@@ -304,17 +306,17 @@ class Ensemble:
     ) -> Estimate:
         """The Boltzmann average of an observable, with its standard error.
 
-        Booleans give shares; where none or all of them are true, the error is the share of one effective sample.
-        Angles have no mean like this one: see `boltzflow.analysis.circular_mean`.
+        The mean of booleans is a fraction; if none or all of them are true, its error is the weight of one effective
+        sample. For angles use `boltzflow.analysis.circular_mean`.
 
         Args:
-            f: a function of the mdtraj trajectory of the frames of positive weight that gives a value or an array for
-                each, (n, …), or such values for all frames.
-            error: by the delta method, or the scatter of `replicates` bootstrap draws with this `seed`.
+            f: a function that returns a value or an array for each frame, (n, …), of an mdtraj trajectory; or such
+                values for all frames. A function receives only the frames of positive weight.
+            error: by the delta method, or from the scatter of `replicates` bootstrap replicates with this `seed`.
 
         Raises:
-            ShapeError: if there is not one value for each frame, or the values are no numbers.
-            OptionError: if there is no such error, or there are too few replicates for it.
+            ShapeError: if there is not one value for each frame, or the values are not numbers.
+            OptionError: if `error` is unknown, or there are too few replicates.
             NonFiniteError: if no weight is positive, or a frame of positive weight has a value that is not finite.
 
         >>> ensemble = Ensemble(np.zeros((2, 1, 3)), [0.0, 0.0], 300.0, log_weights=[0.0, np.log(3.0)])
@@ -328,33 +330,34 @@ class Ensemble:
         elif error == "delta":
             found = importance.weighted_mean(values, log_weights, groups)
         else:
-            raise OptionError(f"Expected an error by 'delta' or 'bootstrap'; got {error!r}.")
+            raise OptionError(f"Expected error 'delta' or 'bootstrap'; got {error!r}.")
         return _estimate(*found, self.law_of_mean(values))
 
     def law_of_mean(self, values: torch.Tensor) -> AverageLaw:
-        """The law of the error of the mean of values (n, …); of truth values it is that of a share."""
+        """The law of the error of the mean of values (n, …); for booleans that of a fraction."""
         log_weights, groups = self.weighting
         if values.dtype != torch.bool:
             found = importance.contributions_to_mean(values, log_weights, groups)
             return AverageLaw(found, self.sample_weights)
-        # Of truth values the tail is that of the weights, which many alike would hide from a fit.
+        # The tail of booleans is that of the weights; a fit would not see it among many equal values.
         found = importance.contributions_to_mean(values, log_weights, groups, self.sample_weights.shape)
         one = 1.0 / importance.effective_groups(log_weights, groups)
         return AverageLaw(found, self.sample_weights, Observed.SHARE, (0.0, 1.0), one)
 
     def quantile(self, f: Observable, share: float = 0.5) -> Estimate:
-        """The value of an observable that `share` of the weight does not exceed (the median), with its standard error.
+        """A weighted quantile of an observable, by default the median, with its standard error.
 
-        The error comes from that of the share (Woodruff 1952, DOI 10.1080/01621459.1952.10483443), between samples by
-        linear interpolation; it is infinite where the samples do not reach far enough, or all have one value.
+        The error comes from that of the fraction (Woodruff 1952, DOI 10.1080/01621459.1952.10483443), with linear
+        interpolation between samples. It is infinite if the interval extends beyond the samples, or all samples have
+        one value.
 
         Args:
             f: as in `mean`.
-            share: between 0 and 1.
+            share: the fraction of the weight that the value does not exceed, between 0 and 1.
 
         Raises:
-            ShapeError: if there is not one value for each frame, or the values are no numbers.
-            OptionError: if the share is not between 0 and 1.
+            ShapeError: if there is not one value for each frame, or the values are not numbers.
+            OptionError: if `share` is not between 0 and 1.
             NonFiniteError: if no weight is positive, or a frame of positive weight has a value that is not finite.
 
         >>> Ensemble(np.zeros((5, 1, 3)), np.zeros(5), 300.0).quantile([3.0, 1.0, 2.0, 9.0, 0.0]).value
@@ -371,13 +374,13 @@ class Ensemble:
         return self.law_of_mean(values <= bounds)
 
     def values(self, f: Observable) -> NDArray[Any]:
-        """An observable in every frame (n, …), numbers or booleans.
+        """The values of an observable in every frame (n, …), numbers or booleans.
 
         Args:
-            f: as in `mean`. A function never sees frames of weight zero: theirs are zeros.
+            f: as in `mean`. A function does not receive frames of weight zero; their values are set to zero.
 
         Raises:
-            ShapeError: if there is not one value for each frame, or the values are no numbers.
+            ShapeError: if there is not one value for each frame, or the values are not numbers.
             NonFiniteError: if no weight is positive, or a frame of positive weight has a value that is not finite.
         """
         used = self.weights > 0
@@ -391,7 +394,7 @@ class Ensemble:
             seen, values = values, np.zeros((len(self), *values.shape[1:]), values.dtype)
             values[used] = seen
         if values.dtype.kind not in "biuf":
-            raise ShapeError(f"Expected numbers or booleans, such as values == 'H'; got {values.dtype}.")
+            raise ShapeError(f"Expected numbers or booleans (such as values == 'H'); got {values.dtype}.")
         if bad := int((~np.isfinite(values[used])).sum()):
             raise NonFiniteError(f"Expected finite values of all frames of positive weight; {bad} are not.")
         return values
@@ -399,11 +402,11 @@ class Ensemble:
     def with_log_weights(self, log_weights: ArrayLike | torch.Tensor) -> Self:
         """The same frames with other log-weights (n,).
 
-        log q is left out, for it says nothing of these: their constant may be any.
+        log q is dropped, and the weights are known only up to a constant.
 
         Raises:
-            ShapeError: if there is not one for each frame.
-            NonFiniteError: if one is NaN or +inf.
+            ShapeError: if there is not one log-weight for each frame.
+            NonFiniteError: if a log-weight is NaN or +inf.
         """
         return self.replace(log_weights=log_weights)
 
@@ -414,18 +417,18 @@ class Ensemble:
     # -- equal weights -----------------------------------------------------------------------------
 
     def resample(self, n: int, scheme: importance.Scheme = "systematic", seed: int = 0) -> Self:
-        """`n` frames of equal weight, drawn in proportion to the weights: approximate samples of the equilibrium.
+        """`n` frames of equal weight, drawn in proportion to the weights: approximate equilibrium samples.
 
-        They hold no more than this ensemble does: copies of a frame are a group of `groups`, so that errors of means
-        stay honest. log Z is not theirs any more.
+        Resampling adds no information. Copies of a frame form a group in `groups`, so that errors of means stay
+        correct. The new ensemble has no absolute log Z.
 
         Args:
-            n: how many frames to draw.
-            scheme: "systematic", "residual" or "multinomial": how, with the least noise first.
+            n: number of frames to draw.
+            scheme: "systematic", "residual" or "multinomial", in order of increasing noise.
             seed: of the random numbers.
 
         Raises:
-            OptionError: if there is no such scheme, or nothing to draw.
+            OptionError: if the scheme is unknown, or n is not positive.
             NonFiniteError: if no weight is positive.
 
         >>> ensemble = Ensemble(np.zeros((3, 1, 3)), [0.0, 1.0, 2.0], 300.0, log_weights=np.log([0.5, 0.25, 0.25]))
@@ -436,14 +439,14 @@ class Ensemble:
         return self.unweighted(chosen.numpy())
 
     def accept(self, log_bound: float | None = None, seed: int = 0) -> Self:
-        """The frames that survive rejection sampling: kept with probability weight / bound, then all of one weight.
+        """Rejection sampling: each frame is kept with probability weight / bound; kept frames have equal weight.
 
-        With a bound that no weight can exceed, whatever the sampler draws, these are exact and independent samples of
-        the equilibrium. Such a bound is hardly ever known. The largest weight seen here is an estimate of it from the
-        samples, and makes them approximate: regions whose weights exceed it come up too rarely.
+        If no possible weight of the sampler exceeds the bound, these are exact, independent equilibrium samples. Such a
+        bound is rarely known. By default the largest weight of this ensemble is used, and the result is approximate:
+        regions with larger weights are undersampled.
 
         Args:
-            log_bound: at least every log-weight; that of the largest one here if not given.
+            log_bound: not below any log-weight; the largest log-weight if not given.
             seed: of the random numbers.
 
         Raises:
@@ -458,17 +461,17 @@ class Ensemble:
         chosen = importance.accept(self._log_weights, log_bound, torch.Generator().manual_seed(seed))
         if len(chosen) == 0:
             raise NonFiniteError(
-                f"Expected to accept a frame; none of {len(self)} with weights up to exp({self.log_weights.max():g}) "
-                f"was, at a bound of exp({log_bound:g})."
+                f"Expected to accept at least one frame; none of {len(self)} was accepted with weights up to "
+                f"exp({self.log_weights.max():g}) and the bound exp({log_bound:g})."
             )
         return self.unweighted(chosen.numpy())
 
     def unweighted(self, frames: NDArray[np.int64], groups: NDArray[np.int64] | None = None) -> Self:
-        """The frames with these indices (m,), each as often as its index comes up, with equal weights.
+        """The frames with these indices (m,), with equal weights; an index may occur repeatedly.
 
-        Copies of a frame are a group, if no `groups` (m,) are given. Equal weights hide those that frames were drawn
-        by, so averages over them are taken with care at best. log q is left out, since the frames are not samples of q
-        any more.
+        Copies of a frame form a group, unless `groups` (m,) are given. Equal weights hide the weights by which frames
+        were chosen, so verdicts on averages are "with care" at best. log q is dropped, since the frames are no longer
+        samples of q.
         """
         if groups is None:
             groups = frames if self.groups is None else self.groups[frames]
@@ -479,9 +482,9 @@ class Ensemble:
     # -- for another distribution ------------------------------------------------------------------
 
     def at(self, temperature: Temperature) -> Self:
-        """The same frames, weighted for another temperature in K: log-weights rise by U/kT − U/kT'.
+        """The same frames, weighted for another temperature T′ in K: U/kT − U/kT′ is added to the log-weights.
 
-        Look at the weights before they are used: `boltzflow.analysis.diagnose`.
+        Check the new weights with `boltzflow.analysis.diagnose` before use.
 
         Raises:
             OptionError: if the temperature is not positive.
@@ -494,21 +497,21 @@ class Ensemble:
         return self._reweighted(self.energies_for("`Ensemble.at`"), checked_temperature(temperature))
 
     def with_potential(self, potential: Potential, temperature: Temperature | None = None) -> Self:
-        """The same frames, weighted for another Hamiltonian, and another temperature in K if one is given.
+        """The same frames, weighted for another Hamiltonian, and optionally another temperature in K.
 
-        Log-weights rise by the reduced energy that was less the one that is. A frame of infinite new energy has
-        weight zero, and stays.
+        The old reduced energy minus the new one is added to the log-weights. A frame with infinite new energy is kept
+        with weight zero.
 
         Args:
-            potential: of the same atoms in the same order, such as `other_system.potential()`.
+            potential: for the same atoms in the same order, such as `other_system.potential()`.
             temperature: by default that of the ensemble.
 
         Raises:
-            ShapeError: if the potential is of another number of atoms.
+            ShapeError: if the potential has another number of atoms.
             OptionError: if the temperature is not positive.
             DataError: if there are no energies.
         """
-        self.energies_for("`Ensemble.with_potential`")  # said before others are evaluated
+        self.energies_for("`Ensemble.with_potential`")  # raises before new energies are evaluated
         kelvin = self.temperature if temperature is None else checked_temperature(temperature)
         return self._reweighted(energies_of_frames(potential, self.positions), kelvin)
 
@@ -517,7 +520,7 @@ class Ensemble:
         known = np.isfinite(self.energies) & np.isfinite(new)
         old = np.where(known, self.energies, 0.0) / thermal_energy(self.temperature)
         log_weights = np.where(known, self.log_weights + old - np.where(known, new, 0.0), -np.inf)
-        # What the old Hamiltonian could not evaluate may be sound in the new one: without log q it has no weight there.
+        # A frame that only the new Hamiltonian can evaluate has a weight if log q is known, and weight zero otherwise.
         found = ~known & np.isfinite(new)
         if self.log_q is not None:
             found &= np.isfinite(self.log_q)
@@ -530,36 +533,36 @@ class Ensemble:
     # -- in and out --------------------------------------------------------------------------------
 
     def to_mdtraj(self) -> mdtraj.Trajectory:
-        """All frames as an `mdtraj.Trajectory`; `weights` are for its frames, in order.
+        """All frames as an `mdtraj.Trajectory`, in the order of `weights`.
 
         Raises:
             DataError: if the ensemble has no topology.
         """
         if self.topology is None:
-            raise DataError("Expected an ensemble with a topology; this one was made without.")
+            raise DataError("Expected an ensemble with a topology; this one has none.")
         return mdtraj.Trajectory(self.positions, self.topology)
 
     def save(self, directory: str | Path, overwrite: bool = False) -> None:
         """Write samples.dcd (positions, float32), topology.pdb (one frame) and weights.npz.
 
         Args:
-            directory: made if there is none.
-            overwrite: whether files of these names are replaced.
+            directory: created if it does not exist.
+            overwrite: whether existing files are replaced.
 
         Raises:
             DataError: if the ensemble has no topology.
-            RunDirectoryError: if there is a file of one of these names and `overwrite` is False.
+            RunDirectoryError: if one of these files exists and `overwrite` is False.
             StorageError: if a file cannot be written.
         """
         if self.topology is None:
-            raise DataError("Expected an ensemble with a topology; this one was made without.")
-        # A PDB file holds no NaN; those of failed frames are nowhere.
+            raise DataError("Expected an ensemble with a topology; this one has none.")
+        # The PDB format cannot represent NaN, which failed frames may have.
         heaviest = np.nan_to_num(self.positions[int(np.argmax(self.log_weights))], nan=0.0, posinf=0.0, neginf=0.0)
         folder = Path(directory)
         taken = [name for name in (TRAJECTORY, TOPOLOGY, WEIGHTS) if (folder / name).exists()]
         if taken and not overwrite:
-            raise RunDirectoryError(f"{folder} already holds {taken[0]}: save elsewhere, or with overwrite=True.")
-        # Without weights there are no samples: old ones must not be taken for those of new frames.
+            raise RunDirectoryError(f"{folder} already contains {taken[0]}: save elsewhere, or with overwrite=True.")
+        # Remove old weights first: they must never be combined with new frames.
         (folder / WEIGHTS).unlink(missing_ok=True)
         write_dcd(folder / TRAJECTORY, self.positions)
         with replacing(folder / TOPOLOGY) as partial:
@@ -574,13 +577,13 @@ class Ensemble:
         if self.cut_off:
             arrays |= {"cut_off": np.array(list(self.cut_off.values())), "cut_off_by": np.array(list(self.cut_off))}
         arrays = {name: np.asarray(array) for name, array in arrays.items()}
-        # The digest first, for damage to the end of the file's table of contents would take away what comes last.
+        # The digest comes first: damage to the end of the archive's directory would remove the last entry.
         with replacing(folder / WEIGHTS) as partial, partial.open("wb") as file:
             np.savez(file, sha256=np.array(_digest(arrays, folder)), **arrays)
 
     @classmethod
     def load(cls, directory: str | Path) -> Self:
-        """Read what `save` wrote.
+        """Read an ensemble that `save` wrote.
 
         Raises:
             SystemNotFoundError: if a file is missing.
@@ -589,17 +592,17 @@ class Ensemble:
         folder = Path(directory)
         for name in (TRAJECTORY, TOPOLOGY, WEIGHTS):
             if not (folder / name).is_file():
-                raise SystemNotFoundError(f"Expected samples in {folder}; {name} is missing.")
+                raise SystemNotFoundError(f"Expected samples in {folder}; the file {name} is missing.")
         with reading(folder, "Cannot read the samples in {}"):
             arrays: dict[str, Any] = read_arrays(folder / WEIGHTS)
-            written = arrays.pop("sha256", None)  # of what was saved before there was one, nothing is compared
+            written = arrays.pop("sha256", None)  # files of older versions have none and are not checked
             if written is not None and str(written) != _digest(arrays, folder):
-                raise ValueError(f"{WEIGHTS}, {TRAJECTORY} and {TOPOLOGY} are not what was written together")
+                raise ValueError(f"{WEIGHTS}, {TRAJECTORY} and {TOPOLOGY} were not written together, or were changed")
             topology = mdtraj.load_topology(str(folder / TOPOLOGY), standard_names=False)
             with plain_path(folder / TRAJECTORY) as dcd:
                 positions = mdtraj.load_dcd(dcd, top=topology).xyz
         if not np.array_equal(arrays.pop("version", 0), _FORMAT_VERSION):
-            raise FileFormatError(f"Expected format {_FORMAT_VERSION} of {folder / WEIGHTS}; it is of another one.")
+            raise FileFormatError(f"Expected format {_FORMAT_VERSION} of {folder / WEIGHTS}; got another format.")
         cut_off = dict(
             zip(*(arrays.pop(name, np.empty(0)).tolist() for name in ("cut_off_by", "cut_off")), strict=True)
         )
@@ -610,7 +613,7 @@ class Ensemble:
             )
         with reading(folder, "Cannot read the samples in {}"):
             if any(array.dtype.kind not in "biuf" for array in arrays.values()):
-                raise ValueError("an array holds no numbers")
+                raise ValueError("an array does not contain numbers")
             temperature, in_order = float(arrays.pop("temperature")), bool(arrays.pop("in_order", True))
             resampled = bool(arrays.pop("resampled", False))
             arrays.setdefault("energies", None)
@@ -623,14 +626,14 @@ def whole_numbers(groups: ArrayLike) -> NDArray[np.int64]:
     """Groups (n,) as int64.
 
     Raises:
-        ShapeError: if they are of another kind: floats would lose what tells them apart.
+        ShapeError: if they are not integers: rounding floats could merge groups.
 
     >>> whole_numbers([3, 3, 7])
     array([3, 3, 7])
     """
     found = np.asarray(groups)
     if found.dtype.kind not in "iu":
-        raise ShapeError(f"Expected groups as whole numbers, of an integer dtype; got {found.dtype}.")
+        raise ShapeError(f"Expected groups of an integer dtype; got {found.dtype}.")
     return found.astype(np.int64)
 
 

@@ -1,53 +1,53 @@
 """The exceptions of boltzflow: one small tree, so that ``except BoltzflowError`` catches them all.
 
-Each message says what was expected and what came. Each class is one of Python's own too, where there is a fitting one.
+Each message states what was expected and what was received. Where possible, a class also derives from a built-in one.
 """
 
 
 class BoltzflowError(Exception):
-    """Base of every error that boltzflow raises on purpose."""
+    """Base class of all errors that boltzflow raises."""
 
 
-# What was given cannot be used.
+# Input that cannot be used.
 
 
 class OptionError(BoltzflowError, ValueError):
-    """What was given cannot be used: a setting out of its range, an unknown name, arguments that exclude each other."""
+    """An argument cannot be used: a value out of range, an unknown name, arguments that exclude each other."""
 
 
 class ShapeError(OptionError):
-    """An array or tensor has the wrong shape, length or dtype, or its atoms are those of another molecule."""
+    """An array or tensor has the wrong shape, length or dtype, or belongs to another molecule."""
 
 
 class DomainError(OptionError):
-    """Two domains do not fit, or a domain is described wrongly."""
+    """Two domains do not match, or a domain is invalid."""
 
 
 class DataError(OptionError):
-    """Samples cannot answer what was asked: of another temperature, weighted, without log q or energies, …"""
+    """Samples are unsuitable for the calculation: wrong temperature, weighted, without log q or energies, …"""
 
 
 class InsufficientDataError(DataError):
-    """There are too few samples for what was asked; more of them would do."""
+    """There are too few samples for the calculation."""
 
 
-# What this kind of thing cannot do.
+# Operations that an object does not support.
 
 
 class NotSupportedError(BoltzflowError, NotImplementedError):
-    """This kind of thing cannot do what was asked, whatever its settings."""
+    """The object does not support this operation, whatever its settings."""
 
 
 class IntractableDensityError(NotSupportedError, TypeError):
-    """A density was asked of something that has none in closed form."""
+    """The object has no density in closed form."""
 
 
 class UnsupportedForceError(NotSupportedError, ValueError):
-    """A force of an ``openmm.System`` cannot be translated, saved or sent; names the force and the reason."""
+    """A force of an ``openmm.System`` cannot be translated, saved or pickled; names the force and the reason."""
 
 
 class UnsupportedCombinationError(NotSupportedError, OptionError):
-    """Two parts work, but not together, such as a method of training and a flow that it does not train."""
+    """Two parts do not work together, such as a training method and a flow that it cannot train."""
 
 
 # The molecule.
@@ -58,14 +58,14 @@ class TemplateError(BoltzflowError, ValueError):
 
 
 class TopologyError(BoltzflowError, ValueError):
-    """The molecule's bonds or constraints do not allow what was asked; names the atoms."""
+    """The molecule's bonds or constraints do not allow the operation; names the atoms."""
 
 
 # Numbers.
 
 
 class NonFiniteError(BoltzflowError, FloatingPointError):
-    """Too many numbers were not finite to go on."""
+    """Values are NaN or infinite where finite ones are needed."""
 
 
 class ConvergenceError(BoltzflowError, ArithmeticError):
@@ -76,43 +76,43 @@ class ConvergenceError(BoltzflowError, ArithmeticError):
 
 
 class FileFormatError(BoltzflowError, ValueError):
-    """A file cannot be read: it is missing, damaged, of another kind, or of a newer format."""
+    """A file cannot be read: it is missing, damaged, of another type, or in a newer format."""
 
 
 class MissingFileError(FileFormatError, FileNotFoundError):
-    """There is no such file."""
+    """The file does not exist."""
 
 
 class SystemNotFoundError(MissingFileError, LookupError):
-    """No molecular system has this name, or no file of one, or samples or a reference of one, is where it should be."""
+    """A molecular system, its samples or its reference cannot be found."""
 
 
 class ForceFieldNotFoundError(MissingFileError, OptionError):
-    """A force field is neither a file nor the name of one that OpenMM brings."""
+    """A force field is neither a file nor one that OpenMM ships."""
 
 
 class StorageError(BoltzflowError, OSError):
-    """A file could not be written; what was there before is kept."""
+    """A file could not be written; an existing file is kept."""
 
 
 class RunDirectoryError(BoltzflowError, FileExistsError):
-    """An output directory already holds a run, or another process writes to it."""
+    """An output directory already contains a run, or another process writes to it."""
 
 
 # The machine.
 
 
 class MissingDependencyError(BoltzflowError, ImportError):
-    """A part needs an optional package that is not installed; names the extra that brings it."""
+    """An optional package is not installed; names the extra that provides it."""
 
 
 class MemoryShortageError(BoltzflowError, MemoryError):
-    """There is not enough memory for what a file holds."""
+    """There is not enough memory to load a file."""
 
 
 class EvaluationError(BoltzflowError, RuntimeError):
-    """A program that computes energies has stopped working: not a frame has failed, but the means."""
+    """A program that computes energies has stopped working (as opposed to the failure of single frames)."""
 
 
 class ProcessError(BoltzflowError, RuntimeError):
-    """Another process of a training on several devices has stopped."""
+    """Another process of a multi-device training has stopped."""

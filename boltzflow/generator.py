@@ -1,4 +1,4 @@
-"""The Boltzmann generator: a flow, the coordinates that it lives in, and the molecule that it learns."""
+"""The Boltzmann generator: a flow, its internal coordinates, and the molecule."""
 
 from __future__ import annotations
 
@@ -32,16 +32,16 @@ _ADAPTED_WITH = 64  # samples
 
 
 class BoltzmannGenerator:
-    """Draws molecular structures, each with its exact weight in the Boltzmann distribution.
+    """Samples molecular structures, each with its exact weight in the Boltzmann distribution.
 
-    Use `for_system` to make a new one, `boltzflow.train` to train it, `sample` to draw.
+    Create one with `for_system`, train it with `boltzflow.train`, and sample with `sample`.
 
     Args:
         system: the molecule.
-        flow: a density over the internal coordinates. Stochastic layers are bound to the path from its base to the
-            molecule's Boltzmann density.
-        coordinates: internal coordinates ↔ positions.
-        architecture: what rebuilds the flow for these coordinates.
+        flow: a density over the internal coordinates. Stochastic layers use the path from its base to the molecule's
+            Boltzmann density.
+        coordinates: the transform between internal coordinates and positions.
+        architecture: the options from which the flow is rebuilt.
         backend: of the potential (see `MolecularSystem.potential`).
     """
 
@@ -74,22 +74,23 @@ class BoltzmannGenerator:
         backend: Literal["auto", "torch", "openmm"] = "auto",
         **options: Any,
     ) -> BoltzmannGenerator:
-        """An untrained generator that starts from what the force field says of each coordinate alone.
+        """An untrained generator whose base distribution comes from the force field, one coordinate at a time.
 
         Args:
             system: the molecule.
-            preset: "quick", "standard" or "best": chooses `layers` and `hidden` where they are not given, as
-                `boltzflow train` does; `boltzflow.train` with the same one does the rest.
+            preset: "quick", "standard" or "best": sets `layers` and `hidden` unless they are given, as
+                `boltzflow train` does. `boltzflow.train` with the same preset sets the rest.
             lengths: bond lengths in an interval ("bounded") or on the real line ("unbounded").
-            coordinates: of the system, such as `system.coordinates(core="backbone")`; instead of `lengths`.
+            coordinates: internal coordinates of the system, such as `system.coordinates(core="backbone")`; excludes
+                `lengths`.
             backend: of the potential: "torch", "openmm", or "auto" for the first that works.
-            options: of the flow, such as `layers`, `temperatures` or `stochastic`: see `Architecture`. They go before
+            options: of the flow, such as `layers`, `temperatures` or `stochastic`: see `Architecture`. They override
                 the preset. Temperatures may be Quantities.
 
         Raises:
-            OptionError: if an option is impossible, or coordinates come with `lengths`; if the system's temperature is
-                outside the range, or the range goes beyond 1200 K.
-            ShapeError: if the coordinates are those of another number of atoms.
+            OptionError: if an option is invalid, both coordinates and `lengths` are given, the system's temperature is
+                outside the range, or the range exceeds 1200 K.
+            ShapeError: if the coordinates have another number of atoms.
 
         >>> import boltzflow as bf
         >>> generator = bf.BoltzmannGenerator.for_system(bf.load_system("alanine_dipeptide"), layers=2, hidden=(16,))
@@ -102,10 +103,10 @@ class BoltzmannGenerator:
         if coordinates is None:
             coordinates = system.coordinates(lengths=lengths)
         elif lengths != "bounded":
-            raise OptionError("Expected lengths of the coordinates that are made here; got coordinates ready.")
+            raise OptionError("Expected either `coordinates` or `lengths`; got both.")
         elif coordinates.data_domain.shape[0] != system.n_atoms:
             atoms = coordinates.data_domain.shape[0]
-            raise ShapeError(f"Expected coordinates of {system.n_atoms} atoms; got those of {atoms}.")
+            raise ShapeError(f"Expected coordinates of {system.n_atoms} atoms; got coordinates of {atoms}.")
         architecture = Architecture.of(**flow_settings(preset, len(coordinates.domain)) | options)
         generator = cls._build(system, coordinates, architecture, backend)
         if architecture.start != "plain":
@@ -125,7 +126,7 @@ class BoltzmannGenerator:
         return cls(system, build_flow(coordinates, architecture), coordinates, architecture, backend)
 
     def _inform(self) -> None:
-        """Put what the force field says into the base."""
+        """Replace the base by one from the force field."""
         system, coordinates = self.system, self.coordinates
         orders = label_orders(system.bond_graph, torch.from_numpy(system.positions), coordinates)
         kelvin = self.temperature if self.temperatures is None else self.temperatures[1]
@@ -135,7 +136,7 @@ class BoltzmannGenerator:
         self.flow.base.load_state_dict(tabulated_base(coordinates, tables).state_dict())
 
     def _adapt(self, acceptance: float) -> None:
-        """Give stochastic layers steps that are accepted as often as is wanted, over all temperatures together."""
+        """Adapt the step sizes of stochastic layers to an acceptance, over all temperatures together."""
         assert isinstance(self.flow, StochasticFlow)
         low, high = self.temperatures or (self.temperature, self.temperature)
         kelvins = low * (high / low) ** torch.linspace(0.0, 1.0, _ADAPTED_WITH)
@@ -145,12 +146,12 @@ class BoltzmannGenerator:
 
     @property
     def temperature(self) -> float:
-        """The temperature of the target, in K; of a generator for a range the one that is meant if none is named."""
+        """The temperature of the target in K; for a temperature range, the default temperature."""
         return self.system.temperature
 
     @property
     def temperatures(self) -> tuple[float, float] | None:
-        """The lowest and the highest temperature in K of a generator for a range; None for one temperature alone."""
+        """The lowest and highest temperature in K of a generator for a range; None for a single temperature."""
         return self.architecture.temperatures
 
     def internal_target(self, temperature: float | None = None) -> PulledBackTarget:
@@ -159,9 +160,10 @@ class BoltzmannGenerator:
         return pullback(BoltzmannTarget(self.potential, kelvin), self.coordinates)
 
     def context(self, temperatures: Tensor) -> Tensor | None:
-        """What the flow is given for samples at temperatures in K (n,): (n, 1), or None if it has no use for them.
+        """The flow's context for samples at temperatures in K (n,): (n, 1), or None if it does not use temperatures.
 
-        Couplings of a generator for a range are shown them; stochastic layers follow the density at them.
+        Couplings of a generator for a temperature range are conditioned on it; stochastic layers use the density at
+        each temperature.
         """
         asked_for = self.temperatures is not None or self.flow.transform.stochastic_layers
         return temperatures[:, None] if asked_for else None
@@ -173,19 +175,19 @@ class BoltzmannGenerator:
 
     @property
     def evaluations(self) -> int:
-        """How many energies have been evaluated so far."""
+        """The number of energy evaluations so far."""
         return self.potential.evaluations
 
     @property
     def widths(self) -> Tensor:
-        """How widely each internal coordinate is spread (D,); infinite means anywhere."""
+        """The spread of each internal coordinate (D,); infinite if it is unrestricted."""
         return self.coordinates.widths
 
     @property
     def identity(self) -> list[Any]:
-        """What tells this molecule and its coordinates from any other, JSON-able.
+        """Identifies the molecule and its coordinates; JSON-serialisable.
 
-        A range of temperatures and stochastic layers count too: they change what is learned, and not the parameters.
+        It includes the temperature range and stochastic layers, which change the target but not the parameters.
         """
         header = self.architecture.header
         ours = [header[name] for name in ("temperatures", "stochastic") if name in header]
@@ -203,7 +205,7 @@ class BoltzmannGenerator:
         return self
 
     def compile(self) -> None:
-        """Compile the layers of the flow and the coordinates, in place; code is built when a batch first comes."""
+        """Compile the layers of the flow and the coordinates, in place; the code is generated for the first batch."""
         self.flow.compile_layers()
         compile_method(self.coordinates, "forward", dynamic=False)
 
@@ -217,25 +219,25 @@ class BoltzmannGenerator:
         batch_size: int = 1024,
         progress: Callable[[int], None] | None = None,
     ) -> Ensemble:
-        """Draw structures with their weights.
+        """Sample structures with their weights.
 
         Args:
-            n: how many.
-            temperature: in K or a Quantity; by default the generator's own. Another one needs a generator for a range
-                of temperatures, and lies in it.
-            seed: of the random numbers; None takes a fresh one.
-            batch_size: how many at a time; bounds the memory.
-            progress: called after each batch with the number drawn so far.
+            n: number of samples.
+            temperature: in K or a Quantity; by default the generator's own. Any other temperature must lie within the
+                range of a generator for a temperature range.
+            seed: of the random numbers; None uses a random seed.
+            batch_size: number of samples at a time; limits the memory.
+            progress: called after each batch with the number of samples so far.
 
         Returns:
-            An ensemble at that temperature: positions in nm, energies in kJ/mol, and exact
-            log-weights. Structures that the potential cannot evaluate have weight zero and are counted.
+            An ensemble at that temperature: positions in nm, energies in kJ/mol, and exact log-weights. Samples without
+            a finite weight get energy +inf and weight zero; `Ensemble.failed` counts them.
 
         Raises:
-            OptionError: if n or batch_size is not positive, or the generator is not made for the temperature.
+            OptionError: if n or batch_size is not positive, or the generator does not cover the temperature.
         """
         if n < 1 or batch_size < 1:
-            raise OptionError(f"Expected positive numbers of samples and of samples in a batch; got {n}, {batch_size}.")
+            raise OptionError(f"Expected a positive n and a positive batch_size; got {n} and {batch_size}.")
         kelvin = self.checked_temperature(temperature)
         context = self.context(self.like.new_full((batch_size,), kelvin))
         random = torch.Generator(self.like.device)
@@ -246,13 +248,13 @@ class BoltzmannGenerator:
         target = BoltzmannTarget(self.potential, kelvin)
         parts: list[tuple[Tensor, ...]] = []
         for start in range(0, n, batch_size):
-            # Batches have one shape, for which code may have been compiled; what is too many is cut off.
+            # All batches have one shape, for which code may have been compiled; surplus samples are cut off.
             internals, log_q = self.flow.sample(batch_size, context, generator=random)
             positions, log_volume = self.coordinates(internals)
             energies = self.potential.energy(positions)
             log_q = log_q - log_volume
             log_weights = -target.reduced(energies) - log_q
-            # Whatever cannot be weighed counts as failed: energy +inf, weight zero.
+            # Samples without a finite weight count as failed: energy +inf, weight zero.
             sound = log_weights.isfinite()
             energies = torch.where(sound, energies, torch.inf)
             log_weights = torch.where(sound, log_weights, -torch.inf)
@@ -273,7 +275,7 @@ class BoltzmannGenerator:
         return ensemble
 
     def cut_off(self, temperature: Temperature | None = None) -> dict[str, float]:
-        """What the coordinates' bounds cut off at a temperature, by default its own; see `MolecularSystem.cut_off`."""
+        """The probability that the coordinates' bounds cut off at a temperature; see `MolecularSystem.cut_off`."""
         kelvin = self.temperature if temperature is None else checked_temperature(temperature)
         if kelvin not in self._cut_off:
             self._cut_off[kelvin] = self.system.cut_off(self.coordinates, kelvin)
@@ -283,14 +285,14 @@ class BoltzmannGenerator:
         """log q of given structures, in the Cartesian measure with rigid motion integrated out.
 
         Args:
-            positions: (batch, N, 3) in nm, in any place and orientation.
+            positions: (batch, N, 3) in nm; position and orientation of the molecule are arbitrary.
             temperature: as in `sample`.
 
         Returns:
             (batch,); −inf where a structure lies outside the domain of the coordinates.
 
         Raises:
-            OptionError: if the generator is not made for the temperature.
+            OptionError: if the generator does not cover the temperature.
             IntractableDensityError: if it has stochastic layers.
         """
         kelvin = self.checked_temperature(temperature)
@@ -299,22 +301,22 @@ class BoltzmannGenerator:
         return torch.where(log_q.isneginf(), log_q, log_q + log_ratio)
 
     def checked_temperature(self, temperature: Temperature | None = None) -> float:
-        """A temperature in K that this generator is made for, by default its own.
+        """A temperature in K that this generator covers, by default its own.
 
         Raises:
-            OptionError: if it is another one.
+            OptionError: if the generator does not cover it.
         """
         if temperature is None:
             return self.temperature
         kelvin = checked_temperature(temperature)
         low, high = self.temperatures or (self.temperature, self.temperature)
         if not low <= kelvin <= high:
-            made_for = f"{low:g} to {high:g} K" if self.temperatures else f"{low:g} K alone"
-            raise OptionError(f"Expected a temperature that this generator is made for, {made_for}; got {kelvin:g} K.")
+            covered = f"{low:g} to {high:g} K" if self.temperatures else f"only {low:g} K"
+            raise OptionError(f"Expected a temperature that this generator covers ({covered}); got {kelvin:g} K.")
         return kelvin
 
     def save(self, path: str | Path) -> None:
-        """Write everything, the molecule included, to one safetensors file; atomically, without pickle."""
+        """Write the generator and its molecule to one safetensors file, atomically and without pickle."""
         header = {
             "boltzflow": __version__,
             "system": self.system.specification,
@@ -327,12 +329,12 @@ class BoltzmannGenerator:
 
     @classmethod
     def load(cls, path: str | Path, *, backend: Literal["auto", "torch", "openmm"] = "auto") -> BoltzmannGenerator:
-        """A generator from its file.
+        """Load a generator from its file.
 
         Raises:
-            MissingFileError: if there is no such file.
-            FileFormatError: if it is damaged, of another kind or of a newer format.
-            MemoryShortageError: if there is not enough memory for what it holds.
+            MissingFileError: if the file does not exist.
+            FileFormatError: if it is damaged, of another type, or in a newer format.
+            MemoryShortageError: if there is not enough memory to load it.
             UnsupportedForceError: if its Hamiltonian would run code.
         """
         tensors, header = read_tensors(Path(path), KIND, VERSION)

@@ -1,4 +1,4 @@
-"""Weights of the samples of all temperatures at any of them: the multistate Bennett acceptance ratio (MBAR)."""
+"""The multistate Bennett acceptance ratio (MBAR): weights of samples from all temperatures at any of them."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from torch import Tensor
 from boltzflow.arrays import Array
 
 _SOLVER = ({"method": "adaptive", "options": {"min_sc_iter": 0}},)
-"""Newton steps and self-consistent ones, whichever gains more; pymbar's first choice warns with newer SciPy."""
+"""Newton or self-consistent steps, whichever converges faster; pymbar's default warns with newer SciPy."""
 
 
 def free_energies(reduced: Array, initial: Array | None = None) -> Array:
-    """Reduced free energies (K,) of K states, the first 0, from equally many samples of each, by MBAR.
+    """Reduced free energies (K,) of K states by MBAR, relative to the first, from equally many samples of each.
 
-    Shirts & Chodera 2008, DOI 10.1063/1.2978177, as pymbar has it.
+    Shirts & Chodera 2008, DOI 10.1063/1.2978177, as implemented in pymbar.
 
     Args:
         reduced: (K, K·n), the reduced energy of every sample in every state; samples in the order of states.
-        initial: where to begin.
+        initial: initial guess (K,).
 
     >>> round(float(free_energies(np.array([[0.0, 0.0], [1.0, 1.0]]))[1]), 6)
     1.0
@@ -35,13 +35,13 @@ def free_energies(reduced: Array, initial: Array | None = None) -> Array:
 
 
 def solve_mbar(reduced: Array, counts: NDArray[np.int64], initial: Array | None = None) -> Any:
-    """pymbar's solved `MBAR` of K states. reduced: (K, N), samples in the order of states; counts: (K,)."""
+    """The solved pymbar `MBAR` of K states. reduced: (K, N), samples in the order of states; counts: (K,)."""
     options = {"relative_tolerance": 1e-9, "maximum_iterations": 500, "solver_protocol": _SOLVER}
     return load_pymbar().MBAR(reduced, counts, initial_f_k=initial, **options)
 
 
 def log_mixture(energies: Tensor, inverse_temperatures: Tensor, free: Tensor) -> Tensor:
-    """log of the density that the samples of all states follow together, up to a constant.
+    """log of the mixture density of the samples of all states, up to a constant.
 
     energies: any shape; inverse_temperatures and free energies: (K,). log Σₖ exp(fₖ − βₖU) / K.
     """
@@ -51,7 +51,7 @@ def log_mixture(energies: Tensor, inverse_temperatures: Tensor, free: Tensor) ->
 
 @cache
 def load_pymbar() -> Any:
-    """The package; it logs a warning wherever JAX is not installed, which is not of use here."""
+    """The pymbar module, without the warning that it logs if JAX is not installed."""
     logger = logging.getLogger("pymbar")
     level = logger.level
     logger.setLevel(logging.ERROR)

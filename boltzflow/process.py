@@ -1,4 +1,4 @@
-"""Settings of the whole process: made by programs (command line, benchmarks), never by the library."""
+"""Settings of the whole process, made by programs (command line, benchmarks) and never by the library."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ _PR_SET_PDEATHSIG = 1  # of Linux' prctl.h
 
 
 def let_waiting_threads_sleep() -> None:
-    """Let OpenMP threads sleep at barriers instead of spinning; to be called before torch is loaded.
+    """Let OpenMP threads sleep at barriers instead of spinning; call it before torch is imported.
 
-    Where other programs want the same cores, spinning threads take the cores from those that they wait for,
-    and a step takes many times as long. A choice that the user has made in the environment stays.
+    If other programs use the same cores, spinning threads block the threads that they wait for, and a step takes many
+    times longer. A setting in the user's environment takes precedence.
     """
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
 def keep_freed_memory() -> bool:
-    """Let glibc keep freed blocks instead of giving them back to the kernel; whether that could be set.
+    """Let glibc keep freed memory instead of returning it to the kernel; returns whether this was set.
 
-    Tensors of a training step are freed and wanted again at once; without this each of them costs page
-    faults, which can take most of an eager step on a CPU. All threads share what is kept. To be called before
-    threads are started.
+    A training step frees tensors and allocates them again at once. Without this setting, each allocation causes page
+    faults, which can take most of an eager step on a CPU. All threads share the kept memory. Call it before threads are
+    started.
     """
     if not sys.platform.startswith("linux"):
         return False
@@ -41,12 +41,12 @@ def keep_freed_memory() -> bool:
 
 
 def end_with_parent(parent: int) -> None:
-    """End this process as soon as the one that has started it is gone, even if that was killed (on Linux).
+    """End this process as soon as its parent has ended, even if the parent was killed (on Linux).
 
-    Else it would go on writing into a run that is being resumed.
+    Otherwise it would continue to write into a run that is being resumed.
 
     Args:
-        parent: id of that process, which may be gone already.
+        parent: id of the parent process, which may have ended already.
     """
     if sys.platform.startswith("linux"):
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)

@@ -1,4 +1,4 @@
-"""Files that are replaced whole or not at all, directories of one run at a time, and what is said of damaged files."""
+"""Atomic replacement of files, directories with one writer at a time, and error messages for damaged files."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from boltzflow.errors import (
 )
 
 _OUT_OF_MEMORY = ("out of memory", "not enough memory", "allocate memory", "bad_alloc")
-"""How the libraries say it that raise no MemoryError."""
+"""Messages of libraries that do not raise MemoryError."""
 
 _LONGEST = 300  # characters of a library's reason
 
@@ -37,17 +37,17 @@ _NO_LOCKS = (errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK)
 
 @contextmanager
 def replacing(path: Path, size: int | None = None) -> Iterator[Path]:
-    """Where to write a new file, which takes the place of the one at `path` when the block ends.
+    """A temporary path for a new file, which replaces the one at `path` when the block ends.
 
-    It lies in the same folder under a name of its own, so that two programs never write to the same file. Its suffix is
-    that of `path`.
+    The temporary file is in the same folder, with a unique name and the suffix of `path`, so that two programs never
+    write to the same file.
 
     Args:
-        path: the file; its folder is made if there is none.
-        size: in bytes, if it is known, for the message.
+        path: the file; its folder is created if it does not exist.
+        size: in bytes, if known, for the message.
 
     Raises:
-        StorageError: if the file cannot be written (a full disk, a folder without permission); the old one is kept.
+        StorageError: if the file cannot be written (a full disk, missing permission); an existing file is kept.
     """
     partial = path.with_name(f".{secrets.token_hex(8)}{path.suffix}")
     try:
@@ -62,20 +62,20 @@ def replacing(path: Path, size: int | None = None) -> Iterator[Path]:
     except OSError as error:
         if isinstance(error, BoltzflowError):
             raise
-        kept = "; what was there before is kept" if os.path.exists(path) else ""  # noqa: PTH110 (Path's raises for a name that is too long)
+        kept = "; the existing file is kept" if os.path.exists(path) else ""  # noqa: PTH110 (Path's raises for a name that is too long)
         length = "" if size is None else f" ({size:,} bytes)"
         raise StorageError(f"Cannot write {path}{length}: {error.strerror or error}{kept}.") from error
 
 
 def replace_file(path: Path, content: bytes | str) -> None:
-    """Write a file so that at every moment the one at `path` is the old one or the new one, whole.
+    """Write a file atomically: at any time the file at `path` is either the old one or the new one.
 
     Args:
-        path: the file; its folder is made if there is none.
+        path: the file; its folder is created if it does not exist.
         content: of the new file; text is written as UTF-8.
 
     Raises:
-        StorageError: if it cannot be written (a full disk, a folder without permission); the old one is kept.
+        StorageError: if it cannot be written (a full disk, missing permission); an existing file is kept.
 
     >>> import tempfile
     >>> path = Path(tempfile.mkdtemp()) / "folder" / "numbers.txt"
@@ -89,25 +89,25 @@ def replace_file(path: Path, content: bytes | str) -> None:
 
 
 def check_there(directory: Path) -> None:
-    """Raise if the directory that is written to has been removed; writing on would make a new one with a part in it.
+    """Raise if the output directory has been removed; otherwise writing would create an incomplete new one.
 
     Raises:
-        StorageError: saying so.
+        StorageError: if it does not exist.
     """
     if not directory.is_dir():
-        raise StorageError(f"Expected {directory}, which the run writes to; it has been removed in the meantime.")
+        raise StorageError(f"Expected the output directory {directory} to exist; it was removed during the run.")
 
 
 @contextmanager
 def claimed(directory: Path, worth_keeping: Callable[[BaseException], bool]) -> Iterator[None]:
-    """A directory that this process alone writes to until the block ends.
+    """Lock a directory, so that only this process writes to it until the block ends.
 
-    It is made if there is none. If the block fails, all that was not there before is removed again, unless it is
-    `worth_keeping` after the error.
+    The directory is created if it does not exist. If the block fails, new content is removed, unless `worth_keeping`
+    returns True for the error.
 
     Raises:
-        RunDirectoryError: if another process has it, or it is a file.
-        StorageError: if nothing can be written there, or it was removed while it was written to.
+        RunDirectoryError: if another process writes to the directory, or it is a file.
+        StorageError: if the directory is not writable, or was removed during the block.
     """
     made = _make(directory)
     try:
@@ -119,7 +119,7 @@ def claimed(directory: Path, worth_keeping: Callable[[BaseException], bool]) -> 
     try:
         yield
         if not _is_there(lock, directory / LOCK):
-            raise StorageError(f"{directory} was removed or replaced while it was written to: what it held is lost.")
+            raise StorageError(f"{directory} was removed or replaced during the run: its content is lost.")
     except BaseException as error:
         if _is_there(lock, directory / LOCK) and not worth_keeping(error):
             for path in set(directory.iterdir()) - before:
@@ -137,7 +137,7 @@ def claimed(directory: Path, worth_keeping: Callable[[BaseException], bool]) -> 
 
 @contextmanager
 def plain_path(path: Path) -> Iterator[str]:
-    """A name for an existing file that libraries can open which know ASCII alone: a link where its own is not."""
+    """An ASCII name for an existing file, for libraries that need one: a link if its own name is not ASCII."""
     if str(path).isascii():
         yield str(path)
         return
@@ -148,7 +148,7 @@ def plain_path(path: Path) -> Iterator[str]:
 
 
 def _make(directory: Path) -> list[Path]:
-    """Make a directory; the ones that were missing, the innermost first."""
+    """Create a directory; returns the folders that were missing, the innermost first."""
     missing = []
     try:
         for folder in (directory, *directory.parents):
@@ -168,12 +168,12 @@ def _remove_empty(folders: list[Path]) -> None:
     for folder in folders:
         try:
             folder.rmdir()
-        except (OSError, ValueError):  # it holds something, has gone already, or has no name that can be
+        except (OSError, ValueError):  # not empty, already removed, or with an invalid name
             return
 
 
 def _lock(directory: Path) -> int:
-    """The descriptor of the directory's lock, which the system frees however this process ends."""
+    """The descriptor of the directory's lock, which the system releases when this process ends for any reason."""
     path = directory / LOCK
     try:
         lock = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
@@ -181,17 +181,19 @@ def _lock(directory: Path) -> int:
         raise _unwritable(directory, error) from None
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        is_ours = _is_there(lock, path)  # else the one that had it has just removed it
+        is_ours = _is_there(lock, path)  # otherwise its previous owner has just removed it
     except BlockingIOError:
         is_ours = False
     except OSError as error:
-        if error.errno not in _NO_LOCKS:  # some cluster file systems have none: then the run goes without
+        if error.errno not in _NO_LOCKS:  # some cluster file systems have no locks: run without one
             os.close(lock)
             raise _unwritable(directory, error) from None
         is_ours = True
     if not is_ours:
         os.close(lock)
-        raise RunDirectoryError(f"Another process is writing to {directory}: wait for it, or choose another --out.")
+        raise RunDirectoryError(
+            f"Another process is writing to {directory}: wait until it has finished, or choose another --out."
+        )
     return lock
 
 
@@ -209,21 +211,21 @@ def _unwritable(directory: Path, error: Exception) -> StorageError:
 
 @contextmanager
 def reading(path: Path, fault: str) -> Iterator[None]:
-    """Tells whatever goes wrong while a file is read in one sentence: libraries raise many kinds for a damaged one.
+    """Convert any exception while a file is read to one of boltzflow's; libraries raise many types for damaged files.
 
     Args:
         path: the file.
-        fault: what is said then, with braces for the path.
+        fault: the message, with braces for the path.
 
     Raises:
-        MissingFileError: if there is no such file.
-        FileFormatError: naming the file, its fault and the reason.
-        MemoryShortageError: if it is no fault of the file's, but there is not enough memory.
+        MissingFileError: if the file does not exist.
+        FileFormatError: names the file, the fault and the reason.
+        MemoryShortageError: if there is not enough memory to read the file.
 
-    >>> with reading(Path("a.json"), "{} is no JSON"):
+    >>> with reading(Path("a.json"), "{} is not valid JSON"):
     ...     int("a")
     Traceback (most recent call last):
-    boltzflow.errors.FileFormatError: a.json is no JSON: invalid literal for int() with base 10: 'a'.
+    boltzflow.errors.FileFormatError: a.json is not valid JSON: invalid literal for int() with base 10: 'a'.
     """
     try:
         yield
@@ -232,7 +234,7 @@ def reading(path: Path, fault: str) -> Iterator[None]:
     except Exception as error:
         reason = " ".join(str(error).split())[:_LONGEST] or type(error).__name__
         if isinstance(error, KeyError):
-            reason = f"it lacks {reason}"
+            reason = f"the key {reason} is missing"
         if isinstance(error, MemoryError) or any(sign in reason.lower() for sign in _OUT_OF_MEMORY):
             raise MemoryShortageError(f"There is not enough memory to read {path}: {reason.rstrip('.')}.") from error
         if isinstance(error, FileNotFoundError | NotADirectoryError):
@@ -246,8 +248,8 @@ def read_json(path: Path) -> dict[str, Any]:
     """The keys and values of a JSON file.
 
     Raises:
-        MissingFileError: if there is no such file.
-        FileFormatError: if it is damaged, or holds something else.
+        MissingFileError: if the file does not exist.
+        FileFormatError: if it is damaged, or does not contain keys and values.
     """
     with reading(path, "{} is damaged"):
         document = json.loads(path.read_text(encoding="utf-8"))
@@ -257,13 +259,13 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def digest_of(parts: Mapping[str, Any]) -> str:
-    """SHA-256 of named parts (bytes, or arrays of them) in whatever order, as hexadecimal digits.
+    """SHA-256 of named parts (bytes, or arrays of them) as hexadecimal digits; their order does not matter.
 
     >>> digest_of({"a": b"1", "b": b"2"}) == digest_of({"b": b"2", "a": b"1"}) != digest_of({"a": b"12", "b": b""})
     True
     """
     digest = hashlib.sha256()
     for name in sorted(parts):
-        # Each part alone, so that nothing can pass from one into its neighbour.
+        # Each part is hashed separately, so that bytes cannot move from one part to the next unnoticed.
         digest.update(hashlib.sha256(name.encode()).digest() + hashlib.sha256(parts[name]).digest())
     return digest.hexdigest()

@@ -1,4 +1,4 @@
-"""Named tensors and a JSON header in one safetensors file: nothing is pickled, nothing is run on loading."""
+"""Named tensors and a JSON header in one safetensors file: no pickle, and loading never runs code."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ _DIGEST = "sha256"
 
 
 def write_tensors(path: Path, tensors: dict[str, Tensor], kind: str, version: int, header: dict[str, Any]) -> None:
-    """Write atomically, with a digest of it all.
+    """Write tensors and header atomically, with a digest.
 
     Raises:
-        StorageError: if the file cannot be written; the old one is kept.
+        StorageError: if the file cannot be written; an existing file is kept.
     """
     metadata = {"kind": kind, "format_version": str(version), "header": json.dumps(header)}
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
@@ -30,19 +30,18 @@ def write_tensors(path: Path, tensors: dict[str, Tensor], kind: str, version: in
 def read_tensors(path: Path, kind: str, version: int) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """The tensors and the header of a file that `write_tensors` wrote.
 
-    Files of before there was a digest are read without one.
+    Older files without a digest are read unchecked.
 
     Raises:
-        MissingFileError: if there is no such file.
-        FileFormatError: if it is truncated, of another kind or of a newer format, or if a single bit of
-            what it holds is not as it was written.
+        MissingFileError: if the file does not exist.
+        FileFormatError: if it is truncated, of another type or in a newer format, or if a single bit has changed.
         MemoryShortageError: if it does not fit in memory.
     """
     if not path.is_file():
-        raise MissingFileError(f"Expected a {kind} at {path}; there is no such file.")
-    with reading(path, f"{{}} is damaged or no {kind}"), safe_open(path, framework="pt") as file:
+        raise MissingFileError(f"Expected a {kind} at {path}; the file does not exist.")
+    with reading(path, f"{{}} is damaged or not a {kind}"), safe_open(path, framework="pt") as file:
         metadata = file.metadata() or {}
-        # Copies, for these lie in the file itself: if that is written over, reading them kills the process.
+        # Copies, since the tensors are mapped from the file: if it is overwritten, reading them crashes the process.
         tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118 (not a dict)
     if metadata.get("kind") != kind:
         raise FileFormatError(f"Expected a {kind} in {path}; got {metadata.get('kind', 'another safetensors file')}.")
@@ -54,9 +53,11 @@ def read_tensors(path: Path, kind: str, version: int) -> tuple[dict[str, Tensor]
         written = metadata.pop(_DIGEST, None)
         digest = None if written is None else _digest(tensors, metadata)
         header = dict(json.loads(metadata["header"]))
-    # A damaged name of the digest must not make it a file that has none.
+    # Damage to the digest's name must not turn the file into one without a digest.
     if written != digest or metadata.keys() != {"kind", "format_version", "header"}:
-        raise FileFormatError(f"{path} is damaged: it does not hold what was written (its SHA-256 is another).")
+        raise FileFormatError(
+            f"{path} is damaged: its content has changed since it was written (the SHA-256 digest differs)."
+        )
     return tensors, header
 
 

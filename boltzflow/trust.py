@@ -1,4 +1,4 @@
-"""Whether weighted samples carry an average: a verdict on the weights, and one on each average made with them."""
+"""Whether weighted samples support an average: a verdict on the weights, and one on each average made with them."""
 
 from __future__ import annotations
 
@@ -20,47 +20,47 @@ from boltzflow.core.contributions import Contributions
 from boltzflow.core.pareto import relevant_shape, tail_size
 from boltzflow.verdict import Trust, Verdict, worst
 
-_SMALLEST = 32  # samples of a part whose effective sample size is worth a look
-_FOLD = 8  # by how much n grows where the effective sample size is seen to fall
+_SMALLEST = 32  # samples of the smallest part whose effective sample size is computed
+_FOLD = 8  # the effective sample sizes of n and n/8 samples are compared
 
-# Beyond the first number averages are taken with care, beyond the second they are not used.
+# Beyond the first limit the verdict is "with care", beyond the second "do not use".
 _PARETO_K = (0.5, 0.7)  # the weights' variance is infinite; so is what it takes to average them
-_LARGEST = (0.05, 0.1)  # share of one sample
-_EFFECTIVE = (200.0, 50.0)  # samples: errors are themselves known to 1/√(2·200) = 5 %, and 10 %
-_GROUPS = (80.0, 50.0)  # a hundred groups of somewhat unequal weight are enough: intervals know that they are few
-_FALL = (0.6, 0.25)  # of the effective sample size with n; less befalls one of 20 good ensembles
+_LARGEST = (0.05, 0.1)  # fraction of the weight in one sample
+_EFFECTIVE = (200.0, 50.0)  # samples: the relative error of the errors is 1/√(2·200) = 5 %, and 10 %
+_GROUPS = (80.0, 50.0)  # a hundred groups of somewhat unequal weight are enough: intervals account for their number
+_FALL = (0.6, 0.25)  # ratio of the effective sample sizes of n and n/8; one in 20 good ensembles falls below the first
 
-# When an average is trusted; `benchmarks/coverage.py` has what these numbers are worth.
-_NEARLY_EQUAL = 0.9  # effective samples of each, with which no part of the distribution can be drawn far too rarely
-_MORE_EQUAL = 0.95  # of which the weights' variance is a twentieth of any error
-_HARDLY_WEIGHTED = 0.99  # effective samples of each: the weights' own tail moves nothing
-_JUDGED_FROM = 200  # samples of a tail
-_ONE_SIDED = 1.645  # standard errors of k̂ above it, which it exceeds in 5 of 100 cases
+# When an average is trusted; `benchmarks/coverage.py` measures how well these limits work.
+_NEARLY_EQUAL = 0.9  # effective sample size above which no region can be strongly undersampled
+_MORE_EQUAL = 0.95  # above this the weights' variance is at most a twentieth of any error
+_HARDLY_WEIGHTED = 0.99  # above this the tail of the weights does not matter
+_JUDGED_FROM = 200  # samples of a tail that are needed to judge it
+_ONE_SIDED = 1.645  # standard errors of k̂: the one-sided 95 % limit
 _FINITE_VARIANCE, _SMALL_VARIANCE, _SAFE_VARIANCE = 0.5, 0.6, 0.35  # what k̂ must not exceed
 _HEAVY = 0.55  # k̂ of an average's contributions where weights are nearly equal
-_MANY, _PART = 100.0, 1 / 8  # contributions that make up an error, and what part of all
-_RARE = 20.0  # of a share
+_MANY, _PART = 100.0, 1 / 8  # contributions that determine an error, and as a fraction of all
+_RARE = 20.0  # the same for a population
 _FEW = 5.0
-_ONE = 1.5  # a single sample makes up more than three quarters of the error
+_ONE = 1.5  # below this a single sample accounts for more than three quarters of the error
 _BISECTIONS = 14
 
 
 class Observed(Enum):
-    """What is known of the tail of an average's contributions before they are seen."""
+    """What is known in advance about the tail of an average's contributions."""
 
     ANY = "any"  # nothing
-    SHARE = "share"  # it is that of the weights
-    MOMENT = "moment"  # of the energy, whose distribution falls off exponentially: in the end that of the weights
+    SHARE = "share"  # a population: its tail is that of the weights
+    MOMENT = "moment"  # of the energy, whose distribution decays exponentially: asymptotically that of the weights
 
 
 @dataclass(frozen=True, eq=False)
 class SampleWeights:
-    """What weights of samples say of themselves.
+    """Diagnostics of sample weights.
 
     Args:
         log_weights: (n,), −inf for weight zero.
-        groups: (n,) of samples that are not independent.
-        resampled: whether samples were drawn by other weights, which their own then hide.
+        groups: (n,) labels of samples that are not independent of one another.
+        resampled: whether the samples were resampled by other weights, which are then no longer visible.
     """
 
     log_weights: Array
@@ -74,18 +74,18 @@ class SampleWeights:
 
     @cached_property
     def shape(self) -> float:
-        """Pareto k̂ of the weights' tail; −inf where they hardly vary, NaN where there are fewer than 25."""
+        """Pareto k̂ of the weights' tail; −inf if they hardly vary, NaN with fewer than 25 weights."""
         largest = importance.largest_weights(self._logs)
         return math.nan if largest is None else relevant_shape(largest)
 
     @property
     def upper_shape(self) -> float:
-        """What k̂ may be."""
+        """The upper confidence limit of k̂."""
         return _upper(self.shape, tail_size(int(np.isfinite(self.log_weights).sum())))
 
     @property
     def nearly_equal(self) -> bool:
-        """Whether nine in ten samples are effective, of so many that their tail can be judged, and it is not heavy."""
+        """Whether `ess` is at least 0.9, there are enough samples to judge the tail, and the tail is not heavy."""
         enough = tail_size(int(np.isfinite(self.log_weights).sum())) >= _JUDGED_FROM
         limit = _SMALL_VARIANCE if self.ess >= _MORE_EQUAL else _FINITE_VARIANCE
         return enough and self.ess >= _NEARLY_EQUAL and self.upper_shape <= limit
@@ -94,9 +94,9 @@ class SampleWeights:
     def verdict(self) -> Verdict:
         """Whether averages with these weights can be trusted, as far as weights alone can tell.
 
-        Asked are the effective number of samples, the shape k̂ of the tail (Vehtari et al. 2024, arXiv 1507.02646), the
-        share of the largest, whether the effective sample size falls with n, and how many independent groups there are.
-        Weights know nothing of what no sample has reached.
+        It uses the number of effective samples, the shape k̂ of the tail (Vehtari et al. 2024, arXiv 1507.02646), the
+        largest normalised weight, whether the effective sample size falls as n grows, and the number of independent
+        groups. Weights cannot reveal regions that are never sampled.
         """
         return worst(self._verdicts())
 
@@ -112,12 +112,13 @@ class SampleWeights:
             independent = importance.effective_groups(self._logs, torch.from_numpy(self.groups))
             summary += f" in {independent:,.0f} independent groups"
         if self.resampled:
-            yield Verdict(Trust.WITH_CARE, "samples that were drawn by weights: ask the ensemble that has these")
+            reason = "the samples were resampled, which hides their weights: judge the weighted ensemble instead"
+            yield Verdict(Trust.WITH_CARE, reason)
         if largest * n < 1.0 + 1e-9:
-            yield Verdict(Trust.TRUST, f"{n:,} samples of equal weight, which says nothing of where they come from")
+            yield Verdict(Trust.TRUST, f"{n:,} samples of equal weight, which cannot show how complete the sampling is")
         else:
             tail = f"Pareto k̂ {k:.2f}" if self.ess < _HARDLY_WEIGHTED else "whose weights hardly vary"
-            yield Verdict(Trust.TRUST, f"{summary}, {tail}; weights do not show what is never drawn")
+            yield Verdict(Trust.TRUST, f"{summary}, {tail}; weights cannot reveal regions that are never sampled")
         if self.ess < _HARDLY_WEIGHTED:
             care, no_use = _pareto_limits(n)
             limits = (care, math.inf if self.ess >= _NEARLY_EQUAL else no_use)
@@ -125,12 +126,12 @@ class SampleWeights:
         yield from _above(largest, _LARGEST, f"one sample has {largest:.0%} of the weight")
         yield from _below(effective, _EFFECTIVE, f"there are only {summary}")
         part = n // _FOLD
-        # 0: all weight is in what the parts leave out.
+        # 0: all weight lies in the samples that the parts leave out.
         if part >= _SMALLEST and (there := _ess_of_parts(self.log_weights, part)):
             seen = f"from {there:.2%} of {part:,} samples to {self.ess:.2%} of {n:,}"
-            yield from _below(self.ess / there, _FALL, f"the effective sample size falls with n, {seen}")
+            yield from _below(self.ess / there, _FALL, f"the effective sample size falls as n grows, {seen}")
         if self.groups is not None:
-            yield from _below(independent, _GROUPS, f"the samples make up only {independent:.0f} independent groups")
+            yield from _below(independent, _GROUPS, f"the samples form only {independent:.0f} independent groups")
 
     @property
     def _logs(self) -> torch.Tensor:
@@ -138,14 +139,15 @@ class SampleWeights:
 
 
 class AverageLaw:
-    """The error of a weighted average, or of several (…), by what each sample contributes to it.
+    """The error of a weighted average, or of several (…), from the contribution of each sample.
 
     Args:
-        contributions: to the average's deviation.
-        weights: that it was made with.
-        observed: what it is an average of.
-        support: the least and the largest value that it can have.
-        one_sample: for shares the weight of one effective sample: of none, or of all, this is what is known.
+        contributions: of the samples to the deviation of the average.
+        weights: the weights of the samples.
+        observed: the kind of average.
+        support: the smallest and the largest possible value.
+        one_sample: for populations, the weight of one effective sample: the resolution where the region holds no
+            sample, or all of them.
     """
 
     def __init__(
@@ -167,7 +169,7 @@ class AverageLaw:
 
     @property
     def own_verdict(self) -> Verdict:
-        """That of the contributions alone."""
+        """The verdict on the contributions alone."""
         found = self.contributions
         parts = zip(*(part.flatten().tolist() for part in (found.error, found.carriers, found.shape)), strict=True)
         verdicts = [self._judged(*part) for part in parts]
@@ -175,7 +177,7 @@ class AverageLaw:
             return Verdict(Trust.TRUST, "there are no values")
         least = max(verdicts, key=lambda verdict: verdict.trust)
         alike = sum(verdict.trust == least.trust for verdict in verdicts)
-        return least if alike == 1 else Verdict(least.trust, f"{least.reason} (one of {alike} alike)")
+        return least if alike == 1 else Verdict(least.trust, f"{least.reason} (one of {alike} such values)")
 
     def _judged(self, error: float, carriers: float, shape: float) -> Verdict:
         number, weights = self.contributions.number, self.weights
@@ -183,12 +185,12 @@ class AverageLaw:
             return Verdict(Trust.DO_NOT_USE, "one sample, or one group, has all the weight")
         if error == 0.0:
             if self.observed is Observed.SHARE:
-                reason = f"a share of less than about {3 * self.one_sample:.2g} would not show"
+                reason = f"a fraction below about {3 * self.one_sample:.2g} would not be detected"
                 return Verdict(Trust.DO_NOT_USE, reason)
             return Verdict(Trust.TRUST, "all values are the same")
         tail = self.contributions.tail
         many = _RARE if self.observed is Observed.SHARE else min(_MANY, _PART * number)
-        rest = f"the error rests on {carriers:.3g} of {number:,} contributions"
+        rest = f"the error is determined by {carriers:.3g} of {number:,} contributions"
         if carriers >= many and _upper(shape, tail) <= _SAFE_VARIANCE:
             return Verdict(Trust.TRUST, rest)
         if weights.nearly_equal and (
@@ -199,15 +201,15 @@ class AverageLaw:
         if carriers < _ONE and weights.ess < _NEARLY_EQUAL:
             return Verdict(Trust.DO_NOT_USE, rest)
         if _upper(shape, tail) > _SAFE_VARIANCE:
-            rest = f"contributions to it may have a heavy tail (Pareto k̂ {shape:.2f}, from {tail} samples)"
+            rest = f"its contributions may have a heavy tail (Pareto k̂ {shape:.2f}, from {tail} samples)"
         return Verdict(Trust.WITH_CARE, rest)
 
     def ends(self, value: Any, level: float) -> tuple[Any, Any]:
-        """The interval about the value, within the support."""
+        """The ends of the interval around the value, within the support."""
         offsets = (np.asarray(offset) for offset in self.contributions.interval(level))
         low, high = (np.clip(value + offset, *self.support) for offset in offsets)
         if self.observed is Observed.SHARE:
-            # None of n samples: all that is known is (1 − p)ⁿ.
+            # No sample inside: the upper limit follows from (1 − p)ⁿ.
             unseen = 1.0 - (0.5 - 0.5 * level) ** self.one_sample
             alike = np.asarray(self.contributions.error) == 0.0
             high = np.where(alike & (np.asarray(value) < 0.5), unseen, high)
@@ -216,15 +218,15 @@ class AverageLaw:
 
 
 class QuantileLaw:
-    """The error of a quantile, or of several (…), by that of the share of samples below a value.
+    """The error of a quantile, or of several (…), from the error of the fraction of samples below a value.
 
-    The interval holds the values at which the share that is asked for lies within the interval of the share below
-    (Woodruff 1952, DOI 10.1080/01621459.1952.10483443, without his step of one width for both).
+    The interval holds the values for which the requested fraction lies within the confidence interval of the fraction
+    below (Woodruff 1952, DOI 10.1080/01621459.1952.10483443, but without his single width for both ends).
 
     Args:
-        share: asked for.
-        below: of values (…), the law of the share of samples that do not exceed them.
-        distributions: of the elements, in order.
+        share: the requested fraction.
+        below: returns, for values (…), the law of the fraction of samples that do not exceed them.
+        distributions: one for each element, in order.
         found: the quantiles (…).
     """
 
@@ -243,19 +245,19 @@ class QuantileLaw:
 
     @property
     def verdict(self) -> Verdict:
-        """That of the share."""
+        """The verdict on the fraction below the quantile."""
         return self._at_found.verdict
 
     @property
     def own_verdict(self) -> Verdict:
-        """The same by its own contributions."""
+        """The same from its own contributions alone."""
         return self._at_found.own_verdict
 
     @property
     def error(self) -> Array:
         """The standard error (…) of a normal distribution whose 95 % interval has the length of this one.
 
-        Infinite where samples do not reach so far, and where all have one value: there is no scatter to see.
+        Infinite where the interval extends beyond the samples, and where all samples have one value.
         """
         low, high = (np.asarray(end) for end in self.ends(None, 0.95))
         return np.where(high > low, (high - low) / (2 * NormalDist().inv_cdf(0.975)), math.inf)
@@ -266,9 +268,9 @@ class QuantileLaw:
         return (float(low), float(high)) if low.ndim == 0 else (low, high)
 
     def _end(self, level: float, outermost: float) -> Array:
-        """By bisection of the share below, from that of the quantile to all or none: where it can no more be the one.
+        """One end, by bisection over the fraction below.
 
-        Beyond the last sample the share is bounded by how many there are, or the end is infinite.
+        Beyond the last sample the number of samples bounds the fraction; otherwise the end is infinite.
         """
         inner, outer = (torch.full(self.found.shape, share, dtype=torch.float64) for share in (self.share, outermost))
         endless = self._possible(outer, level, outermost)
@@ -279,7 +281,7 @@ class QuantileLaw:
         return np.where(endless, math.copysign(math.inf, outermost - 0.5), self._values(inner).numpy())
 
     def _possible(self, shares: torch.Tensor, level: float, outermost: float) -> torch.Tensor:
-        """Whether the quantile may be the value with these shares (…) below."""
+        """Whether the quantile may be the value with these fractions (…) below."""
         values = self._values(shares).where(shares > 0.0, -math.inf)
         low, high = (np.asarray(end) for end in self.below(values).ends(shares.numpy(), level))
         return torch.as_tensor(high >= self.share if outermost == 0.0 else low <= self.share)
@@ -292,7 +294,7 @@ class QuantileLaw:
 
 
 def ess_by_size(log_weights: Array) -> list[tuple[int, float]]:
-    """(m, effective sample size as a fraction, its mean over parts of m samples), for m = n, n/2, n/4, … ≥ 32.
+    """(m, mean effective sample size of parts of m samples, as a fraction), for m = n, n/2, n/4, … ≥ 32.
 
     log_weights: (n,) in the order in which the samples were drawn, or any other that does not depend on them.
     """
@@ -306,19 +308,19 @@ def ess_by_size(log_weights: Array) -> list[tuple[int, float]]:
 
 
 def _ess_of_parts(log_weights: Array, size: int) -> float:
-    """The effective sample size as a fraction, its mean over as many parts of one size as there are."""
+    """The effective sample size as a fraction, averaged over all parts of one size."""
     parts = torch.from_numpy(log_weights[: len(log_weights) // size * size].reshape(-1, size))
     log_ess = 2 * parts.logsumexp(1) - (2 * parts).logsumexp(1) - math.log(size)
     return float(log_ess.exp().nan_to_num(nan=0.0).clamp(max=1.0).mean())
 
 
 def _upper(shape: float, tail: int) -> float:
-    """What a k̂ from so many samples may be: its standard error is (1 + k)/√m (Smith 1987)."""
+    """The upper confidence limit of k̂ from `tail` samples: its standard error is (1 + k)/√m (Smith 1987)."""
     return shape + _ONE_SIDED * (1.0 + max(shape, 0.0)) / math.sqrt(max(tail, 1)) if shape > -math.inf else shape
 
 
 def _pareto_limits(n: int) -> tuple[float, float]:
-    """Vehtari et al. (2024): so many samples are enough for averages up to a shape of min(1 − 1/log₁₀ n, 0.7)."""
+    """Vehtari et al. (2024): n samples are enough for averages up to a shape of min(1 − 1/log₁₀ n, 0.7)."""
     care, no_use = _PARETO_K
     enough = 1.0 - 1.0 / math.log10(max(n, 11))
     return min(care, enough), min(no_use, enough)

@@ -12,13 +12,13 @@ GAS_CONSTANT: float = u.MOLAR_GAS_CONSTANT_R.value_in_unit(u.kilojoule_per_mole 
 """R in kJ/(mol K), to all the digits that OpenMM uses."""
 
 Temperature: TypeAlias = float | u.Quantity
-"""A temperature as every function takes it: a number in K, or a Quantity."""
+"""A temperature argument: a number in K, or a Quantity."""
 
 _COLDEST, _HOTTEST = 1e-6, 1e9  # K
 
 
 def value_in(quantity: float | u.Quantity, unit: u.Unit) -> float:
-    """A plain number: an ``openmm.unit.Quantity`` is converted to `unit`, a number is taken to be in it.
+    """A plain number: an ``openmm.unit.Quantity`` is converted to `unit`; a number is assumed to be in `unit`.
 
     Raises:
         OptionError: if it is neither, or has another dimension.
@@ -33,13 +33,11 @@ def checked_temperature(temperature: Temperature) -> float:
     """The temperature in K.
 
     Raises:
-        OptionError: if it is not positive and finite, or so low or high that energies in kT overflow.
+        OptionError: if it is not positive and finite, or if energies in kT would overflow.
     """
     kelvin = value_in(temperature, u.kelvin)
     if not _COLDEST <= kelvin <= _HOTTEST:
-        raise OptionError(
-            f"Expected a positive temperature in K; got {kelvin:g}, which is not from {_COLDEST:g} to {_HOTTEST:g}."
-        )
+        raise OptionError(f"Expected a positive temperature from {_COLDEST:g} to {_HOTTEST:g} K; got {kelvin:g}.")
     return kelvin
 
 

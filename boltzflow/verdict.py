@@ -1,4 +1,4 @@
-"""Whether a number can be trusted, as one of three words and the reason."""
+"""Whether a number can be trusted: one of three levels, and the reason."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from enum import IntEnum
 
 
 class Trust(IntEnum):
-    """How far a result can be trusted; the larger, the less.
+    """How far a result can be trusted; a larger value means less trust.
 
     >>> max(Trust.TRUST, Trust.WITH_CARE).name
     'WITH_CARE'
@@ -24,7 +24,7 @@ _WORDS = {Trust.TRUST: "Trust", Trust.WITH_CARE: "With care", Trust.DO_NOT_USE: 
 
 @dataclass(frozen=True)
 class Verdict:
-    """A level of trust, and why in one plain sentence without its full stop.
+    """A level of trust, and the reason in one plain sentence without its full stop.
 
     >>> print(Verdict(Trust.WITH_CARE, "the largest weight is 12 % of all"))
     With care: the largest weight is 12 % of all.
@@ -38,10 +38,10 @@ class Verdict:
 
 
 def worst(verdicts: Iterable[Verdict]) -> Verdict:
-    """The verdict that trusts least, with the reasons of all that trust as little.
+    """The lowest level of trust among the verdicts, with the reasons of all that have this level.
 
     Raises:
-        ValueError: if there is none.
+        ValueError: if there is no verdict.
 
     >>> print(worst([Verdict(Trust.TRUST, "a"), Verdict(Trust.WITH_CARE, "b"), Verdict(Trust.WITH_CARE, "c")]))
     With care: b; c.

@@ -18,7 +18,7 @@ from openmm import app
 from rdkit import Chem
 from rdkit.Chem import AllChem
 
-from boltzflow.analysis import wrong_handed
+from boltzflow.analysis import inverted_chirality
 from boltzflow.molecules import MolecularSystem, SystemDescription, load_system
 from boltzflow.molecules.readers.sequence import STRETCHED, heavy_atoms
 
@@ -95,7 +95,7 @@ def sound(topology: app.Topology, positions: np.ndarray) -> bool:
     atoms = [{atom.name: atom.index for atom in residue.atoms} for residue in frame.topology.residues]
     peptide_bonds = [(a["O"], a["C"], b["N"], b.get("CA", b["C"])) for a, b in itertools.pairwise(atoms)]
     trans = not peptide_bonds or np.abs(mdtraj.compute_dihedrals(frame, peptide_bonds)).max() < np.radians(30)
-    return bool(trans) and not wrong_handed(frame).any()
+    return bool(trans) and not inverted_chirality(frame).any()
 
 
 def lowest_minimum(

@@ -94,7 +94,7 @@ def train() -> Iterator[Case]:
     yield [*command, "--stochastic", "metropolis", "--layers", "4"], "4 couplings in blocks of 4"
     yield [*command, "--forcefield", "amber96.xml"], "butane"
     yield [*command, "--constraints", "HBonds"], "butane"
-    yield [*command, "--devices", "3", "--batch-size", "16"], "3 devices can share evenly; got 16"
+    yield [*command, "--devices", "3", "--batch-size", "16"], "a multiple of the 3 devices; got 16"
     for place in PLACES:
         yield ["train", "butane", "--out", place], named_place(place)
     for system in ("nonsense", "", "../butane", "{f}", "{f}/nowhere.pdb", "{f}/empty.pdb", "{f}/text.pdb", "{f}/d.pdb"):
@@ -428,7 +428,7 @@ def test_what_is_bad_is_refused_in_a_sentence(
     assert isinstance(result.exception, SystemExit), result.exception
     assert result.exit_code in (1, 2), result.output
     assert "Traceback" not in result.output
-    assert "fault of boltzflow" not in result.output
+    assert "bug in boltzflow" not in result.output
     text = re.sub(r"[\s│]+", " ", result.stderr)  # usage errors come in a box
     assert any(name in text for name in named.split("|")), text
     if result.exit_code == 1:

@@ -141,7 +141,7 @@ def test_a_generator_is_evaluated(run_directory, tmp_path):
     found = json.loads((tmp_path / "library" / "summary.json").read_text())["run"]["evaluation"]
     assert found["comparison"]["verdict"].startswith(("Do not use", "With care"))
     assert found["forward"] is None  # the library keeps torsions alone
-    assert "Ramachandran surfaces against the reference" in (tmp_path / "library" / "report.html").read_text()
+    assert "Ramachandran surfaces compared with the reference" in (tmp_path / "library" / "report.html").read_text()
     trajectory = run_directory / "samples.dcd"
     arguments = ["evaluate", run_directory, "-n", 100, "--seed", 1, "--reference"]
     assert call(*arguments, trajectory, "--out", tmp_path / "own").exit_code == 0
@@ -253,7 +253,7 @@ def test_negative_temperature(tmp_path):
         (["--patience", "99"], "at least two records, 100 steps; got 99"),
         (["--accelerator", "tpu"], "accelerator"),
         (["--devices", "0"], "devices"),
-        (["--forcefield", "amber96.xml"], "of the library has its own"),
+        (["--forcefield", "amber96.xml"], "has its own"),
     ],
 )
 def test_impossible_options(tmp_path, options, part):
@@ -261,8 +261,8 @@ def test_impossible_options(tmp_path, options, part):
 
 
 def test_directory_that_holds_a_run(run_directory):
-    assert "already holds a run" in fails("train", "alanine_dipeptide", "--out", run_directory)
-    assert "already holds a run" in fails("sample", run_directory, "--out", run_directory)
+    assert "already contains a run" in fails("train", "alanine_dipeptide", "--out", run_directory)
+    assert "already contains a run" in fails("sample", run_directory, "--out", run_directory)
 
 
 def test_resume_of_nothing_and_with_other_settings(run_directory, tmp_path):
@@ -315,7 +315,7 @@ def test_an_output_that_is_a_file_is_refused(tmp_path):
 
 def test_a_foreign_topology_is_not_overwritten(tmp_path):
     (tmp_path / "topology.pdb").write_text("mine")
-    assert "already holds a run (topology.pdb)" in fails("train", "alanine_dipeptide", *TINY, "--out", tmp_path)
+    assert "already contains a run (topology.pdb)" in fails("train", "alanine_dipeptide", *TINY, "--out", tmp_path)
     assert (tmp_path / "topology.pdb").read_text() == "mine"
 
 
@@ -352,7 +352,7 @@ def test_a_training_is_not_compared_with_itself(run_directory, tmp_path):
     assert "twice" in fails("replicas", run_directory, run_directory)
     assert "twice" in fails("replicas", run_directory, link)
     for other in (copy, more):
-        assert "are both of seed 5" in fails("replicas", run_directory, other)
+        assert "both have seed 5" in fails("replicas", run_directory, other)
     for name in ("generator.safetensors", "summary.json"):  # nothing says the seed: the frames do
         (copy / name).unlink()
     assert "hold the same frames" in fails("replicas", run_directory, copy)
@@ -363,10 +363,10 @@ def test_maximum_likelihood_learns_from_a_directory(run_directory, tmp_path):
         "train", "alanine_dipeptide", *TINY, "--method", "forward_kl", "--data", run_directory, "--out", tmp_path
     )
     assert result.exit_code == 0, result.output
-    assert "forward_kl, 3 steps of 16 with 1 couplings of 8" in result.stderr
+    assert "Cost estimate for forward_kl, 3 steps of 16 samples with 1 couplings of 8" in result.stderr
     assert "about 16 energy evaluations" in result.stderr  # to watch the flow, none to learn from
     said = fails("train", "alanine_dipeptide", *TINY, "--method", "forward_kl", "--out", tmp_path / "none")
-    assert "Expected data (a directory of samples) for the method forward_kl" in said
+    assert "Expected data (a directory of samples) with the method forward_kl" in said
 
 
 @pytest.mark.parametrize(

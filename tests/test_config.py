@@ -154,10 +154,10 @@ def test_written_and_read_back(tmp_path):
     [
         ({}, "The key 'system' is missing."),
         ({"system": "x", "stepps": 1}, "Unknown key 'stepps'."),
-        ({"system": "x", "steps": 0}, "Bad value for 'steps': input should be greater than 0; got 0."),
-        ({"system": "x", "hidden": (8, -1)}, "Bad value for 'hidden.1'"),
-        ({"system": "x", "temperature": -300.0}, "Bad value for 'temperature'"),
-        ({"system": "x", "version": 2}, "Bad value for 'version'"),
+        ({"system": "x", "steps": 0}, "Invalid value for 'steps': input should be greater than 0; got 0."),
+        ({"system": "x", "hidden": (8, -1)}, "Invalid value for 'hidden.1'"),
+        ({"system": "x", "temperature": -300.0}, "Invalid value for 'temperature'"),
+        ({"system": "x", "version": 2}, "Invalid value for 'version'"),
     ],
 )
 def test_faults_are_named(values, message, tmp_path):

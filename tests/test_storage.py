@@ -73,7 +73,7 @@ def test_a_directory_that_is_removed_meanwhile_is_an_error(tmp_path: Path, made_
                 (tmp_path / "run").mkdir()
                 (tmp_path / "run" / "of another").touch()
 
-    with pytest.raises(StorageError, match="removed or replaced while"):
+    with pytest.raises(StorageError, match="removed or replaced during the run"):
         fails()
     assert (tmp_path / "run" / "of another").exists() == made_again
 
@@ -87,7 +87,7 @@ def test_a_training_whose_directory_is_removed_ends_with_an_error(tmp_path: Path
 
     monkeypatch.setattr(History, "write_csv", removed)
     options = {"batch_size": 16, "log_every": 2, "compile": False, "progress": False}
-    with pytest.raises(StorageError, match="it has been removed in the meantime"):
+    with pytest.raises(StorageError, match="it was removed during the run"):
         bf.train(make(), directory=tmp_path / "run", steps=8, **options)
     assert not (tmp_path / "run").exists()
 
@@ -133,7 +133,9 @@ def test_an_ensemble_replaces_no_other_unasked(ensemble: bf.Ensemble, tmp_path: 
         folder = tmp_path / name[:3]
         folder.mkdir()
         (folder / name).write_text("older")
-        with pytest.raises(RunDirectoryError, match=rf"already holds {name}: save elsewhere, or with overwrite=True"):
+        with pytest.raises(
+            RunDirectoryError, match=rf"already contains {name}: save elsewhere, or with overwrite=True"
+        ):
             ensemble.save(folder)
         assert (folder / name).read_text() == "older"
         ensemble.save(folder, overwrite=True)
@@ -164,7 +166,7 @@ def test_a_full_disk_keeps_the_older_samples(ensemble: bf.Ensemble, tmp_path: Pa
     older = (tmp_path / "samples.dcd").read_bytes()
     with (
         small_files(),
-        pytest.raises(StorageError, match=r"samples\.dcd \(9,.* bytes\): .*what was there before is kept"),
+        pytest.raises(StorageError, match=r"samples\.dcd \(9,.* bytes\): .*the existing file is kept"),
     ):
         ensemble.save(tmp_path, overwrite=True)
     assert (tmp_path / "samples.dcd").read_bytes() == older
@@ -182,7 +184,7 @@ def test_a_name_that_every_library_can_open(tmp_path: Path) -> None:
 
 def test_a_disk_that_is_too_small_is_told_beforehand(tmp_path: Path) -> None:
     check_disk(tmp_path, 1, "samples")
-    with pytest.raises(OptionError, match=r"Expected 9 samples that the disk of .* holds: they need about 9"):
+    with pytest.raises(OptionError, match=r"Expected 9 samples that fit on the disk of .*; they need about 9"):
         check_disk(tmp_path, 10**18, "9 samples")
     assert 2**28 < memory() < 2**50
 
@@ -217,7 +219,7 @@ def test_what_nobody_has_foreseen_is_a_sentence_too(monkeypatch) -> None:
             assert result.exit_code == 1
             assert result.stderr.startswith("Error: ")
             assert len(result.stderr.splitlines()) == 1
-            assert ("memory is full" in result.stderr) == isinstance(error, MemoryError)
+            assert ("Out of memory" in result.stderr) == isinstance(error, MemoryError)
         try:
             result = CliRunner().invoke(app, ["systems", "--debug"])
         except Panic:

@@ -1,6 +1,6 @@
-"""What weighted samples say, in five wings: estimates, weighting, free energies, checks and the report.
+"""Analysis of weighted samples in five subpackages: estimates, weighting, free energies, checks and the report.
 
-Each wing imports only those before it. Their names are handed on here.
+Each imports only those before it. Their public names are re-exported here.
 """
 
 from boltzflow.analysis.axes import Axis
@@ -20,11 +20,11 @@ from boltzflow.analysis.checks import (
     compare,
     compare_replicas,
     diagnose,
+    inverted_chirality,
     jensen_shannon,
     kl_divergence,
     total_variation,
     wasserstein,
-    wrong_handed,
 )
 from boltzflow.analysis.estimates import (
     Clusters,
@@ -135,6 +135,7 @@ __all__ = [
     "histogram",
     "hydrogen_bonds",
     "independence_metropolis",
+    "inverted_chirality",
     "j_couplings",
     "jensen_shannon",
     "kernel_density",
@@ -159,5 +160,4 @@ __all__ = [
     "total_variation",
     "unfold",
     "wasserstein",
-    "wrong_handed",
 ]

@@ -1,4 +1,4 @@
-"""Collective variables: the stretch of a line or the circle that they live on, and its bins."""
+"""Axes of collective variables: an interval or a circle, with bins."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from boltzflow.errors import OptionError, ShapeError
 
 @dataclass(frozen=True)
 class Axis:
-    """A stretch of a line, or a whole circle, cut into bins of one width.
+    """An interval, or a whole circle, divided into bins of equal width.
 
     Attributes:
-        low, high: its ends, in `unit`; of a circle the same point.
-        bins: how many.
-        periodic: whether it is a circle; values are wrapped then.
-        unit: such as "nm"; only written, never converted.
+        low, high: the ends, in `unit`; on a circle they are the same point.
+        bins: number of bins.
+        periodic: whether the axis is a circle; values are then wrapped.
+        unit: such as "nm"; a label, never converted.
 
     Raises:
-        OptionError: if the ends are not finite and in order, or there is no bin.
+        OptionError: if the ends are not finite and increasing, or there is no bin.
 
     >>> Axis(0.2, 0.6, bins=2, unit="nm").centers
     array([0.3, 0.5])
@@ -40,7 +40,7 @@ class Axis:
         if not -math.inf < self.low < self.high < math.inf or self.bins < 1:
             raise OptionError(
                 f"Expected an axis from a lower to a higher value with at least one bin; got {self.low:g} to "
-                f"{self.high:g} with {self.bins}."
+                f"{self.high:g} with {self.bins} bins."
             )
 
     @classmethod
@@ -50,21 +50,21 @@ class Axis:
 
     @property
     def width(self) -> float:
-        """Of a bin."""
+        """The width of a bin."""
         return (self.high - self.low) / self.bins
 
     @property
     def edges(self) -> Array:
-        """Of the bins: (bins + 1,)."""
+        """The edges of the bins, (bins + 1,)."""
         return np.linspace(self.low, self.high, self.bins + 1)
 
     @property
     def centers(self) -> Array:
-        """Of the bins: (bins,)."""
+        """The centres of the bins, (bins,)."""
         return self.low + (np.arange(self.bins, dtype=np.float64) + 0.5) * self.width
 
     def index(self, values: Array) -> NDArray[np.int64]:
-        """The bin of each value (n,); −1 outside the stretch, and where it is not finite.
+        """The bin of each value (n,); −1 outside the axis, and if the value is not finite.
 
         >>> Axis(0.0, 1.0, bins=4).index(np.array([0.1, 0.3, 1.0, 1.1, np.nan]))
         array([ 0,  1,  3, -1, -1])
@@ -78,13 +78,13 @@ class Axis:
 
 
 def collective_variable(ensemble: Ensemble, values: Observable) -> Array:
-    """One number in each frame (n,), as float64.
+    """One number for each frame (n,), as float64.
 
     Raises:
         ShapeError: if there is not one value for each frame.
-        NonFiniteError: if no weight is positive, or a value is not finite where one is.
+        NonFiniteError: if no weight is positive, or a frame of positive weight has a value that is not finite.
     """
     found = ensemble.values(values).astype(np.float64)
     if found.ndim != 1:
-        raise ShapeError(f"Expected one value for each of {len(ensemble)} frames; got an array {found.shape}.")
+        raise ShapeError(f"Expected one value for each of {len(ensemble)} frames; got an array of shape {found.shape}.")
     return found

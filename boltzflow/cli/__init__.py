@@ -18,7 +18,7 @@ def main() -> None:
     """The entry point of the `boltzflow` command."""
     keep_freed_memory()
     for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):  # a terminal that lacks a letter such as φ gets a question mark
+        if isinstance(stream, io.TextIOWrapper):  # a terminal without a character such as φ shows a question mark
             stream.reconfigure(errors="replace")
     warnings.formatwarning = lambda message, *_, **__: f"Warning: {message}\n"
     app()

@@ -1,4 +1,4 @@
-"""Starts the command line again as several processes of this machine, which nothing outside can reach."""
+"""Starts the command again as several processes on this machine, isolated from the network."""
 
 from __future__ import annotations
 
@@ -18,23 +18,23 @@ from boltzflow.process import end_with_parent
 from boltzflow.training.team import STORE
 
 _LAUNCHER = "BOLTZFLOW_LAUNCHER"
-"""The environment variable that tells the processes who has started them."""
+"""The environment variable with the id of the process that started the others."""
 
 
 def launch(processes: int) -> None:
-    """Run this same command as so many processes on this machine, and wait for them.
+    """Run this command as several processes on this machine, and wait for them.
 
-    They find each other by a file that this user alone can open, and talk over the loopback interface.
+    They connect through a file that only this user can open, and communicate over the loopback interface.
 
     Raises:
-        ProcessError: if one of them is killed; the others are ended then.
-        typer.Exit: with the exit code of one that fails in another way, which has said itself what is wrong.
+        ProcessError: if a process is killed; the others are then terminated.
+        typer.Exit: with the exit code of a process that fails otherwise and has printed its own error.
     """
     from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs, start_processes
     from torch.distributed.elastic.multiprocessing.api import SignalException
 
-    logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)  # what has failed is told below
-    # This machine's threads are shared; a choice that the user has made in the environment stays.
+    logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)  # failures are reported below
+    # Divide the threads of this machine; a setting in the user's environment takes precedence.
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, torch.get_num_threads() // processes)))
     loopback = next(name for _, name in socket.if_nameindex() if name in ("lo", "lo0"))
     with tempfile.TemporaryDirectory(prefix="boltzflow-") as folder:  # mode 0700
@@ -68,11 +68,11 @@ def launch(processes: int) -> None:
         raise typer.Exit(failure.exitcode)
     raise ProcessError(
         f"Process {failure.local_rank} of {processes} was killed ({failure.signal_name()}). The last checkpoint is "
-        "kept: go on with the same command and --resume."
+        "kept: resume with the same command and --resume."
     )
 
 
 def end_with_launcher() -> None:
-    """Let this process end with the one that has launched it, if one has."""
+    """Let this process end with its launcher, if it has one."""
     if _LAUNCHER in os.environ:
         end_with_parent(int(os.environ[_LAUNCHER]))

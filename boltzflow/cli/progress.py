@@ -27,7 +27,7 @@ def progress(what: str, total: int) -> Iterator[runs.Progress]:
     try:
         yield drawn
     finally:
-        if bar.live.is_started:  # else stopping would print an empty line
+        if bar.live.is_started:  # otherwise stopping would print an empty line
             bar.stop()
 
 

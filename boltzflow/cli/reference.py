@@ -21,14 +21,14 @@ def reference(
     system: Molecule,
     given: Given,
     out: Annotated[
-        Path | None, typer.Option(help="Directory; runs/NAME-reference if not given.", show_default=False)
+        Path | None, typer.Option(help="Output directory; runs/NAME-reference if not given.", show_default=False)
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the directory's last checkpoint.")] = False,
 ) -> None:
     """Make a reference ensemble by parallel tempering.
 
-    Independent ladders of replicas are simulated at once on batched energies.
-    Errors come from the scatter between ladders. The directory then holds
+    Independent ladders of replicas are simulated together in batches. Errors
+    come from the scatter between ladders. The directory then contains
     reference.json (energies and populations with errors), torsions.npz
     (histograms and frames), and samples.dcd with topology.pdb and weights.npz
     of the lowest temperature.
@@ -53,7 +53,7 @@ def reference(
 
 
 def _tell_reference(found: dict[str, Any], directory: Path) -> None:
-    """The main results at the lowest temperature in a few lines."""
+    """Print the main results at the lowest temperature."""
     energy = found["potential_energy_kJ_mol"]
     rows = {
         "temperature": f"{found['temperatures_K'][0]:g} K",

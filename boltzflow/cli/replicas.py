@@ -19,13 +19,14 @@ from boltzflow.errors import DataError
 @app.command()
 def replicas(
     directories: Annotated[
-        list[Path], typer.Argument(metavar="DIR DIR…", help="Run directories that differ in --seed alone.")
+        list[Path], typer.Argument(metavar="DIR DIR…", help="Run directories that differ only in --seed.")
     ],
 ) -> None:
-    """Whether trainings with other seeds have found the same equilibrium.
+    """Check whether trainings with different seeds agree.
 
-    Compares log Z and the share of the rare basin; what a training has lost
-    and another has not shows there. The finding goes into each summary.json.
+    Compares log Z and the population of the rare basin. This reveals a basin
+    that one training has lost and another has not. The result is added to
+    each summary.json.
 
     Example:
 
@@ -40,9 +41,9 @@ def replicas(
 
 
 def _check_seeds(directories: list[Path]) -> None:
-    """Raise unless these are trainings of different seeds, as far as they say: one agrees with itself."""
+    """Raise unless these are trainings with different seeds, as far as known: a training agrees with itself."""
     for one, other in combinations(directories, 2):
         if one.resolve() == other.resolve():
             raise DataError(f"Expected directories of different trainings; got {one} twice.")
         if (seed := training_seed(one)) is not None and seed == training_seed(other):
-            raise DataError(f"Expected trainings of different seeds; {one} and {other} are both of seed {seed}.")
+            raise DataError(f"Expected trainings with different seeds; {one} and {other} both have seed {seed}.")

@@ -1,4 +1,4 @@
-"""The root of the command line: its options, and how its errors are told."""
+"""The root of the command line: its options and its error messages."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ import typer
 from boltzflow.errors import BoltzflowError
 from boltzflow.version import __version__
 
-# ClickException, of click or of the copy that newer versions of typer hold.
+# ClickException, of click or of the copy within newer versions of typer.
 _Usage = cast("type[Exception]", typer.BadParameter.__mro__[2])
 _DEBUG = "boltzflow.debug"
 INTERRUPTED = 130  # the shell's exit code for Ctrl-C
 
 
 class Commands(typer.core.TyperGroup):
-    """Commands whose errors are one sentence; with --debug, anywhere on the command line, their traceback too."""
+    """Commands that print errors in one sentence, or with --debug anywhere on the command line the traceback."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         ctx.meta[_DEBUG] = "--debug" in args
@@ -31,7 +31,7 @@ class Commands(typer.core.TyperGroup):
         except KeyboardInterrupt:
             typer.echo("Interrupted.", err=True)
             raise typer.Exit(INTERRUPTED) from None
-        except BaseException as error:  # libraries in other languages raise what is no Exception
+        except BaseException as error:  # libraries in other languages raise exceptions that are not `Exception`
             if ctx.meta[_DEBUG]:
                 raise
             typer.echo(f"Error: {_sentence(error)}", err=True)
@@ -39,17 +39,17 @@ class Commands(typer.core.TyperGroup):
 
 
 def _sentence(error: BaseException) -> str:
-    """What to tell of an error."""
-    text = " ".join(str(error).split()) or "no more is known"
+    """The message for an error."""
+    text = " ".join(str(error).split()) or "no details available"
     if isinstance(error, BoltzflowError):
         return text
     if isinstance(error, OSError):
         return f"Cannot read or write {error.filename or 'a file'}: {error.strerror or text}."
     if isinstance(error, MemoryError | torch.OutOfMemoryError) or "can't allocate memory" in text:
-        return f"memory is full: ask for fewer samples, a smaller batch or a smaller flow ({text})."
+        return f"Out of memory: use fewer samples, a smaller batch or a smaller flow ({text})."
     return (
-        f"unexpected {type(error).__name__}: {text}. This is a fault of boltzflow; please report "
-        "what the same command says with --debug."
+        f"Unexpected {type(error).__name__}: {text}. This is a bug in boltzflow; please report "
+        "the output of the same command with --debug."
     )
 
 
@@ -79,7 +79,7 @@ def _root(
     """Independent equilibrium samples of molecules, each with its exact weight.
 
     A normalizing flow learns a molecule's Boltzmann distribution from its
-    force field alone; no simulation is needed. Begin with:
+    force field alone; no simulation is needed. Quick start:
 
         boltzflow systems
         boltzflow train alanine_dipeptide --out runs/first

@@ -26,8 +26,8 @@ app.add_typer(systems, name="systems")
 def _list_by_default(ctx: typer.Context) -> None:
     """The library of molecules: list it, or add your own.
 
-    More systems are found in the folders of $BOLTZFLOW_SYSTEMS, each with
-    NAME/system.yaml and NAME/topology.pdb.
+    Further systems are read from the folders in $BOLTZFLOW_SYSTEMS, each
+    with NAME/system.yaml and NAME/topology.pdb.
     """
     if ctx.invoked_subcommand is None:
         list_systems()
@@ -47,34 +47,34 @@ def add(
         Path, typer.Argument(metavar="FILE", help="PDB, mmCIF (.cif), Amber .prmtop, GROMACS .top or CHARMM .psf.")
     ],
     name: Annotated[
-        str | None, typer.Option(help="Of the system; the file's if not given.", show_default=False)
+        str | None, typer.Option(help="Name of the system; that of the file if not given.", show_default=False)
     ] = None,
     coordinates: Annotated[
         Path | None,
         typer.Option(help="Positions for .prmtop (inpcrd, rst7), .top (gro) or .psf (pdb, crd).", show_default=False),
     ] = None,
     parameters: Annotated[
-        list[Path] | None, typer.Option(help="CHARMM's rtf, prm or str file for .psf, repeatable.", show_default=False)
+        list[Path] | None, typer.Option(help="CHARMM rtf, prm or str file for .psf; repeatable.", show_default=False)
     ] = None,
     forcefield: Annotated[
         list[str] | None,
         typer.Option(help=help_of(SystemConfig.model_fields["forcefield"]), show_default=" ".join(PDB_FORCEFIELD)),
     ] = None,
     hydrogens_at_ph: Annotated[
-        float | None, typer.Option(help="Add the hydrogens that a PDB or mmCIF file lacks.", show_default=False)
+        float | None, typer.Option(help="Add missing hydrogens of a PDB or mmCIF file at this pH.", show_default=False)
     ] = None,
-    constraints: Annotated[Constraints, typer.Option(help="Of bonds and angles.")] = "none",
-    temperature: Annotated[float, typer.Option(help="In K.")] = 300.0,
+    constraints: Annotated[Constraints, typer.Option(help="Constraints on bonds and angles.")] = "none",
+    temperature: Annotated[float, typer.Option(help="Temperature in K.")] = 300.0,
     library: Annotated[
-        Path | None, typer.Option(help="Folder of systems; your own library if not given.", show_default=False)
+        Path | None, typer.Option(help="Folder of systems; your personal library if not given.", show_default=False)
     ] = None,
 ) -> None:
     """Add a molecule to the library.
 
-    Writes NAME/system.yaml, NAME/topology.pdb and NAME/README.md, and
-    NAME/system.xml where the force field is not one that OpenMM ships;
-    and NAME/structure.json where a PDB file cannot hold all names.
-    Whether coordinates can be made for the molecule is found out before.
+    Writes NAME/system.yaml, NAME/topology.pdb and NAME/README.md; also
+    NAME/system.xml if OpenMM does not ship the force field, and
+    NAME/structure.json if the PDB format cannot represent all names.
+    Checks first that internal coordinates can be made for the molecule.
 
     Examples:
 
@@ -84,7 +84,7 @@ def add(
     """
     name = file.stem.lower().replace("-", "_") if name is None else name
     new_folder(name, library)
-    checked_temperature(temperature)  # these before the file is read, which may take long
+    checked_temperature(temperature)  # before reading the file, which may take long
     if hydrogens_at_ph is not None:
         check_ph(hydrogens_at_ph)
     is_structure = file.suffix.lower() in (".pdb", ".cif")
@@ -109,4 +109,4 @@ def add(
     )
     typer.echo(f"{folder.name}: {system.n_atoms} atoms, {size} internal coordinates; written to {folder}")
     if library is not None:
-        typer.echo(f"To have it found, put that folder into $BOLTZFLOW_SYSTEMS: {library}")
+        typer.echo(f"To use it, add this folder to $BOLTZFLOW_SYSTEMS: {library}")

@@ -1,4 +1,4 @@
-"""Training: methods say what to learn from, one trainer does the rest."""
+"""Training: methods define samples and objectives; one trainer runs them all."""
 
 from boltzflow.training.history import History, Record
 from boltzflow.training.methods import (

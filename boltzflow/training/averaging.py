@@ -1,4 +1,4 @@
-"""The moving average of weights, which is often better than the last of them."""
+"""The moving average of network weights, which often performs better than the last weights."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from torch import Tensor, nn
 class WeightAverage:
     """The exponential moving average of a module's parameters; buffers are not averaged.
 
-    The first steps take a smaller decay, min(decay, (1 + step) / (10 + step)), so that the weights of the start are
-    soon forgotten.
+    The first steps use a smaller decay, min(decay, (1 + step) / (10 + step)), so that the initial weights soon lose
+    their influence.
 
     Args:
-        module: whose parameters are averaged, from what they are now.
-        decay: in a step, from 0 to below 1.
+        module: its parameters are averaged, starting from their present values.
+        decay: per step, 0 ≤ decay < 1.
 
     >>> module = nn.Linear(1, 1)
     >>> average = WeightAverage(module, decay=0.9)
@@ -31,18 +31,18 @@ class WeightAverage:
 
     @torch.no_grad()
     def update(self, step: int) -> None:
-        """Take in the present weights, those after `step` earlier ones."""
+        """Include the present weights, after `step` earlier updates."""
         decay = min(self.decay, (1 + step) / (10 + step))
         torch._foreach_lerp_([*self.tensors.values()], [*self.module.parameters()], 1.0 - decay)
 
     @torch.no_grad()
     def load(self, tensors: dict[str, Tensor]) -> None:
-        """Go on from the average that a checkpoint keeps."""
+        """Restore the average from a checkpoint."""
         for name, tensor in self.tensors.items():
             tensor.copy_(tensors[name])
 
     @torch.no_grad()
     def hand_over(self) -> None:
-        """Give the module the averaged weights."""
+        """Copy the averaged weights to the module."""
         for name, parameter in self.module.named_parameters():
             parameter.copy_(self.tensors[name])

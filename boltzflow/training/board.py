@@ -1,4 +1,4 @@
-"""The records of a training for TensorBoard."""
+"""Logs the records of a training for TensorBoard."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class Board:
 
     Args:
         directory: of the event files.
-        step: after which the training goes on; what an earlier part has written of later steps is dropped.
+        step: the step after which training continues; events of later steps from an earlier run are discarded.
 
     Raises:
         MissingDependencyError: if tensorboard is not installed.
@@ -25,17 +25,17 @@ class Board:
             from torch.utils.tensorboard import SummaryWriter
         except ImportError as error:
             raise MissingDependencyError(
-                "TensorBoard's files need tensorboard: pip install 'boltzflow[tensorboard]'."
+                "Logging for TensorBoard needs the package tensorboard: pip install 'boltzflow[tensorboard]'."
             ) from error
         self._writer = SummaryWriter(str(directory), purge_step=step + 1)
 
     def write(self, record: Record) -> None:
-        """The numbers of a record, at its step."""
+        """Log the numbers of a record at its step."""
         for name, value in asdict(record).items():
             if name != "step":
                 self._writer.add_scalar(name, value, record.step)
         self._writer.flush()
 
     def close(self) -> None:
-        """Write what is left."""
+        """Write remaining events."""
         self._writer.close()

@@ -1,4 +1,4 @@
-"""What a training needs to go on where it stopped, in one file without pickle."""
+"""Checkpoints from which a training can resume: one file, without pickle."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ def save_checkpoint(
     average: Mapping[str, Tensor],
     own: Sequence[Mapping[str, Tensor]],
 ) -> None:
-    """Write weights, optimiser, `progress` (JSON-able), averaged weights, and what is each process' own; atomically.
+    """Write weights, optimiser, `progress` (JSON-serialisable), averaged weights and process states, atomically.
 
-    `own` is of each process what `own_state` gives there.
+    `own` is the result of `own_state` of each process.
     """
     optimizer_state = optimizer.state_dict()
     tensors = {f"flow.{name}": tensor for name, tensor in flow.state_dict().items()}
@@ -41,7 +41,7 @@ def save_checkpoint(
 
 
 def own_state(random: torch.Generator, memory: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The random state of a process and its method's memory."""
+    """The random state of a process and the memory of its method."""
     return {"random": random.get_state(), **{f"memory.{name}": tensor for name, tensor in memory.items()}}
 
 
@@ -54,15 +54,15 @@ def load_checkpoint(
     defaults: dict[str, Any],
     rank: int,
 ) -> tuple[dict[str, Any], dict[str, Tensor], dict[str, Tensor]]:
-    """Restore what `save_checkpoint` wrote, in place; returns `progress`, averaged weights and the method's memory.
+    """Restore a checkpoint in place; returns `progress`, averaged weights and the method's memory.
 
-    Random state and memory are those of the process `rank`.
-    Settings that are younger than the checkpoint had their `defaults` in it.
+    Random state and memory are those of the process `rank`. Settings that the checkpoint does not contain have their
+    `defaults`.
 
     Raises:
-        MissingFileError: if there is no such file.
-        FileFormatError: if it is damaged, of a flow of another shape, or of a training with other
-            `settings`. Nothing is changed then.
+        MissingFileError: if the file does not exist.
+        FileFormatError: if it is damaged, or belongs to a flow of another shape or a training with other `settings`.
+            Nothing is changed then.
     """
     tensors, header = read_tensors(path, KIND, VERSION)
     with reading(path, "{} is an incomplete checkpoint"):
@@ -79,7 +79,7 @@ def load_checkpoint(
     if changed := sorted(k for k in settings | stored if stored.get(k) != settings.get(k)):
         raise FileFormatError(
             f"{path} belongs to a training with other settings ({', '.join(changed)}): "
-            "resume with those of the run, or start anew in another directory."
+            "resume with the settings of that run, or start a new run in another directory."
         )
     weights = _under("flow.", tensors)
     before = {name: tensor.clone() for name, tensor in flow.state_dict().items()}
@@ -93,7 +93,7 @@ def load_checkpoint(
         if isinstance(error, FileFormatError):
             raise
         raise FileFormatError(
-            f"{path} is the checkpoint of a flow of another architecture; expected that of this run."
+            f"Expected a checkpoint of this run's architecture; {path} belongs to a flow of another architecture."
         ) from error
     device = flow.like.device
     memory = {name: tensor.to(device) for name, tensor in _under(f"{_prefix(rank)}memory.", tensors).items()}
@@ -101,7 +101,7 @@ def load_checkpoint(
 
 
 def _prefix(rank: int) -> str:
-    """Of the names of what is a process' own; none for the first, which is often the only one."""
+    """The prefix of the names of a process's own tensors; empty for the first process."""
     return f"rank{rank}." if rank else ""
 
 

@@ -1,4 +1,4 @@
-"""What a training will cost, from a few of its steps."""
+"""Estimates the cost of a training from a few of its steps."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ _TIMED = 3
 
 
 class Cost(NamedTuple):
-    """An estimate: number of energy evaluations, wall time in s, and peak memory of the process in GiB.
+    """A cost estimate: number of energy evaluations, wall time in s, and peak memory of the process in GiB.
 
-    The number of evaluations is exact for a training that takes all of its steps. Those of the estimate itself, a few
-    steps' worth, are not in it.
+    The number of evaluations is exact for a training that takes all of its steps. It does not include those of the
+    estimate itself, which takes a few steps.
     """
 
     evaluations: int
@@ -36,10 +36,10 @@ class Cost(NamedTuple):
 
 
 def estimate_cost(model: Trainable, method: Method, options: TrainingOptions) -> Cost:
-    """Time a few steps without learning from them; the model stays as it is. Code is compiled on the way.
+    """Estimate the cost from a few timed steps, which do not change the model but compile its code.
 
-    A step that draws new samples takes longer than one that does not: the first step and those after it tell both
-    times, and the method says how many samples it draws in all.
+    A step that draws new samples takes longer than one that does not. The first step and later ones give both times,
+    and the method returns the total number of samples.
     """
     random = torch.Generator(model.flow.like.device).manual_seed(0)
     optimizer = make_optimizer(options.optimizer, model.flow.parameters(), learning_rate=0.0)
@@ -51,7 +51,7 @@ def estimate_cost(model: Trainable, method: Method, options: TrainingOptions) ->
     (seconds_first, drawn_first), (seconds_later, drawn) = first, min(later)
     seconds = seconds_later * options.steps
     evaluations = method.evaluations(options.steps, options.batch_size)
-    if model.flow.transform.stochastic_layers:  # they evaluate energies of their own, the same number in each step
+    if model.flow.transform.stochastic_layers:  # these evaluate energies themselves, the same number in each step
         evaluations = drawn * options.steps
     if drawn_first > drawn:
         of_a_sample = (seconds_first - seconds_later) / (drawn_first - drawn)
@@ -67,20 +67,20 @@ def _timed(
     options: TrainingOptions,
     memory: Memory,
 ) -> tuple[float, int]:
-    """Seconds and energy evaluations of a step at learning rate 0."""
+    """Seconds and energy evaluations of one step at learning rate 0."""
     started, before = time.perf_counter(), model.evaluations
     optimizer.zero_grad(set_to_none=True)
     loss = method.loss(model, moment, memory).value
     loss.backward()  # type: ignore[no-untyped-call]
     norm = torch.nn.utils.clip_grad_norm_(model.flow.parameters(), options.max_gradient_norm)
-    if bool(loss.isfinite() & norm.isfinite()):  # else 0 times infinity would be written into the weights
+    if bool(loss.isfinite() & norm.isfinite()):  # otherwise 0 times infinity would enter the weights
         optimizer.step()
     optimizer.zero_grad(set_to_none=True)
     return time.perf_counter() - started, model.evaluations - before
 
 
 def _peak_memory(device: torch.device) -> int:
-    """Of this process, in bytes; of the GPU where the training is on one."""
+    """The peak memory of this process, or of its GPU if it uses one, in bytes."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

@@ -1,4 +1,4 @@
-"""What happened in a training, step by step."""
+"""The history of a training, step by step."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ class Record:
     """One line of `metrics.csv`.
 
     Attributes:
-        step: steps done.
-        temperature_K: temperature of the step; the lowest one of a flow for a range of temperatures.
+        step: number of completed steps.
+        temperature_K: temperature of the step; for a temperature range the lowest one.
         loss: value of the objective, in kT (up to log Z).
-        ess: effective sample size of the step's own batch, as a fraction, at the step's temperature; of
-            several temperatures the harmonic mean.
+        ess: effective sample size of the step's batch, as a fraction, at the step's temperature; for several
+            temperatures the harmonic mean.
         gradient_norm: before clipping.
         learning_rate: of the step.
-        skipped_steps: steps left out so far, for a loss or gradient that was not finite.
-        failed_frames: samples so far that the potential could not evaluate.
-        energy_evaluations: so far.
-        seconds: wall time so far, that of earlier parts of a resumed run included.
+        skipped_steps: steps skipped so far, because loss or gradient was not finite.
+        failed_frames: number of samples so far that the potential could not evaluate.
+        energy_evaluations: number so far.
+        seconds: wall time so far, including earlier parts of a resumed run.
     """
 
     step: int
@@ -49,8 +49,8 @@ class History:
 
     Attributes:
         records: one for each logged step.
-        settings: what the training was asked for.
-        stopped_early: whether it ended before all steps were done, since the ESS had stopped rising.
+        settings: of the training.
+        stopped_early: whether training ended before the last step because the ESS had stopped rising.
     """
 
     records: list[Record] = field(default_factory=list)
@@ -59,7 +59,7 @@ class History:
 
     @property
     def last(self) -> Record:
-        """The newest record."""
+        """The latest record."""
         return self.records[-1]
 
     def write_csv(self, path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Ctrl-C that waits for a moment at which nothing is half done."""
+"""Delays Ctrl-C until a step is complete."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from contextlib import contextmanager
 
 @contextmanager
 def held() -> Iterator[list[int]]:
-    """Holds Ctrl-C back until the block is done; the list that it gives tells whether one has come.
+    """Hold Ctrl-C back until the block ends; yields a list that is not empty once it was pressed.
 
-    Only the main thread receives it, so others need not care.
+    Only the main thread receives Ctrl-C, so in other threads this does nothing.
     """
     caught: list[int] = []
     if threading.current_thread() is not threading.main_thread():
@@ -27,7 +27,7 @@ def held() -> Iterator[list[int]]:
 
 @contextmanager
 def uninterrupted() -> Iterator[None]:
-    """Holds Ctrl-C back until the block is done, and raises it then."""
+    """Hold Ctrl-C back until the block ends, then raise KeyboardInterrupt."""
     with held() as caught:
         yield
     if caught:

@@ -1,4 +1,4 @@
-"""The optimisers that a training can have."""
+"""The optimisers for training."""
 
 from __future__ import annotations
 

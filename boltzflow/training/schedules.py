@@ -1,4 +1,4 @@
-"""Numbers that change in the course of a training, as functions of the share of it that is done."""
+"""Schedules of temperature and learning rate."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from boltzflow.units import checked_temperature
 
 @dataclass(frozen=True)
 class Annealing:
-    """Temperature in K: hot for a while, then down geometrically to the target, then the target.
+    """Temperature in K: constant and high, then falling geometrically to the target, then constant.
 
-    A hot start keeps reverse KL from collapsing into the basin that it happens to find first.
+    The high initial temperature prevents reverse KL from collapsing into the first basin that it finds.
 
     Args:
-        hot: temperature at the start, in K.
-        target: temperature at the end, in K.
-        hot_share: share of the steps at the hot temperature.
-        cooling_share: share of the steps over which the temperature falls.
+        hot: initial temperature in K.
+        target: final temperature in K.
+        hot_share: fraction of the steps at the initial temperature.
+        cooling_share: fraction of the steps during which the temperature falls.
 
     Raises:
-        OptionError: if a temperature is not positive, or the shares are negative or exceed 1 together.
+        OptionError: if a temperature is not positive, or the fractions are negative or their sum exceeds 1.
 
     >>> schedule = Annealing(hot=1200.0, target=300.0)
     >>> schedule(0.0), round(schedule(0.5)), round(schedule(1.0))
@@ -39,7 +39,7 @@ class Annealing:
         checked_temperature(self.target)
         if min(self.hot_share, self.cooling_share) < 0.0 or self.hot_share + self.cooling_share > 1.0:
             raise OptionError(
-                "Expected shares of hot and cooling steps that are not negative and at most 1 together; "
+                "Expected non-negative fractions of hot and cooling steps with a sum of at most 1; "
                 f"got {self.hot_share:g} and {self.cooling_share:g}."
             )
 
@@ -52,7 +52,7 @@ class Annealing:
 
 @dataclass(frozen=True)
 class WarmupCosine:
-    """Learning rate: up linearly over `warmup` steps, then down as a cosine to `final` of its peak.
+    """Learning rate: a linear rise over `warmup` steps, then a cosine decay to a fraction `final` of its peak.
 
     >>> schedule = WarmupCosine(peak=1e-3, warmup=10)
     >>> schedule(0, 100), schedule(9, 100), round(schedule(99, 100), 6)

@@ -10,20 +10,20 @@ from torch import Tensor
 
 
 class SOAP(torch.optim.Optimizer):
-    """Adam, run in the slowly turning eigenbasis of Shampoo's preconditioner (Vyas et al. 2024, arXiv 2409.11321).
+    """Adam in the slowly rotating eigenbasis of Shampoo's preconditioner (Vyas et al. 2024, arXiv 2409.11321).
 
-    Of each matrix of weights W with gradient G, running means of GGᵀ and GᵀG are kept, whose eigenvectors turn G into
-    coordinates that are nearly independent of each other; there Adam takes its step. Sides longer than `largest` are
-    left as they are, and so are vectors: for these it is Adam. The bases follow by one step of orthogonal iteration
-    every `refresh` steps.
+    For each weight matrix W with gradient G, running means of GGᵀ and GᵀG are kept. Their eigenvectors rotate G into
+    nearly independent coordinates, in which Adam takes its step. Dimensions larger than `largest` are not rotated; nor
+    are vectors, for which this is Adam. The bases are updated by one step of orthogonal iteration every `refresh`
+    steps.
 
     Args:
-        params: parameters of at most two dimensions, others are treated as vectors.
-        lr: the step size, as of Adam.
-        betas: decay of the mean and of the mean square of gradients; the latter of GGᵀ and GᵀG too.
+        params: parameters of at most two dimensions; others are treated as vectors.
+        lr: the step size, as in Adam.
+        betas: decay of the mean and of the mean square of gradients; the latter is also used for GGᵀ and GᵀG.
         eps: added to the root of the mean square.
-        refresh: steps between two turns of the bases.
-        largest: side of a matrix up to which it has a basis.
+        refresh: number of steps between two updates of the bases.
+        largest: largest dimension of a matrix that gets a basis.
 
     >>> weight = torch.nn.Parameter(torch.ones(3, 2))
     >>> optimizer = SOAP([weight], lr=0.05)
@@ -48,7 +48,7 @@ class SOAP(torch.optim.Optimizer):
 
     @torch.no_grad()
     def step(self, closure: Any = None) -> None:  # type: ignore[override]
-        """Take a step by the gradients that the parameters hold; a closure is not evaluated."""
+        """Take a step along the present gradients; a closure is not evaluated."""
         for group in self.param_groups:
             for parameter in group["params"]:
                 if parameter.grad is not None:
@@ -65,7 +65,7 @@ def _step(parameter: Tensor, gradient: Tensor, state: dict[str, Tensor], group: 
                 if length <= group["largest"]:
                     state[f"covariance_{side}"] = _outer(gradient, side)
                     state[f"basis_{side}"] = torch.linalg.eigh(state[f"covariance_{side}"]).eigenvectors
-            # Its own bases turn the first gradient into a diagonal one, and the rest, rounding, would be scaled up.
+            # In its own bases the first gradient is diagonal apart from rounding, which Adam would scale up.
             return
     state["step"] += 1
     count = int(state["step"])
@@ -87,18 +87,18 @@ def _outer(gradient: Tensor, side: int) -> Tensor:
 
 
 def _turned(x: Tensor, state: dict[str, Tensor], back: bool = False) -> Tensor:
-    """Into the bases of both sides, or back out of them; never `x` itself."""
+    """`x` in the bases of both sides, or back from them; always a copy."""
     left, right = state.get("basis_0"), state.get("basis_1")
     x = x.clone() if left is None else (left if back else left.T) @ x
     return x if right is None else x @ (right.T if back else right)
 
 
 def _turn(side: int, covariance: Tensor, state: dict[str, Tensor]) -> None:
-    """Orthogonal iteration, columns in the order of their eigenvalues: QR leaves the smallest for the last."""
+    """Orthogonal iteration, with columns in decreasing order of eigenvalues, as QR needs."""
     old = state[f"basis_{side}"]
     order = (old * (covariance @ old)).sum(0).argsort(descending=True)
     new = torch.linalg.qr(covariance @ old[:, order]).Q
-    # The mean is carried over exactly; squares cannot be, and each stays with its direction.
+    # The mean is transformed exactly; squares cannot be, and each stays with its direction.
     change = new.T @ old
     state["mean"] = change @ state["mean"] if side == 0 else state["mean"] @ change.T
     state["square"] = state["square"].index_select(side, order)

@@ -1,4 +1,4 @@
-"""When a training has stopped getting better."""
+"""Detects when a training no longer improves."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from boltzflow.training.history import Record
 
 
 def has_stopped_rising(records: Sequence[Record], window: int, temperature: float, after: int = 0) -> bool:
-    """Whether the mean ESS of the last `window` records exceeds that of the `window` before by no more than its error.
+    """Whether the mean ESS of the last `window` records exceeds that of the `window` before by at most its error.
 
-    False as long as one of these records is of another temperature (K) or not `after` that step.
+    False if one of these records has another temperature (K) or is not from after the step `after`.
 
     >>> from dataclasses import replace
     >>> one = Record(1, 300.0, 0.0, 0.5, 1.0, 1e-3, 0, 0, 0, 0.0)

@@ -1,4 +1,4 @@
-"""The processes that train one flow together, and what they tell each other."""
+"""The processes of a multi-device training, and their communication."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ from boltzflow.errors import MissingDependencyError, OptionError, ProcessError
 from boltzflow.training.trainable import Trainable
 
 STORE = "BOLTZFLOW_STORE"
-"""The environment variable that names the file by which processes of one command find each other."""
+"""The environment variable with the file through which processes of one command connect."""
 
 
 class Team(ABC):
-    """Processes that train one flow together, each on its share of the samples.
+    """Processes that train one flow together, each on a part of the samples.
 
-    All of them call the same methods in the same order. What one learns of the others is the same for all, bit for
-    bit, so that all take the same decisions and their weights stay the same.
+    All processes call the same methods in the same order. Results of communication are identical in all processes, bit
+    for bit, so that they take the same decisions and their weights stay equal.
 
     Attributes:
-        rank: of this process, from 0; 0 writes files and shows progress.
+        rank: of this process, from 0; process 0 writes files and shows progress.
         size: number of processes.
     """
 
@@ -36,35 +36,35 @@ class Team(ABC):
     size: int
 
     def seed(self, seed: int) -> int:
-        """Of this process' random numbers; that of rank 0 is the training's own."""
+        """The random seed of this process; rank 0 uses the training's own."""
         if self.rank == 0:
             return seed
-        # Not by adding: a CPU's generator looks at 32 bits only, and the next seed may be that of another training.
+        # Not by addition: a CPU generator uses 32 bits only, and the next seed may belong to another training.
         return int.from_bytes(hashlib.sha256(f"{seed}, {self.rank}".encode()).digest()[:4], "big")
 
     @abstractmethod
     def place(self, model: Trainable) -> None:
-        """Move a model to this process' device, and give its flow the weights of rank 0."""
+        """Move a model to this process's device, and copy the weights of rank 0 to its flow."""
 
     @abstractmethod
     def average(self, tensors: list[Tensor]) -> None:
-        """Replace tensors by their means over the processes, in place."""
+        """Replace tensors by their means over all processes, in place."""
 
     @abstractmethod
     def add(self, *numbers: float) -> tuple[float, ...]:
-        """The sum of each number over the processes."""
+        """The sum of each number over all processes."""
 
     @abstractmethod
     def ess(self, log_weights: Tensor) -> float:
-        """Effective sample size of all samples together, as a fraction."""
+        """The effective sample size of all samples together, as a fraction."""
 
     @abstractmethod
     def gather(self, tensors: Mapping[str, Tensor]) -> list[dict[str, Tensor]]:
-        """The tensors of each process, on rank 0; elsewhere nothing."""
+        """The tensors of each process on rank 0; an empty list elsewhere."""
 
 
 class Alone(Team):
-    """This process."""
+    """A single process."""
 
     rank, size = 0, 1
 
@@ -85,14 +85,14 @@ class Alone(Team):
 
 
 class Several(Team):
-    """Processes that were started together, on one machine or several; Lightning Fabric finds and connects them.
+    """Processes that were started together on one or several machines; Lightning Fabric connects them.
 
     Args:
-        size: how many there shall be.
-        device: the kind of device that each shall use.
+        size: expected number of processes.
+        device: the type of device for each process.
 
     Raises:
-        OptionError: if another number of processes was started.
+        OptionError: if a different number of processes was started.
         MissingDependencyError: if lightning-fabric is not installed.
     """
 
@@ -103,7 +103,7 @@ class Several(Team):
             from lightning_fabric import Fabric
         except ImportError as error:
             raise MissingDependencyError(
-                "Several devices need lightning-fabric: pip install 'boltzflow[fabric]'."
+                "Training on several devices needs the package lightning-fabric: pip install 'boltzflow[fabric]'."
             ) from error
         if STORE in os.environ:
             _meet(size, self.rank, device)
@@ -118,13 +118,13 @@ class Several(Team):
         state = model.flow.state_dict()
         with _others_alive(), torch.no_grad():
             for name, tensor in state.items():
-                # A tensor of a state dict may be a view, which cannot be received into, or on another device.
+                # A tensor of a state dict may be a view, which cannot receive data, or on another device.
                 state[name] = tensor.to(self.device, copy=True, memory_format=torch.contiguous_format)
                 distributed.broadcast(state[name], src=0)
-        model.flow.load_state_dict(state)  # not all of it is tensors that could be written to
+        model.flow.load_state_dict(state)  # not all entries are writable tensors
 
     def average(self, tensors: list[Tensor]) -> None:
-        # One message instead of one for each tensor.
+        # One message instead of one per tensor.
         flat = torch.cat([tensor.flatten() for tensor in tensors])
         with _others_alive():
             distributed.all_reduce(flat)
@@ -149,7 +149,7 @@ class Several(Team):
         return min(1.0, (2 * first - second - samples).exp().item()) if first.isfinite() else 0.0
 
     def gather(self, tensors: Mapping[str, Tensor]) -> list[dict[str, Tensor]]:
-        # As safetensors, for what torch gathers as objects is unpickled: whoever sends it could run code.
+        # As safetensors: torch unpickles gathered objects, so the sender could run code.
         own = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
         message = torch.frombuffer(bytearray(save(own)), dtype=torch.uint8).to(self.device)
         with _others_alive():
@@ -163,11 +163,11 @@ class Several(Team):
 
 
 def assemble(devices: int, device: torch.device) -> Team:
-    """The team of a training on `devices` devices of the kind of `device`.
+    """The processes of a training on `devices` devices of the type of `device`.
 
     Raises:
-        OptionError: if the number is not positive, or the program was started as another number of processes.
-        MissingDependencyError: if more than one are asked for and lightning-fabric is not installed.
+        OptionError: if the number is not positive, or the program was started as a different number of processes.
+        MissingDependencyError: if `devices` exceeds 1 and lightning-fabric is not installed.
     """
     if devices < 1:
         raise OptionError(f"Expected a positive number of devices; got {devices}.")
@@ -175,7 +175,7 @@ def assemble(devices: int, device: torch.device) -> Team:
 
 
 def started() -> tuple[int, int]:
-    """Rank of this process, and the number of processes that were started with it by torchrun or srun."""
+    """Rank of this process, and the number of processes that torchrun or srun started."""
     for rank, size, needed in (("RANK", "WORLD_SIZE", "LOCAL_RANK"), ("SLURM_PROCID", "SLURM_NTASKS", "SLURM_STEP_ID")):
         if {rank, size, needed} <= os.environ.keys():
             return int(os.environ[rank]), int(os.environ[size])
@@ -183,7 +183,7 @@ def started() -> tuple[int, int]:
 
 
 def _meet(size: int, rank: int, device: torch.device) -> None:
-    """Connect the processes that `boltzflow train --devices` has started, by their file."""
+    """Connect the processes that `boltzflow train --devices` started, through their file."""
     if device.type == "cuda":
         torch.cuda.set_device(rank)
     store = distributed.FileStore(  # type: ignore[attr-defined]
@@ -194,33 +194,33 @@ def _meet(size: int, rank: int, device: torch.device) -> None:
 
 
 def check_shares(batch_size: int, devices: int) -> None:
-    """Raise unless each device can have as many samples as any other.
+    """Raise unless the batch can be divided evenly among the devices.
 
     Raises:
-        OptionError: saying so.
+        OptionError: if it cannot.
     """
     if batch_size % devices:
-        raise OptionError(f"Expected a batch_size that {devices} devices can share evenly; got {batch_size} samples.")
+        raise OptionError(f"Expected a batch_size that is a multiple of the {devices} devices; got {batch_size}.")
 
 
 def check_started(devices: int) -> None:
     """Raise unless the program was started as one process for each device.
 
-    One process of several that srun has started may train on its own; of those of torchrun, none does.
+    A process started by srun may train alone; one started by torchrun may not.
 
     Raises:
-        OptionError: says how to start it.
+        OptionError: states how to start the program.
     """
     _, found = started()
     if found != devices and (devices > 1 or "LOCAL_WORLD_SIZE" in os.environ):
         raise OptionError(
-            f"Expected a program started as one process for each of {devices} devices, as by 'torchrun "
-            f"--nproc-per-node {devices} …', srun, or 'boltzflow train --devices {devices}'; got {found}."
+            f"Expected one process for each of {devices} devices, started with 'torchrun --nproc-per-node {devices} "
+            f"…', srun, or 'boltzflow train --devices {devices}'; got {found} processes."
         )
 
 
 def _nodes(size: int) -> int:
-    """Number of machines, each with as many of the processes."""
+    """The number of machines, with equal numbers of processes."""
     if "LOCAL_WORLD_SIZE" in os.environ:
         return size // int(os.environ["LOCAL_WORLD_SIZE"])
     return int(os.environ.get("SLURM_NNODES", 1))
@@ -228,10 +228,11 @@ def _nodes(size: int) -> int:
 
 @contextmanager
 def _others_alive() -> Iterator[None]:
-    """Tells what it means when a message does not arrive."""
+    """Convert a failed communication to a ProcessError."""
     try:
         yield
     except RuntimeError as error:
         raise ProcessError(
-            "Another process of this training has stopped, so it cannot go on. Its last checkpoint is kept: resume it."
+            "Another process of this training has stopped, so training cannot continue. The last checkpoint is kept; "
+            "resume from it."
         ) from error

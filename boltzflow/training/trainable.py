@@ -1,4 +1,4 @@
-"""What can be trained: a molecule's generator, or a flow for any density."""
+"""Trainable models: a molecule's generator, or a flow for any density."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from boltzflow.units import Temperature, checked_temperature
 
 
 class Trainable(Protocol):
-    """A flow and the density that it shall have, at any temperature. `BoltzmannGenerator` is one.
+    """A flow and its target density at any temperature. `BoltzmannGenerator` is one.
 
     Attributes:
-        flow: what learns.
-        provenance: what `boltzflow.train` writes down of the training, JSON-able.
+        flow: the flow to be trained.
+        provenance: facts about the training, recorded by `boltzflow.train`; JSON-serialisable.
     """
 
     flow: Flow
@@ -26,42 +26,42 @@ class Trainable(Protocol):
 
     @property
     def temperature(self) -> float:
-        """Of the density that the flow shall have in the end, in K."""
+        """The temperature of the target density, in K."""
         ...
 
     @property
     def temperatures(self) -> tuple[float, float] | None:
-        """The lowest and the highest temperature in K that one flow shall have; None for one temperature alone."""
+        """The lowest and highest temperature in K that the flow covers; None for a single temperature."""
         ...
 
     @property
     def evaluations(self) -> int:
-        """How many samples' energies have been evaluated so far."""
+        """The number of energy evaluations so far."""
         ...
 
     @property
     def widths(self) -> Tensor:
-        """How widely each coordinate of the flow is spread (D,); infinite means anywhere."""
+        """The spread of each coordinate of the flow (D,); infinite if it is unrestricted."""
         ...
 
     @property
     def identity(self) -> Any:
-        """What tells this density from any other, JSON-able: a checkpoint of another one is refused."""
+        """Identifies the target density; JSON-serialisable. A checkpoint of another density is rejected."""
         ...
 
     def internal_target(self, temperature: float | None = None) -> Target:
-        """The density of the flow's coordinates at a temperature in K, by default the model's own."""
+        """The target density of the flow's coordinates at a temperature in K, by default the model's own."""
         ...
 
     def context(self, temperatures: Tensor) -> Tensor | None:
-        """What flow and `internal_target` are given for samples at temperatures in K (n,).
+        """The context of flow and `internal_target` for samples at temperatures in K (n,).
 
-        None where the flow does not ask for temperatures: the target then has the one that it was made for.
+        None if the flow does not use temperatures; the target then has a fixed temperature.
         """
         ...
 
     def evaluate(self, z: Tensor) -> tuple[Tensor, Tensor]:
-        """Volume element log|det ∂x/∂z| (n,) of states (n, D), and U/kT (n,) at the model's own temperature."""
+        """Volume element log|det ∂x/∂z| (n,) and U/kT (n,) of states (n, D), at the model's own temperature."""
         ...
 
     def to(self, device: torch.device) -> Any:
@@ -69,26 +69,26 @@ class Trainable(Protocol):
         ...
 
     def compile(self) -> None:
-        """Compile what a training step runs."""
+        """Compile the code of a training step."""
         ...
 
 
 class DensityModel:
-    """A flow, and any density known up to a factor that it shall have: methods of training without a molecule.
+    """A flow and any target density known up to a factor, for training without a molecule.
 
-    The density p counts as that of its own temperature; at another one, T, it is p^(temperature/T).
+    The density p is assigned to `temperature`; at another temperature T it is p^(temperature/T).
 
     Presets are for molecules. `boltzflow.train` trains a density, unless told otherwise, with reverse KL and the
     defaults of `TrainingOptions`, which are Adam, 20 000 steps of 1024 samples, float32, and no early end.
 
     Args:
-        flow: what learns.
+        flow: the flow to be trained.
         target: with `log_prob(x)`, on the flow's domain.
-        temperature: what counts as the density's own, K.
+        temperature: assigned to the density, K.
         name: of the target, for checkpoints.
 
     Raises:
-        DomainError: if the target says that it lives on another domain than the flow.
+        DomainError: if the target has another domain than the flow.
         OptionError: if the temperature is not positive.
 
     >>> from boltzflow.core import recipes
@@ -113,7 +113,7 @@ class DensityModel:
 
     @property
     def widths(self) -> Tensor:
-        """1 for each coordinate: nothing is known."""
+        """1 for each coordinate, since the spread is not known."""
         return torch.ones(len(self.flow.domain), device=self.flow.like.device)
 
     @property
@@ -126,15 +126,15 @@ class DensityModel:
         return _Flattened(self, 1.0 if temperature is None else self.temperature / checked_temperature(temperature))
 
     def context(self, temperatures: Tensor) -> None:
-        """None: the flow is one for one temperature."""
+        """None, since the flow has a single temperature."""
 
     def evaluate(self, z: Tensor) -> tuple[Tensor, Tensor]:
-        """Zero (n,), and −log p (n,) of states (n, D)."""
+        """Zeros (n,), and −log p (n,) of states (n, D)."""
         energy = -self.internal_target().log_prob(z)
         return torch.zeros_like(energy), energy
 
     def to(self, device: torch.device) -> DensityModel:
-        """Move the flow to a device, and the target where it is a module; returns itself."""
+        """Move the flow to a device, and the target if it is a module; returns itself."""
         for part in (self.flow, self.target):
             if isinstance(part, nn.Module):
                 part.to(device)

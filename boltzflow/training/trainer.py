@@ -1,4 +1,4 @@
-"""The one training loop: steps of any method, with progress, checkpoints, and patience for bad steps."""
+"""The training loop for all methods, with progress, checkpoints, and tolerance of bad steps."""
 
 from __future__ import annotations
 
@@ -49,34 +49,35 @@ def train(
 ) -> History:
     """Train a model in place.
 
-    A generator is trained as `boltzflow train` does it: what is not given is chosen by the preset. A `DensityModel`
-    knows no presets; it is trained with reverse KL and the defaults of `TrainingOptions`.
+    A generator is trained as by `boltzflow train`: unset options are filled from the preset. A `DensityModel` has no
+    presets. It is trained with reverse KL and the defaults of `TrainingOptions`.
 
     Args:
-        model: what to train: a `BoltzmannGenerator`, or a `DensityModel`.
-        method: its name, or a `Method` with settings of its own. None takes "reverse_then_forward" for a generator,
-            and "reverse_kl" for one with stochastic layers and for a `DensityModel`.
-        preset: "quick", "standard" or "best": chooses `steps`, `batch_size`, `optimizer`, `precision` and `patience`
-            of a generator's training where they are not given, whatever the method; None is "standard".
-        directory: where to keep ``metrics.csv`` and ``checkpoints/``; None keeps nothing.
-        resume: go on from the directory's checkpoint; the numbers are those of an uninterrupted run.
-        compile: whether to compile the flow (takes about a minute, then steps are several times faster).
+        model: a `BoltzmannGenerator` or a `DensityModel`.
+        method: the name of a method, or a `Method`. None takes "reverse_then_forward" for a generator, and "reverse_kl"
+            for one with stochastic layers and for a `DensityModel`.
+        preset: "quick", "standard" or "best": sets `steps`, `batch_size`, `optimizer`, `precision` and `patience` of a
+            generator's training unless they are given, whatever the method; None is "standard".
+        directory: where to write ``metrics.csv`` and ``checkpoints/``; None writes nothing.
+        resume: continue from the directory's checkpoint; results equal those of an uninterrupted run.
+        compile: whether to compile the flow (this takes about a minute; steps are then several times faster).
         progress: whether to show a progress bar.
-        tensorboard: whether to write the records to the directory's ``tensorboard`` too (the extra "tensorboard").
-        devices: number of processes, each on a device of the kind of the flow's, that share the samples of each step
-            (the extra "fabric"); the program must have been started as so many (see ``docs/clusters.md``).
-        options: see `TrainingOptions`. They go before the preset.
+        tensorboard: whether to also write the records to ``tensorboard`` in the directory (needs the extra
+            "tensorboard").
+        devices: number of processes that divide the samples of each step, each on a device of the flow's type (needs
+            the extra "fabric"). The program must be started as this number of processes (see ``docs/clusters.md``).
+        options: see `TrainingOptions`. They override the preset.
 
     Returns:
         The history, with a record every `log_every` steps.
 
     Raises:
-        OptionError: if an option is impossible or unknown, or a preset is named for a `DensityModel`.
-        UnsupportedCombinationError: if the method is not made for such a model.
-        MissingDependencyError: if tensorboard or several devices are asked for and their package is not installed.
+        OptionError: if an option is invalid or unknown, or a preset is named for a `DensityModel`.
+        UnsupportedCombinationError: if the method cannot train such a model.
+        MissingDependencyError: if the package for `tensorboard` or `devices` is not installed.
         ProcessError: if another process of the training has stopped.
-        RunDirectoryError: if the directory already holds a training and `resume` is False.
-        NonFiniteError: after too many steps in a row whose loss or gradient was not finite.
+        RunDirectoryError: if the directory already contains a training and `resume` is False.
+        NonFiniteError: after too many consecutive steps with a non-finite loss or gradient.
 
     >>> import boltzflow as bf
     >>> generator = bf.BoltzmannGenerator.for_system(bf.load_system("alanine_dipeptide"), layers=2, hidden=(16,))
@@ -84,7 +85,7 @@ def train(
     >>> history.last.energy_evaluations
     32
     """
-    TrainingOptions.of(**options)  # what is impossible is said before anything else
+    TrainingOptions.of(**options)  # invalid options are refused before anything else
     team = assemble(devices, model.flow.like.device)
     chosen, checked = resolved(model, method, preset, devices, options)
     chosen.check(model)
@@ -132,8 +133,8 @@ class _Run:
         if resume:
             self._restore()
         elif self.checkpoint is not None and self.checkpoint.exists():
-            raise RunDirectoryError(f"{directory} already holds a training: resume it, or choose another directory.")
-        # Alone, a checkpoint is possible at any time; several must have agreed that they are all there for one.
+            raise RunDirectoryError(f"{directory} already contains a training: resume it, or choose another directory.")
+        # A single process can write a checkpoint at any time; several must be at the same step.
         self.agreed = team.size == 1
         self.caught: list[int] = []
         if self.directory is not None and team.rank == 0:
@@ -141,7 +142,7 @@ class _Run:
         self.board: Board | None = None
         if tensorboard:
             if self.directory is None:
-                raise OptionError("Expected a directory for TensorBoard's files; got none.")
+                raise OptionError("Expected a directory for TensorBoard logs; got none.")
             if team.rank == 0:
                 self.board = Board(self.directory / "tensorboard", self.step)
 
@@ -179,7 +180,7 @@ class _Run:
                         bar.update(task, state=state)
                 self.agreed = True
             finally:
-                # Ctrl-C and errors leave a checkpoint too; a step that they cut off will be taken again whole.
+                # Ctrl-C and errors leave a checkpoint too; an interrupted step will be repeated.
                 self.random.set_state(self.random_after)
                 if self.agreed:
                     self._save()
@@ -203,7 +204,7 @@ class _Run:
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         before = self.model.evaluations
-        memory = dict(self.memory)  # a step that is cut off must leave no trace in it
+        memory = dict(self.memory)  # an interrupted step must not change it
         loss = self.method.loss(self.model, moment, memory)
         self.optimizer.zero_grad(set_to_none=True)
         loss.value.backward()  # type: ignore[no-untyped-call]
@@ -227,9 +228,9 @@ class _Run:
         evaluations: int,
         started: float,
     ) -> Record | None:
-        """Everything that a step changes, all or nothing."""
+        """Apply all changes of a step, or none."""
         options = self.options
-        # Samples that are not fresh were counted before.
+        # Samples that are not new were counted before.
         failed = int(torch.isinf(loss.log_weights).sum()) if loss.is_fresh else 0
         bad = not bool(loss.value.isfinite() & norm.isfinite())
         bad_ones, failed_ones, evaluated, interrupts = self.team.add(bad, failed, evaluations, len(self.caught))
@@ -288,13 +289,13 @@ class _Run:
         if self.skipped_in_a_row >= self.options.max_skipped:
             self.agreed = True
             raise NonFiniteError(
-                f"Step {self.step}: {self.skipped_in_a_row} steps in a row had a loss or gradient that was not finite "
+                f"Step {self.step}: loss or gradient was not finite in {self.skipped_in_a_row} consecutive steps "
                 f"(loss {loss.value.item():g}, gradient norm {norm.item():g}). A smaller learning rate may help."
             )
 
     def _save(self) -> None:
         if self.directory is None or self.checkpoint is None or self.step == 0:
-            return  # a training whose first step has failed is not there to go on with
+            return  # after a failed first step there is nothing to resume
         if self.team.rank == 0:
             check_there(self.directory)
         state = {
@@ -332,7 +333,7 @@ class _Run:
             if not all(isinstance(number, int | float) for record in state["records"] for number in record.values()):
                 raise TypeError("records are numbers")
             self.step, self.failed = int(state["step"]), int(state["failed"])
-            self.end = int(state.get("end", self.options.steps))  # older checkpoints know of no other end
+            self.end = int(state.get("end", self.options.steps))  # absent in older checkpoints
             self.skipped, self.skipped_in_a_row = int(state["skipped"]), int(state["skipped_in_a_row"])
             self.random_after = self.random.get_state()
             self.evaluations, self.seconds_before = int(state["evaluations"]), float(state["seconds"])
@@ -340,12 +341,14 @@ class _Run:
 
 def _settings(method: Method) -> dict[str, Any]:
     try:
-        # As they will come back from a checkpoint: JSON knows no tuples.
+        # As read back from a checkpoint: JSON has no tuples.
         return dict(json.loads(json.dumps(settings_of(method))))
     except TypeError as error:
-        raise OptionError(f"Expected a method whose settings are plain numbers, strings and lists; {error}.") from None
+        raise OptionError(
+            f"Expected a method whose settings are numbers, strings and lists; got another type ({error})."
+        ) from None
 
 
 def _fingerprint(model: Trainable) -> str:
-    """What tells a density from any other, in few characters."""
+    """A short fingerprint of a density."""
     return hashlib.sha256(json.dumps(model.identity).encode()).hexdigest()

@@ -1,4 +1,4 @@
-"""Steps from a density towards a target that are short, and lose little entropy: constrained mass transport."""
+"""Constrained mass transport: steps from a density towards a target, limited in length and loss of entropy."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from boltzflow.errors import NonFiniteError, OptionError, ShapeError
 
 @dataclass(frozen=True)
 class Transport:
-    """Weights of the next density on samples of the present one.
+    """Weights of the next density on samples of the current one.
 
     Attributes:
         log_weights: (n,) float64, normalised; −inf where the target cannot be evaluated.
-        trust: λ ≥ 0, the multiplier of the trust region; 0 where it does not bind.
+        trust: λ ≥ 0, the multiplier of the trust region; 0 if it is not active.
         entropy: η ≥ 0, the multiplier of the entropy constraint.
-        divergence: KL(next ‖ present) on the samples, in nats.
-        entropy_loss: entropy of the present density less that of the next.
+        divergence: KL(next ‖ current) on the samples, in nats.
+        entropy_loss: entropy of the current density minus that of the next.
     """
 
     log_weights: Tensor
@@ -34,7 +34,7 @@ class Transport:
 
     @property
     def is_at_target(self) -> bool:
-        """Whether neither constraint binds: the weights are those of the target itself."""
+        """Whether no constraint is active: the weights are those of the target itself."""
         return self.trust == 0.0 and self.entropy == 0.0
 
 
@@ -47,17 +47,17 @@ def constrained_transport(
 
         next ∝ exp[(log p + λ log q) / (1 + λ + η)];
 
-    the two numbers maximise a concave dual function. The trust region alone leads along the geometric path from q to
-    p, the entropy constraint alone along the powers of p, as annealing in temperature does.
+    the two multipliers maximise a concave dual function. The trust region alone follows the geometric path from q to p;
+    the entropy constraint alone follows powers of p, like temperature annealing.
 
     Args:
         log_q: (n,) log-density of samples of q.
         log_p: (n,) log-density of the target there, up to a constant.
-        trust_region: in nats, positive; infinite for no such constraint.
-        max_entropy_loss: in nats, positive; infinite for no such constraint.
+        trust_region: in nats, positive; infinite for no constraint.
+        max_entropy_loss: in nats, positive; infinite for no constraint.
 
     Raises:
-        ShapeError: if the two are not of one shape (n,).
+        ShapeError: if both do not have the same shape (n,).
         OptionError: if a bound is not positive.
         NonFiniteError: if fewer than two samples can be evaluated.
 
@@ -69,12 +69,16 @@ def constrained_transport(
     True
     """
     if log_q.shape != log_p.shape or log_q.dim() != 1:
-        raise ShapeError(f"Expected log q and log p of one shape (n,); got {tuple(log_q.shape)}, {tuple(log_p.shape)}.")
+        raise ShapeError(
+            f"Expected log q and log p of equal shape (n,); got {tuple(log_q.shape)}, {tuple(log_p.shape)}."
+        )
     if not (trust_region > 0.0 and max_entropy_loss > 0.0):
         raise OptionError(f"Expected positive bounds; got {trust_region:g} and {max_entropy_loss:g} nats.")
     sound = log_q.isfinite() & log_p.isfinite()
     if int(sound.sum()) < 2:
-        raise NonFiniteError(f"Expected samples that can be evaluated; got {int(sound.sum())} of {len(log_q)}.")
+        raise NonFiniteError(
+            f"Expected at least 2 samples with finite densities; got {int(sound.sum())} of {len(log_q)}."
+        )
     dual = _Dual(log_q[sound], log_p[sound], trust_region, max_entropy_loss)
     trust, entropy = dual.solve()
     log_weights = dual.log_weights(trust, entropy)
@@ -106,12 +110,12 @@ class _Dual:
         return divergence, self._entropy + divergence + float((weights * self._q).sum())
 
     def solve(self) -> tuple[float, float]:
-        """Multipliers λ and η, exactly 0 where a constraint does not bind."""
+        """Multipliers λ and η, exactly 0 for a constraint that is not active."""
         free = [math.isfinite(bound) for bound in self._bounds]
         divergence, loss = self.measures(self.log_weights(0.0, 0.0))
         if divergence <= self._bounds[0] and loss <= self._bounds[1]:
             return 0.0, 0.0
-        # Multipliers span decades: the logarithms of 1 + λ and 1 + η are what is searched in.
+        # Multipliers span decades, so the search is over the logarithms of 1 + λ and 1 + η.
         best = minimize(
             self._negative,
             x0=[1.0 if one else 0.0 for one in free],

@@ -1,1 +1,1 @@
-"""What the command line does: a training from molecule to summary, a reference, and their settings."""
+"""The workflows of the command line: training from molecule to summary, references, and their settings."""

@@ -1,4 +1,4 @@
-"""What a run will need at least, in bytes: so that what no machine holds is refused before the work."""
+"""Lower bounds on the memory and disk space of a run in bytes, to reject impossible runs before they start."""
 
 from __future__ import annotations
 
@@ -6,21 +6,21 @@ from itertools import pairwise
 
 from boltzflow.workflows.config import ReferenceConfig, RunConfig
 
-_BYTES_OF_ATOM, _BYTES_OF_SAMPLE = 100, 200  # a million samples of 22 atoms were measured at 2.3 GiB
+_BYTES_OF_ATOM, _BYTES_OF_SAMPLE = 100, 200  # measured: 2.3 GiB for a million samples of 22 atoms
 
 
 def memory_of_samples(n: int, atoms: int) -> int:
-    """Of drawing and analyzing: positions, copies of them, and every bond and angle in float64."""
+    """Memory to sample and analyze: positions, copies of them, and all bonds and angles in float64."""
     return n * (_BYTES_OF_ATOM * atoms + _BYTES_OF_SAMPLE)
 
 
 def disk_of_samples(n: int, atoms: int) -> int:
-    """Of samples.dcd and weights.npz."""
+    """Disk space of samples.dcd and weights.npz."""
     return n * (12 * atoms + 24 + 3 * 8)
 
 
 def memory_of_training(config: RunConfig, coordinates: int) -> int:
-    """Of weights with their gradients, and what a step keeps for these."""
+    """Memory of weights, gradients, and the intermediate results of a step."""
     half = coordinates // 2
     sizes = (half, *config.hidden, half * 3 * config.bins)
     weights = config.layers * sum(a * b for a, b in pairwise(sizes))
@@ -29,10 +29,10 @@ def memory_of_training(config: RunConfig, coordinates: int) -> int:
 
 
 def memory_of_reference(config: ReferenceConfig, atoms: int) -> int:
-    """Of positions, velocities and forces of all replicas."""
+    """Memory of positions, velocities and forces of all replicas."""
     return config.ladders * config.temperatures * atoms * 3 * 12
 
 
 def disk_of_reference(config: ReferenceConfig, atoms: int, records: int) -> int:
-    """Of the frames: energies and bias of all replicas, positions of the coldest; these twice, as samples too."""
+    """Disk space of energies and bias of all replicas, and positions of the coldest (twice, also as samples)."""
     return records * config.ladders * (16 * config.temperatures + 2 * 12 * atoms)

@@ -1,4 +1,4 @@
-"""Reference ensembles by parallel tempering, kept in a directory: what `boltzflow reference` does."""
+"""Reference ensembles by parallel tempering in a directory: the workflow of `boltzflow reference`."""
 
 from __future__ import annotations
 
@@ -46,20 +46,21 @@ _BINS = 36
 def reference_run(
     config: ReferenceConfig, directory: Path, resume: bool, progress: Callable[[Progress], None] | None = None
 ) -> dict[str, Any]:
-    """Sample, and write what was found into `directory`; returns what goes into reference.json.
+    """Simulate, and write the results to `directory`; returns the content of reference.json.
 
-    The directory then holds config.yaml; reference.json (energies and populations of all temperatures, with errors and
-    settings); torsions.npz (histograms, and frames with weights); samples.dcd, topology.pdb and weights.npz of the
-    coldest temperature; and frames/ and checkpoints/, from which a run with `resume` goes on.
+    The directory then contains config.yaml; reference.json (energies and populations at all temperatures, with errors
+    and settings); torsions.npz (histograms, and frames with weights); samples.dcd, topology.pdb and weights.npz of the
+    lowest temperature; and frames/ and checkpoints/, from which a run with `resume` continues.
 
-    A run that fails before there is a checkpoint leaves nothing behind.
+    A run that fails before its first checkpoint leaves no files.
 
     Raises:
-        RunDirectoryError: if the directory already holds a run and `resume` is False, or another process writes to it.
-        StorageError: if nothing can be written there, or it is removed meanwhile.
+        RunDirectoryError: if the directory already contains a run and `resume` is False, or another process writes to
+            it.
+        StorageError: if the directory is not writable, or is removed during the run.
         InsufficientDataError: if too few frames were recorded.
-        OptionError: if the recorded time is too short, or neither memory nor disk hold it.
-        BoltzflowError: whatever building and sampling raise.
+        OptionError: if the recorded time is too short, or memory or disk are too small.
+        BoltzflowError: any error from building the system and sampling.
     """
     with claimed(directory, lambda error: can_go_on(directory, error)):
         if not resume:
@@ -76,7 +77,7 @@ def _run(
     timestep = config.timestep or (0.002 if system.openmm_system.getNumConstraints() else 0.001)
     if config.hottest <= system.temperature:
         raise OptionError(
-            f"Expected the hottest temperature above the lowest, {system.temperature:g} K; got {config.hottest:g} K."
+            f"Expected a hottest temperature above the lowest, {system.temperature:g} K; got {config.hottest:g} K."
         )
     options = TemperingOptions(
         picoseconds=config.picoseconds,
@@ -85,9 +86,9 @@ def _run(
         record_every=200 * timestep,
         seed=config.seed,
     )
-    if options.records < 2 and not resume:  # a run that goes on may have recorded more
+    if options.records < 2 and not resume:  # a resumed run may have recorded more
         least = 2 * options.record_every
-        raise OptionError(f"Expected picoseconds for two frames, {least:g} ps or more; got {config.picoseconds:g}.")
+        raise OptionError(f"Expected at least {least:g} picoseconds, for two frames; got {config.picoseconds:g}.")
     check_memory(memory_of_reference(config, system.n_atoms), "ladders and temperatures")
     check_disk(directory, disk_of_reference(config, system.n_atoms, options.records), "frames of all ladders")
     particles = Particles.of(system, config.hydrogen_mass)
@@ -106,7 +107,7 @@ def _run(
     start = torch.from_numpy(system.positions).float()[None]
     positions = minimize(potential, start, particles, generator=random).positions[0]
     result = sampler.run(positions, options, directory=directory, resume=resume, progress=progress)
-    # What was recorded may be more than what was asked for now, if an earlier program had sampled longer.
+    # An earlier run may have recorded more than is requested now.
     recorded = len(result.energies) * options.record_every
     facts = {
         "system": system.name,
@@ -114,7 +115,7 @@ def _run(
         "energy_evaluations": config.ladders
         * config.temperatures
         * round((options.equilibration + recorded) / timestep),
-        "wall_seconds": round(time.monotonic() - started, 1),  # both of the program that ended the run
+        "wall_seconds": round(time.monotonic() - started, 1),  # both of the last process of the run
         "cpu_seconds": round(time.process_time(), 1),
         "threads": torch.get_num_threads(),
         "version": __version__,
@@ -125,13 +126,13 @@ def _run(
 def write_reference(
     result: TemperingResult, torsions: list[NamedTorsion], directory: Path, facts: dict[str, Any]
 ) -> dict[str, Any]:
-    """Write reference.json, torsions.npz and the coldest temperature's samples; returns what the first says."""
+    """Write the files of a reference; returns the content of reference.json."""
     temperatures = list(result.temperatures)
     phi = [k for k, torsion in enumerate(torsions) if torsion.name.startswith("phi")]
     columns = _energies_and_shares(result, phi)
     if len(columns) < 2:
         raise InsufficientDataError(
-            f"Expected at least 2 frames of each replica; got {len(columns)}: sample for longer."
+            f"Expected at least 2 frames of each replica; got {len(columns)}: simulate for longer."
         )
     value, error = result.estimate(_mean_of(columns), temperatures)
     half = len(columns) // 2
@@ -183,21 +184,21 @@ def _mean_of(columns: Tensor) -> Callable[[Tensor], Tensor]:
 
 
 def _umbrella(system: MolecularSystem, torsions: list[NamedTorsion], depth: float) -> Potential | None:
-    """The bias on every φ, if one is wanted.
+    """The bias on every φ; None if its depth is 0.
 
     Raises:
-        OptionError: if it is wanted and there is no φ.
+        OptionError: if there is no φ.
     """
     if depth == 0.0:
         return None
     phi = [torsion.atoms for torsion in torsions if torsion.name.startswith("phi")]
     if not phi:
-        raise OptionError(f"Expected a molecule with a torsion φ for an umbrella; {system.name} has none.")
+        raise OptionError(f"Expected a molecule with a torsion φ for the umbrella; {system.name} has none.")
     return torsion_umbrella(phi, system.n_atoms, depth)
 
 
 def _torsion_arrays(result: TemperingResult, torsions: list[NamedTorsion]) -> dict[str, NDArray[Any]]:
-    """Histograms at the coldest temperature with errors, from all temperatures; and some of its own frames."""
+    """Histograms at the lowest temperature with errors, from all temperatures, and some of its own frames."""
     coldest = result.temperatures[0]
     angles = torch.from_numpy(result.observables)
     bins = (((angles + torch.pi) * (_BINS / (2 * torch.pi))).long() % _BINS).flatten(0, 2)

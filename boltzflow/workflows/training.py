@@ -1,4 +1,4 @@
-"""A whole run: train, sample, analyze, everything kept in one directory."""
+"""A complete run: train, sample and analyze, with all results in one directory."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import mdtraj
 import torch
 
 from boltzflow.analysis import Summary, analyze, check_collapse, check_forward, compare, plots
-from boltzflow.analysis.checks.references import FEWEST_PIECES, Reference, as_reference, check_same_molecule
+from boltzflow.analysis.checks.references import FEWEST_BLOCKS, Reference, as_reference, check_same_molecule
 from boltzflow.analysis.report.summary import GENERATOR, SUMMARY, as_document, plot_title
 from boltzflow.architecture import Architecture
 from boltzflow.capacity import check_disk, check_memory
@@ -45,16 +45,16 @@ from boltzflow.workflows.needs import disk_of_samples, memory_of_samples, memory
 CONFIG, CHECKPOINT = "config.yaml", Path("checkpoints") / "last.safetensors"
 
 LIBRARY_REFERENCE = "reference"
-"""The folder of a system's reference in the library."""
+"""The folder of a library system's reference."""
 
 WORTH_COMPILING = 200_000
-"""So many samples take longer to draw than their code takes to compile."""
+"""Number of samples above which compiling the code saves time."""
 
 Progress = Callable[[int], None]
 
 
 def is_pdb(system: str) -> bool:
-    """Whether a run's `system` is a PDB file rather than a name of the library."""
+    """Whether a run's `system` is a PDB file rather than a library system."""
     return system.lower().endswith(".pdb")
 
 
@@ -62,8 +62,8 @@ def build_system(config: SystemConfig) -> MolecularSystem:
     """The molecule of a run.
 
     Raises:
-        BoltzflowError: whatever `load_system` and `MolecularSystem.from_pdb` raise.
-        OptionError: if a force field or constraints are given for a system of the library.
+        BoltzflowError: any error of `load_system` and `MolecularSystem.from_pdb`.
+        OptionError: if a force field or constraints are given for a library system.
     """
     if is_pdb(config.system):
         return MolecularSystem.from_pdb(
@@ -71,22 +71,24 @@ def build_system(config: SystemConfig) -> MolecularSystem:
         )
     for name, asked in (("a force field", config.forcefield), ("constraints", config.constraints != "none")):
         if asked:
-            raise OptionError(f"Expected a PDB file with {name}; {config.system!r} of the library has its own.")
+            raise OptionError(
+                f"Expected {name} only with a PDB file; {config.system!r} of the library has its own."
+            )
     return load_system(config.system, config.temperature)
 
 
 def check_unused(directory: Path) -> None:
-    """Raise unless nothing in `directory` would be replaced.
+    """Raise if a file in `directory` would be replaced.
 
     Raises:
-        RunDirectoryError: if it already holds a run or samples.
+        RunDirectoryError: if it already contains a run or samples.
     """
     if directory.exists() and not directory.is_dir():
         raise RunDirectoryError(f"Expected a directory to write to; {directory} is a file.")
     for name in (CONFIG, GENERATOR, TRAJECTORY, TOPOLOGY, WEIGHTS, SUMMARY, CHECKPOINT):
         if (directory / name).exists():
-            resume = ", or go on with boltzflow train … --resume" if (directory / CONFIG).exists() else ""
-            raise RunDirectoryError(f"{directory} already holds a run ({name}): choose another --out{resume}.")
+            resume = ", or resume it with boltzflow train … --resume" if (directory / CONFIG).exists() else ""
+            raise RunDirectoryError(f"{directory} already contains a run ({name}): choose another --out{resume}.")
 
 
 def train_run(
@@ -96,29 +98,30 @@ def train_run(
     drawn: Progress | None = None,
     tell: Callable[[str], None] | None = None,
 ) -> Summary | None:
-    """Train a generator, draw samples and analyze them; everything goes into `directory`.
+    """Train a generator, sample and analyze; all results are written to `directory`.
 
-    On several devices this runs in one process for each; the first alone writes, samples and returns the summary.
-    A run that fails before there is a checkpoint leaves nothing behind.
+    On several devices this runs in one process for each. Only the first process writes files, samples and returns the
+    summary. A run that fails before its first checkpoint leaves no files.
 
     Args:
         config: the settings.
-        directory: a new one, or with `resume` that of the run to go on with.
-        resume: go on from the last checkpoint, or from the start where there is none yet.
-        drawn: called with the number of samples drawn so far.
-        tell: called, before the training starts, with a sentence that says what it will cost; not
-            where it goes on, nor on several devices.
+        directory: a new directory, or with `resume` that of the run to continue.
+        resume: continue from the last checkpoint, or from the beginning if there is none.
+        drawn: called with the number of samples so far.
+        tell: called with a cost estimate in one sentence before training starts; not for a resumed run or several
+            devices.
 
     Raises:
-        RunDirectoryError: if the directory already holds a run and `resume` is False, or another process writes to it.
-        StorageError: if nothing can be written there, or it is removed meanwhile.
-        OptionError: if the accelerator is missing, other than one process for each device was started, or no machine
-            of this size holds the training or its samples.
-        BoltzflowError: whatever building, training and sampling raise.
+        RunDirectoryError: if the directory already contains a run and `resume` is False, or another process writes to
+            it.
+        StorageError: if the directory is not writable, or is removed during the run.
+        OptionError: if the accelerator is missing, the number of processes differs from that of devices, or memory or
+            disk are too small for the training or its samples.
+        BoltzflowError: any error from building the system, training and sampling.
     """
     check_started(config.devices)
     if config.accelerator == "cuda" and not torch.cuda.is_available():
-        raise OptionError("Expected a CUDA device for the accelerator cuda; torch finds none.")
+        raise OptionError("Expected a CUDA device for the accelerator cuda; torch found none.")
     if config.devices > 1 and started()[0] > 0:
         return _train(config, directory, resume, drawn, tell, is_first=False)
     with claimed(directory, lambda error: can_go_on(directory, error)):
@@ -128,7 +131,7 @@ def train_run(
 
 
 def can_go_on(directory: Path, error: BaseException) -> bool:
-    """Whether a run that an error has ended is worth keeping: after Ctrl-C always, else if there is a checkpoint."""
+    """Whether to keep a run that ended with an error: always after Ctrl-C, otherwise if there is a checkpoint."""
     return isinstance(error, KeyboardInterrupt) or (directory / CHECKPOINT).exists()
 
 
@@ -145,7 +148,7 @@ def _train(
     coordinates = system.coordinates()
     config = config.completed(len(coordinates.domain))
     method = _method(config)
-    # Whatever is impossible is said before the work, and before anything is written.
+    # Impossible runs are rejected before any work, and before files are written.
     on_gpu = torch.cuda.mem_get_info()[1] if config.accelerator == "cuda" else None
     check_memory(memory_of_training(config, len(coordinates.domain)), "layers, hidden sizes and a batch", on_gpu)
     if config.data is not None and not resume:
@@ -184,29 +187,30 @@ def _train(
         "training_energy_evaluations": history.last.energy_evaluations,
         "training_seconds": round(history.last.seconds, 1),
     }
-    # Training has used the stream of `seed` itself.
+    # `seed` itself was used by the training.
     seed = (config.seed + 1) % SEEDS
     return _sample(generator, config.samples, directory, seed, facts, drawn, config.check_picoseconds)
 
 
 def _method(config: RunConfig) -> Method:
-    """The method that was asked for, with its data."""
+    """The requested method, with its data."""
     if (config.method == FORWARD_KL) != (config.data is not None):
         raise OptionError(
-            f"Expected data (a directory of samples) for the method {FORWARD_KL}, and for no other; got "
-            f"{config.method} and {config.data or 'no data'}."
+            f"Expected data (a directory of samples) with the method {FORWARD_KL} and with no other method; got "
+            f"{config.method} with {config.data or 'no data'}."
         )
     return method_named(config.method) if config.data is None else ForwardKL(config.data)
 
 
 def _cost(generator: BoltzmannGenerator, method: Method, config: RunConfig, options: TrainingOptions) -> str:
-    """What the training will cost, in a sentence."""
+    """A cost estimate of the training in one sentence."""
     generator.compile()
     cost = estimate_cost(generator, method, options)
-    fewer = "; fewer, if the ESS stops rising before" if config.patience else ""
+    fewer = "; less if the ESS stops rising earlier" if config.patience else ""
     return (
-        f"{config.method}, {config.steps:,} steps of {config.batch_size} with {config.layers} couplings of "
-        f"{'·'.join(map(str, config.hidden))} ({config.precision} nets): {cost}{fewer}."
+        f"Cost estimate for {config.method}, {config.steps:,} steps of {config.batch_size} samples with "
+        f"{config.layers} couplings of {'·'.join(map(str, config.hidden))} ({config.precision} networks): "
+        f"{cost}{fewer}."
     )
 
 
@@ -219,15 +223,15 @@ def sample_run(
     temperature: float | None = None,
     reference: Reference | None = None,
 ) -> Summary:
-    """Draw `n` samples into a new directory and analyze them; the generator is kept beside them.
+    """Write `n` samples and their analysis to a new directory, with a copy of the generator.
 
-    The temperature is the generator's own, or another one in K that it is made for. With a reference, the samples are
-    compared with it. What fails before all samples are written leaves nothing behind.
+    The temperature is the generator's own, or another one in K that it covers. If a reference is given, the samples are
+    compared with it. A run that fails before all samples are written leaves no files.
 
     Raises:
-        RunDirectoryError: if the directory already holds a run or samples, or another process writes to it.
-        StorageError: if nothing can be written there, or it is removed meanwhile.
-        OptionError: if memory or disk do not hold so many, or the generator is not made for the temperature.
+        RunDirectoryError: if the directory already contains a run or samples, or another process writes to it.
+        StorageError: if the directory is not writable, or is removed during the run.
+        OptionError: if memory or disk are too small, or the generator does not cover the temperature.
     """
     with claimed(directory, lambda _: (directory / WEIGHTS).exists()):
         check_unused(directory)
@@ -237,10 +241,10 @@ def sample_run(
 
 
 def check_room(n: int, atoms: int, directory: Path) -> None:
-    """Raise unless memory and the disk of `directory` hold so many samples.
+    """Raise unless memory and the disk of `directory` are large enough for `n` samples.
 
     Raises:
-        OptionError: says what they need.
+        OptionError: states how much they need.
     """
     check_memory(memory_of_samples(n, atoms), f"{n:,} samples")
     check_disk(directory, disk_of_samples(n, atoms), f"{n:,} samples")
@@ -257,9 +261,9 @@ def _sample(
     temperature: float | None = None,
     reference: Reference | None = None,
 ) -> Summary:
-    """Of `sample_run` and the end of a training; `facts` go into the summary, and whether a basin is lost."""
+    """Sample and analyze; `facts` and the result of the check for lost basins go into the summary."""
     started, evaluations = time.monotonic(), generator.potential.evaluations
-    seed = secrets.randbelow(2**31) if seed is None else seed  # recorded, so that it can be drawn again
+    seed = secrets.randbelow(2**31) if seed is None else seed  # recorded, so that the samples are reproducible
     generator.save(directory / GENERATOR)
     if n >= WORTH_COMPILING:
         generator.compile()
@@ -285,7 +289,7 @@ def _sample(
 def _evaluation(
     generator: BoltzmannGenerator, ensemble: Ensemble, reference: Reference, directory: Path
 ) -> dict[str, Any]:
-    """The samples against a reference, with plots in the directory."""
+    """Compare the samples with a reference, and write plots to the directory."""
     comparison = compare(ensemble, reference)
     forward = check_forward(generator, ensemble, reference)
     title = plot_title(generator.system, ensemble)
@@ -298,41 +302,40 @@ def _evaluation(
 
 
 def find_reference(source: str | None, generator: BoltzmannGenerator) -> Reference:
-    """What to compare a generator with: a directory, a trajectory's file, or the library's reference of its system.
+    """The reference for a generator, from a directory, a trajectory file, or the library's reference of its system.
 
     Energies of a trajectory's frames are evaluated here.
 
     Raises:
-        SystemNotFoundError: if there is none.
-        FileFormatError: if the file is no trajectory of the molecule.
-        DataError: if the library's system of this name is another one, or the temperature is.
-        InsufficientDataError: if the reference has too few independent pieces.
-        ShapeError: if it is the reference of another molecule.
+        SystemNotFoundError: if there is no reference.
+        FileFormatError: if the file is not a trajectory of the molecule.
+        DataError: if the library's system of this name or the temperature differs.
+        InsufficientDataError: if the reference has too few independent blocks.
+        ShapeError: if the reference belongs to another molecule.
     """
     reference = as_reference(_source(source, generator), generator.temperature)
     check_same_molecule(generator.system.mdtraj_topology, reference)
-    if reference.n_pieces < FEWEST_PIECES:  # said before samples are drawn
+    if reference.n_pieces < FEWEST_BLOCKS:  # checked before sampling
         raise InsufficientDataError(
-            f"Expected a reference of at least {FEWEST_PIECES} independent pieces (ladders, or stretches of a "
+            f"Expected a reference of at least {FEWEST_BLOCKS} independent blocks (ladders, or segments of a "
             f"trajectory); got {reference.n_pieces}."
         )
     return reference
 
 
 def _source(source: str | None, generator: BoltzmannGenerator) -> Path | Ensemble:
-    """Where a reference lies, or the frames of a trajectory with their energies."""
+    """The folder of a reference, or the frames of a trajectory with their energies."""
     system = generator.system
     if source is None:
         folder = available_systems().get(system.name, Path()) / LIBRARY_REFERENCE
         if system.name not in available_systems() or not folder.is_dir():
             raise SystemNotFoundError(
-                f"The library has no reference for {system.name!r}: make one with 'boltzflow reference' and name its "
+                f"The library has no reference for {system.name!r}: make one with 'boltzflow reference', and pass its "
                 "directory with --reference."
             )
         if load_system(system.name).specification != system.specification:
             raise DataError(
-                f"The generator's {system.name!r} is another system than the library's: name a reference with "
-                "--reference."
+                f"The generator's system {system.name!r} differs from the library's: pass a reference with --reference."
             )
         return folder
     path = Path(source)
@@ -341,7 +344,7 @@ def _source(source: str | None, generator: BoltzmannGenerator) -> Path | Ensembl
     try:
         with plain_path(path) as name:
             trajectory = mdtraj.load(name, top=system.mdtraj_topology)
-    except Exception as error:  # mdtraj raises many kinds for what is no trajectory
+    except Exception as error:  # mdtraj raises many types of errors for invalid files
         reason = " ".join(str(error).split()).split(". ")[0].rstrip(".")
         raise FileFormatError(f"Cannot read {path} as a trajectory of {system.n_atoms} atoms: {reason}.") from None
     energies = energies_of_frames(generator.potential, trajectory.xyz, like=generator.like)
@@ -349,22 +352,24 @@ def _source(source: str | None, generator: BoltzmannGenerator) -> Path | Ensembl
 
 
 def _collapse_check(generator: BoltzmannGenerator, ensemble: Ensemble, picoseconds: float, seed: int) -> dict[str, Any]:
-    """What `check_collapse` has found, or a verdict that says why it was not made."""
+    """The result of `check_collapse`, or a verdict with the reason why it was not made."""
     if not isinstance(generator.potential, TorchPotential):
-        return {"verdict": "Not checked: the energies have no native translation, so a simulation would take long."}
+        return {
+            "verdict": "Not checked: the force field has no native implementation, so a simulation would take too long."
+        }
     try:
         found: dict[str, Any] = as_document(check_collapse(generator, ensemble, picoseconds=picoseconds, seed=seed))
         return found
-    except BoltzflowError as error:  # the samples are worth more than a check of them
+    except BoltzflowError as error:  # a failed check must not discard the samples
         return {"verdict": f"Not checked: {error}"}
 
 
 def find_generator(source: str) -> Path:
-    """The file of a trained generator: a file, a run directory, or a system of the library.
+    """The file of a trained generator, from a file, a run directory, or a library system.
 
     Raises:
         SystemNotFoundError: if it is none of these; lists the systems.
-        MissingFileError: if the system of the library comes without a trained generator.
+        MissingFileError: if the library system has no trained generator.
     """
     path = Path(source)
     if path.is_file():
@@ -375,10 +380,10 @@ def find_generator(source: str) -> Path:
     if source not in systems:
         known = ", ".join(systems)
         raise SystemNotFoundError(
-            f"{source!r} is neither a generator's file, nor a directory that holds {GENERATOR}, nor a system ({known})."
+            f"Expected a generator's file, a directory with {GENERATOR}, or one of the systems {known}; got {source!r}."
         )
     if not (systems[source] / GENERATOR).is_file():
         raise MissingFileError(
-            f"The system {source!r} has no trained generator yet: make one with 'boltzflow train {source}'."
+            f"The system {source!r} has no trained generator yet: train one with 'boltzflow train {source}'."
         )
     return systems[source] / GENERATOR

@@ -103,7 +103,7 @@ def test_the_page_shows_structures_with_the_shares_of_their_weights():
         (lambda e: representatives(e, 2, lambda _: np.zeros((40, 1))), OptionError, "differ in their features"),
         (lambda e: representatives(e, 2, lambda _: np.zeros(40)), ShapeError, "features"),
         (lambda e: representatives(e, 2, lambda _: np.full((40, 1), np.nan)), NonFiniteError, "finite values"),
-        (lambda e: representatives(e, 2), TopologyError, "Give features"),
+        (lambda e: representatives(e, 2), TopologyError, "pass your own features"),
         (lambda e: principal_components(e, np.zeros((40, 1))), OptionError, "1 to 1 dimensions"),
         (lambda e: principal_components(e, np.zeros((4, 3))), ShapeError, "one value for each of 40"),
         (lambda e: principal_components(e, np.full((40, 3), np.nan)), NonFiniteError, "finite values"),

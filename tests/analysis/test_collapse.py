@@ -89,16 +89,16 @@ def test_a_low_effective_sample_size_alone_is_no_lost_basin() -> None:
     assert coverage_verdict(within_its_error, 0.0, 0.05, 0.05, "a simulation").trust is Trust.TRUST
     assert coverage_verdict(Estimate(0.003, 0.001), 0.0, 0.6, 0.6, "a simulation").trust is Trust.WITH_CARE
     nothing = coverage_verdict(Estimate(0.0, 3 / 32), 0.0, 0.6, 0.6, "a simulation")
-    assert "a basin of less than 9% may not have been met" in nothing.reason
+    assert "a basin with a population below 9% may have been missed" in nothing.reason
     blind = coverage_verdict(Estimate(0.0, 3 / 4), 0.0, 0.6, 0.6, "a simulation")
     assert blind.trust is Trust.WITH_CARE
-    assert "too few independent pieces to tell" in blind.reason
+    assert "too few independent blocks to tell" in blind.reason
 
 
 def test_two_molecules_are_not_simulated() -> None:
     dimer = bf.MolecularSystem.from_pdb(STRUCTURES / "water_dimer.pdb", ["amber14/tip3p.xml"])
     pair = bf.BoltzmannGenerator.for_system(dimer, layers=1, hidden=(8,), start="plain")
-    with pytest.raises(TopologyError, match="Expected one molecule; 2 would drift apart"):
+    with pytest.raises(TopologyError, match="Expected one molecule; got 2, which would drift apart"):
         check_collapse(pair, pair.sample(100, seed=1))
 
 

@@ -144,7 +144,7 @@ def test_pieces_are_the_same_of_an_ensemble_and_of_its_directory(tmp_path: Path)
     np.testing.assert_array_equal(as_reference(tmp_path, 300.0).pieces, as_reference(grouped, 300.0).pieces)
     halves = as_reference(as_reference(tmp_path, 300.0), 300.0, pieces=ladders // 2)
     np.testing.assert_array_equal(halves.pieces, ladders // 2)
-    with pytest.raises(ShapeError, match="one piece for each of the 400 frames"):
+    with pytest.raises(ShapeError, match="one block index for each of the 400 frames"):
         as_reference(tmp_path, 300.0, pieces=[0, 1])
 
 
@@ -174,7 +174,7 @@ def test_frames_of_weight_zero_may_be_kept(tmp_path: Path) -> None:
 
 
 def test_references_that_are_none(tmp_path: Path) -> None:
-    with pytest.raises(SystemNotFoundError, match=r"Expected a reference in .*there are none"):
+    with pytest.raises(SystemNotFoundError, match=r"Expected a reference in .*found neither"):
         as_reference(tmp_path, 300.0)
     with pytest.raises(OptionError, match="reference at 310 K; got one at 300 K"):
         as_reference(library("butane"), 310.0)
@@ -188,7 +188,7 @@ def test_references_that_are_none(tmp_path: Path) -> None:
     samples = weighted(100, 0)
     with pytest.raises(ShapeError, match="5 atoms; got 22"):
         compare(samples, _dipeptide())
-    with pytest.raises(ShapeError, match="one piece for each of the 100 frames"):
+    with pytest.raises(ShapeError, match="one block index for each of the 100 frames"):
         compare(samples, samples, pieces=[0, 1])
 
 
@@ -200,19 +200,21 @@ def _dipeptide() -> mdtraj.Trajectory:
 def test_too_few_replicates_or_pieces_are_refused() -> None:
     frames, ladders = simulated(4, 50, 0)
     samples = weighted(500, 0)
-    with pytest.raises(OptionError, match="at least 200 replicates, to tell chance apart; got 98"):
+    with pytest.raises(OptionError, match="at least 200 replicates for a p-value; got 98"):
         compare(samples, frames, pieces=ladders, replicates=98)
-    with pytest.raises(OptionError, match=r"at least 4 independent pieces .* got 64 of samples and 2 of reference"):
+    with pytest.raises(
+        OptionError, match=r"at least 4 independent blocks .* got 64 of the samples and 2 of the reference"
+    ):
         compare(samples, frames, pieces=ladders // 2)
     one = Ensemble(samples.positions, samples.energies, 300.0, topology=samples.topology, groups=np.zeros(500, int))
-    with pytest.raises(OptionError, match="got 1 of samples and 4 of reference"):
+    with pytest.raises(OptionError, match="got 1 of the samples and 4 of the reference"):
         compare(one, frames, pieces=ladders)
 
 
 def test_few_pieces_and_large_differences_without_significance_are_not_trusted() -> None:
     small, large = (Distance("phi", WASSERSTEIN, "rad", value, 0.02, 0.05, 1.0) for value in (0.03, 0.1))
     assert _verdict((small,), {}, 0.3, 64).trust == Trust.TRUST
-    assert "rests on only 9 independent pieces" in _verdict((small,), {}, 0.3, 9).reason
+    assert "uses only 9 independent blocks" in _verdict((small,), {}, 0.3, 9).reason
     found = _verdict((large,), {}, 0.3, 64)
     assert found.trust == Trust.WITH_CARE
     assert "8.0% above its noise" in found.reason

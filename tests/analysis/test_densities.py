@@ -137,7 +137,7 @@ def test_frames_of_no_weight_are_not_looked_at():
         (lambda: histogram(equal(2), [1.0], Axis(0.0, 1.0, 2)), ShapeError, "one value for each"),
         (lambda: histogram(equal(2), [1.0, np.nan], Axis(0.0, 1.0, 2)), NonFiniteError, "1 are not"),
         (lambda: kernel_density(equal(2), [1.0, 2.0], Axis(0.0, 1.0, 2), -0.1), OptionError, "positive bandwidth"),
-        (lambda: kernel_density(equal(2), [1.0, 1.0], Axis(0.0, 1.0, 2)), OptionError, "more than one place"),
+        (lambda: kernel_density(equal(2), [1.0, 1.0], Axis(0.0, 1.0, 2)), OptionError, "more than one value"),
     ],
 )
 def test_impossible_input_is_refused(call, error, message):

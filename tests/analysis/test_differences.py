@@ -258,7 +258,7 @@ def test_frames_alone_do_not_see_what_a_generator_leaks(generator: bf.BoltzmannG
     states = [GeneratorState(generator), BoltzmannState(generator.potential, KELVIN, "chain")]
     found = free_energy_differences(states, [None, equilibrium(generator, 600, seed=2)])
     assert found.verdict.trust is Trust.WITH_CARE
-    assert "of generator there are no samples, and frames of the equilibrium do not see" in found.verdict.reason
+    assert "generator has no samples, and equilibrium frames cannot reveal" in found.verdict.reason
 
 
 def test_temperatures_of_a_molecule_on_the_absolute_scale(generator: bf.BoltzmannGenerator) -> None:
@@ -316,10 +316,10 @@ def test_a_generator_takes_only_what_it_has_drawn(generator: bf.BoltzmannGenerat
     drawn = generator.sample(200, seed=1)
     states = [GeneratorState(generator), BoltzmannState(generator.potential, KELVIN, "chain")]
     for frames in (drawn.resample(100), drawn.accept(), drawn.unweighted(np.arange(100))):
-        with pytest.raises(OptionError, match="Expected what 'generator' has drawn, with its log q; this ensemble has"):
+        with pytest.raises(OptionError, match="Expected samples of 'generator' with their log q; this ensemble has"):
             free_energy_differences(states, [frames, None])
     stranger = bf.BoltzmannGenerator.for_system(chain(length=0.151), layers=1, hidden=(8,), bins=4, start="bonded")
-    with pytest.raises(OptionError, match="They are of another generator, or of another temperature"):
+    with pytest.raises(OptionError, match="they are from another generator, or at another temperature"):
         free_energy_differences(states, [stranger.sample(100, seed=1), None])
     # Other weights leave log q as it is; the values are those of the samples themselves.
     found = free_energy_differences(states, [drawn, None]), free_energy_differences(states, [drawn.at(330.0), None])
@@ -336,7 +336,7 @@ def test_frames_in_groups_are_refused(generator: bf.BoltzmannGenerator) -> None:
         free_energy_differences(states, [chains, None])
     one_each = chains[np.unique(chains.groups, return_index=True)[1]]
     assert free_energy_differences(states, [one_each, None]).counts.tolist() == [2, 0]
-    with pytest.raises(OptionError, match="one trajectory; got those of 2 groups"):
+    with pytest.raises(OptionError, match="one trajectory; got frames of 2 groups"):
         decorrelated(chains)
     thinned = decorrelated(chains[chains.groups == 1], np.arange(20) % 2)
     assert thinned.groups is None
@@ -363,26 +363,26 @@ def test_what_cannot_be_is_refused(generator: bf.BoltzmannGenerator) -> None:
     with pytest.raises(OptionError, match="at least one state"):
         free_energy_differences([state, other], [None, None])
     weighted = bf.Ensemble(frames, np.zeros(10), KELVIN, log_weights=np.arange(10.0))
-    with pytest.raises(OptionError, match="each worth the same; these have weights"):
+    with pytest.raises(OptionError, match=r"Expected equally weighted samples of .*; got weighted samples"):
         free_energy_differences([state, other], [weighted, None])
-    with pytest.raises(OptionError, match=r"samples of 'b' at 310 K; got an ensemble of 300 K"):
+    with pytest.raises(OptionError, match=r"samples of 'b' at 310 K; got an ensemble at 300 K"):
         free_energy_differences([state, other], [None, bf.Ensemble(frames, np.zeros(10), KELVIN)])
     with pytest.raises(ShapeError, match=r"positions \(n, N, 3\)"):
         free_energy_differences([state, other], [frames[0], None])
-    with pytest.raises(ShapeError, match="one number of atoms"):
+    with pytest.raises(ShapeError, match="equal numbers of atoms"):
         free_energy_differences([state, other], [frames, np.zeros((2, 2, 3))])
     chained = BoltzmannState(generator.potential, KELVIN, "chain")
     outside = np.array(equilibrium(generator, 20, seed=1).positions)
     outside[2, 3] += 1.0
     with pytest.raises(NonFiniteError, match=r"samples of 'generator' .*; 1 of .* have none \(the first is frame 2\)"):
         free_energy_differences([GeneratorState(generator), chained], [outside, None])
-    with pytest.raises(OptionError, match="positive temperature in K; got -5"):
+    with pytest.raises(OptionError, match=r"positive temperature .* K; got -5"):
         mbar(np.zeros((1, 3)), [3], names=["a"], temperatures=[-5.0])
     with pytest.raises(ShapeError, match="Expected reduced energies"):
         mbar(np.zeros((2, 3)), [1, 1], **NAMES)
-    with pytest.raises(NonFiniteError, match="finite in a sample's own state"):
+    with pytest.raises(NonFiniteError, match="finite in each sample's own state"):
         mbar(np.array([[np.inf, 0.0], [0.0, 0.0]]), [1, 1], **NAMES)
-    with pytest.raises(NonFiniteError, match="there are none for: b"):
+    with pytest.raises(NonFiniteError, match="there are none for b"):
         mbar(np.array([[0.0, 0.0], [np.inf, np.inf]]), [2, 0], **NAMES)
     found = mbar(springs(0, [50, 50], 1.0, 1), [50, 50], **NAMES)
     with pytest.raises(OptionError, match="one of the states a, b; got 'c'"):

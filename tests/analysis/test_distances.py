@@ -38,7 +38,7 @@ def test_other_bins_are_refused() -> None:
 @pytest.mark.parametrize("bad", [[0.0, 0.0], [-1.0, 2.0], [np.nan, 1.0], [np.inf, 1.0], []])
 def test_what_is_no_histogram_is_refused(bad: list[float]) -> None:
     for distance in (total_variation, kl_divergence, jensen_shannon, lambda p, q: wasserstein(p, q, 0.1)):
-        with pytest.raises(NonFiniteError, match="Expected histograms of finite numbers"):
+        with pytest.raises(NonFiniteError, match="Expected histograms of finite, non-negative numbers"):
             distance(bad, np.ones(len(bad)))
 
 

@@ -110,4 +110,4 @@ def test_nothing_thin_is_bounded_by_the_pieces_that_were_looked_at(good: bf.Bolt
     found = check_forward(good, ensemble, as_reference(partly, 300.0, pieces=pieces))
     assert found is not None
     assert found.thin == (0.0, 3 / 5)
-    assert "too few independent pieces to tell: nothing of the reference" in found.verdict.reason
+    assert "too few independent blocks to tell: none of the reference" in found.verdict.reason

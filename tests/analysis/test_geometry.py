@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import boltzflow as bf
-from boltzflow.analysis import backbone_torsions, check_geometry, wrong_handed
+from boltzflow.analysis import backbone_torsions, check_geometry, inverted_chirality
 from boltzflow.ensemble import Ensemble
 from boltzflow.molecules.parameters import bond_terms
 from boltzflow.units import thermal_energy
@@ -44,9 +44,9 @@ def test_a_stretched_bond_is_found(dipeptide):
     assert check.worst_rms == pytest.approx(10 / np.sqrt(2), rel=0.01)
 
 
-def test_a_mirror_image_is_wrong_handed(dipeptide):
+def test_a_mirror_image_has_inverted_chirality(dipeptide):
     positions = np.stack([dipeptide.positions, dipeptide.positions * [1, 1, -1]])
-    assert wrong_handed(ensemble_of(dipeptide, positions).to_mdtraj()).tolist() == [False, True]
+    assert inverted_chirality(ensemble_of(dipeptide, positions).to_mdtraj()).tolist() == [False, True]
 
 
 def test_a_strained_alpha_carbon_keeps_its_hand(dipeptide):
@@ -54,4 +54,4 @@ def test_a_strained_alpha_carbon_keeps_its_hand(dipeptide):
     positions = dipeptide.positions.copy()
     middle = positions[[atoms[name] for name in ("N", "C", "CB")]].mean(0)
     positions[atoms["CA"]] = middle + 0.1 * (middle - positions[atoms["CA"]])  # just beyond their plane
-    assert wrong_handed(ensemble_of(dipeptide, positions[None]).to_mdtraj()).tolist() == [False]
+    assert inverted_chirality(ensemble_of(dipeptide, positions[None]).to_mdtraj()).tolist() == [False]

@@ -116,8 +116,8 @@ def test_states_may_overlap_and_be_empty():
 @pytest.mark.parametrize(
     ("call", "error", "message"),
     [
-        (lambda: population_of(equal(2), np.zeros(2)), ShapeError, "truth value .* got float64"),
-        (lambda: population_of(equal(2), np.zeros(3, bool)), ShapeError, "truth value"),
+        (lambda: population_of(equal(2), np.zeros(2)), ShapeError, "one boolean .* got float64"),
+        (lambda: population_of(equal(2), np.zeros(3, bool)), ShapeError, "one boolean"),
         (lambda: population_of(weighted(np.full(2, -np.inf)), np.ones(2, bool)), NonFiniteError, "positive weight"),
         (lambda: state_populations(equal(2), {}), OptionError, "at least one state"),
         (lambda: population(equal(2), [np.nan, 0.5], 0.0, 2.2), NonFiniteError, "1 are not"),

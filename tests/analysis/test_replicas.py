@@ -70,7 +70,7 @@ def test_what_cannot_be_compared_is_refused() -> None:
     # Their log Z would be 0 ± 0 each, in perfect agreement.
     simulated = [Ensemble(np.zeros((500, 2, 3)), np.zeros(500), 300.0) for _ in range(2)]
     for equal in (simulated, [replica(k, 500).resample(500) for k in range(2)]):
-        with pytest.raises(OptionError, match="of ensemble 1 are known up to a factor"):
+        with pytest.raises(OptionError, match="of ensemble 1 are known only up to a factor"):
             compare_replicas(equal)
 
 

@@ -131,11 +131,11 @@ def test_an_ensemble_of_frames_has_a_temperature_and_groups() -> None:
         mean = found.mean(found.energies)
         assert abs(mean.value - 1.5 * thermal_energy(330.0)) < 4 * mean.error < 0.1 * mean.value
         np.testing.assert_array_equal(found.groups, ensemble.groups)
-    with pytest.raises(OptionError, match="'the simulation' at 330 K; got an ensemble of 300 K"):
+    with pytest.raises(OptionError, match="'the simulation' at 330 K; got an ensemble at 300 K"):
         reweight(ensemble, target, energies=energies, temperature=330.0)
-    with pytest.raises(OptionError, match="'held' at 310 K; got an ensemble of 300 K"):
+    with pytest.raises(OptionError, match="'held' at 310 K; got an ensemble at 300 K"):
         reweight(ensemble, target, sampled=BoltzmannState(SOFT, 310.0, "held"))
-    with pytest.raises(OptionError, match="each worth the same; these have weights"):
+    with pytest.raises(OptionError, match="Expected equally weighted frames of a simulation; got weighted frames"):
         reweight(ensemble.at(310.0), target, energies=energies)
 
 
@@ -157,5 +157,5 @@ def test_what_cannot_be_is_refused() -> None:
     with pytest.raises(NonFiniteError, match="NaN"):
         reweight(frames, target, energies=[0.0, np.nan])
     frames[1] = np.nan
-    with pytest.raises(NonFiniteError, match=r"frame 1 \(of 1 such\) has NaN"):
+    with pytest.raises(NonFiniteError, match=r"NaN or infinity in 1 frames, the first of them 1"):
         reweight(frames, target, energies=[0.0, 0.0])

@@ -70,14 +70,14 @@ def test_generators_that_do_not_correspond_are_refused(
     pair: tuple[bf.BoltzmannGenerator, bf.BoltzmannGenerator],
 ) -> None:
     first, second = pair
-    with pytest.raises(OptionError, match="one layout of coordinates"):
+    with pytest.raises(OptionError, match="the same layout of coordinates"):
         LatentMap(first, bf.BoltzmannGenerator.for_system(bf.load_system("butane"), **OPTIONS))
     plain = {**OPTIONS, "start": "plain"}
     one, other = (bf.BoltzmannGenerator.for_system(system, **plain) for system in (chain(), chain(length=0.16)))
     with pytest.raises(OptionError, match="Expected tabulated bases"):
         LatentMap(one, other)
     LatentMap(one, bf.BoltzmannGenerator.for_system(chain(barrier=9.0), **plain))  # one base
-    with pytest.raises(OptionError, match="Expected samples, or frames"):
+    with pytest.raises(OptionError, match="Expected samples or frames"):
         targeted_differences(first, second)
 
 
@@ -86,15 +86,15 @@ def test_samples_and_frames_are_what_they_are_said_to_be(
 ) -> None:
     first, second = pair
     drawn, there = first.sample(100, seed=1), equilibrium(second, 200, seed=2)
-    with pytest.raises(OptionError, match="'first' that are each worth the same; these have weights"):
+    with pytest.raises(OptionError, match="equally weighted samples of 'first'; got weighted samples"):
         targeted_differences(first, second, samples=drawn, first_frames=drawn)
-    with pytest.raises(OptionError, match="'first' at 300 K; got an ensemble of 330 K"):
+    with pytest.raises(OptionError, match="'first' at 300 K; got an ensemble at 330 K"):
         targeted_differences(first, second, first_frames=there)
-    with pytest.raises(OptionError, match="'second' at 330 K; got an ensemble of 300 K"):
+    with pytest.raises(OptionError, match="'second' at 330 K; got an ensemble at 300 K"):
         targeted_differences(first, second, second_frames=drawn.resample(20))
-    with pytest.raises(OptionError, match="Expected what 'latent' has drawn, with its log q"):
+    with pytest.raises(OptionError, match="Expected samples of 'latent' with their log q"):
         targeted_differences(first, second, samples=drawn.accept())
-    with pytest.raises(OptionError, match="They are of another generator"):
+    with pytest.raises(OptionError, match="they are from another generator"):
         targeted_differences(first, second, samples=second.sample(100, seed=1))
     copies = there[np.arange(20) // 2].unweighted(np.arange(20), np.arange(20) // 2)
     with pytest.raises(OptionError, match=r"independent samples of 'second'.*20 frames in 10 groups"):

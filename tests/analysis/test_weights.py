@@ -75,7 +75,7 @@ def test_each_fault_is_named() -> None:
     found = diagnose(ensemble(one))
     assert found.verdict.trust is Trust.DO_NOT_USE
     assert "one sample has 33% of the weight" in found.verdict.reason
-    assert "the effective sample size falls with n, from" in found.verdict.reason
+    assert "the effective sample size falls as n grows, from" in found.verdict.reason
     few = diagnose(ensemble(log_normal(30, 0.1)))
     assert str(few.verdict) == "Do not use: there are only 30 effective samples of 30."
     some = diagnose(ensemble(log_normal(150, 0.1)))
@@ -98,7 +98,7 @@ def test_ensembles_without_a_positive_weight_are_refused() -> None:
 
 def test_equal_weights_say_nothing_of_where_they_come_from() -> None:
     found = diagnose(ensemble(np.zeros(1000)))
-    assert str(found.verdict) == "Trust: 1,000 samples of equal weight, which says nothing of where they come from."
+    assert str(found.verdict) == "Trust: 1,000 samples of equal weight, which cannot show how complete the sampling is."
     assert found.ess_by_size[0] == (1000, 1.0)
 
 
@@ -128,7 +128,9 @@ def test_equal_weights_do_not_hide_those_that_they_were_drawn_by(groups: NDArray
 def test_resampled_frames_without_copies_are_taken_with_care() -> None:
     drawn = ensemble(log_normal(20_000, 0.5)).resample(300)
     assert len(set(drawn.groups)) == 300
-    assert "samples that were drawn by weights: ask the ensemble" in str(diagnose(drawn).verdict)
+    assert "the samples were resampled, which hides their weights: judge the weighted ensemble" in str(
+        diagnose(drawn).verdict
+    )
 
 
 def test_a_weight_that_no_part_of_equal_size_holds_is_refused() -> None:
@@ -188,16 +190,16 @@ def test_frames_of_the_equilibrium_see_what_samples_miss() -> None:
     sound = diagnose(drawn, equilibrium(20_000))
     assert sound.forward_ess == pytest.approx(sound.ess, rel=0.02)
     assert sound.verdict.trust is Trust.TRUST
-    assert "; no sign of a lost basin: nothing of 20,000 frames of the equilibrium" in sound.verdict.reason
-    assert "(a basin of less than 0.01% may not have been met)" in sound.verdict.reason
+    assert "; no sign of a lost basin: none of 20,000 equilibrium frames" in sound.verdict.reason
+    assert "(a basin with a population below 0.01% may have been missed)" in sound.verdict.reason
     lost = diagnose(drawn, equilibrium(20_000, missed=0.02))
     assert lost.ess == sound.ess
     assert lost.forward_ess == 0.0
-    assert str(lost.verdict).startswith(
-        "Do not use: a basin is lost: 2.00% ± 0.10% of 20,000 frames of the equilibrium"
-    )
+    assert str(lost.verdict).startswith("Do not use: a basin is lost: 2.00% ± 0.10% of 20,000 equilibrium frames")
     thin = diagnose(drawn, equilibrium(20_000, missed=0.005))
-    assert str(thin.verdict).startswith("With care: something is covered too thinly: 0.50% ± 0.05% of 20,000 frames")
+    assert str(thin.verdict).startswith(
+        "With care: a region is undersampled: 0.50% ± 0.05% of 20,000 equilibrium frames"
+    )
 
 
 def test_frames_of_one_chain_are_one_witness() -> None:
@@ -207,7 +209,7 @@ def test_frames_of_one_chain_are_one_witness() -> None:
     assert diagnose(drawn, frames).verdict.trust is Trust.DO_NOT_USE
     found = diagnose(drawn, grouped).verdict
     assert found.trust is Trust.WITH_CARE
-    assert "2.00% ± 2.00% of 20,000 frames" in found.reason
+    assert "2.00% ± 2.00% of 20,000 equilibrium frames" in found.reason
 
 
 def test_frames_of_the_equilibrium_do_not_raise_the_dead() -> None:
@@ -294,7 +296,7 @@ def test_smoothed_weights_keep_the_constant_of_log_z() -> None:
     annealed = Ensemble(drawn.positions, drawn.energies, 300.0, drawn.log_weights, absolute=True)
     assert absolute_free_energy(smooth(annealed)).log_z == absolute_free_energy(smoothed).log_z
     assert absolute_free_energy(smoothed).value == pytest.approx(absolute_free_energy(drawn).value, abs=0.3)
-    with pytest.raises(OptionError, match="weights with their constant"):
+    with pytest.raises(OptionError, match="Expected absolute weights"):
         absolute_free_energy(smoothed.with_log_weights(smoothed.log_weights + 1.0))
 
 
@@ -312,7 +314,7 @@ def test_smoothing_lowers_the_scatter_of_log_z() -> None:
 
 
 def test_smoothing_of_too_few_and_of_equal_weights() -> None:
-    with pytest.raises(InsufficientDataError, match="at least 25 positive weights to fit their tail; got 24"):
+    with pytest.raises(InsufficientDataError, match="at least 25 positive weights for a fit of their tail; got 24"):
         smooth(ensemble(np.zeros(24)))
     equal = ensemble(np.zeros(100))
     assert smooth(equal) is equal

@@ -281,9 +281,9 @@ def test_what_cannot_be_is_refused(dipeptide: bf.MolecularSystem) -> None:
         CartesianCoordinates([[0.0, 0, 0], [0.1, 0, 0], [0.2, 0, math.nan]], torch.eye(9))
     with pytest.raises(OptionError):
         MeanFreeCoordinates(1)
-    with pytest.raises(ShapeError, match="22 atoms; got those of 4"):
+    with pytest.raises(ShapeError, match="22 atoms; got coordinates of 4"):
         bf.BoltzmannGenerator.for_system(dipeptide, coordinates=chain().coordinates())
-    with pytest.raises(OptionError, match="coordinates ready"):
+    with pytest.raises(OptionError, match="got both"):
         bf.BoltzmannGenerator.for_system(dipeptide, coordinates=dipeptide.coordinates(), lengths="unbounded")
 
 

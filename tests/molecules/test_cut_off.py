@@ -253,7 +253,7 @@ def test_what_old_bounds_cut_off_is_part_of_the_verdict() -> None:
     for some in (ensemble, ensemble[::2], ensemble.at(310.0)):
         for verdict in (absolute_free_energy(some).verdict, diagnose(some).verdict):
             assert verdict.trust is not Trust.TRUST
-            assert "cut off 0.0097 of the equilibrium" in str(verdict)
+            assert "cut off a fraction 0.0097 of the equilibrium distribution" in str(verdict)
             assert coordinates.domain.names[2] in str(verdict)
 
 

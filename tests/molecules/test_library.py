@@ -42,12 +42,12 @@ def test_the_order_of_folders(monkeypatch):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (("version: 1", "version: 2"), "Bad value for 'version'"),
+        (("version: 1", "version: 2"), "Invalid value for 'version'"),
         (("version: 1", ""), "no version"),
-        (("temperature: 300.0", "temperature: -1"), "Bad value for 'temperature'"),
+        (("temperature: 300.0", "temperature: -1"), "Invalid value for 'temperature'"),
         (("temperature: 300.0", "temprature: 300"), "'temprature'|'temperature' is missing"),
-        (("constraints: none", "constraints: some"), "Bad value for 'constraints'"),
-        (("version: 1", "version: [1"), "is no YAML"),
+        (("constraints: none", "constraints: some"), "Invalid value for 'constraints'"),
+        (("version: 1", "version: [1"), "is not valid YAML"),
     ],
 )
 def test_damaged_descriptions_are_explained(folder, change, message):

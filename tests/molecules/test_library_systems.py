@@ -11,7 +11,7 @@ import pytest
 import torch
 
 import boltzflow as bf
-from boltzflow.analysis import wrong_handed
+from boltzflow.analysis import inverted_chirality
 
 ROOT = Path(__file__).parents[2]
 SIZES = {  # atoms, constraints
@@ -106,7 +106,7 @@ def test_torsions_are_those_of_the_readme(system, readme):
 
 def test_amino_acids_are_left_handed_and_peptide_bonds_trans(system):
     frame = mdtraj.Trajectory(system.positions, system.mdtraj_topology)
-    assert not wrong_handed(frame).any()
+    assert not inverted_chirality(frame).any()
     quadruples = []
     for bond in frame.topology.bonds:
         if bond[0].residue != bond[1].residue:

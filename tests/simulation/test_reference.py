@@ -101,15 +101,15 @@ def test_interrupt_says_how_to_go_on(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 
 def test_refusals(directory: Path, tmp_path: Path) -> None:
-    assert "already holds a run" in call(SYSTEM, *TINY, "--out", directory, code=1)
+    assert "already contains a run" in call(SYSTEM, *TINY, "--out", directory, code=1)
     assert "has ladders 3; got 4" in call(SYSTEM, "--resume", "--ladders", 4, "--out", directory, code=1)
     assert "'ladders'" in call(SYSTEM, "--ladders", 1, "--out", tmp_path / "one", code=1)
-    assert "the hottest temperature above" in call(SYSTEM, "--hottest", 200, "--out", tmp_path / "cold", code=1)
+    assert "a hottest temperature above" in call(SYSTEM, "--hottest", 200, "--out", tmp_path / "cold", code=1)
     assert "holds no run" in call(SYSTEM, "--resume", "--out", tmp_path / "none", code=1)
     message = call(SYSTEM, *TINY, "--picoseconds", 0.2, "--out", tmp_path / "short", code=1)
-    assert "picoseconds for two frames, 0.4 ps or more; got 0.2" in message
+    assert "at least 0.4 picoseconds, for two frames; got 0.2" in message
     message = call("butane", "--umbrella", 5, "--out", tmp_path / "butane", code=1)
-    assert "a torsion φ for an umbrella; butane has none" in message
+    assert "a torsion φ for the umbrella; butane has none" in message
 
 
 def test_populations_and_weights_of_a_known_distribution(tmp_path: Path) -> None:

@@ -32,7 +32,7 @@ def test_without_asking_there_are_none(tmp_path) -> None:
 
 
 def test_a_directory_and_the_package_are_needed(tmp_path, monkeypatch) -> None:
-    with pytest.raises(OptionError, match="Expected a directory for TensorBoard's files; got none"):
+    with pytest.raises(OptionError, match="Expected a directory for TensorBoard logs; got none"):
         bf.train(double_well(), tensorboard=True, **OPTIONS)
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
     with pytest.raises(MissingDependencyError, match=r"pip install 'boltzflow\[tensorboard\]'"):

@@ -64,7 +64,7 @@ def small_files() -> Iterator[None]:
 def test_a_full_disk_keeps_the_old_file(tmp_path: Path) -> None:
     path = tmp_path / "file"
     replace_file(path, "old")
-    error = r"Cannot write .*file \(5,000 bytes\): .*; what was there before is kept"
+    error = r"Cannot write .*file \(5,000 bytes\): .*; the existing file is kept"
     with small_files(), pytest.raises(StorageError, match=error):
         replace_file(path, b"x" * 5000)
     assert path.read_text() == "old"
@@ -88,7 +88,7 @@ def test_a_training_on_a_full_disk_ends_with_a_sentence_and_keeps_its_checkpoint
             bf.train(make(), directory=tmp_path, **options)
     checkpoint = tmp_path / "checkpoints" / "last.safetensors"
     before = checkpoint.read_bytes()
-    error = r"Cannot write .*last.safetensors .* bytes\): .*; what was there before is kept"
+    error = r"Cannot write .*last.safetensors .* bytes\): .*; the existing file is kept"
     with small_files(), pytest.raises(StorageError, match=error):
         bf.train(make(), directory=tmp_path, resume=True, **options)
     assert checkpoint.read_bytes() == before

@@ -51,5 +51,5 @@ def test_what_does_not_fit_is_refused(tmp_path) -> None:
     flow = recipes.spline_flow(Domain.circle(2), layers=2, hidden=(8,))
     with pytest.raises(DomainError, match="expected a target on the flow's domain"):
         DensityModel(flow, targets.DoubleWell())
-    with pytest.raises(OptionError, match="expected a molecule's generator"):
+    with pytest.raises(OptionError, match="expected a BoltzmannGenerator"):
         bf.train(model(), ForwardKL(str(tmp_path)), steps=1, batch_size=8, compile=False, progress=False)

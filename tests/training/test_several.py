@@ -176,7 +176,7 @@ def test_a_command_that_was_interrupted_goes_on_until_it_is_killed(tmp_path, req
     second = command(directory, "--resume")
     request.addfinalizer(second.kill)
     wait_for_records(directory, more_than=lines)
-    kept = "was killed (SIGKILL). The last checkpoint is kept: go on with the same command and --resume."
+    kept = "was killed (SIGKILL). The last checkpoint is kept: resume with the same command and --resume."
     assert kept in told_when_one_is_killed(second)
     assert read_tensors(directory / "checkpoints" / "last.safetensors", KIND, VERSION)[1]["progress"]["step"] >= 50
 
@@ -212,7 +212,7 @@ def test_what_cannot_be_is_refused(monkeypatch) -> None:
     with pytest.raises(MissingDependencyError, match=r"pip install 'boltzflow\[fabric\]'"):
         bf.train(double_well(), devices=3, **options)
     monkeypatch.setattr("boltzflow.training.trainer.assemble", lambda *_: Alone())
-    with pytest.raises(OptionError, match="Expected a batch_size that 3 devices can share evenly; got 64"):
+    with pytest.raises(OptionError, match="Expected a batch_size that is a multiple of the 3 devices; got 64"):
         bf.train(double_well(), devices=3, **options)
 
 

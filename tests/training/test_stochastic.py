@@ -138,7 +138,7 @@ def test_there_is_no_density_in_closed_form() -> None:
 
 @pytest.mark.parametrize("method", [FAB(), ConstrainedTransport(), AlphaDivergence(), LogDispersion()])
 def test_methods_that_need_the_density_refuse_it(method: Method) -> None:
-    with pytest.raises(OptionError, match="expected a flow whose density is known; got one with stochastic layers"):
+    with pytest.raises(OptionError, match="expected a flow with a closed-form density; got one with stochastic layers"):
         bf.train(make("metropolis"), method, steps=1, **OPTIONS)  # type: ignore[arg-type]
 
 

@@ -108,7 +108,7 @@ def test_impossible_input_is_refused() -> None:
     log_q, log_p, _ = samples()
     with pytest.raises(OptionError, match="Expected positive bounds; got 0 and 1 nats"):
         constrained_transport(log_q, log_p, 0.0, 1.0)
-    with pytest.raises(ShapeError, match=r"of one shape \(n,\); got \(10,\), \(9,\)"):
+    with pytest.raises(ShapeError, match=r"of equal shape \(n,\); got \(10,\), \(9,\)"):
         constrained_transport(log_q, log_p[1:])
     with pytest.raises(NonFiniteError, match="got 1 of 10"):
         constrained_transport(log_q, torch.where(torch.arange(10) == 0, log_p, torch.nan))

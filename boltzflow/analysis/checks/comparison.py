@@ -1,4 +1,4 @@
-"""Samples against a reference: surfaces, marginals and energies, each beside the noise that finite samples make."""
+"""Comparison of samples with a reference: surfaces, marginals and energies, each with its finite-sample noise."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike
 
 from boltzflow.analysis.checks.binned import Bootstrap, Shares
 from boltzflow.analysis.checks.distances import jensen_shannon, kl_divergence, total_variation, wasserstein
-from boltzflow.analysis.checks.references import FEWEST_PIECES, Reference, as_reference, check_same_molecule
+from boltzflow.analysis.checks.references import FEWEST_BLOCKS, Reference, as_reference, check_same_molecule
 from boltzflow.analysis.estimates.basins import POSITIVE_PHI
 from boltzflow.analysis.estimates.internals import ENERGY, Observable, internal_observables
 from boltzflow.arrays import Array
@@ -32,14 +32,14 @@ _MEASURES: tuple[tuple[str, str, Measure], ...] = (
     (TOTAL_VARIATION, "", total_variation),
     (JENSEN_SHANNON, "nats", jensen_shannon),
 )
-_SURFACE_BINS = 36  # where a reference does not bring its own histograms
+_SURFACE_BINS = 36  # if a reference has no histograms of its own
 _CIRCLE_BINS, _LINE_BINS = 72, 99
-_LEAST_SPAN = 1e-3  # nm, rad, kJ/mol: what constraints hold is one value
+_LEAST_SPAN = 1e-3  # nm, rad, kJ/mol: a constrained coordinate has one value
 _AT_ONCE = 64  # observables
 
-_CHANCE = 0.01  # that noise alone makes such a difference anywhere
-_FEWEST_REPLICATES = round(2 / _CHANCE)  # with fewer no difference is that unlikely
-_FEW_PIECES = 10
+_CHANCE = 0.01  # probability that noise alone causes such a difference anywhere
+_FEWEST_REPLICATES = round(2 / _CHANCE)  # with fewer, no p-value is that small
+_FEW_BLOCKS = 10
 _NO_NOISE = 1e-9  # of a distance's width: rounding
 _SIGMAS = 4.0
 _SMALL, _LARGE = 0.01, 0.05  # of a distance's width
@@ -48,19 +48,19 @@ _BLURRED = 0.1
 
 @dataclass(frozen=True)
 class Distance:
-    """How far apart samples and reference are in one respect, and how far noise alone would put them.
+    """The distance between samples and reference in one observable, and the distance that noise alone would cause.
 
     Attributes:
         observable: what is compared.
         measure: total variation, KL or Jensen–Shannon of a Ramachandran surface; Wasserstein of a marginal.
         unit: of the numbers; empty if they have none.
-        value: what was found.
-        floor: the mean that two such finite samples of one distribution have.
-        noise: the standard deviation about it.
-        width: what counts as all: 1 for surfaces; for a marginal the Wasserstein distance of the reference from the
-            single value nearest to it.
-        missing: the share of the reference in bins that the samples left empty, which KL alone cannot count: it is that
-            of the rest (see `kl_divergence`). KL is listed and not tested for this reason; Jensen–Shannon counts all.
+        value: the distance.
+        floor: its mean for two finite samples of this size from one distribution.
+        noise: the standard deviation about this mean.
+        width: the scale of the distance: 1 for surfaces; for a marginal the Wasserstein distance of the reference from
+            the single value nearest to it.
+        missing: fraction of the reference in bins where the samples are empty, which KL leaves out (see
+            `kl_divergence`). KL is therefore listed but not tested; Jensen–Shannon includes all bins.
     """
 
     observable: str
@@ -74,12 +74,12 @@ class Distance:
 
     @property
     def excess(self) -> float:
-        """By how much the distance is above its floor, as a share of the width: about so much is real."""
+        """The distance above its floor, as a fraction of the width: an estimate of the real difference."""
         return max(0.0, self.value - self.floor) / self.width
 
     @property
     def sigmas(self) -> float:
-        """By how many standard deviations of the noise the distance is above its floor; infinite if there is none."""
+        """The distance above its floor in standard deviations of the noise; infinite if there is no noise."""
         above, least = self.value - self.floor, _NO_NOISE * self.width
         if self.noise > least:
             return above / self.noise
@@ -88,13 +88,13 @@ class Distance:
 
 @dataclass(frozen=True, eq=False)
 class Histograms:
-    """Both over the same bins, with standard errors.
+    """Histograms of samples and reference over the same bins, with standard errors.
 
     Attributes:
-        observable: what of; of a surface its φ.
-        edges: of the bins; of a surface those along both axes.
-        samples, reference: shares (bins,), of a surface (bins, bins).
-        samples_errors, reference_errors: of them.
+        observable: the observable; for a surface its φ.
+        edges: of the bins; for a surface those along both axes.
+        samples, reference: fractions (bins,); for a surface (bins, bins).
+        samples_errors, reference_errors: their standard errors.
     """
 
     observable: Observable
@@ -107,13 +107,14 @@ class Histograms:
 
 @dataclass(frozen=True)
 class Basin:
-    """The weight of a region in both.
+    """The population of a region in samples and reference.
 
     Attributes:
-        samples, reference: with their errors.
-        sigmas: the difference in standard errors, those of the samples being no smaller than so many effective frames
-            would have if the reference were right: a rare region that few of them met has an error that is too small.
-            A reference that has not met the region, or nothing else, knows it as well as its independent pieces allow.
+        samples, reference: populations with their errors.
+        sigmas: the difference in standard errors. The error of the samples is at least the binomial error of their
+            effective number of frames at the reference's population, since the error of a rare region with few samples
+            is otherwise too small. If the reference has no frame in the region, or none outside it, its error is
+            binomial in its number of independent blocks.
     """
 
     samples: Estimate
@@ -123,19 +124,20 @@ class Basin:
 
 @dataclass(frozen=True, eq=False)
 class Comparison:
-    """What `compare` finds.
+    """The result of `compare`.
 
     Attributes:
         distances: three for the Ramachandran surface of each residue, then one for each marginal.
-        basins: 0 < φ < 2.2 rad of each residue, by its name.
-        p_value: the chance that noise alone makes the largest of all deviations as large. Replicates are drawn for all
-            observables together, so it knows how many there are and how they hang together (Westfall & Young 1993).
-        frames: of the samples.
-        reference_frames: of the reference.
-        reference_pieces: independent ones, which its errors rest on.
-        surfaces: by residue.
-        marginals: in the order of their distances.
-        verdict: what follows.
+        basins: populations of 0 < φ < 2.2 rad, by residue.
+        p_value: the probability that noise alone makes the largest of all deviations as large. Bootstrap replicates are
+            drawn for all observables together, so their number and correlations are accounted for (Westfall & Young
+            1993).
+        frames: number of samples.
+        reference_frames: number of frames of the reference.
+        reference_pieces: number of independent blocks of the reference, from which its errors are estimated.
+        surfaces: histograms over φ and ψ, by residue.
+        marginals: histograms in the order of their distances.
+        verdict: whether samples and reference agree.
     """
 
     distances: tuple[Distance, ...]
@@ -149,7 +151,7 @@ class Comparison:
     verdict: Verdict
 
     def of(self, observable: str, measure: str = WASSERSTEIN) -> Distance:
-        """One of the distances, by names such as "phi ALA2", and "ALA2" for a surface."""
+        """The distance of an observable, such as "phi ALA2", or "ALA2" for a surface."""
         return next(d for d in self.distances if (d.observable, d.measure) == (observable, measure))
 
     def document(self) -> dict[str, Any]:
@@ -182,22 +184,22 @@ def compare(
 ) -> Comparison:
     """Compare weighted samples with a reference: Ramachandran surfaces, every bond, angle and torsion, the energy.
 
-    Two finite samples of one distribution differ too, so each distance has a floor. It comes from a bootstrap over
-    independent pieces: groups of the samples, ladders of the reference or stretches longer than its correlation time.
-    Where a reference has φ/ψ histograms from all temperatures, their noise is scaled to the errors that it states.
-    Both need at least four pieces, and ten to be trusted.
+    Two finite samples of one distribution differ too, so each distance has a noise floor. It comes from a bootstrap
+    over independent blocks: groups of the samples, ladders of the reference, or segments longer than its correlation
+    time. If a reference has φ/ψ histograms from all temperatures, their noise is scaled to their stated errors. Samples
+    and reference need at least four blocks each; the verdict "trust" needs ten.
 
     Args:
         ensemble: a generator's samples, or any weighted frames, with a topology.
         reference: see `as_reference`.
-        pieces: likewise.
+        pieces: labels of independent blocks of the reference, see `as_reference`.
         replicates: of the bootstrap, at least 200: the p-value is no smaller than 1/(1 + replicates).
         seed: of the bootstrap.
 
     Raises:
         ShapeError: if the frames are of another molecule.
         DataError: if the temperatures differ, or there is no topology.
-        InsufficientDataError: if there are too few independent pieces.
+        InsufficientDataError: if there are too few independent blocks.
         OptionError: if there are too few replicates.
         NonFiniteError: if no weight is positive.
         SystemNotFoundError: if a directory holds no reference.
@@ -210,18 +212,18 @@ def compare(
     'WITH_CARE'
     """
     if replicates < _FEWEST_REPLICATES:
-        raise OptionError(f"Expected at least {_FEWEST_REPLICATES} replicates, to tell chance apart; got {replicates}.")
+        raise OptionError(f"Expected at least {_FEWEST_REPLICATES} replicates for a p-value; got {replicates}.")
     truth = as_reference(reference, ensemble.temperature, pieces)
     used = ensemble[ensemble.weights > 0]
     if used.topology is None:
-        raise DataError("Expected samples with a topology; these were made without.")
+        raise DataError("Expected samples with a topology; these have none.")
     check_same_molecule(used.topology, truth)
     sampled = as_reference(used, used.temperature)
     fewest = min(sampled.n_pieces, truth.n_pieces)
-    if fewest < FEWEST_PIECES:
+    if fewest < FEWEST_BLOCKS:
         raise InsufficientDataError(
-            f"Expected at least {FEWEST_PIECES} independent pieces (groups, ladders, or stretches of a trajectory) on "
-            f"either side for their noise; got {sampled.n_pieces} of samples and {truth.n_pieces} of reference."
+            f"Expected at least {FEWEST_BLOCKS} independent blocks (groups, ladders, or segments of a trajectory) of "
+            f"samples and reference; got {sampled.n_pieces} of the samples and {truth.n_pieces} of the reference."
         )
     both = (sampled, truth)
     candidates = (ENERGY, *internal_observables(used.topology))
@@ -265,7 +267,7 @@ def compare(
 
 @dataclass(frozen=True, eq=False)
 class _Difference:
-    """A distance, and by how many standard deviations each replicate of the noise is above its mean (replicates,)."""
+    """A distance, and the noise replicates (replicates,) in standard deviations from their mean."""
 
     distance: Distance
     sigmas: Array
@@ -274,7 +276,7 @@ class _Difference:
 def _difference(
     names: tuple[str, str, str], measure: Measure, reference: Shares, samples: Shares, width: float = 1.0
 ) -> _Difference:
-    """`measure` between reference and samples, and between noisy copies of what lies between the two."""
+    """`measure` between reference and samples, and between noisy copies of their mean."""
     noise = _noise(measure, reference, samples)
     floor, spread = float(noise.mean()), float(noise.std())
     distance = Distance(*names, measure(reference.values, samples.values), floor, spread, width)
@@ -282,14 +284,14 @@ def _difference(
 
 
 def _noise(measure: Measure, reference: Shares, samples: Shares) -> Array:
-    """What `measure` is between noisy copies (replicates,)."""
+    """`measure` between noisy copies of the mean histogram (replicates,)."""
     middle = (reference.values + samples.values) / 2
     copies = ((middle + side.noise).clip(min=0.0) for side in (reference, samples))
     return np.array([measure(p, q) for p, q in zip(*copies, strict=True)])
 
 
 def _kl(residue: str, reference: Shares, samples: Shares) -> _Difference:
-    """Listed with its noise, from copies that share a bin, but never the largest deviation: it does not see all."""
+    """KL with its noise, from copies that share a bin; it is never tested, since it leaves bins out."""
     value, missing = kl_divergence(reference.values, samples.values)
     noise = _noise(lambda p, q: kl_divergence(p, q)[0], reference, samples)
     finite = noise[np.isfinite(noise)]
@@ -351,8 +353,8 @@ def _marginal(
     return Histograms(observable, np.linspace(low, high, bins + 1), *parts), difference
 
 
-def _basin(x: Array, y: Array, ours: Bootstrap, theirs: Bootstrap, frames: float, pieces: int) -> Basin:
-    """The share of 0 < φ < 2.2 rad; x, y: φ of samples and reference."""
+def _basin(x: Array, y: Array, ours: Bootstrap, theirs: Bootstrap, frames: float, blocks: int) -> Basin:
+    """The population of 0 < φ < 2.2 rad; x, y: φ of samples and reference."""
     low, high = POSITIVE_PHI
     found = []
     for phi, side in ((x, ours), (y, theirs)):
@@ -362,8 +364,8 @@ def _basin(x: Array, y: Array, ours: Bootstrap, theirs: Bootstrap, frames: float
     if 0 < reference.value < 1:
         errors = max(samples.error, _binomial(reference.value, frames)), reference.error
     else:
-        errors = samples.error, _binomial(samples.value, pieces)
-    error = float(np.hypot(*errors)) or _binomial((samples.value + reference.value) / 2, pieces)
+        errors = samples.error, _binomial(samples.value, blocks)
+    error = float(np.hypot(*errors)) or _binomial((samples.value + reference.value) / 2, blocks)
     return Basin(samples, reference, (samples.value - reference.value) / error if error > 0 else 0.0)
 
 
@@ -378,9 +380,9 @@ def _backbone(observables: list[Observable]) -> list[tuple[Observable, Observabl
     return [(phi, psi) for phi, psi in pairs if psi is not None]
 
 
-def _verdict(distances: tuple[Distance, ...], basins: Mapping[str, Basin], p_value: float, pieces: int) -> Verdict:
-    """Trust what agrees within the noise, if the noise leaves something to see."""
-    sizes = [d for d in distances if d.measure in (TOTAL_VARIATION, WASSERSTEIN)]  # of the same kind: shares of a width
+def _verdict(distances: tuple[Distance, ...], basins: Mapping[str, Basin], p_value: float, blocks: int) -> Verdict:
+    """Trust samples that agree within the noise, if the noise is small enough."""
+    sizes = [d for d in distances if d.measure in (TOTAL_VARIATION, WASSERSTEIN)]  # comparable: fractions of a width
     farthest = max(sizes, key=lambda d: d.excess)
     off = [(residue, basin) for residue, basin in basins.items() if abs(basin.sigmas) > _SIGMAS]
     blurred = max(sizes, key=lambda d: d.floor / d.width)
@@ -389,8 +391,8 @@ def _verdict(distances: tuple[Distance, ...], basins: Mapping[str, Basin], p_val
         ours, right = basin.samples, basin.reference
         low, high = POSITIVE_PHI
         reason = (
-            f"the share of {low:g} < φ < {high:g} rad of {residue} is {ours.value:.5f} ± {ours.error:.5f}, that of the "
-            f"reference {right.value:.5f} ± {right.error:.5f}"
+            f"the population of {low:g} < φ < {high:g} rad of {residue} is {ours.value:.5f} ± {ours.error:.5f}; in the "
+            f"reference it is {right.value:.5f} ± {right.error:.5f}"
         )
         return Verdict(Trust.WITH_CARE if right.value / 2 < ours.value < right.value * 2 else Trust.DO_NOT_USE, reason)
     if p_value < _CHANCE and farthest.excess > _SMALL:
@@ -398,24 +400,25 @@ def _verdict(distances: tuple[Distance, ...], basins: Mapping[str, Basin], p_val
         most = max((d for d in distances if d.measure != KL), key=lambda d: d.sigmas)
         return Verdict(
             trust,
-            f"the samples differ from the reference beyond the noise, most of all in {farthest.observable} by "
-            f"{farthest.excess:.1%} ({farthest.measure}), and most clearly in {most.observable} (p = {p_value:.2g})",
+            f"the samples differ from the reference beyond the noise: most strongly in {farthest.observable}, by "
+            f"{farthest.excess:.1%} ({farthest.measure}), and most significantly in {most.observable} "
+            f"(p = {p_value:.2g})",
         )
     if blurred.floor / blurred.width > _BLURRED:
         return Verdict(
             Trust.WITH_CARE,
-            f"there are too few frames to tell: their noise alone is {blurred.floor / blurred.width:.0%} in "
+            f"there are too few frames to tell: the noise alone is {blurred.floor / blurred.width:.0%} in "
             f"{blurred.observable} ({blurred.measure})",
         )
-    if pieces < _FEW_PIECES:
+    if blocks < _FEW_BLOCKS:
         return Verdict(
-            Trust.WITH_CARE, f"the noise rests on only {pieces} independent pieces; no difference is beyond it"
+            Trust.WITH_CARE, f"no difference exceeds the noise, but its estimate uses only {blocks} independent blocks"
         )
     if farthest.excess > _LARGE:
         return Verdict(
             Trust.WITH_CARE,
-            f"{farthest.observable} is {farthest.excess:.1%} above its noise ({farthest.measure}), which so few frames "
-            f"may do by chance (p = {p_value:.2g})",
+            f"{farthest.observable} is {farthest.excess:.1%} above its noise ({farthest.measure}), which may be chance "
+            f"with so few frames (p = {p_value:.2g})",
         )
     return Verdict(
         Trust.TRUST,

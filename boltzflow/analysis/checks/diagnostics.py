@@ -1,4 +1,4 @@
-"""What the weights of an ensemble tell of themselves, and whether averages over them can be trusted."""
+"""Diagnostics of an ensemble's weights, and whether averages with them can be trusted."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from boltzflow.analysis.checks.collapse import TOO_THIN, coverage_verdict, expected_thin_share, share_found
+from boltzflow.analysis.checks.collapse import UNDERSAMPLED, coverage_verdict, expected_undersampled, fraction_found
 from boltzflow.analysis.cut_off import cut_off_verdict
 from boltzflow.analysis.free_energies.thermodynamics import heat_capacity
 from boltzflow.arrays import Array
@@ -24,22 +24,22 @@ from boltzflow.verdict import Trust, Verdict, worst
 
 @dataclass(frozen=True)
 class WeightDiagnostics:
-    """What the weights of an ensemble tell of themselves.
+    """Diagnostics of the weights of an ensemble.
 
     Attributes:
         frames: the number of samples n.
-        failed: those whose energy could not be evaluated; they have weight zero.
+        failed: number of samples whose energy could not be evaluated; they have weight zero.
         ess: Kish's effective sample size as a fraction of n; never clipped.
         ess_clipped: the same with the top 1e-4 of weights clipped, for comparison with others' numbers.
-        ess_by_size: (m, its mean over parts of m samples each), for m = n, n/2, n/4, … in descending order. One that
-            falls as m grows shows a heavy tail: the largest weights are yet to come.
+        ess_by_size: (m, its mean over parts of m samples each), for m = n, n/2, n/4, … in descending order. If it falls
+            as m grows, the tail is heavy: larger weights are still to be expected.
         perplexity: exp of the weights' entropy, as a fraction of n.
-        largest_weight: the share of the largest weight in the sum of all.
+        largest_weight: the largest weight as a fraction of the sum of all weights.
         pareto_k: shape of the weights' tail; NaN with fewer than 25 positive weights.
         log_z: log of the mean weight and its error.
-        forward_ess: the effective sample size by frames of the equilibrium; None without them.
-        verdict: whether averages can be trusted, as far as weights can tell: what the sampler never draws, they do
-            not show.
+        forward_ess: the effective sample size according to equilibrium frames, as a fraction; None without them.
+        verdict: whether averages can be trusted, as far as weights can tell: they cannot reveal regions that are never
+            sampled.
     """
 
     frames: int
@@ -56,19 +56,19 @@ class WeightDiagnostics:
 
 
 def diagnose(ensemble: Ensemble, equilibrium: Ensemble | None = None) -> WeightDiagnostics:
-    """Whether averages over an ensemble can be trusted, by its weights and the energy's own averages.
+    """Whether averages over an ensemble can be trusted, judged by its weights and by averages of the energy.
 
-    A verdict belongs to an average: this one is that of the weights, of log Z, of the mean energy and of its
-    fluctuations, which follow the weights most closely. `Estimate.verdict` is that of any other average.
+    A verdict belongs to an average. This one covers the weights, log Z, the mean energy and its fluctuations, which
+    depend most strongly on the weights. For any other average see `Estimate.verdict`.
 
     Args:
-        ensemble: whose weights are asked, such as a generator's samples.
-        equilibrium: frames of the same temperature from a simulation, equally weighted, with `log_q` as the sampler
-            has it of them (`generator.log_prob`, −inf outside its domain). They see what the sampler misses, and
-            are judged as those of `check_collapse` are; frames that are not independent come in groups.
+        ensemble: weighted frames, such as a generator's samples.
+        equilibrium: equally weighted simulation frames at the same temperature, with their `log_q` under the sampler
+            (`generator.log_prob`, −inf outside its domain). They reveal regions that the sampler misses, and are judged
+            as in `check_collapse`. Frames that are not independent need `groups`.
 
     Raises:
-        DataError: if the frames of the equilibrium come without log q, are weighted, or of another temperature.
+        DataError: if the equilibrium frames have no log q, are weighted, or are at another temperature.
 
     >>> weights = -1.5 * np.log(np.random.default_rng(0).uniform(size=1000))  # a tail without a mean
     >>> diagnose(Ensemble(np.zeros((1000, 1, 3)), np.zeros(1000), 300.0, weights)).verdict.trust.name
@@ -102,7 +102,7 @@ def diagnose(ensemble: Ensemble, equilibrium: Ensemble | None = None) -> WeightD
 
 
 def _energy_verdicts(ensemble: Ensemble) -> Iterator[Verdict]:
-    """What the contributions to log Z, to the mean energy and to its fluctuations say: with care at worst."""
+    """Verdicts on the contributions to log Z, the mean energy and its fluctuations: "with care" at worst."""
     named = {"log Z": ensemble.log_z}
     if ensemble.has_energies:
         named |= {"the mean energy": ensemble.mean(ensemble.energies), "the heat capacity": heat_capacity(ensemble)}
@@ -112,18 +112,18 @@ def _energy_verdicts(ensemble: Ensemble) -> Iterator[Verdict]:
 
 
 def _coverage(excess: Array, frames: Ensemble, forward_ess: float, ensemble: Ensemble) -> Verdict:
-    """What frames of the equilibrium with weights of exp(excess) times the mean one say of the sampler."""
-    pieces = np.arange(len(frames)) if frames.groups is None else frames.groups
-    thin = share_found(excess > math.log(TOO_THIN), frames.log_weights, pieces)
-    found = f"{len(frames):,} frames of the equilibrium"
-    return coverage_verdict(thin, expected_thin_share(ensemble), forward_ess, ensemble.ess, found)
+    """The verdict on the sampler from equilibrium frames whose weights are exp(excess) times the mean."""
+    blocks = np.arange(len(frames)) if frames.groups is None else frames.groups
+    thin = fraction_found(excess > math.log(UNDERSAMPLED), frames.log_weights, blocks)
+    found = f"{len(frames):,} equilibrium frames"
+    return coverage_verdict(thin, expected_undersampled(ensemble), forward_ess, ensemble.ess, found)
 
 
 def _equilibrium_log_weights(frames: Ensemble, temperature: float) -> Array:
-    """log p̃ − log q (m,) of frames of p: +inf where the sampler never goes."""
+    """log p̃ − log q (m,) of frames of p: +inf outside the sampler's domain."""
     if frames.log_q is None or frames.failed or np.ptp(frames.log_weights) > 0:
-        what = "without log q" if frames.log_q is None else "that have failed, or are weighted"
-        raise DataError(f"Expected equally weighted frames of the equilibrium with log q; got some {what}.")
+        what = "without log q" if frames.log_q is None else "that failed or are weighted"
+        raise DataError(f"Expected equally weighted equilibrium frames with log q; got frames {what}.")
     if not math.isclose(frames.temperature, temperature, rel_tol=1e-6):
-        raise DataError(f"Expected frames of the equilibrium at {temperature:g} K; got {frames.temperature:g} K.")
-    return -frames.energies_for("`diagnose` by frames of the equilibrium") / thermal_energy(temperature) - frames.log_q
+        raise DataError(f"Expected equilibrium frames at {temperature:g} K; got {frames.temperature:g} K.")
+    return -frames.energies_for("`diagnose` with equilibrium frames") / thermal_energy(temperature) - frames.log_q

@@ -1,4 +1,4 @@
-"""How far two distributions over the same bins are apart."""
+"""Distances between two distributions over the same bins."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from boltzflow.errors import NonFiniteError, ShapeError
 
 
 def total_variation(p: ArrayLike, q: ArrayLike) -> float:
-    """Half the sum of |p − q| over bins, each histogram taken as shares of its sum: 0 to 1.
+    """Half the sum of |p − q| over bins, from 0 to 1; both histograms are normalised first.
 
-    Two finite samples of one distribution differ too: of n independent samples each, by about √(bins/(2πn))·√2 where
-    bins are evenly filled. State that floor beside it.
+    Two finite samples of one distribution differ too: with n independent samples each, by about √(bins/(2πn))·√2 if the
+    bins are evenly filled. Report this noise floor together with the distance.
 
     Raises:
-        ShapeError: if the histograms have not the same bins.
+        ShapeError: if the histograms do not have the same bins.
         NonFiniteError: if one is empty, or has an entry that is negative or not finite.
 
     >>> total_variation([1, 1], [3, 1])
@@ -29,14 +29,14 @@ def total_variation(p: ArrayLike, q: ArrayLike) -> float:
 
 
 def kl_divergence(p: ArrayLike, q: ArrayLike) -> tuple[float, float]:
-    """KL(p ‖ q) over bins, in nats, and the share of p in bins where q is empty.
+    """KL(p ‖ q) over bins in nats, and the fraction of p in bins where q is empty.
 
-    With these bins the divergence is infinite. They are left out: it is that of what p has elsewhere, taken as shares
-    of its sum, so it is never negative but says nothing of them. State their share beside it. Where q has nothing of
-    p it is infinite.
+    With bins where q is empty the divergence would be infinite. They are left out, and the rest of p is normalised: the
+    result is never negative, but does not account for these bins. Report their fraction together with it. If p and q
+    share no bin, the result is infinite.
 
     Raises:
-        ShapeError: if the histograms have not the same bins.
+        ShapeError: if the histograms do not have the same bins.
         NonFiniteError: if one is empty, or has an entry that is negative or not finite.
 
     >>> kl_divergence([1, 1, 0], [1, 1, 2])
@@ -54,10 +54,10 @@ def kl_divergence(p: ArrayLike, q: ArrayLike) -> tuple[float, float]:
 
 
 def jensen_shannon(p: ArrayLike, q: ArrayLike) -> float:
-    """The mean KL divergence of p and q from their mean, in nats: 0 to log 2, finite where one of them is empty.
+    """The mean KL divergence of p and q from their mean, in nats: 0 to log 2, finite also where one of them is empty.
 
     Raises:
-        ShapeError: if the histograms have not the same bins.
+        ShapeError: if the histograms do not have the same bins.
         NonFiniteError: if one is empty, or has an entry that is negative or not finite.
 
     >>> jensen_shannon([1, 0], [0, 1])
@@ -69,18 +69,19 @@ def jensen_shannon(p: ArrayLike, q: ArrayLike) -> float:
 
 
 def wasserstein(p: ArrayLike, q: ArrayLike, width: float, *, circular: bool = False) -> float:
-    """The least mean way that moves p to q, histograms over bins of one width on a line or around a circle.
+    """The Wasserstein-1 distance between p and q: the least mean distance that moves p to q.
 
-    On the circle mass may cross the seam, which shifts the difference of the distribution functions by a constant; its
-    median is the constant of least cost (Rabin, Delon & Gousseau 2011, arXiv 0906.5499).
+    The bins have one width and lie on a line or around a circle. On the circle mass may cross the seam, which shifts
+    the difference of the distribution functions by a constant; the median of the difference is the constant of least
+    cost (Rabin, Delon & Gousseau 2011, arXiv 0906.5499).
 
     Args:
-        p, q: (bins,), taken as shares of their sums.
+        p, q: (bins,) histograms, which are normalised first.
         width: of a bin, in the unit of the result.
-        circular: whether the last bin lies beside the first.
+        circular: whether the last bin is adjacent to the first.
 
     Raises:
-        ShapeError: if the histograms have not the same bins.
+        ShapeError: if the histograms do not have the same bins.
         NonFiniteError: if one is empty, or has an entry that is negative or not finite.
 
     >>> wasserstein([1, 0, 0, 0], [0, 0, 0, 1], 0.5), wasserstein([1, 0, 0, 0], [0, 0, 0, 1], 0.5, circular=True)
@@ -98,7 +99,7 @@ def _shares(p: ArrayLike, q: ArrayLike) -> tuple[Array, Array]:
     for shares in (first, second):
         if not (0.0 < shares.sum() < math.inf and shares.min() >= 0.0):
             raise NonFiniteError(
-                "Expected histograms of finite numbers that are not negative, some of them positive; got the sum "
-                f"{shares.sum():g}, the least {shares.min(initial=math.inf):g}."
+                "Expected histograms of finite, non-negative numbers with a positive sum; got the sum "
+                f"{shares.sum():g} and the minimum {shares.min(initial=math.inf):g}."
             )
     return first / first.sum(), second / second.sum()

@@ -1,4 +1,4 @@
-"""What a reference's frames say of a generator: how dense it is where the molecule is."""
+"""The generator's density evaluated on the frames of a reference."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ import torch
 from numpy.typing import NDArray
 
 from boltzflow.analysis.checks.collapse import (
-    TOO_THIN,
+    UNDERSAMPLED,
     check_own_temperature,
     coverage_verdict,
-    expected_thin_share,
-    share_found,
+    expected_undersampled,
+    fraction_found,
 )
 from boltzflow.analysis.checks.references import Reference, as_reference
 from boltzflow.analysis.weighting.reweighting import log_weights_of
@@ -35,18 +35,19 @@ _SAME = 1.0  # kJ/mol
 
 @dataclass(frozen=True)
 class ForwardCheck:
-    """Importance sampling seen from the reference; unlike the generator's own weights it sees what they miss.
+    """Importance sampling judged by reference frames, which also reveal regions that the generator never samples.
 
     Attributes:
         nll: −⟨log q⟩ over the frames inside the generator's domain, nats, in the Cartesian measure (nm) with rigid
             motion integrated out.
-        kl: KL(p ‖ q) = ⟨log p̃ − log q⟩ − log Z over the same frames, nats; its error holds that of log Z.
-        ess: the effective sample size that these frames give importance sampling, 1/⟨w⟩ with the mean weight 1; zero
-            if a frame lies outside the domain.
-        thin: share of the reference with more than `TOO_THIN` times the mean weight, or outside the domain.
-        outside: share outside the domain alone.
-        frames: of the reference that were looked at.
-        verdict: what follows.
+        kl: KL(p ‖ q) = ⟨log p̃ − log q⟩ − log Z over the same frames, nats; its error includes that of log Z.
+        ess: effective sample size of importance sampling according to these frames, as a fraction: 1/⟨w⟩ with weights
+            of mean 1; zero if a frame lies outside the domain.
+        thin: undersampled fraction of the reference: frames with more than `UNDERSAMPLED` times the mean weight, or
+            outside the domain.
+        outside: fraction outside the domain alone.
+        frames: number of reference frames used.
+        verdict: whether the generator covers the reference.
     """
 
     nll: Estimate
@@ -66,17 +67,17 @@ class ForwardCheck:
 def check_forward(generator: BoltzmannGenerator, ensemble: Ensemble, reference: Reference) -> ForwardCheck | None:
     """Evaluate the generator's density on the frames of a reference, at the ensemble's temperature.
 
-    Frames whose equivalent atoms are labelled in another way than in the generator's domain are relabelled first.
+    Equivalent atoms are first relabelled as in the generator's domain. Returns None if the reference holds only
+    torsions.
 
     Args:
         generator: with a density, at its own temperature.
         ensemble: its samples, for log Z and the effective sample size to compare with.
-        reference: at most 10 000 of its frames are taken, evenly; errors come from its pieces. None comes back
-            where it has only torsions.
+        reference: at most 10 000 of its frames are used, evenly spaced; errors come from its independent blocks.
 
     Raises:
-        DataError: if the samples or the reference are for another temperature than the generator's own, or the
-            reference's energies are those of another force field, or none of them is finite.
+        DataError: if the samples or the reference are not at the generator's own temperature, or the reference's
+            energies are those of another force field, or none of them is finite.
         NonFiniteError: if no frame of the reference has a positive weight.
         IntractableDensityError: if the generator has stochastic layers.
     """
@@ -84,7 +85,7 @@ def check_forward(generator: BoltzmannGenerator, ensemble: Ensemble, reference: 
     frames = as_reference(reference, generator.temperature).ensemble
     if frames is None:
         return None
-    possible = np.flatnonzero(frames.weights > 0)  # frames that failed are no part of the equilibrium
+    possible = np.flatnonzero(frames.weights > 0)  # failed frames do not belong to the equilibrium distribution
     chosen = possible[np.unique(np.linspace(0, len(possible) - 1, _AT_MOST).round().astype(np.int64))]
     positions = torch.from_numpy(frames.positions[chosen])
     energies = energies_of_frames(generator.potential, positions.numpy(), like=generator.like)
@@ -94,25 +95,25 @@ def check_forward(generator: BoltzmannGenerator, ensemble: Ensemble, reference: 
     log_ratio = log_weights_of(generator, folded.numpy()) - ensemble.log_z.value  # weights of mean 1 over the samples
     inside = np.isfinite(log_ratio)
     log_q = -energies / thermal_energy(ensemble.temperature) - ensemble.log_z.value - log_ratio
-    logs, pieces = frames.log_weights[chosen], reference.pieces[chosen]
-    thin = share_found(log_ratio > math.log(TOO_THIN), logs, pieces)
+    logs, blocks = frames.log_weights[chosen], reference.pieces[chosen]
+    thin = fraction_found(log_ratio > math.log(UNDERSAMPLED), logs, blocks)
     within = np.where(inside, logs, -np.inf)
     weights = importance.normalized_weights(torch.from_numpy(logs)).numpy()
     ess = 1 / float(weights @ np.exp(log_ratio)) if inside.all() else 0.0
-    kl = _mean(log_ratio, within, pieces)
+    kl = _mean(log_ratio, within, blocks)
     return ForwardCheck(
-        nll=_mean(-log_q, within, pieces),
+        nll=_mean(-log_q, within, blocks),
         kl=Estimate(kl.value, float(np.hypot(kl.error, ensemble.log_z.error))),
         ess=ess,
         thin=thin,
-        outside=share_found(~inside, logs, pieces),
+        outside=fraction_found(~inside, logs, blocks),
         frames=len(chosen),
-        verdict=coverage_verdict(thin, expected_thin_share(ensemble), ess, ensemble.ess, "the reference"),
+        verdict=coverage_verdict(thin, expected_undersampled(ensemble), ess, ensemble.ess, "the reference"),
     )
 
 
 def _check_same_energies(stated: Array, found: Array) -> None:
-    """A constant between the two is harmless, and a force field apart is not."""
+    """Raise unless the two differ by a constant alone, as they do for one force field."""
     both = np.isfinite(stated) & np.isfinite(found)
     if not both.any():
         raise DataError("Expected a reference of the generator's force field; no frame has a finite energy.")
@@ -120,13 +121,13 @@ def _check_same_energies(stated: Array, found: Array) -> None:
     off = float(np.abs(apart - np.median(apart)).max())
     if off > _SAME:
         raise DataError(
-            f"Expected a reference of the generator's force field; energies differ by up to {off:.3g} kJ/mol from it."
+            f"Expected a reference of the generator's force field; its energies differ by up to {off:.3g} kJ/mol."
         )
 
 
-def _mean(values: NDArray[Any], log_weights: Array, pieces: NDArray[np.int64]) -> Estimate:
-    """With its error from the scatter between independent pieces."""
+def _mean(values: NDArray[Any], log_weights: Array, blocks: NDArray[np.int64]) -> Estimate:
+    """The weighted mean, with its error from the scatter between independent blocks."""
     if np.isneginf(log_weights).all():
         return Estimate(math.nan, math.nan)
-    value, error = importance.weighted_mean(*(torch.from_numpy(array) for array in (values, log_weights, pieces)))
+    value, error = importance.weighted_mean(*(torch.from_numpy(array) for array in (values, log_weights, blocks)))
     return Estimate(value.item(), error.item())

@@ -1,4 +1,4 @@
-"""Are the molecules sound: bonds and angles near the force field's, amino acids left-handed."""
+"""Whether the structures are sound: bonds and angles near the force field's values, amino acids in the L form."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from boltzflow.units import thermal_energy
 
 @dataclass(frozen=True)
 class GeometryCheck:
-    """Deviations of bonds and angles from the force field's equilibrium, in thermal widths σ = √(kT/k).
+    """Deviations of bonds and angles from the force field's equilibrium values, in thermal widths σ = √(kT/k).
 
     Attributes:
-        sigmas: the limit that `share_outside` counts with.
-        share_outside: weighted share of samples with a bond or angle beyond the limit; about 0 if all is well.
+        sigmas: the limit for `share_outside`, in σ.
+        share_outside: weighted fraction of samples with a bond or angle beyond the limit; about 0 is normal.
         worst: name of the bond or angle that deviates most.
-        worst_rms: its weighted root mean square deviation in σ; about 1 if all is well.
+        worst_rms: its weighted root mean square deviation in σ; about 1 is normal.
     """
 
     sigmas: float
@@ -33,7 +33,9 @@ class GeometryCheck:
 
 
 def check_geometry(ensemble: Ensemble, system: MolecularSystem, sigmas: float = 6.0) -> GeometryCheck | None:
-    """Compare all harmonic bonds and angles of the samples with the force field of `system`; None if it has none.
+    """Compare all harmonic bonds and angles of the samples with the force field of `system`.
+
+    Returns None if the force field has no harmonic bonds or angles.
 
     Raises:
         ShapeError: if the samples are of another molecule.
@@ -66,18 +68,18 @@ def check_geometry(ensemble: Ensemble, system: MolecularSystem, sigmas: float = 
     )
 
 
-def wrong_handed(trajectory: mdtraj.Trajectory) -> NDArray[np.bool_]:
-    """Which frames (n,) hold an amino acid that is not left-handed; glycine has no hand.
+def inverted_chirality(trajectory: mdtraj.Trajectory) -> NDArray[np.bool_]:
+    """Which frames (n,) contain an amino acid of inverted chirality (the D form); glycine is achiral.
 
-    The hand is that of the tetrahedron of the four neighbours of the alpha carbon, which a strained carbon in the plane
-    of three of them does not change; without an alpha hydrogen the carbon stands in for it.
+    The chirality is that of the tetrahedron of the alpha carbon's four neighbours. It does not change if a strained
+    carbon lies in the plane of three of them. If there is no alpha hydrogen, the carbon takes its place.
     """
-    wrong = np.zeros(trajectory.n_frames, dtype=bool)
+    inverted = np.zeros(trajectory.n_frames, dtype=bool)
     for residue in trajectory.topology.residues:
         atoms = {atom.name: atom.index for atom in residue.atoms}
         if {"N", "CA", "C", "CB"} <= atoms.keys():
             last = trajectory.xyz[:, atoms.get("HA", atoms["CA"])]
             n, c, cb = (trajectory.xyz[:, atoms[name]] - last for name in ("N", "C", "CB"))
             # Seen from the hydrogen, CO, R, N go clockwise in an L amino acid ("CORN").
-            wrong |= (np.cross(n, c) * cb).sum(-1) < 0
-    return wrong
+            inverted |= (np.cross(n, c) * cb).sum(-1) < 0
+    return inverted

@@ -1,4 +1,4 @@
-"""What a generator is compared with: frames of a simulation, and how many independent pieces they hold."""
+"""What a generator is compared with: frames of a simulation, and their division into independent blocks."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ from boltzflow.storage import read_json, reading
 
 REFERENCE, TORSIONS = "reference.json", "torsions.npz"
 
-FEWEST_PIECES, MOST_PIECES = 4, 64
-_CORRELATION_TIMES = 5.0  # a piece of a trajectory holds so many
+FEWEST_BLOCKS, MOST_BLOCKS = 4, 64
+_CORRELATION_TIMES = 5.0  # length of a block of a trajectory
 
 
 class Surface(NamedTuple):
-    """A histogram over φ and ψ (bins, bins), and the standard error of each share."""
+    """A normalised histogram over φ and ψ (bins, bins), and its standard errors."""
 
     shares: Array
     errors: Array
@@ -39,15 +39,16 @@ class Surface(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Reference:
-    """Weighted samples of the Boltzmann distribution that are known to be right, and what their errors rest on.
+    """Weighted samples of the Boltzmann distribution that are taken as correct, with the blocks that give their errors.
 
     Attributes:
         log_weights: (n,) of the frames.
-        pieces: (n,) which independent piece each frame belongs to, from 0: a ladder of parallel tempering, or a stretch
-            of a trajectory that is long beside its correlation time. Errors come from the scatter between pieces.
-        ensemble: the frames; None where only torsions were kept.
-        torsions: values (n,) in rad of torsions by their atoms, where only these were kept.
-        surfaces: φ/ψ histograms by residue that rest on more than the frames (all temperatures of a ladder, by MBAR).
+        pieces: (n,) index, from 0, of the independent block of each frame: a ladder of parallel tempering, or a segment
+            of a trajectory that is long compared with its correlation time. Errors come from the scatter between
+            blocks.
+        ensemble: the frames; None if only torsions were kept.
+        torsions: values (n,) in rad of torsions by their atoms, if only these were kept.
+        surfaces: φ/ψ histograms by residue that use more than the frames (all temperatures of a ladder, by MBAR).
         temperature: in K.
     """
 
@@ -65,14 +66,14 @@ class Reference:
 
     @property
     def n_pieces(self) -> int:
-        """The number of independent pieces."""
+        """The number of independent blocks."""
         return int(self.pieces.max()) + 1
 
     @cached_property
     def effective_frames(self) -> float:
-        """What the weights leave of the frames, by Kish: an ensemble's groups count as one frame each.
+        """Kish's effective number of frames; a group of an ensemble counts as one frame.
 
-        There is no regard to the correlation of frames without groups.
+        The correlation of frames without groups is not taken into account.
         """
         weights = importance.normalized_weights(torch.from_numpy(self.log_weights)).numpy()
         if self.ensemble is not None and self.ensemble.groups is not None:
@@ -83,13 +84,13 @@ class Reference:
         return len(self.log_weights)
 
     def holds(self, observable: Observable) -> bool:
-        """Whether the observable can be had of its frames."""
+        """Whether the observable can be computed from the frames."""
         if self.torsions is not None:
             return observable.atoms in self.torsions
         return self.has_energies or observable != ENERGY
 
     def values(self, observables: list[Observable]) -> Array:
-        """Of each frame, (n, observables)."""
+        """Values of the observables in each frame, (n, observables)."""
         if self.torsions is not None:
             return np.stack([self.torsions[observable.atoms] for observable in observables], 1)
         assert self.ensemble is not None
@@ -104,21 +105,21 @@ def as_reference(
     temperature: float,
     pieces: ArrayLike | None = None,
 ) -> Reference:
-    """What to compare with, from whatever holds it.
+    """A reference from any of its sources.
 
     Args:
         source: an ensemble; a directory that `boltzflow reference` or `sample` has written, or the `reference` of one
             of the library's systems; or an unbiased mdtraj trajectory.
-        temperature: in K, that of a trajectory, and what the source's own must be.
-        pieces: (n,) integers that tell independent simulations apart. By default the ladders of a reference, or an
-            ensemble's groups; frames of anything else are taken for one simulation in the order of time, and cut into
-            pieces that are long beside its correlation time.
+        temperature: in K; that of a trajectory. Any other source must have this temperature.
+        pieces: (n,) integers that label independent simulations (blocks). By default they are the ladders of a
+            reference, or an ensemble's groups. Other frames are taken as one simulation in time order, and are cut into
+            blocks that are long compared with its correlation time.
 
     Raises:
         SystemNotFoundError: if a directory holds no reference.
         FileFormatError: if its files are damaged.
-        DataError: if it is one of another temperature.
-        ShapeError: if there is not a piece for each frame.
+        DataError: if the temperature differs.
+        ShapeError: if there is not one block index for each frame.
     """
     if isinstance(source, Reference):
         found = source
@@ -136,46 +137,46 @@ def as_reference(
 
 
 def check_same_molecule(topology: mdtraj.Topology, reference: Reference) -> None:
-    """Raise unless a reference may be one of this molecule.
+    """Raise unless a reference can belong to this molecule.
 
     Raises:
-        ShapeError: if its atoms are others or in another order, or its torsions are no torsions of the molecule.
+        ShapeError: if its atoms differ or are in another order, or its torsions do not occur in the molecule.
         DataError: if it has no topology.
     """
     if reference.ensemble is None:
         if not any(reference.holds(observable) for observable in internal_observables(topology)):
-            raise ShapeError("Expected a reference of the same molecule; its torsions are those of another.")
+            raise ShapeError("Expected a reference of the same molecule; its torsions are those of another molecule.")
         return
     if reference.ensemble.topology is None:
-        raise DataError("Expected a reference with a topology; this one was made without.")
+        raise DataError("Expected a reference with a topology; this one has none.")
     check_same_atoms(topology, reference.ensemble.topology, "a reference", "the samples")
 
 
 def _of_frames(ensemble: Ensemble) -> Reference:
     groups = ensemble.groups
-    pieces = _stretches(ensemble) if groups is None else _numbered(groups, len(ensemble))
-    return Reference(ensemble.log_weights, pieces, ensemble.temperature, ensemble)
+    blocks = _segments(ensemble) if groups is None else _numbered(groups, len(ensemble))
+    return Reference(ensemble.log_weights, blocks, ensemble.temperature, ensemble)
 
 
-def _numbered(pieces: ArrayLike, n: int) -> NDArray[np.int64]:
-    """Pieces (n,) of any numbers, from 0."""
-    known = np.unique(np.asarray(pieces), return_inverse=True)[1].astype(np.int64)
+def _numbered(blocks: ArrayLike, n: int) -> NDArray[np.int64]:
+    """Block labels (n,), renumbered from 0."""
+    known = np.unique(np.asarray(blocks), return_inverse=True)[1].astype(np.int64)
     if known.shape != (n,):
-        raise ShapeError(f"Expected one piece for each of the {n} frames; got {known.shape}.")
+        raise ShapeError(f"Expected one block index for each of the {n} frames; got {known.shape}.")
     return known
 
 
-def _stretches(ensemble: Ensemble) -> NDArray[np.int64]:
-    """Frames in the order of time, cut into pieces."""
-    n, pieces = len(ensemble), MOST_PIECES
-    if ensemble.log_q is None and n > 3:  # a sampler with a density draws each frame anew
+def _segments(ensemble: Ensemble) -> NDArray[np.int64]:
+    """Block indices (n,) of frames in time order."""
+    n, blocks = len(ensemble), MOST_BLOCKS
+    if ensemble.log_q is None and n > 3:  # frames of a sampler with a density are independent
         series = [ensemble.energies] if ensemble.has_energies else []
         if ensemble.topology is not None:
             angles = [torsion.values for torsion in backbone_torsions(ensemble.to_mdtraj())]
             series += [function(angle) for angle in angles for function in (np.cos, np.sin)]
         slowest = max((statistical_inefficiency(values) for values in series if np.isfinite(values).all()), default=1.0)
-        pieces = int(np.clip(n / (_CORRELATION_TIMES * slowest), FEWEST_PIECES, MOST_PIECES))
-    return np.arange(n) * min(pieces, n) // n
+        blocks = int(np.clip(n / (_CORRELATION_TIMES * slowest), FEWEST_BLOCKS, MOST_BLOCKS))
+    return np.arange(n) * min(blocks, n) // n
 
 
 def _read(folder: Path) -> Reference:
@@ -198,12 +199,12 @@ def _read(folder: Path) -> Reference:
             kelvin = float(stored["temperature_K"])
     if (folder / TRAJECTORY).is_file():
         found = _of_frames(Ensemble.load(folder))
-        pieces = found.pieces if facts is None else _ladders(len(found), facts, folder)
-        return replace(found, pieces=pieces, surfaces=surfaces)
+        blocks = found.pieces if facts is None else _ladders(len(found), facts, folder)
+        return replace(found, pieces=blocks, surfaces=surfaces)
     if torsions is None or facts is None:
         raise SystemNotFoundError(
-            f"Expected a reference in {folder}: samples, or {REFERENCE} with {TORSIONS}, as 'boltzflow reference' "
-            "writes them; there are none."
+            f"Expected a reference in {folder}: samples, or {REFERENCE} with {TORSIONS}, as written by "
+            "'boltzflow reference'; found neither."
         )
     return Reference(
         log_weights, _ladders(len(log_weights), facts, folder), kelvin, torsions=torsions, surfaces=surfaces
@@ -215,8 +216,8 @@ def _facts(folder: Path) -> dict[str, Any] | None:
 
 
 def _ladders(n: int, facts: dict[str, Any], folder: Path) -> NDArray[np.int64]:
-    """The ladder of each frame: a reference holds those of all ladders moment by moment."""
+    """The ladder of each frame: a reference holds the frames of all ladders at one time, then those at the next."""
     ladders = facts.get("ladders")
     if not isinstance(ladders, int) or ladders < 1 or n % ladders:
-        raise FileFormatError(f"Expected the frames of {ladders} ladders in {folder}; got {n} frames.")
+        raise FileFormatError(f"Expected frames of {ladders} ladders in {folder}; got {n} frames.")
     return np.arange(n) % ladders

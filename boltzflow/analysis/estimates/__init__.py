@@ -1,4 +1,4 @@
-"""What weighted samples say: averages, densities, populations, free-energy profiles, clusters, projections."""
+"""Estimates from weighted samples: averages, densities, populations, free-energy profiles, clusters, projections."""
 
 from boltzflow.analysis.estimates.clusters import Clusters, representatives
 from boltzflow.analysis.estimates.correlation import decorrelated, statistical_inefficiency

@@ -1,4 +1,4 @@
-"""The left-handed basin of amino acids: rare, and the first that a collapsed model loses."""
+"""The left-handed basin (φ > 0) of amino acids: rare, and the first that a collapsed model loses."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from boltzflow.analysis.estimates.populations import Population, population
 from boltzflow.ensemble import Ensemble
 
 POSITIVE_PHI = (0.0, 2.2)
-"""rad: where the basin lies along φ."""
+"""rad: the range of φ in this basin."""
 
 
 def positive_phi(ensemble: Ensemble, torsions: Sequence[Torsion], low: float, high: float) -> dict[str, Population]:
-    """The weighted share of low < φ < high (rad) of each residue, by its name.
+    """The population of low < φ < high (rad) of each residue, by its name.
 
     Args:
         ensemble: n frames.

@@ -1,4 +1,4 @@
-"""Shares of bins relative to a zero that is made of bins too, and what samples contribute to the errors of both."""
+"""Histograms relative to a zero that is made of bins too, and the samples' contributions to their errors."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from boltzflow.arrays import Array
 from boltzflow.core.contributions import Contributions
 from boltzflow.ensemble import Ensemble
 
-_CHANCE = 2.0  # beyond log(frequencies): a Fourier power so many times that of noise is hardly noise's
+_CHANCE = 2.0  # beyond log(frequencies): a Fourier power of this multiple of the noise is unlikely to be noise
 
 
 @dataclass(frozen=True, eq=False)
 class BinnedShares:
-    """Weighted shares of bins, and of each independent group in each of them.
+    """Weighted fractions in bins, in total and for each independent group.
 
     Attributes:
-        shares: (bins,) of all weight.
-        group, bin, part: (pairs,), the weight of a group in a bin, for each pair that has any.
-        groups: how many groups there are.
+        shares: (bins,) fraction of all weight in each bin.
+        group, bin, part: (pairs,), the weight of a group in a bin, for each pair with positive weight.
+        groups: number of groups.
     """
 
     shares: Array
@@ -46,16 +46,16 @@ class BinnedShares:
         return cls(shares, pair // bins, pair % bins, part, len(names))
 
     def deviations(self, zero: Array) -> Contributions:
-        """What groups contribute to log(share of each bin / share of the zero), to first order.
+        """First-order contributions of groups to log(fraction in each bin / fraction in the zero).
 
-        zero: (bins,), with which part each bin belongs to it. NaN errors of empty bins.
+        zero: (bins,), the weight of each bin in the zero. Errors of empty bins are NaN.
         """
         share = self.shares @ zero
         of_zero = np.bincount(self.group, self.part * zero[self.bin], minlength=self.groups) / share
         with np.errstate(divide="ignore", invalid="ignore"):
             of_bin = self.part / self.shares[self.bin]
         both, alone = of_bin - of_zero[self.group], -of_zero[self.group]
-        # Of a group without a share in the bin only the zero's is left: the sum over all, less that over the others.
+        # Groups without weight in the bin contribute through the zero alone: the sum over all minus the other groups.
         second, third, fourth = (
             np.bincount(self.bin, both**m - alone**m, minlength=len(self.shares)) + np.sum((-of_zero) ** m)
             for m in (2, 3, 4)
@@ -64,7 +64,7 @@ class BinnedShares:
         second = np.where(empty, np.nan, second.clip(min=0.0))
         with np.errstate(divide="ignore", invalid="ignore"):
             skewness, carriers = third / second**1.5, second**2 / fourth
-        one = len(np.unique(self.group)) == 1  # of which no scatter is seen
+        one = len(np.unique(self.group)) == 1  # no scatter between groups
         second = np.where(one & ~empty, np.inf, second * self.groups / max(self.groups - 1, 1))
         return Contributions(
             error=torch.from_numpy(np.sqrt(second)),
@@ -77,17 +77,18 @@ class BinnedShares:
 
 
 def smooth_maximum(shares: Array, periodic: tuple[bool, ...], effective: float) -> Array:
-    """A kernel over the bins, at the place where shares smoothed by it are highest: of their shape, its sum 1.
+    """A Gaussian kernel over the bins, normalised to 1, centred where the smoothed histogram has its maximum.
 
-    The highest of many bins is high by chance too. A Gaussian is as wide as leaves least of noise and bias together, by
-    the Fourier powers of the shares (Chiu 1991, DOI 10.1214/aos/1176348376): all bins where they differ by chance.
+    The highest of many bins is high partly by chance. The width of the Gaussian minimises the sum of noise and squared
+    bias, estimated from the Fourier powers of the histogram (Chiu 1991, DOI 10.1214/aos/1176348376). If the bins differ
+    only by chance, it covers all of them.
 
     Args:
-        shares: of bins on a grid of any dimension.
-        periodic: of each axis, whether it is a circle.
+        shares: fractions in bins on a grid of any dimension.
+        periodic: for each axis, whether it is a circle.
         effective: the effective number of independent samples.
     """
-    # A line is laid out and back around a circle, without a jump at its ends.
+    # An interval is mirrored to a circle, without a jump at its ends.
     sides = [(0, 0 if circle else n) for circle, n in zip(periodic, shares.shape, strict=True)]
     folded = np.pad(shares, sides, "symmetric")
     transform = np.fft.fftn(folded)

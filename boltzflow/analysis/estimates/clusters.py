@@ -1,4 +1,4 @@
-"""A few structures that stand for all, each with the share of the equilibrium that it stands for."""
+"""Representative structures, each with the equilibrium population of its cluster."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from boltzflow.errors import InsufficientDataError, OptionError, ShapeError
 
 @dataclass(frozen=True)
 class Clusters:
-    """Samples in clusters, the most populated first.
+    """Clusters of samples, the most populated first.
 
     Attributes:
-        representatives: one frame for each, the nearest to its centre; their indices are `frames`.
+        representatives: one frame for each cluster, the nearest to its centre.
         frames: (k,) int, indices of these frames in the ensemble.
-        labels: (n,) int, the cluster of each frame; −1 of weight zero.
-        states: populations of the clusters, and free energies between them; errors are those of clusters held fixed.
+        labels: (n,) int, the cluster of each frame; −1 for frames of weight zero.
+        states: populations of the clusters, and free energies between them. Errors treat the clusters as fixed.
     """
 
     representatives: Ensemble
@@ -38,30 +38,35 @@ def representatives(
     features: Callable[[mdtraj.Trajectory], ArrayLike] = torsion_features,
     seed: int = 0,
 ) -> Clusters:
-    """Clusters of weighted samples by k-means (scikit-learn's), where a frame counts by its weight.
+    """Cluster weighted samples by k-means (scikit-learn); each frame counts by its weight.
 
     Args:
         ensemble: with a topology.
-        clusters: how many.
-        features: (n, k) of a trajectory, in which distances mean something; cosines and sines of φ and ψ, if not given.
-        seed: of the starts.
+        clusters: number of clusters.
+        features: function of a trajectory that returns features (n, k) with a meaningful Euclidean distance; by default
+            cosines and sines of φ and ψ.
+        seed: of the initial centres.
 
     Raises:
         OptionError: if there are fewer frames of positive weight than clusters.
-        InsufficientDataError: if too many frames are alike.
+        InsufficientDataError: if fewer structures than clusters differ in their features.
         ShapeError: if features are not (n, k).
         NonFiniteError: if no weight is positive, or a feature is not finite.
     """
-    from sklearn.cluster import KMeans  # takes a second: here, where few pay for it
+    from sklearn.cluster import KMeans  # a slow import (a second), so only where it is needed
 
     used = np.flatnonzero(ensemble.weights > 0)
     if not 1 <= clusters <= len(used):
-        raise OptionError(f"Expected 1 to {len(used)} clusters, as there are frames of weight; got {clusters}.")
+        raise OptionError(
+            f"Expected 1 to {len(used)} clusters, the number of frames of positive weight; got {clusters}."
+        )
     points = ensemble.values(features)[used].astype(np.float64)
     if points.ndim != 2:
         raise ShapeError(f"Expected features (n, k) with one row for each of {len(used)} frames; got {points.shape}.")
     if len(np.unique(points, axis=0)) < clusters:
-        raise InsufficientDataError(f"Expected {clusters} structures or more that differ in their features; got fewer.")
+        raise InsufficientDataError(
+            f"Expected at least {clusters} structures that differ in their features; got fewer."
+        )
     weights = ensemble.weights[used]
     fit = KMeans(clusters, n_init=10, random_state=seed).fit(points, sample_weight=weights * len(used))
     order = np.argsort(-np.bincount(fit.labels_, weights, minlength=clusters))

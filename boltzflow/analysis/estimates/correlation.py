@@ -1,4 +1,4 @@
-"""Frames of a simulation remember each other: how many of them are independent."""
+"""Time correlation of simulation frames: how many of them are independent."""
 
 from __future__ import annotations
 
@@ -11,12 +11,13 @@ from boltzflow.mbar import load_pymbar
 
 
 def statistical_inefficiency(series: ArrayLike) -> float:
-    """After how many frames of a time series the next independent one comes: 1 + 2τ, at least 1.
+    """The statistical inefficiency g = 1 + 2τ ≥ 1 of a time series: one frame in g is independent.
 
-    By the autocorrelation function up to its first zero (Chodera et al. 2007, DOI 10.1021/ct0502864), as pymbar has it.
+    It uses the autocorrelation function up to its first zero (Chodera et al. 2007, DOI 10.1021/ct0502864), as
+    implemented in pymbar.
 
     Args:
-        series: (n,), frames in the order of time, of one trajectory.
+        series: (n,), values of one trajectory in time order.
 
     Raises:
         ShapeError: if it is not one series of at least two values.
@@ -39,31 +40,31 @@ def statistical_inefficiency(series: ArrayLike) -> float:
 
 
 def decorrelated(trajectory: Ensemble, series: ArrayLike | None = None) -> Ensemble:
-    """The frames of a trajectory that are independent of each other, by a slow observable.
+    """Subsample a trajectory to frames that are independent of each other, judged by a slow observable.
 
-    Errors of what is computed from them, by MBAR or by weights, are then honest. Frames of one trajectory in the order
-    of time are meant: several, of more than one group, are thinned out one by one. What is left has no groups, and
-    weights that are as absolute as they were.
+    Errors computed from these frames, by MBAR or with weights, are then correct. The frames must be those of one
+    trajectory in time order; subsample several trajectories (groups) one by one. The result has no groups, and its
+    weights are absolute if they were before.
 
     Args:
-        trajectory: frames in the order of time.
-        series: the slowest observable, (n,); the energies if not given, which often are faster than a torsion.
+        trajectory: frames in time order.
+        series: the slowest observable, (n,). By default the energies, which often decorrelate faster than torsions.
 
     Raises:
         ShapeError: if there is not one value for each frame.
-        DataError: if the frames are of several groups, or there are neither energies nor a series.
+        DataError: if the frames belong to several groups, or there are neither energies nor a series.
         NonFiniteError: if a value is NaN or infinite.
     """
     known = trajectory.energies_for("`decorrelated` without a series") if series is None else series
     values = np.asarray(known, dtype=np.float64)
     if values.shape != (len(trajectory),):
-        raise ShapeError(f"Expected a value for each of the {len(trajectory)} frames; got shape {values.shape}.")
+        raise ShapeError(f"Expected one value for each of {len(trajectory)} frames; got shape {values.shape}.")
     if trajectory.groups is not None and (chains := len(np.unique(trajectory.groups))) > 1:
         raise DataError(
-            f"Expected the frames of one trajectory; got those of {chains} groups. Thin out one by one: "
-            "`ensemble[ensemble.groups == k]`."
+            f"Expected frames of one trajectory; got frames of {chains} groups: decorrelate each group "
+            "`ensemble[ensemble.groups == k]` by itself."
         )
     g = statistical_inefficiency(values)
     kept = np.asarray(load_pymbar().timeseries.subsample_correlated_data(values, g=g))
-    # Chosen by their places in time, not by their weights: the mean of these is what it was.
+    # Selected by time, not by weight: the mean weight does not change.
     return trajectory.replace(frames=kept, groups=None, absolute=trajectory.absolute)

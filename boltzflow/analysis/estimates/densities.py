@@ -1,4 +1,4 @@
-"""Densities of collective variables from weighted samples: histograms and kernel estimates, with their errors."""
+"""Densities of collective variables from weighted samples: histograms and kernel density estimates with errors."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from boltzflow.ensemble import Ensemble, Observable
 from boltzflow.errors import InsufficientDataError, OptionError
 
 _GRID = 4096  # points of the circle for Fourier sums
-_SPAN = 16.0  # weighted standard deviations of a line that are laid around a circle to choose a bandwidth
-_SIGNIFICANT = 3.0  # a Fourier power so many times that of noise is one of the density's
-_SILENT = 6  # so many frequencies without one end the search: a density may have up to sixfold symmetry
+_SPAN = 16.0  # weighted standard deviations of a line that are mapped to a circle to choose a bandwidth
+_SIGNIFICANT = 3.0  # a Fourier power above this multiple of the noise belongs to the density
+_SILENT = 6  # the search ends after this many frequencies of noise: a density may have up to sixfold symmetry
 
 
 @dataclass(frozen=True)
@@ -27,11 +27,12 @@ class Density:
     """A probability density along a collective variable.
 
     Attributes:
-        axis: where it is given, at the centres of the bins; all samples count, those beyond its ends too.
+        axis: the density is given at the centres of its bins. It is normalised over all samples, including those beyond
+            the ends.
         values: (bins,) per unit of the axis.
-        errors: their standard errors (delta method); where a histogram is empty, that of one effective sample. Those of
-            a kernel estimate hold its bias too.
-        bandwidth: the kernel's width, or that of the bins, in the axis' unit.
+        errors: standard errors (delta method); in empty bins of a histogram that of one effective sample. Errors of a
+            kernel density estimate include its bias.
+        bandwidth: the width of the kernel or of the bins, in the unit of the axis.
     """
 
     axis: Axis
@@ -45,12 +46,12 @@ def histogram(ensemble: Ensemble, values: Observable, axis: Axis) -> Density:
 
     Args:
         ensemble: n frames, with their weights and groups.
-        values: in the axis' unit, as in `Ensemble.mean`: a function of the trajectory, or (n,).
+        values: in the unit of the axis, as in `Ensemble.mean`: a function of the trajectory, or (n,).
         axis: with its bins.
 
     Raises:
         ShapeError: if there is not one value for each frame.
-        NonFiniteError: if no weight is positive, or a value is not finite where one is.
+        NonFiniteError: if no weight is positive, or a frame of positive weight has a value that is not finite.
 
     >>> ensemble = Ensemble(np.zeros((4, 1, 3)), np.zeros(4), 300.0)
     >>> histogram(ensemble, [0.1, 0.2, 0.7, 1.5], Axis(0.0, 1.0, bins=2)).values
@@ -62,29 +63,29 @@ def histogram(ensemble: Ensemble, values: Observable, axis: Axis) -> Density:
 
 
 def kernel_density(ensemble: Ensemble, values: Observable, axis: Axis, bandwidth: float | None = None) -> Density:
-    """A smooth density: a Gaussian on each sample of a line, a von Mises density on each of a circle.
+    """A kernel density estimate: a Gaussian on each sample of a line, a von Mises density on each sample of a circle.
 
-    Unless it is given, the bandwidth h (σ of the Gaussian, 1/√κ of the von Mises) is the one of least expected mean
-    integrated square error, as the density's own Fourier powers have it, less what 1/n_eff = Σw²/(Σw)² brings in as
-    noise; frequencies above which there is nothing but noise are left out (Chiu 1991, DOI 10.1214/aos/1176348376).
-    Unlike rules that take the density for one Gaussian it does not smear several narrow basins into each other.
+    By default the bandwidth h (σ of the Gaussian, 1/√κ of the von Mises density) minimises the expected mean integrated
+    square error. This error is estimated from the Fourier powers of the samples, minus the noise 1/n_eff = Σw²/(Σw)²;
+    frequencies that contain only noise are left out (Chiu 1991, DOI 10.1214/aos/1176348376). Unlike rules that assume
+    one Gaussian, this does not merge narrow basins.
 
-    Smoothing flattens peaks and fills valleys. This bias is of the size of the scatter at the best h, so errors are the
-    root of the sum of both squared, the bias as a second smoothing shows it; where hardly a sample is near, one
-    effective sample, or group, spread over the kernel. A bound such as r ≥ 0 that samples crowd is smeared over beyond
-    that: use a histogram there.
+    Smoothing flattens peaks and fills valleys. At the best h this bias is as large as the scatter. Errors are therefore
+    the root of the sum of both squares, with the bias estimated by a second smoothing. They are at least those of one
+    effective sample (or group) spread over the kernel. Near a bound such as r ≥ 0 with many samples the density is
+    smeared beyond the bound: use a histogram there.
 
     Args:
-        ensemble: n frames, with their weights and groups; the bandwidth is chosen as if all were independent.
-        values: in the axis' unit, as in `Ensemble.mean`: a function of the trajectory, or (n,).
+        ensemble: n frames, with their weights and groups; the bandwidth treats them as independent.
+        values: in the unit of the axis, as in `Ensemble.mean`: a function of the trajectory, or (n,).
         axis: the centres of its bins are where the density is given.
-        bandwidth: in the axis' unit.
+        bandwidth: in the unit of the axis.
 
     Raises:
         ShapeError: if there is not one value for each frame.
-        NonFiniteError: if no weight is positive, or a value is not finite where one is.
+        NonFiniteError: if no weight is positive, or a frame of positive weight has a value that is not finite.
         OptionError: if the bandwidth is not positive.
-        InsufficientDataError: if all samples of a line are in one place and no bandwidth is given.
+        InsufficientDataError: if all samples on a line have one value and no bandwidth is given.
 
     >>> angle = np.random.default_rng(0).vonmises(0.0, 4.0, 5000)
     >>> ensemble = Ensemble(np.zeros((5000, 1, 3)), np.zeros(5000), 300.0)
@@ -115,7 +116,7 @@ def kernel_density(ensemble: Ensemble, values: Observable, axis: Axis, bandwidth
 
 
 def _means(ensemble: Ensemble, columns: Iterable[torch.Tensor]) -> tuple[Array, Array]:
-    """Weighted means of k columns (n,) and their errors, one by one, for a matrix of all would be large: (k,) each."""
+    """Weighted means of k columns (n,) and their errors, (k,) each; one by one, since a matrix would be large."""
     weighting = ensemble.weighting
     means, errors = zip(*(importance.weighted_mean(column, *weighting) for column in columns), strict=True)
     return torch.stack(means).numpy(), torch.stack(errors).numpy()
@@ -134,9 +135,9 @@ def _von_mises(difference: Array, width: float) -> Array:
 
 
 def _line_bandwidth(values: Array, weights: Array) -> float:
-    """On a circle that is far longer than the density is wide a line is no different."""
+    """Maps the line to a circle that is far longer than the density is wide."""
     if np.ptp(values[weights > 0]) == 0.0:
-        raise InsufficientDataError("Expected samples at more than one place; give a bandwidth.")
+        raise InsufficientDataError("Expected samples with more than one value, or a bandwidth; got neither.")
     mean = weights @ values
     scale = 2 * np.pi / (_SPAN * np.sqrt(weights @ (values - mean) ** 2))
     return float(_circle_bandwidth((values - mean) * scale, weights) / scale)
@@ -154,7 +155,7 @@ def _circle_bandwidth(angles: Array, weights: Array) -> float:
     signal[last:] = 0.0
     frequencies = np.arange(1, len(power) + 1)
     widths = np.geomspace(2.0 / len(power), 2.0, 400)
-    # What the kernel leaves of each frequency: a Gaussian's, which is a von Mises' but for the widest.
+    # The kernel's transform: that of a Gaussian, which equals a von Mises density except for the widest.
     kept = np.exp(-0.5 * np.square(widths[:, None] * frequencies))
     risk = np.square(1 - kept) @ signal + noise * (np.square(kept) @ (1 - np.minimum(signal, 1.0)))
     return float(widths[risk.argmin()])

@@ -1,4 +1,4 @@
-"""The bonds, angles and torsions of a molecule as observables, named by its own atoms."""
+"""The bonds, angles and torsions of a molecule as observables, named by their atoms."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ Kind = Literal["bond", "angle", "torsion", "energy"]
 
 
 class Observable(NamedTuple):
-    """A number of each frame.
+    """An observable with one number for each frame.
 
     Attributes:
         name: such as "phi ALA2", or "bond ALA2-N ALA2-CA".
-        kind: what it is; a torsion is a point on a circle.
-        atoms: two to four of them; none for the energy.
+        kind: the type of observable; torsions are periodic.
+        atoms: two to four atoms; none for the energy.
     """
 
     name: str
@@ -28,7 +28,7 @@ class Observable(NamedTuple):
 
     @property
     def unit(self) -> str:
-        """Of its values."""
+        """The unit of its values."""
         return {"bond": "nm", "angle": "rad", "torsion": "rad", "energy": "kJ/mol"}[self.kind]
 
 
@@ -36,7 +36,7 @@ ENERGY = Observable("potential energy", "energy", ())
 
 
 def internal_observables(topology: mdtraj.Topology) -> list[Observable]:
-    """φ and ψ of each residue, then all bonds, angles and further proper torsions between bonded atoms.
+    """φ and ψ of each residue, then all bonds, angles and other proper torsions.
 
     >>> import boltzflow as bf
     >>> found = internal_observables(bf.load_system("alanine_dipeptide").mdtraj_topology)

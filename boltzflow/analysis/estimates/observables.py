@@ -1,4 +1,4 @@
-"""Observables of a trajectory, and those of mdtraj that need a form for weights."""
+"""Observables of a trajectory, including those of mdtraj in a form that supports weights."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Labelled(NamedTuple):
 
     Attributes:
         names: of the k observables.
-        values: (n, k), numbers, or booleans whose means are shares.
+        values: (n, k), numbers, or booleans whose means are fractions.
     """
 
     names: list[str]
@@ -52,7 +52,7 @@ class Torsion(NamedTuple):
 
     @property
     def name(self) -> str:
-        """Such as "phi ALA2"."""
+        """The name, such as "phi ALA2"."""
         return f"{self.kind} {self.residue}"
 
 
@@ -70,7 +70,7 @@ def backbone_torsions(trajectory: mdtraj.Trajectory) -> list[Torsion]:
 
 
 def means(ensemble: Ensemble, observable: Callable[[mdtraj.Trajectory], Labelled]) -> dict[str, Estimate]:
-    """The Boltzmann averages of observables by their names, with standard errors.
+    """Boltzmann averages of observables, by name, with standard errors.
 
     Args:
         ensemble: with a topology.
@@ -85,16 +85,15 @@ def means(ensemble: Ensemble, observable: Callable[[mdtraj.Trajectory], Labelled
     >>> sorted(means(one, j_couplings))
     ['J(HN HA) ALA2', 'J(HN HA) ALA3', 'J(HN HA) ALA4']
     """
-    used = ensemble[ensemble.weights > 0]  # once, for the names come with the values
+    used = ensemble[ensemble.weights > 0]  # in one call, since it returns names and values together
     names, values = observable(used.to_mdtraj())
     return {name: used.mean(column) for name, column in zip(names, np.asarray(values).T, strict=True)}
 
 
 def circular_mean(ensemble: Ensemble, angles: Observable) -> Estimate:
-    """The direction of the mean of exp(iθ), in (−π, π] rad, with its standard error (delta method).
+    """The circular mean, the argument of ⟨exp(iθ)⟩ in (−π, π] rad, with its standard error (delta method).
 
-    Of angles all around the circle there is no mean direction, and the error says so: it grows as one over the length
-    of that mean.
+    The error grows as 1/|⟨exp(iθ)⟩|: angles that are spread over the whole circle have no mean direction.
 
     Args:
         ensemble: n frames, with their weights and groups.
@@ -102,7 +101,7 @@ def circular_mean(ensemble: Ensemble, angles: Observable) -> Estimate:
 
     Raises:
         ShapeError: if there is not one angle for each frame.
-        NonFiniteError: if no weight is positive, or an angle is not finite where one is.
+        NonFiniteError: if no weight is positive, or a frame of positive weight has an angle that is not finite.
 
     >>> ensemble = Ensemble(np.zeros((2, 1, 3)), np.zeros(2), 300.0)
     >>> round(circular_mean(ensemble, [3.1, -3.1]).value, 3)
@@ -118,18 +117,19 @@ def circular_mean(ensemble: Ensemble, angles: Observable) -> Estimate:
 def hydrogen_bonds(
     trajectory: mdtraj.Trajectory, criterion: Literal["Baker-Hubbard", "Wernet-Nilsson"] = "Baker-Hubbard"
 ) -> Labelled:
-    """Whether each hydrogen bond is there: of all that any frame has.
+    """Whether each hydrogen bond is formed, for all bonds that occur in any frame.
 
     Args:
-        trajectory: of n frames.
-        criterion: by Baker & Hubbard (1984) the hydrogen is less than 0.25 nm from the acceptor, and sees donor and
-            acceptor more than 120° apart; by Wernet et al. (2004) a cone about the donor's bond holds the acceptor.
+        trajectory: n frames.
+        criterion: Baker & Hubbard (1984): the hydrogen–acceptor distance is below 0.25 nm, and the angle
+            donor–hydrogen–acceptor exceeds 120°. Wernet et al. (2004): the acceptor lies within a cone about the
+            donor–hydrogen bond.
 
     Returns:
         Names such as "ALA4-N-H → ACE1-O", values (n, bonds) booleans.
     """
     if criterion == "Baker-Hubbard":
-        # mdtraj keeps those in more than a share of the frames, whatever their weight.
+        # mdtraj keeps bonds that occur in more than a fraction of the frames, regardless of weights.
         bonds = mdtraj.baker_hubbard(trajectory, freq=0.0, periodic=False)
         near = mdtraj.compute_distances(trajectory, bonds[:, 1:], periodic=False) < _REACH
         there = near & (mdtraj.compute_angles(trajectory, bonds, periodic=False) > _STRAIGHT)
@@ -144,11 +144,11 @@ def hydrogen_bonds(
 
 
 def secondary_structure(trajectory: mdtraj.Trajectory, simplified: bool = True) -> Labelled:
-    """Whether each amino acid is in each secondary structure, by DSSP (Kabsch & Sander 1983).
+    """The secondary structure of each amino acid, by DSSP (Kabsch & Sander 1983), one boolean for each code.
 
     Args:
         trajectory: of a peptide.
-        simplified: helix H, strand E and coil C, or all eight codes, the loop's a blank.
+        simplified: use helix H, strand E and coil C; otherwise all eight codes, with a blank for loops.
 
     Returns:
         Names such as "H ALA2", values (n, residues · codes) booleans.
@@ -163,7 +163,7 @@ def secondary_structure(trajectory: mdtraj.Trajectory, simplified: bool = True) 
 
 
 def j_couplings(trajectory: mdtraj.Trajectory, kind: Literal["HN HA", "HN CB", "HN C"] = "HN HA") -> Labelled:
-    """³J couplings about φ in Hz by the Karplus relation of mdtraj: names such as "J(HN HA) ALA2", values (n, k)."""
+    """³J couplings about φ in Hz by mdtraj's Karplus relation: names such as "J(HN HA) ALA2", values (n, k)."""
     indices, values = _COUPLINGS[kind](trajectory)
     atoms, names = list(trajectory.topology.atoms), residue_names(trajectory.topology)
     return Labelled([f"J({kind}) {names[atoms[four[2]].residue.index]}" for four in indices], values)

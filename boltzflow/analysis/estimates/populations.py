@@ -1,4 +1,4 @@
-"""Populations of regions and sets of states, from weighted samples, with their errors."""
+"""Populations of regions and of sets of states from weighted samples, with errors."""
 
 from __future__ import annotations
 
@@ -21,24 +21,27 @@ from boltzflow.verdict import Trust, Verdict, worst
 
 Mask = NDArray[np.bool_]
 
-_ENOUGH, _TOO_FEW = 20.0, 5.0  # effective frames on either side: intervals of two errors hold 9 times in 10 and more
+_ENOUGH, _TOO_FEW = (
+    20.0,
+    5.0,
+)  # effective frames on either side: two-error intervals hold in 9 of 10 cases
 
 
 @dataclass(frozen=True)
 class Population:
-    """The weighted share of a region, and what it rests on.
+    """The population of a region, and the samples that it is based on.
 
     Attributes:
-        value: share between 0 and 1.
-        error: its standard error (delta method); where no sample or every sample is inside, the share of one
-            effective sample.
-        free_energy: of the region against the rest, −kT log(p / (1 − p)), kJ/mol; None if one of them is empty.
+        value: population between 0 and 1.
+        error: its standard error (delta method); if no sample or every sample is inside, the weight of one effective
+            sample.
+        free_energy: of the region relative to the rest, −kT log(p / (1 − p)), kJ/mol; None if one of them is empty.
         free_energy_error: its standard error, kJ/mol.
         frames: the number of samples inside.
-        effective_frames: (Σs)² / Σs² of the samples inside, s the weight of a sample, or of what a group has inside:
-            with fewer than about 20 the error is not to be trusted.
-        effective_rest: the same of the samples outside.
-        law: of the share's error.
+        effective_frames: effective number of samples inside, (Σs)² / Σs², where s is the weight of a sample, or of a
+            group's samples inside. With fewer than about 20 the error cannot be trusted.
+        effective_rest: the same for the samples outside.
+        law: describes the error.
     """
 
     value: float
@@ -51,19 +54,19 @@ class Population:
     law: AverageLaw = field(repr=False, compare=False)
 
     def interval(self, level: float = 0.95) -> tuple[float, float]:
-        """The ends of a confidence interval, between 0 and 1; not symmetric where few frames lie on one side."""
+        """The ends of a confidence interval, between 0 and 1; asymmetric if few frames lie on one side."""
         return self.law.ends(self.value, level)
 
     @property
     def verdict(self) -> Verdict:
-        """Whether the weights carry it, and whether there are enough effective frames on both sides."""
+        """Whether the weights support it, and whether there are enough effective frames on both sides."""
         return worst([self.law.weights.verdict, self._sides])
 
     @property
     def _sides(self) -> Verdict:
         least, where = min((self.effective_frames, "inside"), (self.effective_rest, "outside"))
         if least == 0.0:
-            bound = f"a share of less than about {3 * self.error:.2g} would not show"
+            bound = f"a population below about {3 * self.error:.2g} would not be detected"
             return Verdict(Trust.DO_NOT_USE, f"no frame lies {where}: {bound}")
         if least >= _ENOUGH and (own := self.law.own_verdict).trust > Trust.TRUST:
             return own
@@ -76,12 +79,12 @@ class States:
     """Populations of named states and the free energies between them.
 
     Attributes:
-        populations: by the states' names.
-        covariance: of the errors of the K shares, (K, K).
-        differences: [a, b] is F_b − F_a = −kT log(p_b / p_a) in kJ/mol, (K, K); NaN where one of them is empty.
+        populations: by the names of the states.
+        covariance: of the errors of the K populations, (K, K).
+        differences: [a, b] is F_b − F_a = −kT log(p_b / p_a) in kJ/mol, (K, K); NaN if one of them is empty.
         errors: their standard errors in kJ/mol (delta method, with the covariance), NaN likewise.
-        unassigned: weighted share of frames in none of the states.
-        overlap: weighted share of frames in more than one.
+        unassigned: weighted fraction of frames in none of the states.
+        overlap: weighted fraction of frames in more than one.
     """
 
     populations: dict[str, Population]
@@ -93,15 +96,15 @@ class States:
 
     @property
     def verdict(self) -> Verdict:
-        """That of the state which is known worst."""
+        """The worst verdict of the states."""
         found = {name: population.verdict for name, population in self.populations.items()}
         return worst(Verdict(verdict.trust, f"{name}: {verdict.reason}") for name, verdict in found.items())
 
 
 def arc(angle: Array, low: float, high: float) -> Mask:
-    """Which angles (n,) lie in low ≤ angle < high on the circle, in rad; low > high goes through ±π.
+    """Which angles (n,) lie in low ≤ angle < high on the circle, in rad; an arc with low > high crosses ±π.
 
-    Regions of several angles are arcs joined by `&` and `|`.
+    Combine arcs of several angles with `&` and `|`.
 
     >>> arc(np.array([-3.0, 0.0, 3.0]), 2.5, -2.5)
     array([ True, False,  True])
@@ -113,7 +116,7 @@ def arc(angle: Array, low: float, high: float) -> Mask:
 
 
 def population(ensemble: Ensemble, values: Observable, low: float, high: float) -> Population:
-    """The weighted share of low ≤ angle < high on the circle (low > high goes through ±π).
+    """The population of low ≤ angle < high on the circle; an arc with low > high crosses ±π.
 
     Args:
         ensemble: n frames, with their weights, temperature and groups.
@@ -122,7 +125,7 @@ def population(ensemble: Ensemble, values: Observable, low: float, high: float) 
 
     Raises:
         ShapeError: if there is not one angle for each frame.
-        NonFiniteError: if no weight is positive, or an angle is not finite where one is.
+        NonFiniteError: if no weight is positive, or a frame of positive weight has an angle that is not finite.
 
     >>> ensemble = Ensemble(np.zeros((4, 1, 3)), np.zeros(4), 300.0)
     >>> population(ensemble, [-1.0, 0.5, 1.0, 3.0], 0.0, 2.2).value
@@ -132,14 +135,14 @@ def population(ensemble: Ensemble, values: Observable, low: float, high: float) 
 
 
 def population_of(ensemble: Ensemble, mask: Mask) -> Population:
-    """The weighted share of any region.
+    """The population of any region.
 
     Args:
         ensemble: n frames, with their weights, temperature and groups.
-        mask: (n,), whether each frame lies in it.
+        mask: (n,) booleans, whether each frame lies in the region.
 
     Raises:
-        ShapeError: if there is not one truth value for each frame.
+        ShapeError: if there is not one boolean for each frame.
         NonFiniteError: if no weight is positive.
 
     >>> found = population_of(Ensemble(np.zeros((100, 1, 3)), np.zeros(100), 300.0), np.arange(100) < 25)
@@ -164,17 +167,17 @@ def population_of(ensemble: Ensemble, mask: Mask) -> Population:
 
 
 def state_populations(ensemble: Ensemble, states: Mapping[str, Mask]) -> States:
-    """The shares of named states and the free energies between them, with all correlations of their errors.
+    """The populations of named states and the free energies between them, with all correlations of their errors.
 
-    States may leave frames out, and overlap.
+    States may overlap, and frames may belong to no state.
 
     Args:
         ensemble: n frames, with their weights, temperature and groups.
-        states: (n,) of each, whether frames lie in it.
+        states: for each state booleans (n,), whether each frame lies in it.
 
     Raises:
         OptionError: if there is no state.
-        ShapeError: if there is not one truth value for each frame.
+        ShapeError: if there is not one boolean for each frame.
         NonFiniteError: if no weight is positive.
 
     >>> x = np.arange(90)
@@ -192,7 +195,7 @@ def state_populations(ensemble: Ensemble, states: Mapping[str, Mask]) -> States:
     known = np.array([p.frames > 0 for p in populations.values()])
     shares = np.where(known, [p.value for p in populations.values()], np.nan)
     relative = covariance / np.outer(shares, shares)  # of log p
-    with np.errstate(invalid="ignore"):  # of one group alone nothing is known
+    with np.errstate(invalid="ignore"):  # the variance of a single group is unknown
         variance = relative.diagonal()[:, None] + relative.diagonal() - 2 * relative
     variance = np.where(np.isinf(relative), np.inf, variance)
     counts = masks.sum(1)
@@ -210,12 +213,12 @@ def state_populations(ensemble: Ensemble, states: Mapping[str, Mask]) -> States:
 def _checked(ensemble: Ensemble, mask: Mask) -> Mask:
     found, n = np.asarray(mask), len(ensemble)
     if found.dtype != np.bool_ or found.shape != (n,):
-        raise ShapeError(f"Expected a truth value for each of {n} frames; got {found.dtype} of shape {found.shape}.")
+        raise ShapeError(f"Expected one boolean for each of {n} frames; got {found.dtype} of shape {found.shape}.")
     return found
 
 
 def _effective_frames(some: torch.Tensor, log_weights: torch.Tensor, groups: torch.Tensor | None) -> float:
-    """Of those samples (n,) that are meant."""
+    """The effective number of samples among `some` (n,)."""
     if not some.any():
         return 0.0
     return importance.effective_groups(log_weights[some], None if groups is None else groups[some])

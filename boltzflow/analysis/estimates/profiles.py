@@ -20,22 +20,22 @@ from boltzflow.units import thermal_energy
 from boltzflow.verdict import Verdict
 
 Zero = Literal["lowest", "mean"] | float | tuple[Any, Any]
-"""Which share counts as F = 0: see `free_energy_profile`."""
+"""Where F = 0: see `free_energy_profile`."""
 
 
 @dataclass(frozen=True)
 class FreeEnergy:
-    """F = −kT log p over bins, as the difference to a zero; empty bins are +inf.
+    """F = −kT log p over bins, relative to a zero; +inf in empty bins.
 
     Attributes:
         values: in kT.
-        errors: standard errors in kT of the difference to the zero (delta method), NaN in empty bins; infinite where
-            one sample, or one group, has all the weight.
+        errors: standard errors in kT of the difference from the zero (delta method); NaN in empty bins; infinite if one
+            sample, or one group, has all the weight.
         temperature: in K.
-        zero: (bins …), with which part each bin belongs to the zero; its sum is 1.
+        zero: (bins …), the weight of each bin in the zero; they sum to 1.
         contributions: of independent groups to the differences.
-        extremes: (replicates,), the largest deviation over all bins in errors, of bootstrap replicates.
-        verdict: whether the weights carry it. A bin with few samples in it has a wide interval.
+        extremes: (replicates,), the largest deviation over all bins, in standard errors, of each bootstrap replicate.
+        verdict: whether the weights support it. A bin with few samples has a wide interval.
     """
 
     values: Array
@@ -53,12 +53,12 @@ class FreeEnergy:
         return self.values * kt, self.errors * kt
 
     def interval(self, level: float = 0.95) -> tuple[Array, Array]:
-        """The ends of a confidence interval for each bin by itself, in kT: one in twenty bins lies outside of 95 %."""
+        """The ends of a confidence interval in kT for each bin separately: one in twenty 95 % intervals is wrong."""
         low, high = (end.numpy().reshape(self.values.shape) for end in self.contributions.interval(level))
-        return self.values - high, self.values - low  # F falls where the share rises
+        return self.values - high, self.values - low  # F falls as the population rises
 
     def band(self, level: float = 0.95) -> tuple[Array, Array]:
-        """The ends of a band in kT that holds the whole curve or surface at once in `level` of repetitions.
+        """The ends of a simultaneous band in kT, which contains the whole curve in a fraction `level` of repetitions.
 
         Raises:
             OptionError: if the level is not between 0 and 1.
@@ -81,7 +81,7 @@ class FreeEnergyProfile(FreeEnergy):
 
     @property
     def centers(self) -> Array:
-        """Of the bins, in the axis' unit (rad for a torsion)."""
+        """The centres of the bins, in the unit of the axis (rad for a torsion)."""
         return self.axis.centers
 
 
@@ -107,24 +107,24 @@ def free_energy_profile(
 ) -> FreeEnergyProfile:
     """The free-energy profile along a collective variable.
 
-    It is −kT log of the share of each bin: that of the density of the variable itself, so another function of it has
-    another profile (its Jacobian is not taken out). Values are differences to a zero, and errors are those of the
-    differences.
+    It is −kT log p for the population p of each bin. This refers to the density of the variable itself: a function of
+    the variable has another profile, since no Jacobian is removed. Values are relative to a zero, and errors are those
+    of the differences.
 
     Args:
         ensemble: n frames, with their weights, temperature and groups.
         values: as in `Ensemble.mean`, a function of the trajectory or (n,); a torsion in rad if `bins` is a number.
-        bins: so many on the circle from −π to π, or an axis: `Axis(0.1, 0.8, 40, unit="nm")`. Values outside it are
-            left out.
+        bins: number of bins on the circle from −π to π, or an axis such as `Axis(0.1, 0.8, 40, unit="nm")`. Values
+            outside the axis are left out.
         replicates, seed: of the bootstrap for `FreeEnergy.band`.
-        zero: where F is 0. "lowest" is the minimum of the smoothed profile: the lowest bin itself is low by chance, and
-            may lie below. "mean" is the mean density over the axis; a value means its bin, (low, high) the mean density
-            between the two.
+        zero: where F = 0. "lowest" is the minimum of the smoothed profile; single bins may lie below it by chance.
+            "mean" is the mean density over the axis. A number selects its bin, and (low, high) the mean density in this
+            range.
 
     Raises:
         ShapeError: if there is not one value for each frame.
-        NonFiniteError: if no weight is positive, or a value is not finite where one is.
-        OptionError: if there is no bin, or the zero is none.
+        NonFiniteError: if no weight is positive, or a frame of positive weight has a value that is not finite.
+        OptionError: if there is no bin, or the zero is invalid.
         InsufficientDataError: if no sample lies within the axis, or within the zero.
 
     >>> ensemble = Ensemble(np.zeros((3, 1, 3)), np.zeros(3), 300.0)
@@ -149,8 +149,8 @@ def free_energy_surface(
 ) -> FreeEnergySurface:
     """The free-energy surface over two collective variables.
 
-    x, y: as the values of `free_energy_profile`; bins: as there, for both, or an axis for each; zero: as there, or a
-    pair of places or of regions, one for x and one for y; the rest as there.
+    x, y: like `values` of `free_energy_profile`. bins: as there, for both variables, or one axis for each. zero:
+    "lowest", "mean", or a pair of values or ranges, one for x and one for y. Other arguments are as there.
     """
     first, second = bins if isinstance(bins, tuple) else (_axis(bins), _axis(bins))
     rows, columns = first.index(collective_variable(ensemble, x)), second.index(collective_variable(ensemble, y))
@@ -167,15 +167,15 @@ def _axis(bins: int | Axis) -> Axis:
 def _differences(
     ensemble: Ensemble, index: NDArray[np.int64], axes: tuple[Axis, ...], zero: Any, replicates: int, seed: int
 ) -> dict[str, Any]:
-    """What a `FreeEnergy` holds. index: (n,) of the bins in one row, −1 outside all of them."""
+    """The attributes of a `FreeEnergy`. index: (n,) of the flattened bins, −1 outside all of them."""
     shape = tuple(axis.bins for axis in axes)
     binned = BinnedShares.of(ensemble, index, int(np.prod(shape)))
     if not binned.shares.any():
-        raise InsufficientDataError("Expected samples of positive weight within the axis; all lie outside.")
+        raise InsufficientDataError("Expected samples of positive weight within the axis; all lie outside it.")
     effective = importance.effective_groups(*ensemble.weighting)
     kernel = _zero(zero, binned.shares.reshape(shape), axes, effective).flatten()
     if not (of_zero := binned.shares @ kernel) > 0.0:
-        raise InsufficientDataError(f"Expected samples of positive weight within the zero; none lies at {zero}.")
+        raise InsufficientDataError(f"Expected samples of positive weight in the zero; none lies at {zero}.")
     contributions = binned.deviations(kernel)
     errors = contributions.error.numpy()
     logs = np.log(binned.shares / of_zero, out=np.full(len(errors), -np.inf), where=binned.shares > 0)
@@ -191,13 +191,13 @@ def _differences(
 
 
 def _zero(zero: Any, shares: Array, axes: tuple[Axis, ...], effective: float) -> Array:
-    """With which part each bin (bins …) belongs to the zero."""
+    """The weight of each bin (bins …) in the zero."""
     if zero == "lowest":
         return smooth_maximum(shares, tuple(axis.periodic for axis in axes), effective)
     if zero == "mean":
         return np.full(shares.shape, 1.0 / shares.size)
     if not isinstance(zero, tuple | list) or len(zero) != len(axes):
-        raise OptionError(f"Expected a zero 'lowest' or 'mean', or a place or region of each variable; got {zero!r}.")
+        raise OptionError(f"Expected zero 'lowest', 'mean', or a value or range for each variable; got {zero!r}.")
     chosen = [_region(axis, place) for axis, place in zip(axes, zero, strict=True)]
     inside = np.ix_(*chosen)
     kernel = np.zeros(shares.shape)
@@ -208,11 +208,11 @@ def _zero(zero: Any, shares: Array, axes: tuple[Axis, ...], effective: float) ->
 
 
 def _region(axis: Axis, place: Any) -> NDArray[np.bool_]:
-    """The bin (bins,) that a value lies in, or those with centres between two; on a circle through its seam too."""
+    """Which bins (bins,) contain a value, or have centres in a range; a range on a circle may cross the seam."""
     if np.ndim(place) == 0:
         return np.asarray(np.arange(axis.bins) == axis.index(np.array([place], dtype=np.float64))[0])
     if np.shape(place) != (2,):
-        raise OptionError(f"Expected a zero at a value, or between two; got {place!r}.")
+        raise OptionError(f"Expected a zero at a value or in a range (low, high); got {place!r}.")
     low, high = (float(end) for end in place)
     if axis.periodic:
         turn = axis.high - axis.low
@@ -231,8 +231,8 @@ def _extremes(
     replicates: int,
     seed: int,
 ) -> Array:
-    """The largest deviation of any bin in its errors, of bootstrap replicates: (replicates,)."""
-    bin_of = torch.from_numpy(index) + 1  # the first is what lies outside
+    """The largest deviation of any bin in standard errors, for each bootstrap replicate: (replicates,)."""
+    bin_of = torch.from_numpy(index) + 1  # bin 0 is outside
     known = torch.from_numpy((shares > 0) & np.isfinite(errors) & (errors > 0))
     if not known.any():
         return np.full(replicates, np.inf)

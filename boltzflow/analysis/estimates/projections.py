@@ -1,4 +1,4 @@
-"""Projections onto a few coordinates that hold most of the variance."""
+"""Projections onto a few coordinates with most of the variance."""
 
 from __future__ import annotations
 
@@ -19,9 +19,10 @@ class Projection:
     """Principal components of weighted samples.
 
     Attributes:
-        mean: (k,) of the features.
-        components: (dimensions, k), orthonormal, by falling variance; the largest entry of each is positive.
-        variances: (dimensions,), along them.
+        mean: (k,), mean of the features.
+        components: (dimensions, k), orthonormal, in order of decreasing variance; the largest entry of each is
+            positive.
+        variances: (dimensions,), along the components.
         total_variance: of all features.
     """
 
@@ -31,20 +32,20 @@ class Projection:
     total_variance: float
 
     def __call__(self, features: ArrayLike) -> Array:
-        """Features (n, k) of these or other samples → coordinates (n, dimensions)."""
+        """Projects features (n, k) of these or other samples to coordinates (n, dimensions)."""
         coordinates: Array = (np.asarray(features, np.float64) - self.mean) @ self.components.T
         return coordinates
 
 
 def torsion_features(trajectory: mdtraj.Trajectory) -> Array:
-    """Cosines and sines of φ and ψ of every residue: (n, 2 · torsions), without a seam (Mu et al. 2005).
+    """Cosines and sines of φ and ψ of every residue: (n, 2 · torsions), continuous across ±π (Mu et al. 2005).
 
     Raises:
-        TopologyError: if there is none; make features of `mdtraj.compute_dihedrals` instead.
+        TopologyError: if the molecule has no φ and ψ; compute features from `mdtraj.compute_dihedrals` instead.
     """
     torsions = backbone_torsions(trajectory)
     if not torsions:
-        raise TopologyError("Expected a peptide with φ and ψ; got a molecule without. Give features of your own.")
+        raise TopologyError("Expected a peptide with φ and ψ; got a molecule without: pass your own features.")
     angles = np.stack([torsion.values for torsion in torsions], 1)
     return np.hstack([np.cos(angles), np.sin(angles)])
 
@@ -53,18 +54,18 @@ def principal_components(ensemble: Ensemble, features: Observable, dimensions: i
     """Principal component analysis of the Boltzmann distribution: eigenvectors of the weighted covariance.
 
     With `torsion_features` this is dihedral PCA (Mu, Nguyen & Stock 2005, DOI 10.1002/prot.20310; Altis et al. 2007).
-    It finds the directions of large variance. Those that are slow need samples that follow each other in time, which a
-    generator's do not.
+    It finds the directions of large variance. Finding slow directions would need samples in time order, which a
+    generator's samples are not.
 
     Args:
         ensemble: n frames, with their weights.
-        features: (n, k), or a function of the trajectory that gives them, such as `torsion_features`.
-        dimensions: how many components.
+        features: (n, k), or a function of the trajectory that returns them, such as `torsion_features`.
+        dimensions: number of components.
 
     Raises:
         ShapeError: if there is not one row of features for each frame.
         OptionError: if there are fewer features than dimensions.
-        NonFiniteError: if no weight is positive, or a feature is not finite where one is.
+        NonFiniteError: if no weight is positive, or a frame of positive weight has a feature that is not finite.
 
     >>> x = np.random.default_rng(0).normal(size=(1000, 2)) * [3.0, 1.0]
     >>> ensemble = Ensemble(np.zeros((1000, 1, 3)), np.zeros(1000), 300.0)
@@ -75,7 +76,7 @@ def principal_components(ensemble: Ensemble, features: Observable, dimensions: i
     if values.ndim != 2:
         raise ShapeError(f"Expected features (n, k) with one row for each of {len(used)} frames; got {values.shape}.")
     if not 1 <= dimensions <= values.shape[1]:
-        raise OptionError(f"Expected 1 to {values.shape[1]} dimensions, as there are features; got {dimensions}.")
+        raise OptionError(f"Expected 1 to {values.shape[1]} dimensions, the number of features; got {dimensions}.")
     values, weights = values[used], ensemble.weights[used]
     mean = weights @ values
     variances, vectors = np.linalg.eigh(np.cov(values.T, aweights=weights, ddof=0).reshape(values.shape[1], -1))

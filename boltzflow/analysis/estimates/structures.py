@@ -1,4 +1,4 @@
-"""What tells structures apart, and a few of them laid upon one another."""
+"""Features that distinguish structures, and superposed structures."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from boltzflow.ensemble import Ensemble
 
 
 def superposed_pdb(ensemble: Ensemble) -> list[str]:
-    """Each frame as the text of a PDB file, turned onto the first by its heavy atoms."""
+    """Each frame as the text of a PDB file, superposed on the first by its heavy atoms."""
     trajectory = ensemble.to_mdtraj()
     trajectory.superpose(trajectory, atom_indices=_heavy(trajectory.topology))
     with tempfile.TemporaryDirectory() as folder:
@@ -32,9 +32,10 @@ def _heavy(topology: mdtraj.Topology) -> list[int]:
 
 
 def shape_features(trajectory: mdtraj.Trajectory) -> Array:
-    """(n, k), on one scale, of any molecule: a torsion about each bond between heavy atoms, as its cosine and sine.
+    """Features (n, k) on one scale: cosine and sine of a torsion about each bond between heavy atoms.
 
-    Where there is none they are the places of all atoms, the heavy ones laid upon those of the first frame.
+    A molecule without such torsions is described by the positions of all atoms, superposed on the first frame by the
+    heavy atoms.
     """
     heavy = set(_heavy(trajectory.topology))
     about: dict[frozenset[int], Observable] = {}

@@ -1,4 +1,4 @@
-"""Absolute free energies and their differences, and how they follow the temperature."""
+"""Absolute free energies, their differences, and their temperature dependence."""
 
 from boltzflow.analysis.free_energies.differences import FreeEnergyDifferences, free_energy_differences, mbar
 from boltzflow.analysis.free_energies.targeted import LatentMap, Mapped, targeted_differences

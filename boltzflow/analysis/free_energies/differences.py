@@ -1,4 +1,4 @@
-"""Free-energy differences between any states, from samples of some of them: one estimator, MBAR."""
+"""Free-energy differences between any states, from samples of some of them, by MBAR."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from boltzflow.trust import AverageLaw, Observed, SampleWeights
 from boltzflow.units import checked_temperature, thermal_energy
 from boltzflow.verdict import Trust, Verdict, worst
 
-_THIN_OVERLAP = 0.03  # Klimovich, Shirts & Mobley 2015, DOI 10.1007/s10822-015-9840-9
+_POOR_OVERLAP = 0.03  # Klimovich, Shirts & Mobley 2015, DOI 10.1007/s10822-015-9840-9
 _FEW_SHARED = 10.0  # samples
 _CORRELATED = 2.0  # statistical inefficiency
 _APART, _FAR_APART = 3.0, 4.0  # standard errors between densities that are both normalised
@@ -36,17 +36,18 @@ class FreeEnergyDifferences:
         names: of the states.
         temperatures: (K,) in K.
         values: (K, K) in kT: f of the column's state minus f of the row's.
-        errors: (K, K) standard errors in kT of independent samples; inf where states do not overlap.
-        overlap: (K, K), the chance that a sample of the row's state could as well be one of the column's; rows add up
-            to 1 (Klimovich, Shirts & Mobley 2015, DOI 10.1007/s10822-015-9840-9). Columns without samples are 0.
-        counts: (K,) samples of each state.
-        effective: (K,) what all samples together are worth as samples of each state.
-        log_weights: (K, N) of all samples, in the order of states, in each state; normalised.
-        changes: (K, N), what each sample adds to the deviation of f of each state, up to a constant for each sample.
-        normalised: the states whose log Z is known to be 0, the densities of generators.
-        converged: whether the equations of MBAR are solved.
-        verdict: the worst of overlap, extrapolation, correlation, convergence, and of what samples contribute to the
-            differences from the first state.
+        errors: (K, K) standard errors in kT for independent samples; inf where states do not overlap.
+        overlap: (K, K), the probability that a sample of the row's state belongs to the column's state; rows sum to 1
+            (Klimovich, Shirts & Mobley 2015, DOI 10.1007/s10822-015-9840-9). Columns of states without samples are 0.
+        counts: (K,) number of samples of each state.
+        effective: (K,) effective number of samples for each state, from all samples together.
+        log_weights: (K, N) normalised log-weights of all samples in each state; samples are in the order of states.
+        changes: (K, N) contribution of each sample to the deviation of f of each state, up to a constant for each
+            sample.
+        normalised: indices of the states whose log Z is known to be 0, the densities of generators.
+        converged: whether the MBAR equations are solved.
+        verdict: the worst verdict on overlap, extrapolation, correlation, convergence, and the contributions of samples
+            to the differences from the first state.
     """
 
     names: tuple[str, ...]
@@ -66,7 +67,7 @@ class FreeEnergyDifferences:
         """f of the second state minus f of the first, in kT, with the verdict on this difference.
 
         Raises:
-            OptionError: if there is no such state.
+            OptionError: if a state does not exist.
         """
         i, j = self._index(first), self._index(second)
         error = float(self.errors[i, j])
@@ -78,7 +79,7 @@ class FreeEnergyDifferences:
         """F of the column's state minus F of the row's, F = −kT log Z with each state's own T; (K, K), kJ/mol.
 
         Raises:
-            OptionError: if temperatures differ and no state is normalised: F then has an unknown constant times T.
+            OptionError: if temperatures differ and no state is normalised: F then contains an unknown constant times T.
         """
         kt = np.array([thermal_energy(kelvin) for kelvin in self.temperatures])
         if np.ptp(kt) <= 1e-9 * kt.max():
@@ -102,7 +103,7 @@ class FreeEnergyDifferences:
             OptionError: if no state is normalised.
         """
         if not self.normalised:
-            raise OptionError("Expected a GeneratorState among the states: it sets the absolute scale.")
+            raise OptionError("Expected a GeneratorState among the states, which sets the absolute scale; got none.")
         kt = np.array([thermal_energy(kelvin) for kelvin in self.temperatures])
         i = self.normalised[0]
         return Estimate(kt * self.values[i], kt * self.errors[i])
@@ -116,16 +117,15 @@ class FreeEnergyDifferences:
 def free_energy_differences(states: Sequence[State], samples: Sequence[Frames | None]) -> FreeEnergyDifferences:
     """Free-energy differences between states, from samples of some or all of them.
 
-    Which estimator this is depends on what has samples. One state alone: reweighting (Zwanzig 1954, DOI
-    10.1063/1.1740409); from a generator's samples it gives −log Z of a Boltzmann state. A generator and the Boltzmann
-    state that it learnt: BAR with the flow as the map (Bennett 1976, DOI 10.1016/0021-9991(76)90078-4; Jarzynski 2002,
-    DOI 10.1103/PhysRevE.65.046122; Hahn & Then 2009, DOI 10.1103/PhysRevE.79.011113). Several: MBAR (Shirts & Chodera
-    2008, DOI 10.1063/1.2978177).
+    The estimator depends on which states have samples. With one sampled state it is reweighting (Zwanzig 1954, DOI
+    10.1063/1.1740409); from a generator's samples this yields −log Z of a Boltzmann state. With a generator and the
+    Boltzmann state that it learned it is BAR with the flow as the map (Bennett 1976, DOI 10.1016/0021-9991(76)90078-4;
+    Jarzynski 2002, DOI 10.1103/PhysRevE.65.046122; Hahn & Then 2009, DOI 10.1103/PhysRevE.79.011113). With several
+    states it is MBAR (Shirts & Chodera 2008, DOI 10.1063/1.2978177).
 
     Args:
-        states: K of them, Boltzmann distributions and densities of generators.
-        samples: of each state, None where there are none; see `reduced_energies`. Errors take samples for
-            independent: see `decorrelated`.
+        states: K Boltzmann distributions and densities of generators.
+        samples: of each state, or None; see `reduced_energies`. Errors assume independent samples: see `decorrelated`.
 
     Raises:
         OptionError, ShapeError, NonFiniteError, IntractableDensityError: as `reduced_energies`.
@@ -135,7 +135,7 @@ def free_energy_differences(states: Sequence[State], samples: Sequence[Frames | 
     >>> generator = bf.BoltzmannGenerator.for_system(system, layers=2, hidden=(16,), start="bonded")
     >>> states = [GeneratorState(generator), BoltzmannState(generator.potential, 300.0, "butane")]
     >>> found = free_energy_differences(states, [generator.sample(64, seed=1), None])
-    >>> found.free_energies.value.shape, found.verdict.trust.name  # untrained, and too few
+    >>> found.free_energies.value.shape, found.verdict.trust.name  # untrained, too few samples
     ((2,), 'DO_NOT_USE')
     """
     u_kn, counts = reduced_energies(states, samples)
@@ -158,19 +158,19 @@ def mbar(
     """MBAR from reduced energies in pymbar's layout, with its diagnostics and a verdict.
 
     Args:
-        u_kn: (K, N) in kT: each sample in each state, samples in the order of the states that they are from; +inf
-            where a state has density zero.
-        counts: (K,) samples of each state, some may be 0; N in all.
+        u_kn: (K, N) in kT: each sample in each state, with samples in the order of their states; +inf where a state has
+            density zero.
+        counts: (K,) number of samples of each state; may be 0; the sum is N.
         names: of the states.
         temperatures: of the states in K.
-        normalised: indices of states whose log Z is known to be 0. What samples say of two of them must be 0 too,
-            which is tested.
-        ordered: indices of states whose samples are in the order of time, and are looked at for correlation.
+        normalised: indices of states whose log Z is known to be 0. The estimated difference between two of them is
+            tested against 0.
+        ordered: indices of states whose samples are in time order; their correlation is checked.
 
     Raises:
-        ShapeError: if the shapes do not fit.
+        ShapeError: if the shapes do not match.
         OptionError: if a temperature is not positive.
-        NonFiniteError: if an energy is NaN or −inf, or +inf for a sample in the state that it is from.
+        NonFiniteError: if an energy is NaN or −inf, or +inf for a sample in its own state.
 
     >>> x = np.random.default_rng(0).normal(size=20_000)  # ½x² at kT = 1; the second spring is twice as stiff
     >>> found = mbar(np.stack([x**2 / 2, x**2]), [20_000, 0], names=["soft", "stiff"], temperatures=[300.0, 300.0])
@@ -189,12 +189,14 @@ def mbar(
     of_state = np.repeat(np.arange(states), counts)
     own = u_kn[of_state, np.arange(u_kn.shape[1])]
     if np.isnan(u_kn).any() or np.isneginf(u_kn).any() or np.isposinf(own).any():
-        raise NonFiniteError("Expected reduced energies that are finite or +inf, and finite in a sample's own state.")
-    # A constant for each sample changes nothing; the smallest of its energies keeps the exponentials in range.
+        raise NonFiniteError(
+            "Expected reduced energies that are finite or +inf, and finite in each sample's own state."
+        )
+    # A constant for each sample cancels; subtracting its smallest energy keeps the exponentials in range.
     u_kn = u_kn - u_kn.min(0)
     if unreached := [name for name, row in zip(names, u_kn, strict=True) if not np.isfinite(row).any()]:
         raise NonFiniteError(
-            f"Expected samples that have a density in each state; there are none for: {', '.join(unreached)}."
+            f"Expected samples with positive density in each state; there are none for {', '.join(unreached)}."
         )
     solved = solve_mbar(u_kn, counts)
     with np.errstate(invalid="ignore"):  # roots of variances of states without overlap
@@ -209,7 +211,7 @@ def mbar(
     converged = bool(np.abs(weights.sum(0) - 1.0).max() < 1e-4)
     verdicts = [_overlap_verdict(overlap, counts, names)]
     if not converged:
-        verdicts.append(Verdict(Trust.DO_NOT_USE, "the equations of MBAR are not solved"))
+        verdicts.append(Verdict(Trust.DO_NOT_USE, "the MBAR equations did not converge"))
     with np.errstate(divide="ignore"):
         log_weights = np.log(weights.T)
     for k in np.flatnonzero(counts == 0).tolist():
@@ -242,10 +244,9 @@ def mbar(
 
 
 def _changes(weights: Array, counts: NDArray[np.int64], of_state: NDArray[np.int64]) -> Array:
-    """What each sample adds to the deviation of f (K, N): the equations Σₙ Wₙₖ = 1, to first order about the solution.
+    """First-order contribution of each sample to the deviation of f (K, N), from the equations Σₙ Wₙₖ = 1.
 
-    weights: (N, K) of the solution. The number of samples of a state is fixed, so that only the deviation from their
-    mean varies.
+    weights: (N, K) of the solution. The number of samples of a state is fixed, so only deviations from their mean vary.
     """
     states = len(counts)
     deviations = weights.copy()
@@ -257,7 +258,7 @@ def _changes(weights: Array, counts: NDArray[np.int64], of_state: NDArray[np.int
 
 @dataclass(frozen=True)
 class _DifferenceLaw:
-    """That of one difference among all that were found together, with MBAR's error."""
+    """The law of one difference among several from one MBAR solution, with MBAR's error."""
 
     own: AverageLaw
     error: float
@@ -283,7 +284,7 @@ class _DifferenceLaw:
 
 
 def _law(changes: Array, log_weights: Array, counts: NDArray[np.int64], i: int, j: int) -> AverageLaw:
-    """That of f of state j minus f of state i. Without samples of its own a state is reached by weights."""
+    """The law of f of state j minus f of state i. A state without samples is reached by reweighting."""
     found = Contributions.of(torch.from_numpy(changes[j] - changes[i]))
     reached = [SampleWeights(log_weights[k]) for k in (i, j) if counts[k] == 0]
     if not reached:
@@ -292,9 +293,9 @@ def _law(changes: Array, log_weights: Array, counts: NDArray[np.int64], i: int, 
 
 
 def _groups(linked: NDArray[np.bool_], overlap: Array, counts: NDArray[np.int64]) -> NDArray[np.int64]:
-    """(K,): the number of the group that each state is in, those that are linked directly or by others.
+    """(K,): the index of each state's group of states that overlap directly or through others.
 
-    A state without samples links no others; it goes with the one whose samples it rests on most.
+    A state without samples connects no others; it joins the state whose samples contribute most to it.
     """
     sampled = counts > 0
     _, label = connected_components(linked & sampled & sampled[:, None], directed=False)
@@ -308,12 +309,12 @@ def _overlap_verdict(overlap: Array, counts: NDArray[np.int64], names: Sequence[
         found = [[n for n, at in zip(names, label, strict=True) if at == g] for g in dict.fromkeys(label.tolist())]
         return " | ".join(", ".join(group) for group in found) if len(found) > 1 else None
 
-    # Of two states with unequally many samples the one with fewer says whether they are alike.
+    # Of two states with different numbers of samples, the one with fewer decides.
     if groups := apart(counts[:, None] * overlap >= _FEW_SHARED):
-        reason = f"states do not overlap ({groups}): fewer than {_FEW_SHARED:g} samples could be of both"
+        reason = f"states do not overlap ({groups}): fewer than {_FEW_SHARED:g} samples could belong to both"
         return Verdict(Trust.DO_NOT_USE, reason)
-    if groups := apart(np.maximum(overlap, overlap.T) >= _THIN_OVERLAP):
-        return Verdict(Trust.WITH_CARE, f"states hardly overlap ({groups}): by less than {_THIN_OVERLAP:g}")
+    if groups := apart(np.maximum(overlap, overlap.T) >= _POOR_OVERLAP):
+        return Verdict(Trust.WITH_CARE, f"states overlap poorly ({groups}): by less than {_POOR_OVERLAP:g}")
     return Verdict(Trust.TRUST, "states overlap")
 
 
@@ -321,13 +322,13 @@ def _correlation_verdict(own: Array, name: str) -> list[Verdict]:
     g = statistical_inefficiency(own) if len(own) > 1 else 1.0
     if g < _CORRELATED:
         return []
-    reason = f"frames of {name} are correlated (one in {g:.0f} is independent), so errors are too small: thin them out"
+    reason = f"frames of {name} are correlated (one in {g:.0f} is independent), so errors are too small: subsample them"
     return [Verdict(Trust.WITH_CARE, reason)]
 
 
 def _leak_verdict(name: str) -> Verdict:
     reason = (
-        f"of {name} there are no samples, and frames of the equilibrium do not see what it places elsewhere: draw some"
+        f"{name} has no samples, and equilibrium frames cannot reveal where else it places probability: sample from it"
     )
     return Verdict(Trust.WITH_CARE, reason)
 
@@ -339,7 +340,7 @@ def _normalised_verdict(values: Array, errors: Array, normalised: Sequence[int],
         if sigmas > _APART:
             trust = Trust.DO_NOT_USE if sigmas > _FAR_APART else Trust.WITH_CARE
             reason = (
-                f"{names[i]} and {names[j]} are both normalised, but differ by {values[i, j]:.3f} kT, {sigmas:.1f} σ"
+                f"{names[i]} and {names[j]} are both normalised, but differ by {values[i, j]:.3f} kT ({sigmas:.1f} σ)"
             )
             found.append(Verdict(trust, reason))
     return found

@@ -1,4 +1,4 @@
-"""Free-energy differences by the map between two generators: what one places here, the other places there."""
+"""Free-energy differences by a map between two generators (targeted free-energy perturbation)."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from boltzflow.units import thermal_energy
 
 
 class Mapped(NamedTuple):
-    """Frames of one molecule, carried to the other.
+    """Frames of one target, mapped to the other.
 
     Attributes:
-        positions: (n, N, 3) in nm; of no meaning for a frame outside the first generator's domain.
-        log_q: (n,) log-density of the frames by the first generator, −inf outside its domain.
-        log_q_images: (n,) log-density of the images by the second.
+        positions: (n, N, 3) in nm; meaningless for a frame outside the first generator's domain.
+        log_q: (n,) log-density of the frames under the first generator, −inf outside its domain.
+        log_q_images: (n,) log-density of the images under the second generator.
     """
 
     positions: NDArray[np.float32]
@@ -35,19 +35,21 @@ class Mapped(NamedTuple):
 
     @property
     def log_jacobian(self) -> Array:
-        """log|det ∂y/∂x| (n,), Cartesian measure with rigid motion integrated out; −inf where there is no image."""
+        """log|det ∂y/∂x| (n,), Cartesian measure with rigid motion integrated out; −inf if there is no image."""
         return np.where(np.isneginf(self.log_q), -np.inf, self.log_q - self.log_q_images)
 
 
 class LatentMap:
-    """x → z → y: through the first generator's flow to its latent space, and out by the second's.
+    """x → z → y: through the first generator's flow to latent space, and through the second generator's flow to y.
 
-    Where the bases differ, each latent coordinate goes to the point of the same cumulative probability. So the first
-    generator's density is carried to the second's exactly, and log|det ∂y/∂x| = log q₁(x) − log q₂(y).
+    If the bases differ, each latent coordinate is mapped to the value of equal cumulative probability. The map
+    therefore transforms the first generator's density exactly to the second's, and log|det ∂y/∂x| = log q₁(x) − log
+    q₂(y).
 
     Args:
-        first, second: generators of one layout of coordinates: of one molecule in two force fields, say, or at two
-            temperatures; made with `start="bonded"` or "sampled", or with one base; without stochastic layers.
+        first, second: generators with the same layout of coordinates, such as those of one molecule in two force fields
+            or at two temperatures; made with `start="bonded"` or "sampled", or with identical bases; without stochastic
+            layers.
 
     Raises:
         DomainError, UnsupportedCombinationError: if their latent coordinates do not correspond.
@@ -58,20 +60,20 @@ class LatentMap:
         kinds = [[(c.kind, c.name) for c in base.domain] for base in bases]
         if kinds[0] != kinds[1]:
             raise DomainError(
-                f"Expected generators of one layout of coordinates; theirs of {len(kinds[0])} and {len(kinds[1])} "
-                "coordinates differ in number, order, kinds or names."
+                f"Expected generators with the same layout of coordinates; got {len(kinds[0])} and {len(kinds[1])} "
+                "coordinates, which differ in number, order, kinds or names."
             )
         if any(generator.flow.transform.stochastic_layers for generator in (first, second)):
-            raise UnsupportedCombinationError("Expected generators without stochastic layers: these are no maps.")
+            raise UnsupportedCombinationError("Expected generators without stochastic layers, which are not maps.")
         if not (all(isinstance(base, Tabulated) for base in bases) or _same(*bases)):
             raise UnsupportedCombinationError(
-                "Expected tabulated bases (start='bonded' or 'sampled'), or one base for both generators."
+                "Expected tabulated bases (start='bonded' or 'sampled') or identical bases; got neither."
             )
         self.first, self.second = first, second
 
     @torch.no_grad()
     def __call__(self, positions: NDArray[Any]) -> Mapped:
-        """Carry frames (n, N, 3) in nm from the first to the second."""
+        """Map frames (n, N, 3) in nm from the first generator to the second."""
         parts = [self._carry(x) for x in in_parts(positions, self.first.like)]
         images, log_q, log_q_images = (torch.cat(column).cpu() for column in zip(*parts, strict=True))
         return Mapped(images.float().numpy(), log_q.double().numpy(), log_q_images.double().numpy())
@@ -101,27 +103,27 @@ def targeted_differences(
     second_frames: Frames | None = None,
     names: tuple[str, str] = ("first", "second"),
 ) -> FreeEnergyDifferences:
-    """The free-energy difference of two generators' targets, with the map between them: targeted perturbation.
+    """The free-energy difference between the targets of two generators, by targeted free-energy perturbation.
 
-    The flows carry both targets to one latent space, where they nearly coincide, however far apart they are as they
-    stand; MBAR is made there of latent samples and of frames of either target that are carried there (Jarzynski 2002,
-    DOI 10.1103/PhysRevE.65.046122; Hahn & Then 2009, DOI 10.1103/PhysRevE.79.011113; with flows: Wirnsberger et al.
-    2020, arXiv 2002.04913).
+    The flows map both targets to one latent space, where they nearly coincide even if they do not overlap in
+    configuration space. MBAR combines latent samples with mapped frames of either target (Jarzynski 2002, DOI
+    10.1103/PhysRevE.65.046122; Hahn & Then 2009, DOI 10.1103/PhysRevE.79.011113; with flows: Wirnsberger et al. 2020,
+    arXiv 2002.04913).
 
     Args:
-        first, second: see `LatentMap`; their potentials and temperatures make the targets.
-        samples: what the first generator has drawn; carried to the second too.
-        first_frames, second_frames: equilibrium frames of either target, each worth the same, independent.
+        first, second: see `LatentMap`; their potentials and temperatures define the targets.
+        samples: samples of the first generator, which are also mapped to the second.
+        first_frames, second_frames: independent, equally weighted equilibrium frames of the targets.
         names: of the targets.
 
     Returns:
-        The differences of both targets and, with samples, of the latent density, named "latent", whose log Z is 0.
+        The differences between both targets and, if samples are given, the normalised latent density named "latent".
 
     Raises:
         DomainError, UnsupportedCombinationError: if coordinates do not correspond.
-        InsufficientDataError: if nothing is given.
-        DataError: if samples are not what the first generator draws, frames are weighted or of another temperature, or
-            either are in groups.
+        InsufficientDataError: if neither samples nor frames are given.
+        DataError: if samples are not from the first generator, frames are weighted or at another temperature, or
+            samples or frames are in groups.
         NonFiniteError: if a frame has infinite energy.
     """
     there, back = LatentMap(first, second), LatentMap(second, first)
@@ -138,8 +140,8 @@ def targeted_differences(
         if place == 0 and isinstance(frames, Ensemble) and frames.log_q is not None:
             check_drawn(name, frames.log_q, log_q)
             log_q = frames.log_q
-        # In the measure of the latent space. A frame outside its generator's domain has no image: it is there for its
-        # own target alone, and a sample that cannot be weighed for the latent density alone.
+        # In the measure of the latent space. A frame outside its generator's domain has no image and counts for its own
+        # target alone; a sample without a finite weight counts for the latent density alone.
         mapped = np.isfinite(log_q) & np.isfinite(found.log_q_images)
         energy, image = _reduced(here, positions), _reduced(other, found.positions)
         outside = energy if place else np.full(len(positions), np.inf)
@@ -149,8 +151,8 @@ def targeted_differences(
         columns.append(np.stack([latent, pulled, own] if place == 2 else [latent, own, pulled]))
         counts[place] = len(positions)
     if not columns:
-        raise InsufficientDataError("Expected samples, or frames of one of the targets; got none.")
-    # Frames alone do not see what the flows place elsewhere: of the latent density they say nothing to be relied on.
+        raise InsufficientDataError("Expected samples or frames of at least one target; got none.")
+    # Frames alone cannot reveal where else the flows place probability, so the latent density is left out.
     kept = slice(0 if counts[0] else 1, 3)
     return mbar(
         np.concatenate(columns, 1)[kept],

@@ -26,8 +26,8 @@ _NAMES = ("log Z", "energy", "entropy", "heat capacity")
 def heat_capacity(ensemble: Ensemble) -> Estimate:
     """The configurational heat capacity (⟨U²⟩ − ⟨U⟩²)/kT² in J/(mol K), with its standard error (delta method).
 
-    It is d⟨U⟩/dT at the ensemble's temperature. Motion adds R/2 for each degree of freedom. The verdict is that of
-    w·(U − ⟨U⟩)², which few samples far out may rule while the weights look well.
+    It is d⟨U⟩/dT at the ensemble's temperature. Kinetic energy adds R/2 for each degree of freedom. The verdict uses
+    w·(U − ⟨U⟩)², which a few outliers can dominate even if the weights look good.
 
     Args:
         ensemble: with its energies and weights.
@@ -40,7 +40,7 @@ def heat_capacity(ensemble: Ensemble) -> Estimate:
     >>> round(heat_capacity(ensemble).value, 3)  # 1 (kJ/mol)² / (R · (300 K)²)
     1.336
     """
-    # The mean's own error does not enter to first order: a variance is least about the mean.
+    # The error of the mean does not enter to first order: the variance is minimal about the mean.
     energies = ensemble.energies_for("`heat_capacity`")
     variance = _moment(ensemble, np.square(energies - ensemble.mean(energies).value))
     return variance.scaled(1e3 / (GAS_CONSTANT * ensemble.temperature**2))
@@ -50,15 +50,16 @@ def heat_capacity(ensemble: Ensemble) -> Estimate:
 class AbsoluteFreeEnergy:
     """The configurational free energy F = −kT log Z of a molecule.
 
-    Z = ∫exp(−U/kT) over positions in nm, rigid motion integrated out: without the factor 8π²V of where the molecule is
-    and how it is turned, and without momenta. `docs/free-energies.md` has the way to the standard state.
+    Z = ∫exp(−U/kT) over positions in nm with rigid motion integrated out: without the factor 8π²V of translation and
+    rotation, and without momenta. `docs/free-energies.md` describes the conversion to the standard state.
 
     Attributes:
         value: in kJ/mol.
         error: its standard error, kJ/mol.
         temperature: in K.
         log_z: log Z and its standard error; −F in kT.
-        verdict: whether the weights carry it, and its error. They know nothing of a basin that no sample has reached.
+        verdict: whether the weights support the value and its error. Weights cannot reveal basins that are never
+            sampled.
     """
 
     value: float
@@ -76,11 +77,11 @@ def absolute_free_energy(ensemble: Ensemble) -> AbsoluteFreeEnergy:
     """The configurational free energy −kT log Z from a generator's samples.
 
     Args:
-        ensemble: of absolute weights, as `generator.sample` and `anneal` return it; also one reweighted from it by `at`
-            or `with_potential`, moved by `hamiltonian_moves`, or spread over copies by `unfold`.
+        ensemble: with absolute weights, as returned by `generator.sample` and `anneal`, also after `at`,
+            `with_potential`, `hamiltonian_moves` or `unfold`.
 
     Raises:
-        DataError: if weights are not absolute, but may have any constant.
+        DataError: if the weights are known only up to a factor.
         NonFiniteError: if no weight is positive.
 
     >>> ensemble = Ensemble(np.zeros((2, 1, 3)), [0.0, 0.0], 300.0, log_weights=[1.0, 1.0], log_q=[-1.0, -1.0])
@@ -89,8 +90,8 @@ def absolute_free_energy(ensemble: Ensemble) -> AbsoluteFreeEnergy:
     """
     if not ensemble.absolute:
         raise DataError(
-            "Expected weights with their constant, such as those of a generator's samples or of `anneal`; these are "
-            "known up to a factor alone."
+            "Expected absolute weights, such as those of a generator's samples or of `anneal`; these are known only "
+            "up to a factor."
         )
     log_z = ensemble.log_z
     value, error = log_z.scaled(-thermal_energy(ensemble.temperature))
@@ -101,15 +102,15 @@ def absolute_free_energy(ensemble: Ensemble) -> AbsoluteFreeEnergy:
 
 @dataclass(frozen=True, eq=False)
 class TemperatureSeries:
-    """Thermodynamic functions of temperature, configurational parts, each with its standard error.
+    """Configurational thermodynamic functions of temperature, each with its standard error.
 
     Attributes:
         temperatures: (T,) in K.
-        log_z: (T,), absolute or, where the ensemble's weights are not, relative to its temperature.
+        log_z: (T,), absolute if the ensemble's weights are; otherwise relative to its temperature.
         energy: ⟨U⟩ (T,) in kJ/mol.
-        entropy: ⟨U⟩/T + R log Z (T,) in J/(mol K), relative where log Z is.
+        entropy: ⟨U⟩/T + R log Z (T,) in J/(mol K), relative if log Z is.
         heat_capacity: d⟨U⟩/dT (T,) in J/(mol K).
-        verdicts: of each temperature: the worst of its weights and of what they give for each of the four functions.
+        verdicts: for each temperature, the worst verdict on its weights and on the four functions.
         absolute: whether log Z and entropies are absolute.
     """
 
@@ -126,25 +127,25 @@ class TemperatureSeries:
         """F = −kT log Z (T,) in kJ/mol.
 
         Raises:
-            DataError: if log Z is relative: F then has an unknown part that grows with T.
+            DataError: if log Z is relative: F then has an unknown term proportional to T.
         """
         if not self.absolute:
-            raise DataError("Expected absolute weights for F(T); without them log Z(T)/Z(T₀) is all there is.")
+            raise DataError("Expected absolute weights for F(T); with these only log[Z(T)/Z(T₀)] is known.")
         return self.log_z.scaled(-GAS_CONSTANT * self.temperatures)
 
 
 def temperature_series(ensemble: Ensemble, temperatures: Sequence[Temperature]) -> TemperatureSeries:
-    """Free energy, mean energy, entropy and heat capacity as functions of T, by weights at each temperature.
+    """Free energy, mean energy, entropy and heat capacity as functions of T, by reweighting to each temperature.
 
-    log w = −U/kT − log q is exact at any T; how far from the ensemble's own it is of use, the verdicts say. Energies
-    spread by √(kT² C): weights hold over about ΔT/T = √(R/C).
+    log w = −U/kT − log q is exact at any T; the verdicts state at which temperatures there are enough effective
+    samples. The standard deviation of the energy is √(kT² C), so reweighting works over about ΔT/T = √(R/C).
 
     Args:
-        ensemble: with its energies and weights. Errors are those of its groups, where samples are not independent.
+        ensemble: with its energies and weights. Errors use its groups if samples are not independent.
         temperatures: in K or Quantities.
 
     Raises:
-        OptionError: if a temperature is not positive, or there is none.
+        OptionError: if a temperature is not positive, or none is given.
         DataError: if the ensemble has no energies.
         NonFiniteError: if no weight is positive.
 
@@ -155,10 +156,10 @@ def temperature_series(ensemble: Ensemble, temperatures: Sequence[Temperature]) 
     """
     kelvins = [checked_temperature(temperature) for temperature in temperatures]
     if not kelvins:
-        raise OptionError("Expected at least one temperature.")
+        raise OptionError("Expected at least one temperature; got none.")
     ensemble.energies_for("`temperature_series`")
     absolute = ensemble.absolute
-    # What is relative is so to the ensemble's own temperature: whose scatter is shared, and so taken off too.
+    # Relative values refer to the ensemble's own temperature; its correlated scatter cancels in part.
     origin = None if absolute else _Functions.of(ensemble)
     ensembles = [ensemble.at(kelvin) for kelvin in kelvins]
     found = [_Functions.of(there) for there in ensembles]
@@ -196,14 +197,15 @@ def _moment(ensemble: Ensemble, values: Array) -> Estimate:
 
 @dataclass(frozen=True, eq=False)
 class _Functions:
-    """log Z and S at one temperature, and what samples and groups add to their errors (n,), by the jackknife.
+    """log Z and S at one temperature, and jackknife contributions of samples and groups to their errors (n,).
 
-    A sample without a group is one of its own. Of fewer groups than n samples the others are taken for groups without
-    descendants, as `importance.log_mean_weight` does. All are infinite where one group has all the weight.
+    A sample without a group counts as its own group. If there are fewer groups than n samples, the others count as
+    groups without descendants, as in `importance.log_mean_weight`. All contributions are infinite if one group has all
+    the weight.
 
     Attributes:
-        log_z, entropy: in 1 and J/(mol K).
-        of_log_z, of_entropy: their changes, of groups and of samples (2, n).
+        log_z, entropy: dimensionless, and in J/(mol K).
+        of_log_z, of_entropy: contributions of groups and of samples (2, n).
     """
 
     ensemble: Ensemble

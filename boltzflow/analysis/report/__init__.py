@@ -1,4 +1,4 @@
-"""Summaries, pages and plots of a run."""
+"""Summary, HTML report and plots of a run."""
 
 from boltzflow.analysis.report import plots
 from boltzflow.analysis.report.summary import Summary, analyze

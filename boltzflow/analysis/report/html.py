@@ -1,4 +1,4 @@
-"""The page that shows a run: one file, with its pictures and a viewer of molecules inside."""
+"""The HTML report of a run: one file that includes its figures and a molecule viewer."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ PAGE = "report.html"
 
 FILES = Path(__file__).parent / "page"
 _LARGE = 300  # atoms: larger molecules are shown as ribbons
-_CLUSTERED, _SHOWN = 1000, 5  # frames drawn by their weights, and structures that stand for them
+_CLUSTERED, _SHOWN = 1000, 5  # resampled frames, and representative structures
 
 _BEGINNINGS = {
     "Do not use": Trust.DO_NOT_USE,
@@ -36,7 +36,7 @@ _BEGINNINGS = {
 
 
 class Picture(NamedTuple):
-    """A figure of the page: its file, and what is to be seen."""
+    """A figure of the report: its file, title and caption."""
 
     file: str
     title: str
@@ -79,13 +79,13 @@ PICTURES = (
 def write_page(
     directory: Path, title: str, summary: Mapping[str, Any], verdicts: Mapping[str, str], ensemble: Ensemble | None
 ) -> None:
-    """Write report.html with the pictures that lie in the directory.
+    """Write report.html with the figures in the directory.
 
     Args:
         directory: of the run.
         title: of the page.
-        summary: as summary.json has it.
-        verdicts: sentences that begin as those of `Verdict` do, by what they are about.
+        summary: the content of summary.json.
+        verdicts: verdict sentences, by subject.
         ensemble: samples of positive weight, for structures; None if there are none.
     """
     environment = jinja2.Environment(
@@ -114,7 +114,7 @@ def write_page(
 
 
 def _level(sentence: str) -> Trust | None:
-    """What a sentence says of trust; None if nothing, such as of a check that was not made."""
+    """The level of trust of a sentence; None if it states none, such as for a check that was not made."""
     return next((level for beginning, level in _BEGINNINGS.items() if sentence.startswith(beginning)), None)
 
 
@@ -137,7 +137,7 @@ def _structures(ensemble: Ensemble) -> dict[str, Any]:
 
 
 def _facts(run: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """What a run says of itself, other than what has a place of its own on the page."""
+    """The facts about a run that are not shown elsewhere on the page."""
     for name, value in run.items():
         if not isinstance(value, Mapping):
             text = f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
@@ -145,5 +145,5 @@ def _facts(run: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 
 
 def _file(name: str) -> Markup:
-    """A file of the package that goes into the page as it is."""
+    """The content of a package file, inserted unchanged."""
     return Markup((FILES / name).read_text(encoding="utf-8"))

@@ -1,4 +1,4 @@
-"""Numbers as people read them."""
+"""Readable numbers."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import math
 
 
 def told(value: float | None, form: str) -> str:
-    """A number in a form such as ".2f"; in words if it is None, infinite or NaN.
+    """A number in a format such as ".2f"; "not determined" if it is None, infinite or NaN.
 
     >>> told(1.25, ".1f"), told(math.inf, ".1f"), told(None, ".1f")
     ('1.2', 'not determined', 'not determined')

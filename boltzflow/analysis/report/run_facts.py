@@ -1,4 +1,4 @@
-"""What a summary says of its run, checked as it is read again: the page and the verdicts are made of it."""
+"""Validation of the facts about a run in a summary, from which the page and the verdicts are made."""
 
 from __future__ import annotations
 
@@ -61,10 +61,10 @@ class _Run(BaseModel):
 
 
 def check_run(run: dict[str, Any]) -> None:
-    """Raise unless what is read of it is as `analyze` writes it.
+    """Raise unless the facts have the form that `analyze` writes.
 
     Raises:
-        ValueError: naming the first key that is not.
+        ValueError: names the first invalid key.
 
     >>> check_run({"collapse_check": {"verdict": 7}})
     Traceback (most recent call last):

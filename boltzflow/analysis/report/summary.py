@@ -1,4 +1,4 @@
-"""From samples to a summary, plots and a page, in one call."""
+"""From samples to a summary, plots and an HTML report in one call."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import openmm
 import torch
 
 from boltzflow.analysis.checks.diagnostics import diagnose
-from boltzflow.analysis.checks.geometry import GeometryCheck, check_geometry, wrong_handed
+from boltzflow.analysis.checks.geometry import GeometryCheck, check_geometry, inverted_chirality
 from boltzflow.analysis.estimates.basins import POSITIVE_PHI, positive_phi
 from boltzflow.analysis.estimates.observables import Torsion, backbone_torsions
 from boltzflow.analysis.estimates.populations import Population
@@ -41,21 +41,21 @@ _EVALUATED = {"comparison": "reference", "forward": "density at the reference"}
 
 @dataclass(frozen=True)
 class Summary:
-    """What `analyze` finds.
+    """The result of `analyze`.
 
     Attributes:
         temperature: in K.
         frames: the number of samples n.
-        failed_frames: samples whose energy could not be evaluated.
-        ess: unclipped effective sample size, fraction of n.
+        failed_frames: number of samples whose energy could not be evaluated.
+        ess: effective sample size as a fraction of n, unclipped.
         ess_clipped: the same with the top 1e-4 of weights clipped.
-        pareto_k: shape of the weights' tail: averages are not to be trusted above 0.7.
+        pareto_k: shape of the weights' tail: above 0.7 averages cannot be trusted.
         log_z: log of the mean weight and its error.
         verdict: whether averages can be trusted, as far as weights can tell (see `diagnose`).
-        populations: weighted share of 0 < φ < 2.2 rad of each residue.
-        geometry: bonds and angles against the force field; None without a system.
-        wrong_handed_frames: samples of positive weight that hold an amino acid which is not left-handed.
-        run: what the run that made the samples says of itself.
+        populations: of 0 < φ < 2.2 rad of each residue.
+        geometry: bonds and angles compared with the force field; None without a system.
+        wrong_handed_frames: number of samples of positive weight with an amino acid of inverted chirality.
+        run: facts about the run that made the samples.
         versions: of Python and of the libraries.
     """
 
@@ -75,12 +75,12 @@ class Summary:
 
     @property
     def document(self) -> dict[str, Any]:
-        """As JSON has it; numbers that are not finite become null."""
+        """The content of summary.json; numbers that are not finite become None."""
         return {"version": 1, **as_document(self), "log_z": as_document(self.log_z._asdict())}
 
     @property
     def verdicts(self) -> dict[str, str]:
-        """The sentences that say whether to trust the samples, by what they are about."""
+        """The verdict sentences on the samples, by subject."""
         found = {"weights": str(self.verdict)}
         checks = {"lost basins": "collapse_check", "other seeds": "replica_check"}
         found |= {name: self.run[key]["verdict"] for name, key in checks.items() if key in self.run}
@@ -102,23 +102,23 @@ def analyze(
     replicates: int = 200,
     seed: int = 0,
 ) -> Summary:
-    """Weights, free energies along φ and ψ, populations, sanity of the geometry; plots, summary.json and report.html.
+    """Analyze samples: weights, free energies along φ and ψ, populations and geometry; writes plots and report.html.
 
-    Files are written whatever the numbers are; where no weight is positive they have neither plots nor structures.
+    Files are always written; if no weight is positive, there are no plots and no structures.
 
     Args:
-        source: an ensemble, or the directory where one was saved.
-        system: gives the force field for the check of bonds and angles; that of the directory's generator if not given.
-        directory: where plots (PNG and PDF), summary.json and report.html go; the source, if that is a directory; none,
-            if not given.
-        run: facts about the run (energy evaluations, wall time, seed, …) for the summary; those of the directory's
-            earlier summary if not given.
-        replicates: of the bootstrap.
+        source: an ensemble, or the directory in which one was saved.
+        system: gives the force field for the check of bonds and angles. By default that of the directory's generator.
+        directory: where to write plots (PNG and PDF), summary.json and report.html. By default the source, if that is a
+            directory; otherwise nothing is written.
+        run: facts about the run (energy evaluations, wall time, seed, …) for the summary. By default those of the
+            directory's earlier summary.
+        replicates: number of bootstrap replicates.
         seed: of the bootstrap.
 
     Raises:
-        SystemNotFoundError: if the directory holds no samples.
-        ShapeError: if the samples are those of another molecule than the system, or have no topology.
+        SystemNotFoundError: if the directory contains no samples.
+        ShapeError: if the samples belong to another molecule than the system, or have no topology.
         FileFormatError: if samples or summary are damaged.
     """
     if isinstance(source, Ensemble):
@@ -139,7 +139,7 @@ def analyze(
     if used is not None:
         trajectory = used.to_mdtraj()
         torsions = backbone_torsions(trajectory)
-        inverted = int(wrong_handed(trajectory).sum())
+        inverted = int(inverted_chirality(trajectory).sum())
         geometry = check_geometry(used, system) if system else None
         low, high = POSITIVE_PHI
         populations = {
@@ -184,7 +184,7 @@ def _plot(
     replicates: int,
     seed: int,
 ) -> None:
-    """The figures of an ensemble; `used` are its samples of positive weight."""
+    """Write the figures of an ensemble; `used` are its samples of positive weight."""
     options: Any = {"replicates": replicates, "seed": seed}
     if torsions:
         pairs = list(zip(torsions[::2], torsions[1::2], strict=True))
@@ -198,27 +198,27 @@ def _plot(
 
 
 def plot_title(system: MolecularSystem | None, ensemble: Ensemble) -> str:
-    """What stands above the plots of an ensemble."""
+    """The title of the plots of an ensemble."""
     name = f"{system.name.replace('_', ' ')}, ".replace("$", r"\$") if system else ""  # no formula of matplotlib's
     return f"{name}{ensemble.temperature:g} K, {len(ensemble):,} samples"
 
 
 def add_to_summaries(directories: Sequence[Path], name: str, value: Any) -> None:
-    """Add a fact about the run to the summary in each directory; all are read before one is written.
+    """Add a fact about the run to the summary in each directory; all are read before any is written.
 
     Raises:
-        FileFormatError: if there is no sound summary in one of them; none is changed then.
+        FileFormatError: if a directory has no valid summary; none is changed then.
     """
     documents = {}
     for path in (directory / SUMMARY for directory in directories):
-        documents[path] = _read_summary(path, "{} is no summary, which 'boltzflow analyze' makes")
+        documents[path] = _read_summary(path, "{} is not a summary as written by 'boltzflow analyze'")
     for path, document in documents.items():
         document["run"][name] = as_document(value)
         replace_file(path, json.dumps(document, indent=2, allow_nan=False) + "\n")
 
 
 def training_seed(directory: Path) -> int | None:
-    """The seed of the training whose samples a directory holds, by its summary or its generator; None if none says it.
+    """The seed of the training behind the samples in a directory, from its summary or generator; None if unknown.
 
     Raises:
         FileFormatError: if one of these files is damaged.
@@ -232,14 +232,14 @@ def training_seed(directory: Path) -> int | None:
 
 
 def _earlier_run(path: Path) -> dict[str, Any]:
-    return dict(_read_summary(path, "{} is damaged (delete it to analyze the samples anew)")["run"])
+    return dict(_read_summary(path, "{} is damaged (delete it to analyze the samples again)")["run"])
 
 
 def _read_summary(path: Path, fault: str) -> dict[str, Any]:
-    """The document in a file.
+    """The content of a summary file.
 
     Raises:
-        FileFormatError: if it is no JSON, has numbers that JSON does not know, or a run that no summary has.
+        FileFormatError: if it is not valid JSON, contains infinite numbers or NaN, or has invalid facts about the run.
     """
 
     def refuse(constant: str) -> float:
@@ -260,7 +260,7 @@ def _versions() -> dict[str, str]:
 
 
 def as_document(value: Any) -> Any:
-    """What JSON has room for: a dataclass as a mapping, a verdict as its sentence, numbers that are not finite as null.
+    """A JSON-serialisable form: dataclasses as mappings, verdicts as sentences, non-finite numbers as None.
 
     >>> from boltzflow.verdict import Trust
     >>> as_document({"verdict": Verdict(Trust.TRUST, "all is well"), "error": math.inf})
@@ -269,7 +269,7 @@ def as_document(value: Any) -> Any:
     if isinstance(value, Verdict):
         return str(value)
     if is_dataclass(value):
-        facts = (field.name for field in fields(value) if field.compare)  # the rest is what a number was found by
+        facts = (field.name for field in fields(value) if field.compare)  # the others only support a calculation
         return {name: as_document(getattr(value, name)) for name in facts}
     if isinstance(value, Mapping):
         return {key: as_document(entry) for key, entry in value.items()}

@@ -1,4 +1,4 @@
-"""What changes the weights: other states, smoothing, unfolding of symmetry, refinement by moves."""
+"""Functions that change weights: other states, smoothing, unfolding of symmetry, refinement by Monte Carlo moves."""
 
 from boltzflow.analysis.weighting.refinement import anneal, hamiltonian_moves, independence_metropolis
 from boltzflow.analysis.weighting.reweighting import log_weights_of, reweight

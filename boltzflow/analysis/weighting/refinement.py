@@ -1,4 +1,4 @@
-"""Better samples where the effective sample size is low: Markov chains and annealing, with valid weights."""
+"""Better samples if the effective sample size is low: Markov chains and annealing, with valid weights."""
 
 from __future__ import annotations
 
@@ -22,33 +22,34 @@ from boltzflow.units import Temperature
 
 _ADAPTED_WITH = 128  # samples
 _PILOT = 256  # samples
-_REMEMBERED = 0.01  # of its start, what a chain may know after its burn-in
+_REMEMBERED = 0.01  # the memory of its initial frame that a chain may have after burn-in
 
 
 def independence_metropolis(ensemble: Ensemble, *, chains: int = 64, burn_in: float = 0.2, seed: int = 0) -> Ensemble:
-    """Equally weighted frames by Metropolis chains whose proposals are the frames of an ensemble, one after the other.
+    """Equally weighted frames from Metropolis chains that take the frames of an ensemble as proposals.
 
-    A proposal is accepted with probability min(1, w′/w) (Hastings 1970, DOI 10.1093/biomet/57.1.97): chains stay where
-    the weight is large, instead of counting it. No energy is evaluated. Averages are hardly better than the weighted
-    ones, and frames that the sampler never draws stay away; what is won is equal weights. A chain forgets its start
-    about as fast as (1 − 1/w_max)^k, with w_max the largest weight over the mean: burn-in must be so long that this is
-    less than 1 %, for weights that are seen. What they say of averages they say of these too, which equal weights hide.
+    A proposal is accepted with probability min(1, w′/w) (Hastings 1970, DOI 10.1093/biomet/57.1.97), so chains remain
+    at frames of large weight. No energy is evaluated. The gain is equal weights: averages are hardly better than
+    weighted ones, and regions that the sampler never samples are still missing. The memory of the initial frame decays
+    about as (1 − 1/w_max)^k, where w_max is the largest weight divided by the mean. Burn-in must be long enough for
+    this to fall below 1 %, as far as the observed weights tell. A verdict on the original weights also applies to these
+    frames, whose equal weights hide it.
 
     Args:
-        ensemble: frames drawn independently by one sampler, such as a generator's, in their order.
-        chains: independent ones; each goes through its own n/chains frames.
-        burn_in: the share of each chain that is left out at its start, between 0 and 1.
+        ensemble: independent frames of one sampler, such as a generator, in their original order.
+        chains: number of independent chains; each uses its own n/chains frames.
+        burn_in: the fraction of each chain that is discarded at its beginning, between 0 and 1.
         seed: of the random numbers.
 
     Returns:
-        The frames of all chains after burn-in, chain by chain, rejected proposals as copies of the frame that stays.
-        Each chain is a group, so the errors of means are those of the scatter between chains. log Z is not theirs.
+        The frames of all chains after burn-in, chain by chain. A rejected proposal repeats the previous frame. Each
+        chain is a group, so errors of means come from the scatter between chains. log Z is not absolute.
 
     Raises:
         OptionError: if there are fewer than two chains or two frames for each, or the burn-in is not between 0 and 1,
             or too short for the largest weight.
         DataError: if the frames are in groups.
-        NonFiniteError: if no weight is positive, or a chain meets no frame of positive weight in its burn-in.
+        NonFiniteError: if no weight is positive, or the burn-in of a chain contains no frame of positive weight.
 
     >>> x = np.random.default_rng(0).normal(size=12800)
     >>> drawn = Ensemble(np.zeros((12800, 1, 3)), x, 300.0, log_weights=0.5 * x)  # p = N(0.5, 1)
@@ -61,10 +62,10 @@ def independence_metropolis(ensemble: Ensemble, *, chains: int = 64, burn_in: fl
     if chains < 2 or length < 2 or not 0.0 < burn_in < 1.0:
         raise OptionError(
             f"Expected at least two chains of two frames or more, and a burn-in between 0 and 1; got {chains} chains "
-            f"of {length} frames and {burn_in:g}."
+            f"of {length} frames and a burn-in of {burn_in:g}."
         )
     if ensemble.groups is not None:
-        raise DataError("Expected frames that are independent; got some in groups.")
+        raise DataError("Expected independent frames; got frames in groups.")
     used, burned = ensemble.log_weights[: chains * length], int(burn_in * length)
     _check_burn_in(used, length, burned, burn_in)
     log_weights = used.reshape(chains, length)
@@ -79,7 +80,7 @@ def independence_metropolis(ensemble: Ensemble, *, chains: int = 64, burn_in: fl
         path[:, step] = here
     kept = path[:, burned:]
     if np.isneginf(np.take_along_axis(log_weights, kept, 1)).any():
-        raise NonFiniteError("Expected chains that meet a frame of positive weight in their burn-in; one did not.")
+        raise NonFiniteError("Expected a frame of positive weight in the burn-in of each chain; one chain has none.")
     frames = (kept + length * every[:, None]).flatten()
     return ensemble.unweighted(frames, np.repeat(every, kept.shape[1]))
 
@@ -87,29 +88,29 @@ def independence_metropolis(ensemble: Ensemble, *, chains: int = 64, burn_in: fl
 def hamiltonian_moves(
     ensemble: Ensemble, generator: BoltzmannGenerator, *, moves: int = 10, leapfrog_steps: int = 5, seed: int = 0
 ) -> Ensemble:
-    """Each frame moved by Hamiltonian Monte Carlo in the generator's latent space; its weight stays.
+    """Move each frame by Hamiltonian Monte Carlo in the generator's latent space; weights do not change.
 
-    Moves leave the Boltzmann distribution invariant, so weighted frames stay valid however few moves there are: nothing
-    has to burn in, and frames that were independent stay so (Gilks & Berzuini 2001, DOI 10.1111/1467-9868.00280). The
-    weights are no more even than before, and log Z is the same; but copies of a frame (see `Ensemble.resample`) part,
-    and what is spread by the moves, such as bonds and angles, is averaged better. In latent space the density is
-    near the flow's base, where barriers are low (Hoffman et al. 2019, arXiv 1903.03704). Steps are adapted to an
-    acceptance of 65 %, with other samples than these.
+    The moves leave the Boltzmann distribution invariant, so weighted frames stay valid after any number of moves. No
+    burn-in is needed, and independent frames remain independent (Gilks & Berzuini 2001, DOI 10.1111/1467-9868.00280).
+    Weights and log Z are unchanged. However, copies of a frame (see `Ensemble.resample`) separate, and averages of
+    degrees of freedom that the moves sample, such as bonds and angles, improve. In latent space the density resembles
+    the flow's base, so barriers are low (Hoffman et al. 2019, arXiv 1903.03704). Step sizes are adapted to an
+    acceptance of 65 % with separate samples.
 
     Args:
-        ensemble: weighted frames at a temperature that the generator is made for, by whatever sampler.
+        ensemble: weighted frames of any sampler, at a temperature that the generator covers.
         generator: of the same molecule.
-        moves: trajectories for each frame.
-        leapfrog_steps: of a trajectory; each evaluates the energy and the flow, with gradients.
+        moves: number of trajectories for each frame.
+        leapfrog_steps: number in a trajectory; each evaluates the energy and the flow, with gradients.
         seed: of the random numbers.
 
     Returns:
-        An ensemble with the log-weights and groups of this one; frames of weight zero are as they were.
+        An ensemble with the log-weights and groups of this one; frames of weight zero are unchanged.
 
     Raises:
         IntractableDensityError: if the generator has stochastic layers.
         DomainError: if a frame of positive weight lies outside the generator's domain.
-        OptionError: if a number is not positive, or the generator is not made for the temperature.
+        OptionError: if a number is not positive, or the generator does not cover the temperature.
         NonFiniteError: if no weight is positive.
     """
     latent, random = _Latent(generator, ensemble.temperature), torch.Generator().manual_seed(seed)
@@ -135,29 +136,29 @@ def anneal(
     temperature: Temperature | None = None,
     seed: int = 0,
 ) -> Ensemble:
-    """Samples annealed from the generator's density to the Boltzmann distribution, in the generator's latent space.
+    """Anneal samples from the generator's density to the Boltzmann distribution, in the generator's latent space.
 
-    Sequential Monte Carlo (Del Moral et al. 2006, DOI 10.1111/j.1467-9868.2006.00553.x), or with `resample_below` 0
-    annealed importance sampling (Neal 2001, arXiv physics/9803008), with Hamiltonian moves. A small run before it finds
-    as many levels as are needed and the step sizes; these stay, so that the weights are exact.
+    The method is sequential Monte Carlo (Del Moral et al. 2006, DOI 10.1111/j.1467-9868.2006.00553.x) with Hamiltonian
+    moves; with `resample_below` 0 it is annealed importance sampling (Neal 2001, arXiv physics/9803008). A small pilot
+    run determines the levels and step sizes, which are then fixed, so that the weights are exact.
 
     Args:
-        generator: whose density is where annealing starts.
+        generator: its density is the initial distribution.
         n: number of samples, all in memory at once.
-        resample_below: effective sample size, as a fraction, below which samples are drawn anew.
-        moves: trajectories at each level.
-        leapfrog_steps: of a trajectory; each evaluates the energy and the flow, with gradients.
+        resample_below: effective sample size, as a fraction, below which samples are resampled.
+        moves: number of trajectories at each level.
+        leapfrog_steps: number in a trajectory; each evaluates the energy and the flow, with gradients.
         temperature: in K; by default the generator's own.
         seed: of the random numbers.
 
     Returns:
-        Weighted samples, whose mean weight estimates Z; where they were drawn anew, those with one ancestor are a
-        group, so that the errors of means and of log Z account for it. They have no log q: weights belong to the whole
-        way, of which each sample has its own.
+        Weighted samples, whose mean weight estimates Z. After resampling, samples with a common ancestor form a group,
+        so that errors of means and of log Z account for it. There is no log q, since weights belong to the path of each
+        sample.
 
     Raises:
         IntractableDensityError: if the generator has stochastic layers.
-        OptionError: if a number is out of its range, or the generator is not made for the temperature.
+        OptionError: if a number is out of range, or the generator does not cover the temperature.
         NonFiniteError: if no sample has a positive weight.
     """
     if n < 2:
@@ -189,17 +190,19 @@ def _check_burn_in(log_weights: Array, length: int, burned: int, burn_in: float)
     needed = math.ceil(math.log(_REMEMBERED) / math.log(kept)) if kept > 0.0 else 0
     if burned < needed:
         raise OptionError(
-            f"Expected chains of {math.ceil(needed / burn_in):,} frames or more, {needed:,} of them burn-in, for the "
-            f"largest weight is {largest:,.3g} times the mean; got {length:,} and {burned:,}."
+            f"Expected chains of at least {math.ceil(needed / burn_in):,} frames with {needed:,} of burn-in, since the "
+            f"largest weight is {largest:,.3g} times the mean; got {length:,} frames with {burned:,} of burn-in."
         )
 
 
 class _Latent:
-    """A molecule's Boltzmann density in the coordinates of the base of its generator's flow."""
+    """A molecule's Boltzmann density in the latent coordinates of its generator's flow."""
 
     def __init__(self, generator: BoltzmannGenerator, temperature: Temperature | None) -> None:
         if generator.flow.transform.stochastic_layers:
-            raise IntractableDensityError("Expected a generator whose flow has a density; got stochastic layers.")
+            raise IntractableDensityError(
+                "Expected a generator whose flow has a closed-form density; got stochastic layers."
+            )
         self.temperature = generator.checked_temperature(temperature)
         self.generator = generator
         self.flow = generator.flow
@@ -217,7 +220,7 @@ class _Latent:
         """Positions (batch, N, 3) → z (batch, D).
 
         Raises:
-            DomainError: if a structure has no density here.
+            DomainError: if a structure lies outside the domain.
         """
         x, _ = self.generator.coordinates.inverse(positions.to(self.flow.like))
         inside = self.flow.domain.contains(x)
@@ -246,7 +249,7 @@ class _Latent:
 
 
 def _adapted(latent: _Latent, moves: int, leapfrog_steps: int, random: torch.Generator) -> HamiltonianMonteCarlo:
-    """Hamiltonian Monte Carlo with steps that are accepted as they should be, by samples that do not count."""
+    """Hamiltonian Monte Carlo whose step sizes are adapted with separate samples."""
     if moves < 1:
         raise OptionError(f"Expected at least one move; got {moves}.")
     with torch.no_grad():

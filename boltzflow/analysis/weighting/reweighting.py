@@ -1,4 +1,4 @@
-"""Frames that are there already, weighted for another Hamiltonian or temperature, or seen by a generator."""
+"""Existing frames, weighted for another Hamiltonian or temperature, or under a generator's density."""
 
 from __future__ import annotations
 
@@ -23,43 +23,45 @@ def reweight(
     bias: ArrayLike | None = None,
     temperature: Temperature | None = None,
 ) -> Ensemble:
-    """Frames of a simulation, weighted for another Hamiltonian or temperature than it had.
+    """Weight the frames of a simulation for another Hamiltonian or temperature.
 
-    What the simulation sampled is told in one of three ways: by its state, by its energies, or by a bias that it had
-    beside the target's own potential. Weights are exp(u_sampled − u_target) with reduced energies u. A bias must have
-    been fixed while frames were recorded. `diagnose` says whether they are worth anything.
+    Specify what the simulation sampled in one of three ways: by its state, by its energies, or by a bias on the
+    target's potential. The weights are exp(u_sampled − u_target) with reduced energies u. A bias must not have changed
+    while frames were recorded. Check the weights with `diagnose`.
 
     Args:
-        trajectory: frames in nm, each worth the same; groups of an ensemble are those of the result.
-        target: the distribution that is wanted.
-        sampled: the state that the frames are from, evaluated here.
-        energies: or the energies (n,) in kJ/mol that the simulation moved in, any bias included.
-        bias: or the bias energies (n,) in kJ/mol that the simulation added to the target's potential.
-        temperature: of the simulation in K, for energies or bias; if not given that of an ensemble of frames, else
+        trajectory: frames in nm, equally weighted. The result keeps the groups of an ensemble.
+        target: the distribution to reweight to.
+        sampled: the state that the frames are from; its energies are evaluated here.
+        energies: alternatively the energies (n,) in kJ/mol of the simulation, including any bias.
+        bias: alternatively the bias energies (n,) in kJ/mol that the simulation added to the target's potential.
+        temperature: of the simulation in K, for energies or bias. By default that of an ensemble of frames, otherwise
             that of the target.
 
     Returns:
-        An ensemble at the target's temperature with the energies of its potential; its log Z is relative to that of
-        the simulation.
+        An ensemble at the target's temperature with the energies of its potential. Its log Z is relative to that of the
+        simulation.
 
     Raises:
-        OptionError: if not exactly one of sampled, energies and bias is given, or a temperature with a state.
-        DataError: if an ensemble of frames is weighted, or of another temperature than the one that is given.
-        ShapeError: if there is not one energy for each frame, or the number of atoms is another.
-        NonFiniteError: if an energy is NaN, or infinite where the simulation has been.
+        OptionError: if not exactly one of sampled, energies and bias is given, or a temperature is given with a state.
+        DataError: if an ensemble of frames is weighted, or at another temperature than the given one.
+        ShapeError: if there is not one energy for each frame, or the number of atoms differs.
+        NonFiniteError: if an energy is NaN, or a frame of the simulation has an infinite energy in it.
     """
     if sum(given is not None for given in (sampled, energies, bias)) != 1:
-        raise OptionError("Expected one of sampled, energies and bias, for what the simulation has sampled.")
+        raise OptionError(
+            "Expected exactly one of sampled, energies and bias, which describe what the simulation sampled."
+        )
     if sampled is not None and temperature is not None:
-        raise OptionError("Expected a temperature with energies or bias; a state has its own.")
+        raise OptionError("Expected a temperature only with energies or bias; a state has its own.")
     if target.bias is not None:
         raise OptionError(f"Expected a target without bias; {target.name!r} has one.")
     kelvin = None if temperature is None else checked_temperature(temperature)
     if isinstance(trajectory, Ensemble):
         if np.ptp(trajectory.log_weights) > 1e-9:
             raise DataError(
-                "Expected frames of a simulation, each worth the same; these have weights. `Ensemble.with_potential` "
-                "and `Ensemble.at` take weighted frames to another distribution; `resample` makes the weights equal."
+                "Expected equally weighted frames of a simulation; got weighted frames: reweight these with "
+                "`Ensemble.with_potential` or `Ensemble.at`, or make the weights equal with `resample`."
             )
         if sampled is not None:
             check_temperature(sampled.name, trajectory, sampled.temperature)
@@ -78,7 +80,7 @@ def reweight(
     impossible = np.isinf(was) & np.isfinite(new)
     if impossible.any():
         raise NonFiniteError(
-            f"Expected frames that the simulation could reach; {impossible.sum()} have infinite energies in it."
+            f"Expected frames with finite energies in the simulation; {impossible.sum()} have infinite energies."
         )
     log_weights = np.where(np.isfinite(new), was - new / thermal_energy(target.temperature), -np.inf)
     if isinstance(trajectory, Ensemble):
@@ -88,17 +90,17 @@ def reweight(
 
 
 def log_weights_of(generator: BoltzmannGenerator, frames: Frames, temperature: Temperature | None = None) -> Array:
-    """log p − log q (n,) of frames that are there, p = exp(−U/kT): +inf outside the generator's domain.
+    """log p − log q (n,) of given frames, p = exp(−U/kT): +inf outside the generator's domain.
 
-    For frames of the equilibrium, such as a simulation's, these are the weights as p sees them.
+    For equilibrium frames, such as those of a simulation, this is the distribution of log-weights under p.
 
     Args:
         generator: without stochastic layers.
         frames: n of them, nm.
-        temperature: in K, for a generator of a range of temperatures.
+        temperature: in K, for a generator of a temperature range.
 
     Raises:
-        OptionError: if the generator is not made for the temperature.
+        OptionError: if the generator does not cover the temperature.
         IntractableDensityError: if it has stochastic layers.
     """
     positions = positions_of(frames)

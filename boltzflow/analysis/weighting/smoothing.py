@@ -11,12 +11,12 @@ from boltzflow.errors import InsufficientDataError
 
 
 def smooth(ensemble: Ensemble) -> Ensemble:
-    """The ensemble with its largest weights replaced by quantiles of the generalised Pareto distribution that fits.
+    """Replace the largest weights by quantiles of a generalised Pareto distribution that is fitted to them.
 
-    Pareto-smoothed importance sampling (Vehtari et al. 2024, arXiv 1507.02646). No weight exceeds the
-    largest one before. Averages have less variance and a small bias, and are of use up to a tail's shape k̂ of 0.7;
-    beyond it smoothing hides what is wrong: ask `diagnose`, of the ensemble before it. The other weights stay what
-    they are, so log Z is that of the smoothed weights, and each average is theirs.
+    This is Pareto-smoothed importance sampling (Vehtari et al. 2024, arXiv 1507.02646). No weight exceeds the largest
+    original weight. Averages have less variance and a small bias. They are useful up to a tail shape k̂ of 0.7; beyond
+    it smoothing hides the problem, so call `diagnose` on the original ensemble. All other weights are unchanged; log Z
+    and averages are those of the smoothed weights.
 
     Raises:
         InsufficientDataError: if fewer than 25 weights are positive, too few to fit their tail.
@@ -29,10 +29,12 @@ def smooth(ensemble: Ensemble) -> Ensemble:
     """
     positive = np.isfinite(ensemble.log_weights)
     if np.isnan(ensemble.pareto_k):
-        raise InsufficientDataError(f"Expected at least 25 positive weights to fit their tail; got {positive.sum()}.")
+        raise InsufficientDataError(
+            f"Expected at least 25 positive weights for a fit of their tail; got {positive.sum()}."
+        )
     if np.isneginf(ensemble.pareto_k):  # the largest are all equal: there is nothing to smooth
         return ensemble
     log_weights = ensemble.log_weights.copy()
     log_weights[positive] = smoothed(torch.from_numpy(log_weights[positive])).numpy()
-    # log q stays, unlike that of any other log-weights: these have the constant that they had, if any.
+    # log q is kept, since smoothed weights keep their constant.
     return ensemble.replace(log_weights=log_weights, log_q=ensemble.log_q, absolute=ensemble.absolute)

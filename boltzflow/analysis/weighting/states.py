@@ -1,4 +1,4 @@
-"""Thermodynamic states, and the reduced energies of samples of all of them in all of them."""
+"""Thermodynamic states, and the reduced energies of all samples in all states."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from boltzflow.units import Temperature, checked_temperature, thermal_energy
 Frames: TypeAlias = Ensemble | mdtraj.Trajectory | NDArray[Any]
 """Structures: an ensemble, a trajectory, or positions (n, N, 3) in nm."""
 
-_ROUNDING = 0.1  # of log q, on the way back through a flow
+_ROUNDING = 0.1  # of log q, from inverting a flow
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,10 +30,10 @@ class BoltzmannState:
     """The Boltzmann distribution of a Hamiltonian at a temperature: reduced energy (U + bias)/kT.
 
     Args:
-        potential: U in kJ/mol, such as `system.potential()`; states that differ in temperature alone share one object,
-            and then its energies are evaluated once.
+        potential: U in kJ/mol, such as `system.potential()`. States that differ only in temperature should share one
+            object: its energies are then evaluated once.
         temperature: in K.
-        name: which tells it from other states.
+        name: unique among the states.
         bias: added to U, such as `boltzflow.simulation.torsion_umbrella`.
     """
 
@@ -48,21 +48,21 @@ class BoltzmannState:
     def reduced(
         self, positions: NDArray[Any], energy: Callable[[Potential, NDArray[Any]], Array] = energies_of_frames
     ) -> Array:
-        """(U + bias)/kT of frames (n, N, 3) in nm; `energy` may remember what it has evaluated."""
+        """(U + bias)/kT of frames (n, N, 3) in nm; `energy` may cache its results."""
         bias = 0.0 if self.bias is None else energy(self.bias, positions)
         return (energy(self.potential, positions) + bias) / thermal_energy(self.temperature)
 
 
 @dataclass(frozen=True, eq=False)
 class GeneratorState:
-    """The density q of a generator: reduced energy −log q, whose log Z is known to be 0.
+    """The density q of a generator: reduced energy −log q, normalised (log Z = 0).
 
-    It ties the other states to an absolute scale: their f = −log Z then have no constant left open.
+    It sets an absolute scale for the other states: their f = −log Z then have no unknown constant.
 
     Args:
         generator: trained; without stochastic layers.
-        name: which tells it from other states.
-        temperature: in K, for a generator of a range of temperatures; its own if not given.
+        name: unique among the states.
+        temperature: in K, for a generator of a temperature range; its own if not given.
     """
 
     generator: BoltzmannGenerator
@@ -78,12 +78,12 @@ State = BoltzmannState | GeneratorState
 
 
 class ReducedEnergies(NamedTuple):
-    """What MBAR is made from, in pymbar's layout.
+    """The input of MBAR, in pymbar's layout.
 
     Attributes:
-        u_kn: (K, N) in kT: each sample in each state, samples in the order of the states that they are from; +inf
-            where a state has density zero.
-        counts: (K,) how many samples each state has.
+        u_kn: (K, N) in kT: each sample in each state, with samples in the order of their states; +inf where a state has
+            density zero.
+        counts: (K,) number of samples of each state.
     """
 
     u_kn: Array
@@ -95,17 +95,18 @@ def reduced_energies(states: Sequence[State], samples: Sequence[Frames | None]) 
 
     Args:
         states: K of them, with different names.
-        samples: of each state, K of them; None for a state without samples, to which is extrapolated. Those of a
-            Boltzmann state are frames of a simulation of it, each worth the same; those of a generator's are what it
-            has drawn, without their weights. Frames of an ensemble must not be in groups: all are independent.
+        samples: of each state, K of them; None for a state without samples, to which results are extrapolated. Samples
+            of a Boltzmann state are equally weighted frames of a simulation. Samples of a generator state are those
+            that the generator sampled; their weights are not used. Frames must be independent, so an ensemble must not
+            have groups.
 
     Raises:
-        OptionError: if names are not unique, or states and samples do not pair up.
-        InsufficientDataError: if none has samples.
-        DataError: if an ensemble of a Boltzmann state has weights or another temperature, one of a generator's was
-            not drawn from it as it is at that temperature, or frames share a group.
-        ShapeError: if frames have another number of atoms.
-        NonFiniteError: if a sample has density zero in the state that it is said to be from.
+        OptionError: if names are not unique, or the numbers of states and samples differ.
+        InsufficientDataError: if no state has samples.
+        DataError: if an ensemble of a Boltzmann state is weighted or at another temperature, an ensemble of a generator
+            state was not sampled from this generator at this temperature, or frames share a group.
+        ShapeError: if frames have different numbers of atoms.
+        NonFiniteError: if a sample has density zero in its own state.
         IntractableDensityError: if a generator has stochastic layers.
     """
     names = [state.name for state in states]
@@ -124,7 +125,7 @@ def reduced_energies(states: Sequence[State], samples: Sequence[Frames | None]) 
         raise InsufficientDataError("Expected samples of at least one state; got none.")
     if len({part.shape[1:] for part in present}) > 1:
         shapes = ", ".join(str(part.shape) for part in present)
-        raise ShapeError(f"Expected frames of one number of atoms; got {shapes}.")
+        raise ShapeError(f"Expected frames with equal numbers of atoms; got {shapes}.")
     positions = np.concatenate(present)
     known: dict[int, Array] = {}
 
@@ -142,7 +143,7 @@ def reduced_energies(states: Sequence[State], samples: Sequence[Frames | None]) 
             row = -log_density(state.generator, positions, state.temperature)
             if isinstance(frames, Ensemble) and frames.log_q is not None:
                 check_drawn(state.name, frames.log_q, -row[end - count : end])
-                row[end - count : end] = -frames.log_q  # as drawn: the way back through the flow rounds
+                row[end - count : end] = -frames.log_q  # as sampled, since inverting the flow adds rounding
         rows.append(np.where(np.isnan(row), np.inf, row))
     u_kn = np.stack(rows)
     for k, (state, frames, end, count) in enumerate(zip(states, samples, ends, counts, strict=True)):
@@ -150,13 +151,13 @@ def reduced_energies(states: Sequence[State], samples: Sequence[Frames | None]) 
         if len(impossible) == 0:
             continue
         if isinstance(state, GeneratorState) and isinstance(frames, Ensemble) and frames.log_q is not None:
-            # Drawn, but nothing can be said of it: it counts among the samples and has no weight in any other state.
+            # A sample without a finite weight counts among the samples, but has no weight in any other state.
             u_kn[:, impossible] = np.inf
             u_kn[k, impossible] = 0.0
             continue
         raise NonFiniteError(
-            f"Expected samples of {state.name!r} that have a density there; {len(impossible)} of {count} have none "
-            f"(the first is frame {impossible[0] - end + count})."
+            f"Expected samples of {state.name!r} with positive density in this state; {len(impossible)} of {count} "
+            f"have none (the first is frame {impossible[0] - end + count})."
         )
     return ReducedEnergies(u_kn, counts)
 
@@ -165,12 +166,12 @@ def reduced_energies(states: Sequence[State], samples: Sequence[Frames | None]) 
 def log_density(
     generator: BoltzmannGenerator, positions: NDArray[Any], temperature: Temperature | None = None
 ) -> Array:
-    """log q (n,) of frames (n, N, 3) in nm, some at a time: −inf outside the domain of the generator's coordinates.
+    """log q (n,) of frames (n, N, 3) in nm, in batches: −inf outside the domain of the generator's coordinates.
 
     Cartesian measure, rigid motion integrated out.
 
     Raises:
-        OptionError: if the generator is not made for the temperature.
+        OptionError: if the generator does not cover the temperature.
         IntractableDensityError: if it has stochastic layers.
     """
     parts = [generator.log_prob(x, temperature=temperature) for x in in_parts(positions, generator.like)]
@@ -182,7 +183,7 @@ def positions_of(frames: Frames) -> NDArray[Any]:
     """The positions (n, N, 3) in nm.
 
     Raises:
-        ShapeError: if it is something else.
+        ShapeError: if the shape is wrong.
         NonFiniteError: if a frame of a trajectory or array is not finite.
     """
     if isinstance(frames, Ensemble):
@@ -193,70 +194,70 @@ def positions_of(frames: Frames) -> NDArray[Any]:
     broken = np.flatnonzero(~np.isfinite(array).all((1, 2)))
     if len(broken):
         raise NonFiniteError(
-            f"Expected finite positions; frame {broken[0]} (of {len(broken)} such) has NaN or infinity."
+            f"Expected finite positions; got NaN or infinity in {len(broken)} frames, the first of them {broken[0]}."
         )
     return array
 
 
 def samples_of(name: str, frames: Frames, temperature: float | None) -> NDArray[Any]:
-    """The positions (n, N, 3) of independent samples of a state, each worth the same.
+    """The positions (n, N, 3) of independent, equally weighted samples of a state.
 
     Args:
         name: of the state.
         frames: its samples.
-        temperature: in K, of a simulation of it; None for what a generator has drawn, whose weights do not matter.
+        temperature: of a simulation, in K; None for samples of a generator, whose weights are not used.
 
     Raises:
-        DataError: if an ensemble is weighted or of another temperature, has no log q though drawn by a generator, or
-            has several frames of a group.
-        ShapeError: if they are no frames.
+        DataError: if an ensemble is weighted or at another temperature, samples of a generator have no log q, or
+            several frames belong to one group.
+        ShapeError: if these are not frames.
     """
     if isinstance(frames, Ensemble):
         if temperature is None and frames.log_q is None:
             raise DataError(
-                f"Expected what {name!r} has drawn, with its log q; this ensemble has none: it is from `resample` or "
-                "`accept`, say, or from stochastic layers. Give what `generator.sample` returned, of a flow alone."
+                f"Expected samples of {name!r} with their log q; this ensemble has none, as after `resample` or "
+                "`accept`, or with stochastic layers: pass the result of `generator.sample` of a flow without them."
             )
         if temperature is not None:
             if np.ptp(frames.log_weights) > 1e-9:
                 raise DataError(
-                    f"Expected samples of {name!r} that are each worth the same; these have weights. Give them to "
-                    "the state that they were drawn from: a GeneratorState, or a BoltzmannState with its bias."
+                    f"Expected equally weighted samples of {name!r}; got weighted samples: assign them to the state "
+                    "that they were sampled from, a GeneratorState or a BoltzmannState with its bias."
                 )
             check_temperature(name, frames, temperature)
         if frames.groups is not None and (groups := len(np.unique(frames.groups))) < len(frames):
             raise DataError(
-                f"Expected independent samples of {name!r}, since errors take them for independent; got {len(frames)} "
-                f"frames in {groups} groups. Give copies as the ensemble that they were drawn from, chains thinned by "
-                "`decorrelated` one by one, or one frame of each group."
+                f"Expected independent samples of {name!r}; got {len(frames)} frames in {groups} groups: instead of "
+                "resampled copies pass the original ensemble, subsample chains one by one with `decorrelated`, or "
+                "pass one frame of each group."
             )
     return positions_of(frames)
 
 
 def check_temperature(name: str, frames: Ensemble, temperature: float) -> None:
-    """An ensemble is of that temperature in K.
+    """Raise unless an ensemble has this temperature in K.
 
     Raises:
-        DataError: if it is not.
+        DataError: if it has another one.
     """
     if abs(frames.temperature - temperature) > 1e-6 * temperature:
         raise DataError(
-            f"Expected samples of {name!r} at {temperature:g} K; got an ensemble of {frames.temperature:g} K."
+            f"Expected samples of {name!r} at {temperature:g} K; got an ensemble at {frames.temperature:g} K."
         )
 
 
 def check_drawn(name: str, log_q: Array, found: Array) -> None:
-    """The log q (n,) that samples came with is what the generator finds for them, but for rounding of a few.
+    """Raise unless the log q (n,) stored with samples equals the generator's own, apart from rounding in a few frames.
 
     Raises:
-        DataError: if it is not: they are from another generator, or from this one at another temperature.
+        DataError: if they differ: the samples are from another generator, or at another temperature.
     """
     known = np.isfinite(log_q)
     off = float(np.median(np.abs(found[known] - log_q[known]))) if known.any() else 0.0
     if off > _ROUNDING:
         raise DataError(
-            f"Expected what {name!r} draws at this temperature; the log q of the samples differs from its own by "
-            f"{off:.2g}. They are of another generator, or of another temperature of this one."
+            f"Expected samples of {name!r} at this temperature; got samples whose log q differs from its own by "
+            f"{off:.2g}: they are from another generator, or at another temperature."
         )
 
 

@@ -1,4 +1,4 @@
-"""Ensembles over all labelled structures, from one of the copies."""
+"""Ensembles over all symmetry copies, from an ensemble of one copy."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from boltzflow.molecules.symmetry import Copies
 
 
 def unfold(ensemble: Ensemble, copies: Copies, seed: int = 0) -> Ensemble:
-    """An ensemble of one copy of the domain spread over all copies, with exact weights.
+    """Distribute an ensemble of one symmetry copy over all copies, with exact weights.
 
-    Each frame goes to a copy drawn at random: log q falls by the logarithm of their number, log-weights and log Z rise
-    by it. Energies, and averages of what does not ask for labels, stay as they are.
+    Each frame is moved to a random copy. log q decreases by the logarithm of the number of copies; log-weights and log
+    Z increase by it. Energies do not change, nor do averages of observables that do not distinguish equivalent atoms.
 
     Args:
-        ensemble: whose frames lie in the domain, such as a generator's samples.
+        ensemble: frames in the generator's domain, such as its samples.
         copies: from `system.symmetry().copies(generator.coordinates)`.
-        seed: of the choice.
+        seed: of the random numbers.
 
     >>> import boltzflow as bf
     >>> system = bf.load_system("alanine_dipeptide")

@@ -1,4 +1,4 @@
-"""Methods of training: which samples, which weights, which objective next. One trainer runs them all."""
+"""Training methods: each chooses samples, weights and objective of a step. One trainer runs them all."""
 
 from boltzflow.errors import OptionError
 from boltzflow.training.methods.alpha import AlphaDivergence
@@ -42,10 +42,11 @@ METHODS: dict[str, Method] = {
     "temperature_annealing": TemperatureAnnealing(),
     "constrained_transport": ConstrainedTransport(),
 }
-"""Methods with default settings, by the name that `train` and the command line know them by.
+"""Methods with default settings, by their name in `train` and on the command line.
 
-The first is what presets train with: reverse KL finds the basins and most of the shape; forward KL by the
-flow's own weights then fills up what reverse KL leaves thin, which costs most of the effective sample size.
+The first is what presets train with. Reverse KL finds the basins and most of their shape. Forward KL with the
+flow's own weights then improves the regions that reverse KL leaves undersampled, which cost most of the effective
+sample size.
 """
 
 
@@ -53,8 +54,8 @@ def method_named(name: str) -> Method:
     """A method by its name.
 
     Raises:
-        OptionError: if there is no such method.
+        OptionError: if the method is unknown.
     """
     if name not in METHODS:
-        raise OptionError(f"Expected a method out of {', '.join(sorted(METHODS))}; got {name!r}.")
+        raise OptionError(f"Expected one of the methods {', '.join(sorted(METHODS))}; got {name!r}.")
     return METHODS[name]

@@ -14,16 +14,16 @@ from boltzflow.training.trainable import Trainable
 class AlphaDivergence(CooledMethod):
     """Rényi's α-divergence of p from the flow, on its own samples (see `boltzflow.core.objectives.alpha_divergence`).
 
-    G. Tucker et al. 2018, arXiv 1810.04152, for the gradient. α = 2 is the variance of the weights, α → 0 reverse
-    KL. It asks for coverage, but sees only what the flow samples, and few samples rule its gradient while the flow is
-    far from p: so it follows a falling temperature, or ends a training that another method has begun. One energy
-    evaluation a sample. Weights of two temperatures differ by the ratio of their Z, which is not known: a flow for a
-    range of temperatures is shown one of them in each step.
+    The gradient follows G. Tucker et al. 2018, arXiv 1810.04152. α = 2 is the variance of the weights; α → 0 is reverse
+    KL. The divergence rewards coverage, but only of regions that the flow samples, and while the flow is far from p few
+    samples dominate its gradient. It is therefore used with a falling temperature, or at the end of a training with
+    another method. It costs one energy evaluation per sample. Weights at two temperatures differ by the unknown ratio
+    of their Z, so a flow for a temperature range is trained at a single temperature in each step.
 
-    The course of temperatures is that of `CooledMethod`.
+    The temperature follows `CooledMethod`.
 
     Attributes:
-        alpha: the larger, the more the largest weights count.
+        alpha: larger values give large weights more influence.
     """
 
     alpha: float = 0.5

@@ -17,19 +17,20 @@ from boltzflow.training.trainable import Trainable
 
 @dataclass(frozen=True)
 class TemperatureAnnealing(Method):
-    """Reverse KL while it is hot, then reweighting down a ladder of temperatures (TA-BG).
+    """Reverse KL at a high temperature, then reweighting down a ladder of temperatures (TA-BG).
 
-    H. Schopmans and P. Friederich 2025, arXiv 2501.19077. At each rung samples are drawn once, weighted to the next
-    temperature, and the flow is fitted to them by maximum likelihood; the last rung is repeated at the target's own
-    temperature. Reverse KL does not collapse at 1200 K, and reweighting keeps the basins' shares. It costs one energy
-    evaluation a sample: a batch in each hot step, `samples` a rung.
+    H. Schopmans and P. Friederich 2025, arXiv 2501.19077. At each temperature of the ladder samples are drawn once and
+    reweighted to the next temperature, and the flow is fitted to them by maximum likelihood. The last step of the
+    ladder is repeated at the target's own temperature. Reverse KL does not collapse at 1200 K, and reweighting
+    preserves the populations of the basins. It costs one energy evaluation per sample: a batch in each hot step, and
+    `samples` at each temperature of the ladder.
 
     Attributes:
-        hot: reverse KL at its `hot_temperature`, whose own course of temperatures is not used.
-        hot_share: share of the steps for it.
-        rungs: temperatures below the hot one, geometric.
-        samples: drawn at each rung, and when the last one is repeated.
-        clip: share of the largest weights that is lowered to the smallest of them.
+        hot: reverse KL at its `hot_temperature`; its own temperature schedule is not used.
+        hot_share: fraction of the steps with it.
+        rungs: number of temperatures below the hot one, in geometric order.
+        samples: number drawn at each temperature, and again when the last one is repeated.
+        clip: fraction of the largest weights that are clipped to the smallest of them.
         dispersion: weight of log-dispersion regularisation (see `fit`), 0 for none.
         dispersion_order: 1 or 2.
     """
@@ -45,13 +46,13 @@ class TemperatureAnnealing(Method):
     def __post_init__(self) -> None:
         if not 0.0 < self.hot_share < 1.0 or self.rungs < 1 or self.samples < 2:
             raise OptionError(
-                f"Expected a hot share between 0 and 1, at least one rung and samples; got {self.hot_share:g}, "
-                f"{self.rungs}, {self.samples}."
+                f"Expected hot_share between 0 and 1, at least 1 rung and 2 samples; got {self.hot_share:g}, "
+                f"{self.rungs} and {self.samples}."
             )
 
     def temperature(self, model: Trainable, moment: Moment) -> float:
         hot, target = max(self.hot.hot_temperature, model.temperature), model.temperature
-        rung = min(self._rung(moment) + 1, self.rungs)  # the last one twice
+        rung = min(self._rung(moment) + 1, self.rungs)  # the last one is repeated
         return float(hot * (target / hot) ** (rung / self.rungs))
 
     def loss(self, model: Trainable, moment: Moment, memory: Memory) -> Loss:
@@ -80,6 +81,6 @@ class TemperatureAnnealing(Method):
         return hot + len(set(rungs) - {-1}) * in_whole_batches(self.samples, batch_size)
 
     def _rung(self, moment: Moment) -> int:
-        """−1 while it is hot, then 0 … rungs."""
+        """−1 in the hot phase, then 0 … rungs."""
         after = moment.progress - self.hot_share
         return -1 if after < 0 else min(int(after / (1 - self.hot_share) * (self.rungs + 1)), self.rungs)

@@ -1,4 +1,4 @@
-"""Methods on samples of the flow, along a falling temperature."""
+"""Methods that use samples of the flow and a falling temperature."""
 
 from __future__ import annotations
 
@@ -16,14 +16,15 @@ from boltzflow.training.trainable import Trainable
 
 @dataclass(frozen=True)
 class CooledMethod(Method, ABC):
-    """A method whose temperature falls: the hot start finds the basins, the slow fall keeps them.
+    """A method with a falling temperature: high temperatures find the basins, slow cooling keeps them.
 
-    A flow for a range of temperatures begins at the top of its range, in place of `hot_temperature`; then the lowest
-    temperature of a step falls to the bottom, and samples are spread evenly in log T from there to the top.
+    A flow for a temperature range starts at the top of its range instead of `hot_temperature`. The lowest temperature
+    of a step then falls to the bottom of the range, and samples are distributed evenly in log T between this
+    temperature and the top.
 
     Attributes:
-        hot_temperature: where it starts, in K; the end is the model's temperature.
-        hot_share, cooling_share: shares of the steps at the hot temperature, and while it falls.
+        hot_temperature: initial temperature in K; the final one is the model's temperature.
+        hot_share, cooling_share: fractions of the steps at the hot temperature, and while it falls.
     """
 
     hot_temperature: float = 1200.0
@@ -40,10 +41,11 @@ class CooledMethod(Method, ABC):
         return Annealing(start, end, self.hot_share, self.cooling_share)(moment.progress)
 
     def context(self, model: Trainable, moment: Moment, runs: int = 1) -> Tensor | None:
-        """What flow and target are given in this step, (batch, C) or None.
+        """The context of flow and target in this step, (batch, C) or None.
 
-        For a range of temperatures the batch falls into runs of equal length, each of one temperature: the range from
-        this step's lowest to the top is cut into as many equal parts of log T, and one temperature is drawn from each.
+        For a temperature range the batch is divided into `runs` of equal length, each at one temperature: the range
+        between this step's lowest temperature and the top is divided into as many equal parts in log T, and one
+        temperature is drawn from each.
         """
         lowest = self.temperature(model, moment)
         like = model.flow.like

@@ -24,18 +24,19 @@ _SAME_TEMPERATURE = 0.01  # K
 
 @dataclass(frozen=True)
 class ForwardKL(Method):
-    """Maximum likelihood on the frames of an ensemble, with their weights (forward KL).
+    """Maximum likelihood on the weighted frames of an ensemble (forward KL).
 
-    It needs data and no energy, and covers what they cover. What a simulation has missed the generator misses too;
-    weights of its samples still refer to the Boltzmann distribution, wherever the generator goes.
+    It needs data but no energy evaluations, and covers the regions that the data cover. The generator misses regions
+    that the simulation missed. The weights of its samples still refer to the Boltzmann distribution within the regions
+    that it samples.
 
     Attributes:
-        directory: of an ensemble that `Ensemble.save` wrote (samples.dcd, topology.pdb, weights.npz), such as a run of
-            `boltzflow reference`, at the generator's temperature or weighted to it.
-        dispersion: weight of log-dispersion regularisation (see `fit`), 0 for none; uses the energies that the ensemble
-            has, which must be those of the generator's Hamiltonian.
+        directory: of an ensemble written by `Ensemble.save` (samples.dcd, topology.pdb, weights.npz), such as a run of
+            `boltzflow reference`, at the generator's temperature or reweighted to it.
+        dispersion: weight of log-dispersion regularisation (see `fit`), 0 for none. It uses the energies of the
+            ensemble, which must be those of the generator's Hamiltonian.
         dispersion_order: 1 or 2.
-        watch: steps between two draws of a batch from the flow, which say how it gets on.
+        watch: number of steps between two batches that are sampled from the flow to monitor it.
     """
 
     directory: str
@@ -45,7 +46,7 @@ class ForwardKL(Method):
 
     def __post_init__(self) -> None:
         if self.watch < 1:
-            raise OptionError(f"ForwardKL: expected steps between two draws; got {self.watch}.")
+            raise OptionError(f"ForwardKL: expected a positive number of steps between two batches; got {self.watch}.")
 
     def temperature(self, model: Trainable, moment: Moment) -> float:
         return model.temperature
@@ -54,15 +55,15 @@ class ForwardKL(Method):
         if not memory:
             if not isinstance(model, BoltzmannGenerator):
                 raise UnsupportedCombinationError(
-                    f"ForwardKL: expected a molecule's generator; got a {type(model).__name__}."
+                    f"ForwardKL: expected a BoltzmannGenerator; got a {type(model).__name__}."
                 )
             data = Ensemble.load(self.directory)
             if abs(data.temperature - model.temperature) > _SAME_TEMPERATURE:
                 raise DataError(
-                    f"ForwardKL: expected data at the generator's {model.temperature:g} K, or weighted to it; "
-                    f"those in {self.directory} are at {data.temperature:g} K."
+                    f"ForwardKL: expected data at the generator's temperature, {model.temperature:g} K; "
+                    f"got data at {data.temperature:g} K in {self.directory}."
                 )
-            assert data.topology is not None  # what was loaded has one
+            assert data.topology is not None  # loaded ensembles have one
             check_same_atoms(model.system.mdtraj_topology, data.topology, "data", "the generator")
             memory.update(_latent(model, data))
         is_fresh = moment.step % self.watch == 0 or "log_weights" not in memory
@@ -78,7 +79,7 @@ class ForwardKL(Method):
 
 @torch.no_grad()
 def _latent(generator: BoltzmannGenerator, ensemble: Ensemble) -> dict[str, Tensor]:
-    """The frames inside the coordinates' domain, with weights and log-densities of the target.
+    """The frames inside the coordinates' domain, with weights and target log-densities.
 
     Raises:
         NonFiniteError: if no frame of positive weight lies inside.
@@ -93,7 +94,7 @@ def _latent(generator: BoltzmannGenerator, ensemble: Ensemble) -> dict[str, Tens
     missed /= float((log_weights - log_weights.max()).exp().sum()) or 1.0
     chosen = inside & positive
     if not bool(chosen.any()):
-        raise NonFiniteError(f"Expected frames inside the coordinates' domain; none of {len(ensemble)} is.")
+        raise NonFiniteError(f"Expected frames inside the coordinates' domain; all {len(ensemble)} frames lie outside.")
     if missed > 0:
         warnings.warn(
             f"{missed:.2%} of the data's weight lies outside the coordinates' domain and is left out "

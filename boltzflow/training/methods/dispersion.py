@@ -12,14 +12,15 @@ from boltzflow.training.trainable import Trainable
 
 @dataclass(frozen=True)
 class LogDispersion(CooledMethod):
-    """Log-weights made equal on the flow's own samples, which stand still: no gradient of the energy is needed.
+    """Minimise the dispersion of log-weights on fixed samples of the flow; no gradient of the energy is needed.
 
-    Order 2 is the log-variance divergence (L. Richter et al. 2020, arXiv 2010.10436), order 1 the mean distance from
-    the median (H. Schopmans et al. 2026, arXiv 2602.03729). As part of a `Mixture` it regularises another method;
-    methods that learn from weighted samples have it built in, as their `dispersion`. One energy evaluation a sample.
-    Log-weights of two temperatures differ by log Z: a flow for a range of temperatures is shown one in each step.
+    Order 2 is the log-variance divergence (L. Richter et al. 2020, arXiv 2010.10436); order 1 is the mean distance from
+    the median (H. Schopmans et al. 2026, arXiv 2602.03729). As part of a `Mixture` it regularises another method.
+    Methods that learn from weighted samples have it built in as their `dispersion`. It costs one energy evaluation per
+    sample. Log-weights at two temperatures differ by log Z, so a flow for a temperature range is trained at a single
+    temperature in each step.
 
-    The course of temperatures is that of `CooledMethod`.
+    The temperature follows `CooledMethod`.
 
     Attributes:
         order: 1 or 2.

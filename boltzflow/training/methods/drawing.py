@@ -1,4 +1,4 @@
-"""Samples of a model with all that weights at any temperature need, and fits to weighted samples."""
+"""Samples of a model with everything needed for weights at any temperature, and fits to weighted samples."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Drawn(NamedTuple):
     at_temperature: float
 
     def log_target(self, temperature: float) -> Tensor:
-        """Unnormalised log-density of the Boltzmann distribution in z (n,); −inf where it cannot be evaluated."""
+        """Unnormalised log-density of the Boltzmann distribution in z (n,); −inf if it cannot be evaluated."""
         value = self.log_volume - self.reduced_energy * (self.at_temperature / temperature)
         return torch.where(value.isfinite() & self.log_q.isfinite(), value, -torch.inf)
 
@@ -33,7 +33,7 @@ class Drawn(NamedTuple):
 
 @torch.no_grad()
 def draw(model: Trainable, n: int, batch_size: int, random: torch.Generator) -> Drawn:
-    """n samples, one energy evaluation each, in batches of one size, for which code may have been compiled."""
+    """n samples with one energy evaluation each, in batches of equal size, for which code may have been compiled."""
     parts: list[tuple[Tensor, ...]] = []
     for _ in range(0, n, batch_size):
         z, log_q = model.flow.sample(batch_size, generator=random)
@@ -43,15 +43,15 @@ def draw(model: Trainable, n: int, batch_size: int, random: torch.Generator) -> 
 
 
 def in_whole_batches(n: int, batch_size: int) -> int:
-    """How many samples `draw` evaluates for n."""
+    """The number of samples that `draw` evaluates for n."""
     return -(-n // batch_size) * batch_size
 
 
 def fit(model: Trainable, z: Tensor, log_target: Tensor, weight: float = 0.0, order: int = 1) -> Tensor:
     """−mean log q of samples of the target (batch, D), plus `weight` times the dispersion of log_target − log q.
 
-    Log-dispersion regularisation of maximum likelihood (Schopmans et al. 2026, arXiv 2602.03729): the samples'
-    energies are known, and say more than that the samples exist.
+    This is log-dispersion regularisation of maximum likelihood (Schopmans et al. 2026, arXiv 2602.03729). It uses the
+    known energies of the samples in addition to their positions.
     """
     log_q = model.flow.log_prob(z)
     value = fit_weighted(log_q)
@@ -59,7 +59,7 @@ def fit(model: Trainable, z: Tensor, log_target: Tensor, weight: float = 0.0, or
 
 
 def fit_to_memory(model: Trainable, moment: Moment, memory: Memory, weight: float, order: int) -> Tensor:
-    """`fit` to a batch that is drawn from a buffer: `z` (n, D), its `weights` (n,) and its `log_target` (n,)."""
+    """`fit` to a batch drawn from a buffer: `z` (n, D), its `weights` (n,) and its `log_target` (n,)."""
     chosen = torch.multinomial(memory["weights"], moment.batch_size, replacement=True, generator=moment.random)
     return fit(model, memory["z"][chosen], memory["log_target"][chosen], weight, order)
 

@@ -18,26 +18,27 @@ from boltzflow.training.trainable import Trainable
 _ALPHA = 2.0
 _CIRCLE = 0.5  # rad: the scale of steps on circles
 _ACCEPTANCE = 0.65
-_LARGEST_SCORE = 1e4  # in kT per unit of a coordinate: clashes must not throw a trajectory out of its numbers
+_LARGEST_SCORE = 1e4  # in kT per unit of a coordinate: clashes must not make a trajectory overflow
 
 
 @dataclass(frozen=True)
 class FAB(Method):
-    """Samples moved to where the flow is too thin, kept in a prioritised buffer (FAB).
+    """Flow annealed importance sampling bootstrap (FAB): a prioritised buffer of samples from undersampled regions.
 
     L. Midgley et al. 2023, arXiv 2208.01893. Annealed importance sampling with Hamiltonian Monte Carlo goes from the
-    flow q to p²/q, the density under which the variance of importance weights is seen best: where p is large and q
-    small. The flow is fitted to its samples by maximum likelihood, several times to each, with weights that follow
-    the flow as it changes. It finds what q misses, at the price of levels · (leapfrog_steps + 2) + 1 energy
-    evaluations a sample, with gradients through the flow for each, and one batch a round to watch the flow.
+    flow q to p²/q, which is large where p is large and q is small, and gives the best estimate of the variance of
+    importance weights. The flow is fitted to these samples by maximum likelihood. Each sample is used several times,
+    with a weight that is corrected as the flow changes. The method finds regions that q misses. It costs levels ·
+    (leapfrog_steps + 2) + 1 energy evaluations per sample, each with a gradient through the flow, and one batch per
+    round to monitor the flow.
 
     Attributes:
-        every: steps between two rounds of annealing, each of one batch.
-        levels: densities on the way, both ends not counted.
-        leapfrog_steps: of each trajectory; their length adapts to an acceptance of 65 %.
-        batches: that the buffer holds; the oldest go first.
-        first_batches: that it is filled with at the start.
-        largest_correction: bound on the factor by which a weight has changed since its sample was made.
+        every: number of steps between two rounds of annealing, each of one batch.
+        levels: number of intermediate densities.
+        leapfrog_steps: number in each trajectory; the step size adapts to an acceptance of 65 %.
+        batches: capacity of the buffer; the oldest batches are removed first.
+        first_batches: number of batches with which it is filled at first.
+        largest_correction: upper bound on the factor by which a weight has changed since its sample was made.
     """
 
     every: int = 8
@@ -49,7 +50,10 @@ class FAB(Method):
 
     def __post_init__(self) -> None:
         if min(self.every, self.levels, self.leapfrog_steps, self.first_batches) < 1 or self.batches < 1:
-            raise OptionError("FAB: expected positive numbers of steps, levels and batches.")
+            raise OptionError(
+                f"FAB: expected positive every, leapfrog_steps, levels, batches and first_batches; got "
+                f"{self.every}, {self.leapfrog_steps}, {self.levels}, {self.batches} and {self.first_batches}."
+            )
 
     def temperature(self, model: Trainable, moment: Moment) -> float:
         return model.temperature
@@ -59,7 +63,7 @@ class FAB(Method):
         for _ in range(rounds):
             self._anneal(model, moment, memory)
         priorities = memory["log_weights"].double().softmax(0)
-        # Without replacement as far as there are samples of positive weight.
+        # Without replacement if there are enough samples of positive weight.
         replacement = int((priorities > 0).sum()) < moment.batch_size
         chosen = torch.multinomial(priorities, moment.batch_size, replacement, generator=moment.random)
         log_q = model.flow.log_prob(memory["z"][chosen])
@@ -67,7 +71,7 @@ class FAB(Method):
         is_known = change.isfinite()
         change = torch.where(is_known, change, 0.0)
         value = fit_weighted(log_q, change.exp().clamp(max=self.largest_correction))
-        # Copied, not added: a sample that was drawn twice has changed once.
+        # Assigned, not added: a sample that was drawn twice has changed once.
         new = {
             "log_weights": memory["log_weights"][chosen] + change,
             "log_q": torch.where(is_known, log_q.detach(), memory["log_q"][chosen]),
@@ -80,7 +84,7 @@ class FAB(Method):
         return rounds * batch_size * (self.levels * (self.leapfrog_steps + 2) + 2)
 
     def _anneal(self, model: Trainable, moment: Moment, memory: Memory) -> None:
-        """One batch from p²/q into the buffer; the kernel's steps follow its acceptance."""
+        """Add one batch from p²/q to the buffer; the step size adapts to the acceptance."""
         target, flow = model.internal_target(), model.flow
         log_scale = memory.get("log_scale", torch.tensor(-2.0))
         kernel = HamiltonianMonteCarlo(
@@ -90,7 +94,7 @@ class FAB(Method):
             max_score=_LARGEST_SCORE,
         ).to(flow.like.device)
         frozen = [p for p in flow.parameters() if p.requires_grad]
-        for p in frozen:  # gradients by positions alone are asked for
+        for p in frozen:  # only gradients with respect to positions are needed
             p.requires_grad_(False)
         try:
             samples = annealed_importance_sampling(
@@ -123,6 +127,6 @@ class FAB(Method):
 
 
 def _scales(model: Trainable) -> Tensor:
-    """How far each coordinate may go in a step (D,): its width, or a part of its circle."""
+    """The scale of steps of each coordinate (D,): its width, or a part of its circle."""
     widths = model.widths.float()
     return torch.where(widths.isfinite(), widths, _CIRCLE)

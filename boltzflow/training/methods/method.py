@@ -1,4 +1,4 @@
-"""What every method of training offers."""
+"""The interface of training methods."""
 
 from __future__ import annotations
 
@@ -14,22 +14,21 @@ from boltzflow.errors import UnsupportedCombinationError
 from boltzflow.training.trainable import Trainable
 
 Memory = dict[str, Tensor]
-"""What a method keeps from step to step, such as a buffer of samples. It is part of checkpoints.
+"""The state that a method keeps between steps, such as a buffer of samples. It is part of checkpoints.
 
-A method replaces entries and never writes into their tensors: a step that is interrupted is taken again from the old
-ones.
+A method replaces entries and never writes into their tensors: an interrupted step is repeated from the old ones.
 """
 
 
 @dataclass(frozen=True)
 class Moment:
-    """Where a training stands.
+    """The state of a training at the beginning of a step.
 
     Attributes:
-        step: steps done.
-        steps: steps in all.
-        batch_size: samples in a step.
-        random: the source of randomness.
+        step: number of completed steps.
+        steps: total number of steps.
+        batch_size: number of samples in a step.
+        random: the source of random numbers.
     """
 
     step: int
@@ -39,61 +38,61 @@ class Moment:
 
     @property
     def progress(self) -> float:
-        """The share of the training that is done, from 0 to 1."""
+        """The completed fraction of the training, from 0 to 1."""
         return self.step / max(1, self.steps - 1)
 
 
 class Method(ABC):
-    """Which samples, which weights, which objective next: one step gives a loss, and the temperature it is taken at.
+    """A training method: it defines samples, weights, objective and temperature of each step.
 
-    Concrete methods are frozen dataclasses of numbers, strings and other methods, so that a checkpoint knows them.
+    Concrete methods are frozen dataclasses of numbers, strings and other methods, so that checkpoints can record them.
 
     Attributes:
-        learns_ranges: whether it trains one flow for a range of temperatures.
-        learns_paths: whether it trains flows with stochastic layers, which have no density in closed form.
+        learns_ranges: whether it can train one flow for a temperature range.
+        learns_paths: whether it can train flows with stochastic layers, which have no density in closed form.
     """
 
     learns_ranges: ClassVar[bool] = False
     learns_paths: ClassVar[bool] = False
 
     def check(self, model: Trainable) -> None:
-        """Refuse, before a training begins, what this method cannot train.
+        """Check, before training starts, that this method can train the model.
 
         Raises:
-            UnsupportedCombinationError: if the model is for a range of temperatures, or has stochastic layers, and the
-                method is not made for it.
+            UnsupportedCombinationError: if the model has a temperature range or stochastic layers, and the method does
+                not support this.
         """
         if model.temperatures is not None and not self.learns_ranges:
             low, high = model.temperatures
             raise UnsupportedCombinationError(
-                f"{type(self).__name__}: expected a model of one temperature; got one of {low:g} to {high:g} K, which "
-                "ReverseKL, AlphaDivergence and LogDispersion train."
+                f"{type(self).__name__}: expected a model of one temperature; got one of {low:g} to {high:g} K (use "
+                "ReverseKL, AlphaDivergence or LogDispersion)."
             )
         if model.flow.transform.stochastic_layers and not self.learns_paths:
             raise UnsupportedCombinationError(
-                f"{type(self).__name__}: expected a flow whose density is known; got one with stochastic layers, which "
-                "ReverseKL trains."
+                f"{type(self).__name__}: expected a flow with a closed-form density; got one with stochastic layers "
+                "(use ReverseKL)."
             )
 
     @abstractmethod
     def temperature(self, model: Trainable, moment: Moment) -> float:
-        """The temperature of this step, in K; for a range of temperatures the lowest one."""
+        """The temperature of this step in K; for a temperature range the lowest one."""
 
     @abstractmethod
     def loss(self, model: Trainable, moment: Moment, memory: Memory) -> Loss:
         """The loss of this step.
 
-        Its log-weights are those of samples of the flow, with respect to this step's temperature: of this step's own
-        batch, or of the last ones that were drawn.
+        Its log-weights are those of samples of the flow at this step's temperature: of this step's batch, or of the
+        latest samples.
         """
 
     @abstractmethod
     def evaluations(self, steps: int, batch_size: int) -> int:
-        """The number of energy evaluations that a training of so many steps takes."""
+        """The number of energy evaluations of a training with this number of steps."""
 
 
 def settings_of(method: Method) -> dict[str, Any]:
-    """A method's name and settings, methods within it likewise."""
+    """The name and settings of a method, including those of methods within it."""
     values = {f.name: getattr(method, f.name) for f in fields(method)} if is_dataclass(method) else vars(method)
     return {"name": type(method).__name__, **{name: _plain(value) for name, value in values.items()}}
 

@@ -1,4 +1,4 @@
-"""Methods one after the other, and several at once."""
+"""Combinations of methods: in sequence, and as a weighted sum."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from boltzflow.training.trainable import Trainable
 
 @dataclass(frozen=True)
 class _Composed(Method, ABC):
-    """A method made of others, which trains what all of them can train."""
+    """A method composed of others; it can train a model if all of them can."""
 
     methods: tuple[Method, ...]
 
@@ -26,11 +26,11 @@ class _Composed(Method, ABC):
 
 @dataclass(frozen=True)
 class Phases(_Composed):
-    """Methods one after the other, each with a share of the steps, to which its own course is fitted.
+    """Methods in sequence. Each gets a fraction of the steps, over which its own schedule runs.
 
     Attributes:
         methods: at least one.
-        shares: of the steps, one for each method; they add up to 1.
+        shares: fractions of the steps, one for each method; their sum is 1.
     """
 
     shares: tuple[float, ...]
@@ -38,10 +38,10 @@ class Phases(_Composed):
     def __post_init__(self) -> None:
         if len(self.methods) != len(self.shares) or not self.methods or min(self.shares) <= 0.0:
             raise OptionError(
-                f"Expected a positive share for each method; got {len(self.methods)} methods and {self.shares}."
+                f"Expected a positive fraction for each method; got {len(self.methods)} methods and {self.shares}."
             )
         if abs(sum(self.shares) - 1.0) > 1e-6:
-            raise OptionError(f"Expected shares that add up to 1; got {self.shares}.")
+            raise OptionError(f"Expected fractions of steps with the sum 1; got {self.shares}.")
 
     def temperature(self, model: Trainable, moment: Moment) -> float:
         phase, part = self._part(moment)
@@ -63,11 +63,11 @@ class Phases(_Composed):
         return sum(method.evaluations(end - start, batch_size) for method, start, end in parts if end > start)
 
     def _ends(self, steps: int) -> list[int]:
-        """The first step after each method's."""
+        """The first step after each phase."""
         return [round(steps * sum(self.shares[: i + 1])) for i in range(len(self.shares) - 1)] + [steps]
 
     def _part(self, moment: Moment) -> tuple[int, Moment]:
-        """Which method's turn it is, and where it stands in its own course."""
+        """The index of the current method, and its own state."""
         ends = self._ends(moment.steps)
         phase = next((i for i, end in enumerate(ends) if moment.step < end), len(ends) - 1)
         start = ends[phase - 1] if phase else 0
@@ -76,14 +76,14 @@ class Phases(_Composed):
 
 @dataclass(frozen=True)
 class Mixture(_Composed):
-    """The weighted sum of the losses of several methods, whose weights go linearly from start to end.
+    """The weighted sum of the losses of several methods, with weights that change linearly during training.
 
-    Each method draws samples of its own. The temperature and the log-weights are those of the first.
+    Each method draws its own samples. Temperature and log-weights are those of the first method.
 
     Attributes:
         methods: at least one.
         start: weight of each method's loss in the first step.
-        end: in the last step; as in the first one if empty.
+        end: weights in the last step; those of the first step if empty.
     """
 
     start: tuple[float, ...]
@@ -93,7 +93,9 @@ class Mixture(_Composed):
         if not len(self.methods) == len(self.start) == len(self.end or self.start) or not self.methods:
             raise OptionError(f"Expected one weight for each of {len(self.methods)} methods; got {self.start}.")
         if any(not any(weights) for weights in (self.start, self.end or self.start)):
-            raise OptionError(f"Expected a weight that is not zero at either end; got {self.start} and {self.end}.")
+            raise OptionError(
+                f"Expected at least one nonzero weight at start and end; got {self.start} and {self.end}."
+            )
 
     def temperature(self, model: Trainable, moment: Moment) -> float:
         return self.methods[0].temperature(model, moment)
@@ -109,7 +111,7 @@ class Mixture(_Composed):
             for name in [n for n in memory if n.startswith(f"{i}.")]:
                 del memory[name]
             memory.update({f"{i}.{name}": value for name, value in own.items()})
-            if weight != 0.0:  # zero times what is not finite would not be zero
+            if weight != 0.0:  # zero times a non-finite loss would not be zero
                 values.append(weight * loss.value)
             first = first or loss
         assert first is not None  # there is at least one method

@@ -1,4 +1,4 @@
-"""Reverse KL: samples of the flow, judged by their energies."""
+"""Reverse KL on samples of the flow and their energies."""
 
 from __future__ import annotations
 
@@ -15,24 +15,25 @@ _SAMPLES_OF_A_TEMPERATURE = 32
 
 @dataclass(frozen=True)
 class ReverseKL(CooledMethod):
-    """Reverse KL along a falling temperature (Noé et al. 2019, DOI 10.1126/science.aaw1147).
+    """Reverse KL with a falling temperature (Noé et al. 2019, DOI 10.1126/science.aaw1147).
 
-    Needs no data: one energy evaluation for each sample. The hot start finds the basins, the slow fall keeps
+    It needs no data, and one energy evaluation per sample. High temperatures find the basins, and slow cooling keeps
     them; without it reverse KL collapses into one of them.
 
-    A flow for a range of temperatures is shown many in each step: as many as divide the batch into runs of at least 32
-    samples. `drop_largest` compares a term with the median of its own temperature, for the terms of two temperatures
-    differ by their log Z; the recorded effective sample size is the harmonic mean of those of the temperatures.
+    A flow for a temperature range is trained at many temperatures in each step: as many as divide the batch into runs
+    of at least 32 samples. `drop_largest` compares a term with the median at its own temperature, since terms at two
+    temperatures differ by log Z. The recorded effective sample size is the harmonic mean over the temperatures.
 
-    The course of temperatures is that of `CooledMethod`.
+    The temperature follows `CooledMethod`.
 
     Attributes:
         cap: reduced energy above which the objective grows logarithmically.
-        drop_largest: share of the largest terms of a batch that is left out: clashes, whose gradients are noise
-            and which reverse KL would avoid by giving up rare basins. Weights are exact whatever it is.
-        path_gradient: leave the score term out (see `boltzflow.core.objectives.reverse_kl`), which takes alanine
-            dipeptide as far in 0.6 of the steps, at the cost of one more pass; not done in flows with stochastic
-            layers, where it cannot be.
+        drop_largest: fraction of the largest terms of a batch that are left out. These are clashes, whose gradients are
+            noise, and which reverse KL would avoid by giving up rare basins. It does not affect the exactness of
+            weights.
+        path_gradient: omit the score term (see `boltzflow.core.objectives.reverse_kl`). For alanine dipeptide this
+            reaches the same result in 0.6 of the steps, at the cost of one more pass. It has no effect on flows with
+            stochastic layers, for which it is not possible.
     """
 
     cap: float = 1000.0
@@ -57,6 +58,6 @@ class ReverseKL(CooledMethod):
 
 
 def _runs(batch_size: int) -> int:
-    """Into how many equal runs of enough samples a batch can be cut."""
+    """The largest number of equal runs with enough samples into which a batch can be divided."""
     numbers = range(1, batch_size // _SAMPLES_OF_A_TEMPERATURE + 1)
     return max((number for number in numbers if batch_size % number == 0), default=1)

@@ -1,4 +1,4 @@
-"""Constrained mass transport: a chain of densities, each a short step closer to the target."""
+"""Constrained mass transport: a sequence of densities, each a short step closer to the target."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ from boltzflow.training.transport import constrained_transport
 class ConstrainedTransport(Method):
     """Constrained mass transport (von Klitzing et al. 2026, arXiv 2510.18460).
 
-    Again and again samples are drawn, weighted towards the target as far as a trust region and a bound on the loss
-    of entropy let them be (`boltzflow.training.transport`), and the flow is fitted to them by maximum likelihood. Where
-    neither constraint binds any longer the weights are the importance weights of the target: what the flow covers
-    too thinly weighs much and is filled up, which reverse KL does not do. It costs one energy evaluation a sample
-    drawn, `samples` every `every` steps, and none a step.
+    Samples are drawn repeatedly and weighted towards the target, as far as a trust region and a bound on the loss of
+    entropy allow (`boltzflow.training.transport`). The flow is fitted to them by maximum likelihood. Once neither
+    constraint is active, the weights are the importance weights of the target: undersampled regions have large weights
+    and are filled in, unlike with reverse KL. It costs one energy evaluation per drawn sample (`samples` every `every`
+    steps), and none in other steps.
 
     Attributes:
-        samples: drawn at a time.
-        every: steps between two draws.
-        trust_region: KL of the next density from the present one, nats.
-        max_entropy_loss: by one such step, nats.
-        clip: share of the largest weights that is lowered to the smallest of them, against single samples that would
-            be learnt by heart.
+        samples: number drawn at a time.
+        every: number of steps between two draws.
+        trust_region: bound on the KL divergence of the next density from the current one, nats.
+        max_entropy_loss: bound on the loss of entropy in one such change, nats.
+        clip: fraction of the largest weights that are clipped to the smallest of them, so that the flow does not
+            overfit single samples.
         dispersion: weight of log-dispersion regularisation (see `fit`), 0 for none.
         dispersion_order: 1 or 2.
     """
@@ -44,7 +44,9 @@ class ConstrainedTransport(Method):
 
     def __post_init__(self) -> None:
         if self.samples < 2 or self.every < 1:
-            raise OptionError(f"Expected samples to draw, and steps between; got {self.samples} and {self.every}.")
+            raise OptionError(
+                f"Expected at least 2 samples and 1 step between draws; got {self.samples} and {self.every}."
+            )
 
     def temperature(self, model: Trainable, moment: Moment) -> float:
         return model.temperature
@@ -55,7 +57,7 @@ class ConstrainedTransport(Method):
             drawn = draw(model, self.samples, moment.batch_size, moment.random)
             log_target = drawn.log_target(model.temperature)
             step = constrained_transport(drawn.log_q, log_target, self.trust_region, self.max_entropy_loss)
-            # The next density is known at the samples, up to a constant: that is what log q is to become.
+            # The next density, known at the samples up to a constant, is the target of log q.
             memory.update(
                 z=drawn.z,
                 weights=importance.normalized_weights(importance.clipped(step.log_weights, self.clip)),

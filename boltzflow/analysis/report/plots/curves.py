@@ -49,7 +49,7 @@ def profiles(
             panel.set_xlabel(torsion_label(torsion.name))
             in_degrees(panel, "x")
         highest = max(np.nanmax(np.where(np.isfinite(c.values), c.values, np.nan)) for c in curves)
-        # A single sample of a tiny weight would set the scale.
+        # Otherwise a single sample of tiny weight would set the scale.
         panels[0, 0].set_ylim(-0.5, thermal_energy(curves[0].temperature) * min(1.08 * highest, 1.5 * HIGHEST))
         for panel in panels[:, 0]:
             panel.set_ylabel("free energy (kJ/mol)")
@@ -57,7 +57,7 @@ def profiles(
 
 
 def marginals(comparison: Comparison, title: str, path: Path) -> None:
-    """The energy, φ and ψ, and whatever differs most clearly from the reference, with bands of two standard errors."""
+    """The energy, φ and ψ, and the coordinates that differ most clearly, with bands of two standard errors."""
     named = [m for m in comparison.marginals if not m.observable.name.startswith(m.observable.kind)][:_MARGINALS]
     others = [m for m in comparison.marginals if m not in named]
     others.sort(key=lambda m: -comparison.of(m.observable.name).sigmas)
@@ -70,13 +70,13 @@ def marginals(comparison: Comparison, title: str, path: Path) -> None:
         for panel, both in zip(panels, chosen, strict=False):
             _marginal(panel, both)
             found = comparison.of(both.observable.name)
-            told = f"W {found.value:.2g}, by noise {found.floor:.2g} ± {found.noise:.1g} {found.unit}"
+            told = f"W {found.value:.2g}, noise {found.floor:.2g} ± {found.noise:.1g} {found.unit}"
             panel.set_title(told, fontsize=9, color=ORANGE if found.sigmas > _CLEAR else "black")
         panels[0].legend(loc="upper right", fontsize=9)
 
 
 def distances(comparison: Comparison, title: str, path: Path) -> None:
-    """Every marginal's Wasserstein distance as a share of the marginal's width, on the band that noise alone makes."""
+    """The Wasserstein distance of each marginal as a fraction of its width, with the band that noise alone causes."""
     found = [comparison.of(m.observable.name) for m in comparison.marginals]
     places = np.arange(len(found))
     value, floor, noise = np.array([(d.value, d.floor, d.noise) for d in found]).T / [d.width for d in found]

@@ -1,4 +1,4 @@
-"""What all figures have in common: colours that the colour-blind tell apart, fonts, and the two files of each."""
+"""The common style of all figures: a colour-blind-safe palette, fonts, and PNG and PDF files."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from boltzflow.storage import replacing
 
 BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#8C8C8C"  # Okabe & Ito's palette
 HIGHEST = 10.0
-"""kT: higher free energies are drawn in one colour."""
+"""kT: higher free energies are drawn in a single colour."""
 
 _STYLE: dict[Any, Any] = {
     "font.size": 11,
@@ -27,18 +27,18 @@ _STYLE: dict[Any, Any] = {
     "axes.linewidth": 0.8,
     "legend.frameon": False,
     "savefig.dpi": 200,
-    "pdf.fonttype": 42,  # letters stay letters in a drawing program
+    "pdf.fonttype": 42,  # text stays editable
 }
 
 
 @contextmanager
 def figure(path: Path, size: tuple[float, float], title: str) -> Iterator[Figure]:
-    """A figure that is written as PNG and PDF when the block ends; matplotlib's global state stays as it is.
+    """A figure that is written as PNG and PDF when the block ends; matplotlib's global state does not change.
 
     Args:
         path: of the PNG.
         size: in inches.
-        title: above all.
+        title: of the figure.
     """
     with matplotlib.rc_context(_STYLE):
         made = Figure(figsize=size, layout="constrained")

@@ -23,7 +23,7 @@ _SHARPEST = 1.0  # kT
 
 
 def ramachandran(surfaces: Sequence[FreeEnergySurface], residues: Sequence[str], title: str, path: Path) -> None:
-    """φ/ψ free-energy surfaces, one panel a residue, with a scale in kT and in kJ/mol."""
+    """φ/ψ free-energy surfaces, one panel for each residue, with a scale in kT and in kJ/mol."""
     columns = min(3, len(surfaces))
     rows = math.ceil(len(surfaces) / columns)
     with figure(path, (4.1 * columns + 1.4, 4.0 * rows + 0.3), title) as drawing:
@@ -39,7 +39,7 @@ def ramachandran(surfaces: Sequence[FreeEnergySurface], residues: Sequence[str],
 
 
 def ramachandran_comparison(surfaces: Mapping[str, Histograms], temperature: float, title: str, path: Path) -> None:
-    """The surfaces of samples and reference beside each other, one row a residue, and by how much they differ.
+    """The surfaces of samples and reference side by side, one row for each residue, and their difference.
 
     Bins whose difference has an error above 1 kT are left grey in the third column.
     """
@@ -67,7 +67,7 @@ def ramachandran_comparison(surfaces: Mapping[str, Histograms], temperature: flo
 
 
 def _surface(panel: Axes, x: Array, y: Array, values: Array, **options: Any) -> QuadMesh:
-    """Values (bins along x, bins along y), whose edges are in rad; those that are not finite stay white."""
+    """Draw values (bins along x, bins along y) with edges in rad; values that are not finite stay white."""
     shown: dict[str, Any] = {"cmap": "viridis", "vmin": 0, "vmax": HIGHEST} | options
     mesh = panel.pcolormesh(np.degrees(x), np.degrees(y), np.ma.masked_invalid(values.T), rasterized=True, **shown)
     panel.spines[["top", "right"]].set_visible(True)

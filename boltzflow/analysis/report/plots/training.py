@@ -9,16 +9,16 @@ import numpy as np
 from boltzflow.analysis.report.plots.style import BLUE, GREY, ORANGE, figure
 from boltzflow.storage import reading
 
-_BLOCKS = 60  # of records, whose medians make the line
+_BLOCKS = 60  # blocks of records, whose medians are drawn as a line
 
-_PANELS = (("loss", "loss (kT)"), ("ess", "ESS of a step's own batch"), ("temperature_K", "temperature (K)"))
+_PANELS = (("loss", "loss (kT)"), ("ess", "ESS of the step's batch"), ("temperature_K", "temperature (K)"))
 
 
 def training(metrics: Path, title: str, path: Path) -> None:
-    """Loss, effective sample size and temperature along the steps, from a run's metrics.csv.
+    """Loss, effective sample size (ESS, a fraction) and temperature by step, from a run's metrics.csv.
 
     Raises:
-        MissingFileError: if there is no such file.
+        MissingFileError: if the file does not exist.
         FileFormatError: if it is damaged.
     """
     with reading(metrics, "Cannot read {}"):

@@ -1,4 +1,4 @@
-"""How weights and energies are spread."""
+"""Distributions of weights and energies."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from boltzflow.ensemble import Ensemble
 from boltzflow.trust import ess_by_size
 
 LIGHTEST = -8.0
-"""log10 of a weight over the mean: lighter ones, such as clashes, are drawn as one."""
+"""log10 of weight / mean weight: smaller weights, such as those of clashes, are drawn at this value."""
 
 
 def weights(ensemble: Ensemble, title: str, path: Path) -> None:
-    """How the weights are spread and depend on the energy, whether the ESS falls with n, how few carry the weight."""
+    """The distribution of weights, their dependence on the energy, the ESS against n, and the cumulative weight."""
     used = ensemble.log_weights > -np.inf
     relative = (ensemble.log_weights[used] - ensemble.log_z.value) / math.log(10)
     with figure(path, (8.6, 7.0), title) as drawing:
@@ -27,7 +27,7 @@ def weights(ensemble: Ensemble, title: str, path: Path) -> None:
         left.legend(loc="upper right", fontsize=9)
         left.set(xlabel="log$_{10}$ weight / mean weight", ylabel="samples", yscale="log")
         if (relative < LIGHTEST).any():
-            left.set_title(f"lighter ones are counted at {LIGHTEST:g}", fontsize=9)
+            left.set_title(f"smaller weights are counted at {LIGHTEST:g}", fontsize=9)
         text = f"ESS {ensemble.ess:.1%}\n{len(ensemble):,} samples\n{ensemble.failed:,} failed"
         left.text(0.03, 0.97, text, transform=left.transAxes, va="top", fontsize=9)
         if ensemble.has_energies:
@@ -51,28 +51,28 @@ def weights(ensemble: Ensemble, title: str, path: Path) -> None:
         share = np.arange(1, len(heaviest) + 1) / len(heaviest)
         cumulated.plot(100 * share, 100 * heaviest.cumsum(), color=BLUE, linewidth=1.6, label="these samples")
         cumulated.plot(100 * share, 100 * share, color=GREY, linewidth=0.8, linestyle=":", label="equal weights")
-        cumulated.legend(loc="upper left", fontsize=9, title=f"heaviest sample: {heaviest[0]:.2%}", title_fontsize=9)
+        cumulated.legend(loc="upper left", fontsize=9, title=f"largest weight: {heaviest[0]:.2%}", title_fontsize=9)
         cumulated.set(
-            xlabel="heaviest samples (%)",
-            ylabel="share of the weight (%)",
+            xlabel="samples of largest weight (%)",
+            ylabel="fraction of the weight (%)",
             xscale="log",
             xlim=(min(100 * share[0], 50), 100),
         )
 
 
 def energies(ensemble: Ensemble, title: str, path: Path) -> None:
-    """The potential energies of the samples as drawn, and reweighted to the Boltzmann distribution."""
+    """The potential energies of the samples as generated, and reweighted to the Boltzmann distribution."""
     used = np.isfinite(ensemble.energies)
     values, shares = ensemble.energies[used], ensemble.weights[used]
     low, high = _range(values, 0.02, 99.5)
-    # Where one sample rules, it may lie outside.
+    # A dominant sample may lie outside the percentiles.
     low, high = min(low, values[shares.argmax()]), max(high, values[shares.argmax()])
     if low == high:
         low, high = low - 0.5, high + 0.5
     edges = np.linspace(low, high, 90).tolist()
     with figure(path, (5.6, 3.8), title) as drawing:
         panel = drawing.subplots()
-        panel.hist(values, edges, density=True, color=GREY, alpha=0.45, label="as drawn")
+        panel.hist(values, edges, density=True, color=GREY, alpha=0.45, label="as sampled")
         panel.hist(
             values, edges, weights=shares, density=True, histtype="step", color=BLUE, linewidth=1.8, label="reweighted"
         )
@@ -81,5 +81,5 @@ def energies(ensemble: Ensemble, title: str, path: Path) -> None:
 
 
 def _range(values: Array, low: float, high: float) -> tuple[float, float]:
-    """Between two percentiles; of few values all are inside."""
+    """The range between two percentiles; with few values it includes all of them."""
     return float(np.percentile(values, low, method="lower")), float(np.percentile(values, high, method="higher"))
