@@ -71,9 +71,7 @@ def build_system(config: SystemConfig) -> MolecularSystem:
         )
     for name, asked in (("a force field", config.forcefield), ("constraints", config.constraints != "none")):
         if asked:
-            raise OptionError(
-                f"Expected {name} only with a PDB file; {config.system!r} of the library has its own."
-            )
+            raise OptionError(f"Expected {name} only with a PDB file; {config.system!r} of the library has its own.")
     return load_system(config.system, config.temperature)
 
 
