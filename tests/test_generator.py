@@ -147,6 +147,7 @@ def test_a_double_precision_generator_keeps_its_digits(generator, tmp_path) -> N
     assert all(torch.equal(a, b) for a, b in zip(double.flow.parameters(), again.flow.parameters(), strict=True))
 
 
+@pytest.mark.usefixtures("compiler")
 def test_the_generator_that_comes_with_alanine_dipeptide() -> None:
     """Its weights are good and its log Z is that of its README's record of 1e6 samples (z-score of 4096 samples)."""
     path = available_systems()["alanine_dipeptide"] / "generator.safetensors"
