@@ -66,10 +66,10 @@ def boltzflow_model(architecture: str, size: Size) -> Any:
         order = range(size.dimensions)[:: 1 if i % 2 == 0 else -1]
         if architecture == "realnvp":
             trunk = partial(nets.MLP, hidden=hidden, activation=nn.ReLU)
-            return layers.AffineCoupling(domain, mask, trunk=trunk)
+            return layers.AffineCoupling(domain, mask, conditioner=trunk)
         if architecture == "coupling spline":
             trunk = partial(nets.ResidualNet, width=size.hidden, blocks=1, activation=nn.ReLU)
-            return layers.Coupling(spline(), mask, trunk=trunk)
+            return layers.Coupling(spline(), mask, conditioner=trunk)
         if architecture == "maf":
             return layers.Autoregressive(transformers.Affine(domain), hidden=hidden, order=order, activation=nn.ReLU)
         if architecture == "autoregressive spline":

@@ -38,7 +38,7 @@ TARGETS = {
 def coupling(scale, number):
     """An affine coupling that moves the first coordinate given the second, or the second given the first."""
     mask = [number % 2 == 0, number % 2 == 1]
-    return layers.AffineCoupling(PLANE, mask, scale=scale, trunk=lambda inputs: nets.MLP(inputs, (32, 32)))
+    return layers.AffineCoupling(PLANE, mask, scale=scale, conditioner=lambda inputs: nets.MLP(inputs, (32, 32)))
 
 
 LAYERS = {

@@ -33,7 +33,8 @@ BASES = {
 def train(base, random):
     """RealNVP on a base, by maximum likelihood; returns the flow and the error of its log-density."""
     couplings = [
-        layers.AffineCoupling(plane, [i % 2 == 0, i % 2 == 1], trunk=lambda n: nets.MLP(n, (64, 64))) for i in range(6)
+        layers.AffineCoupling(plane, [i % 2 == 0, i % 2 == 1], conditioner=lambda n: nets.MLP(n, (64, 64)))
+        for i in range(6)
     ]
     flow = Flow(base, Chain(couplings))
     optimizer = torch.optim.Adam(flow.parameters(), lr=2e-3)

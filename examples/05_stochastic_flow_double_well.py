@@ -44,7 +44,7 @@ BLOCKS = 3
 def couplings():
     """Two affine couplings, one for each coordinate."""
     return [
-        layers.AffineCoupling(PLANE, [i == 0, i == 1], trunk=lambda inputs: nets.MLP(inputs, (32, 32)))
+        layers.AffineCoupling(PLANE, [i == 0, i == 1], conditioner=lambda inputs: nets.MLP(inputs, (32, 32)))
         for i in range(2)
     ]
 

@@ -60,7 +60,7 @@ def realnvp():
 
     mask, steps = alternating_mask(len(flat)), []
     for _ in range(8):
-        coupling = layers.AffineCoupling(flat, mask, scale="sigmoid", trunk=trunk, context_size=CLASSES)
+        coupling = layers.AffineCoupling(flat, mask, scale="sigmoid", conditioner=trunk, context_size=CLASSES)
         steps += [coupling, layers.ActNorm(flat)]
         mask = ~mask
     base = distributions.DiagonalNormal(flat, trainable=True, context_size=CLASSES)

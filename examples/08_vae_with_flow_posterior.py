@@ -38,7 +38,7 @@ def make_vae(with_flow):
     decoder = ConditionalBernoulli(PIXELS, nets.MLP(size, (64, 64), 64))
     masks = [[(i + j) % 2 == 0 for j in range(size)] for i in range(4)] if with_flow else []
     couplings = [
-        layers.AffineCoupling(LATENT, mask, trunk=lambda n: nets.MLP(n, (64,)), context_size=64) for mask in masks
+        layers.AffineCoupling(LATENT, mask, conditioner=lambda n: nets.MLP(n, (64,)), context_size=64) for mask in masks
     ]
     return FlowVAE(DiagonalNormal(LATENT), encoder, decoder, Chain(couplings) if with_flow else None)
 

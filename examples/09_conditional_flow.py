@@ -54,7 +54,7 @@ def log_prob(x, context):
 
 def spline_coupling(number):
     mask = [number % 2 == 0, number % 2 == 1]
-    return layers.SplineCoupling(PLANE, mask, trunk=lambda inputs: nets.MLP(inputs, (64, 64)), context_size=3)
+    return layers.SplineCoupling(PLANE, mask, conditioner=lambda inputs: nets.MLP(inputs, (64, 64)), context_size=3)
 
 
 def autoregressive(transformer, number):

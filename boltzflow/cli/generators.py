@@ -18,7 +18,7 @@ from boltzflow.cli.root import INTERRUPTED, app
 from boltzflow.generator import BoltzmannGenerator
 from boltzflow.settings import SEEDS
 from boltzflow.storage import claimed
-from boltzflow.training.team import check_shares, started
+from boltzflow.training.distributed import check_shares, started
 from boltzflow.workflows import training as runs
 from boltzflow.workflows.config import RunConfig
 

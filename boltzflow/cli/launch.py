@@ -15,7 +15,7 @@ import typer
 from boltzflow.cli.root import INTERRUPTED
 from boltzflow.errors import ProcessError
 from boltzflow.process import end_with_parent
-from boltzflow.training.team import STORE
+from boltzflow.training.distributed import STORE
 
 _LAUNCHER = "BOLTZFLOW_LAUNCHER"
 """The environment variable with the id of the process that started the others."""

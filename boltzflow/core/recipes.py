@@ -77,7 +77,7 @@ def spline_flow(
             f"spline_flow: expected each of {len(domain)} coordinates in exactly one group, and one number of layers "
             f"or one for each group; got {len(parts)} groups and {len(counts)} numbers."
         )
-    trunk = _trunk(net, tuple(hidden))
+    conditioner = _conditioner(net, tuple(hidden))
     circles = domain[domain.indices("circle")]
     low, high = circles.lows(torch.empty(0)), circles.highs(torch.empty(0))
     couplings: list[SplineCoupling] = []
@@ -95,7 +95,7 @@ def spline_flow(
                         domain,
                         mask,
                         bins=bins,
-                        trunk=trunk,
+                        conditioner=conditioner,
                         bound=bound,
                         location=location,
                         width=width,
@@ -122,7 +122,7 @@ def _mask_of(domain: Domain, indices: Tensor) -> Tensor:
     return mask
 
 
-def _trunk(net: str, hidden: tuple[int, ...]) -> Callable[[int], nn.Module]:
+def _conditioner(net: str, hidden: tuple[int, ...]) -> Callable[[int], nn.Module]:
     if net == "mlp":
         return partial(MLP, hidden=hidden)
     if net == "residual" and len(set(hidden)) == 1:
@@ -242,7 +242,7 @@ def realnvp(
                 domain,
                 mask if number % 2 == 0 else ~mask,
                 scale=scale,
-                trunk=partial(MLP, hidden=hidden),
+                conditioner=partial(MLP, hidden=hidden),
                 context_size=context_size,
             )
             for number in range(layers)

@@ -17,9 +17,9 @@ from boltzflow.simulation.exchange import exchange, turned
 from boltzflow.simulation.frames import Frames
 from boltzflow.simulation.ladders import Ladders
 from boltzflow.simulation.langevin import State, batch_first, batch_last
-from boltzflow.simulation.tempering_checkpoint import Moment, load_moment, save_moment
 from boltzflow.simulation.tempering_options import Progress, TemperingOptions
 from boltzflow.simulation.tempering_result import TemperingResult
+from boltzflow.simulation.tempering_state import TemperingState, load_tempering, save_tempering
 from boltzflow.storage import check_there
 from boltzflow.units import GAS_CONSTANT
 
@@ -31,7 +31,7 @@ _SECONDS_BETWEEN_CHECKPOINTS = 60.0
 class TemperingRun:
     """One run of a `ParallelTempering`: starts or resumes, runs, and saves."""
 
-    moment: Moment
+    now: TemperingState
 
     def __init__(self, sampler: Ladders, options: TemperingOptions, directory: Path | None) -> None:
         self.sampler, self.options, self.directory = sampler, options, directory
@@ -57,15 +57,15 @@ class TemperingRun:
                 raise RunDirectoryError(
                     f"{self.directory} already contains a run: resume it, or choose another directory."
                 )
-            self.moment = load_moment(self.directory / CHECKPOINT, frames, self._settings, device)
-            self.random.set_state(self.moment.random)
+            self.now = load_tempering(self.directory / CHECKPOINT, frames, self._settings, device)
+            self.random.set_state(self.now.random)
             return
         temperatures, ladders = self.sampler.shape
 
         def none(*shape: int) -> Tensor:
             return torch.zeros(shape, dtype=torch.long, device=device)
 
-        self.moment = Moment(
+        self.now = TemperingState(
             rounds=0,
             state=self.sampler.dynamics.start(positions.expand(replicas, n, 3), self.random),
             heading=none(temperatures, ladders),
@@ -80,8 +80,8 @@ class TemperingRun:
         """Run all remaining rounds; frames and checkpoint are saved at the end, also after Ctrl-C."""
         saved = time.monotonic()
         try:
-            while self.moment.rounds < self.end:
-                self.moment = self._round(self.moment)
+            while self.now.rounds < self.end:
+                self.now = self._round(self.now)
                 if time.monotonic() - saved > _SECONDS_BETWEEN_CHECKPOINTS:
                     self._save()
                     saved = time.monotonic()
@@ -92,7 +92,7 @@ class TemperingRun:
 
     def result(self) -> TemperingResult:
         """The result so far."""
-        now, sampler = self.moment, self.sampler
+        now, sampler = self.now, self.sampler
         return TemperingResult(
             temperatures=sampler.temperatures,
             frames=now.frames,
@@ -104,7 +104,7 @@ class TemperingRun:
         )
 
     @torch.no_grad()
-    def _round(self, now: Moment) -> Moment:
+    def _round(self, now: TemperingState) -> TemperingState:
         """One round: dynamics, swaps, and a record if it is due."""
         rounds, options = now.rounds + 1, self.options
         if rounds <= self.hot:
@@ -156,7 +156,7 @@ class TemperingRun:
 
     @property
     def _progress(self) -> Progress:
-        now, unit = self.moment, self.options.swap_every
+        now, unit = self.now, self.options.swap_every
         acceptance = float(now.accepted.sum() / now.attempted.sum().clamp_min(1))
         evaluations = self.sampler.dynamics.potential.evaluations
         return Progress(now.rounds * unit, self.end * unit, len(now.state), evaluations, acceptance)
@@ -179,8 +179,8 @@ class TemperingRun:
     def _save(self) -> None:
         if self.directory is not None:
             check_there(self.directory)
-            self.moment = replace(self.moment, frames=self.moment.frames.packed())
-            save_moment(self.directory / CHECKPOINT, self.moment, self._settings)
+            self.now = replace(self.now, frames=self.now.frames.packed())
+            save_tempering(self.directory / CHECKPOINT, self.now, self._settings)
 
 
 def _rows(x: Tensor, order: Tensor) -> Tensor:

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import torch
 
 from boltzflow.core.precision import nets_in
-from boltzflow.training.methods import Memory, Method, Moment
+from boltzflow.training.methods import Memory, Method, StepInfo
 from boltzflow.training.optimizers import make_optimizer
 from boltzflow.training.options import TrainingOptions
 from boltzflow.training.trainable import Trainable
@@ -43,11 +43,11 @@ def estimate_cost(model: Trainable, method: Method, options: TrainingOptions) ->
     """
     random = torch.Generator(model.flow.like.device).manual_seed(0)
     optimizer = make_optimizer(options.optimizer, model.flow.parameters(), learning_rate=0.0)
-    moments = [Moment(step, options.steps, options.batch_size, random) for step in range(_TIMED)]
+    infos = [StepInfo(step, options.steps, options.batch_size, random) for step in range(_TIMED)]
     memory: Memory = {}
     with nets_in(model.flow, options.net_dtype):
-        _timed(model, method, moments[0], optimizer, options, {})  # compiles
-        first, *later = [_timed(model, method, moment, optimizer, options, memory) for moment in moments]
+        _timed(model, method, infos[0], optimizer, options, {})  # compiles
+        first, *later = [_timed(model, method, info, optimizer, options, memory) for info in infos]
     (seconds_first, drawn_first), (seconds_later, drawn) = first, min(later)
     seconds = seconds_later * options.steps
     evaluations = method.evaluations(options.steps, options.batch_size)
@@ -62,7 +62,7 @@ def estimate_cost(model: Trainable, method: Method, options: TrainingOptions) ->
 def _timed(
     model: Trainable,
     method: Method,
-    moment: Moment,
+    info: StepInfo,
     optimizer: torch.optim.Optimizer,
     options: TrainingOptions,
     memory: Memory,
@@ -70,7 +70,7 @@ def _timed(
     """Seconds and energy evaluations of one step at learning rate 0."""
     started, before = time.perf_counter(), model.evaluations
     optimizer.zero_grad(set_to_none=True)
-    loss = method.loss(model, moment, memory).value
+    loss = method.loss(model, info, memory).value
     loss.backward()  # type: ignore[no-untyped-call]
     norm = torch.nn.utils.clip_grad_norm_(model.flow.parameters(), options.max_gradient_norm)
     if bool(loss.isfinite() & norm.isfinite()):  # otherwise 0 times infinity would enter the weights

@@ -20,17 +20,17 @@ from boltzflow.errors import NonFiniteError, OptionError, RunDirectoryError
 from boltzflow.presets import PresetName
 from boltzflow.storage import check_there, reading
 from boltzflow.training.averaging import WeightAverage
-from boltzflow.training.board import Board
 from boltzflow.training.checkpoint import load_checkpoint, own_state, save_checkpoint
+from boltzflow.training.distributed import DistributedGroup, assemble, check_shares
 from boltzflow.training.history import History, Record
 from boltzflow.training.interrupts import held, uninterrupted
-from boltzflow.training.methods import Memory, Method, Moment, settings_of
+from boltzflow.training.methods import Memory, Method, StepInfo, settings_of
 from boltzflow.training.optimizers import make_optimizer
 from boltzflow.training.options import TrainingOptions
 from boltzflow.training.resolving import resolved
 from boltzflow.training.schedules import WarmupCosine
 from boltzflow.training.stopping import has_stopped_rising
-from boltzflow.training.team import Team, assemble, check_shares
+from boltzflow.training.tensorboard_logger import TensorBoardLogger
 from boltzflow.training.trainable import Trainable
 
 
@@ -86,12 +86,12 @@ def train(
     32
     """
     TrainingOptions.of(**options)  # invalid options are refused before anything else
-    team = assemble(devices, model.flow.like.device)
+    group = assemble(devices, model.flow.like.device)
     chosen, checked = resolved(model, method, preset, devices, options)
     chosen.check(model)
     check_shares(checked.batch_size, devices)
-    team.place(model)
-    run = _Run(model, chosen, checked, None if directory is None else Path(directory), resume, tensorboard, team)
+    group.place(model)
+    run = _Run(model, chosen, checked, None if directory is None else Path(directory), resume, tensorboard, group)
     if compile:
         model.compile()
     return run.go(progress)
@@ -108,12 +108,12 @@ class _Run:
         directory: Path | None,
         resume: bool,
         tensorboard: bool,
-        team: Team,
+        group: DistributedGroup,
     ) -> None:
-        self.model, self.method, self.options, self.directory, self.team = model, method, options, directory, team
+        self.model, self.method, self.options, self.directory, self.group = model, method, options, directory, group
         flow = model.flow
         device = flow.like.device
-        self.random = torch.Generator(device).manual_seed(team.seed(options.seed))
+        self.random = torch.Generator(device).manual_seed(group.seed(options.seed))
         self.optimizer = make_optimizer(options.optimizer, flow.parameters(), options.peak_learning_rate)
         self.schedule = WarmupCosine(options.peak_learning_rate, options.warmup)
         self.average = WeightAverage(flow, options.ema) if options.ema else None
@@ -121,7 +121,7 @@ class _Run:
             settings={
                 "method": _settings(method),
                 **options.model_dump(),
-                "devices": team.size,
+                "devices": group.size,
                 "molecule": _fingerprint(model),
             }
         )
@@ -135,16 +135,16 @@ class _Run:
         elif self.checkpoint is not None and self.checkpoint.exists():
             raise RunDirectoryError(f"{directory} already contains a training: resume it, or choose another directory.")
         # A single process can write a checkpoint at any time; several must be at the same step.
-        self.agreed = team.size == 1
+        self.agreed = group.size == 1
         self.caught: list[int] = []
-        if self.directory is not None and team.rank == 0:
+        if self.directory is not None and group.rank == 0:
             self.directory.mkdir(parents=True, exist_ok=True)
-        self.board: Board | None = None
+        self.tensorboard: TensorBoardLogger | None = None
         if tensorboard:
             if self.directory is None:
                 raise OptionError("Expected a directory for TensorBoard logs; got none.")
-            if team.rank == 0:
-                self.board = Board(self.directory / "tensorboard", self.step)
+            if group.rank == 0:
+                self.tensorboard = TensorBoardLogger(self.directory / "tensorboard", self.step)
 
     @property
     def checkpoint(self) -> Path | None:
@@ -159,9 +159,9 @@ class _Run:
             TimeRemainingColumn(),
             TextColumn("{task.fields[state]}"),
             console=Console(stderr=True),
-            disable=not progress or self.team.rank > 0,
+            disable=not progress or self.group.rank > 0,
         )
-        interrupts: AbstractContextManager[list[int]] = nullcontext([]) if self.team.size == 1 else held()
+        interrupts: AbstractContextManager[list[int]] = nullcontext([]) if self.group.size == 1 else held()
         with bar, nets_in(self.model.flow, self.options.net_dtype), interrupts as self.caught:
             task = bar.add_task("training", total=self.end, completed=self.step, state="first steps …")
             last_step, last_time = self.step, time.monotonic()
@@ -184,8 +184,8 @@ class _Run:
                 self.random.set_state(self.random_after)
                 if self.agreed:
                     self._save()
-                if self.board is not None:
-                    self.board.close()
+                if self.tensorboard is not None:
+                    self.tensorboard.close()
         self.history.stopped_early = self.end < self.options.steps
         if self.average is not None:
             self.average.hand_over()
@@ -199,20 +199,20 @@ class _Run:
 
     def _take_step(self, started: float) -> Record | None:
         options = self.options
-        moment = Moment(self.step, options.steps, options.batch_size // self.team.size, self.random)
+        info = StepInfo(self.step, options.steps, options.batch_size // self.group.size, self.random)
         rate = self._learning_rate()
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         before = self.model.evaluations
         memory = dict(self.memory)  # an interrupted step must not change it
-        loss = self.method.loss(self.model, moment, memory)
+        loss = self.method.loss(self.model, info, memory)
         self.optimizer.zero_grad(set_to_none=True)
         loss.value.backward()  # type: ignore[no-untyped-call]
-        self.team.average([p.grad for p in self.model.flow.parameters() if p.grad is not None])
+        self.group.average([p.grad for p in self.model.flow.parameters() if p.grad is not None])
         norm = torch.nn.utils.clip_grad_norm_(self.model.flow.parameters(), options.max_gradient_norm)
-        with uninterrupted() if self.team.size == 1 else nullcontext():
+        with uninterrupted() if self.group.size == 1 else nullcontext():
             evaluations = self.model.evaluations - before
-            return self._commit(moment, loss, memory, norm, rate, evaluations, started)
+            return self._commit(info, loss, memory, norm, rate, evaluations, started)
 
     def _learning_rate(self) -> float:
         rate = self.schedule(self.step, self.options.steps)
@@ -220,7 +220,7 @@ class _Run:
 
     def _commit(
         self,
-        moment: Moment,
+        info: StepInfo,
         loss: Loss,
         memory: Memory,
         norm: torch.Tensor,
@@ -233,7 +233,7 @@ class _Run:
         # Samples that are not new were counted before.
         failed = int(torch.isinf(loss.log_weights).sum()) if loss.is_fresh else 0
         bad = not bool(loss.value.isfinite() & norm.isfinite())
-        bad_ones, failed_ones, evaluated, interrupts = self.team.add(bad, failed, evaluations, len(self.caught))
+        bad_ones, failed_ones, evaluated, interrupts = self.group.add(bad, failed, evaluations, len(self.caught))
         self._apply(loss, norm, bad_ones == 0)
         self.memory = memory
         self.step += 1
@@ -244,9 +244,9 @@ class _Run:
         if self.step % options.log_every == 0 or self.step == self.end:
             record = Record(
                 step=self.step,
-                temperature_K=self.method.temperature(self.model, moment),
-                loss=self.team.add(loss.value.item())[0] / self.team.size,
-                ess=self.team.ess(loss.log_weights),
+                temperature_K=self.method.temperature(self.model, info),
+                loss=self.group.add(loss.value.item())[0] / self.group.size,
+                ess=self.group.ess(loss.log_weights),
                 gradient_norm=norm.item(),
                 learning_rate=rate,
                 skipped_steps=self.skipped,
@@ -255,11 +255,11 @@ class _Run:
                 seconds=time.monotonic() - started,
             )
             self.history.records.append(record)
-            if self.directory is not None and self.team.rank == 0:
+            if self.directory is not None and self.group.rank == 0:
                 check_there(self.directory)
                 self.history.write_csv(self.directory / "metrics.csv")
-            if self.board is not None:
-                self.board.write(record)
+            if self.tensorboard is not None:
+                self.tensorboard.write(record)
             if self._has_stopped_rising():
                 self.end = min(self.step + options.patience, options.steps)
         self.seconds_before = time.monotonic() - started
@@ -296,7 +296,7 @@ class _Run:
     def _save(self) -> None:
         if self.directory is None or self.checkpoint is None or self.step == 0:
             return  # after a failed first step there is nothing to resume
-        if self.team.rank == 0:
+        if self.group.rank == 0:
             check_there(self.directory)
         state = {
             "step": self.step,
@@ -310,8 +310,8 @@ class _Run:
             "records": [asdict(record) for record in self.history.records],
         }
         average = {} if self.average is None else self.average.tensors
-        own = self.team.gather(own_state(self.random, self.memory))
-        if self.team.rank == 0:
+        own = self.group.gather(own_state(self.random, self.memory))
+        if self.group.rank == 0:
             save_checkpoint(self.checkpoint, self.model.flow, self.optimizer, state, average, own)
 
     def _restore(self) -> None:
@@ -324,7 +324,7 @@ class _Run:
             self.random,
             self.history.settings,
             {**TrainingOptions().model_dump(), "devices": 1},
-            self.team.rank,
+            self.group.rank,
         )
         with reading(self.checkpoint, "{} is an incomplete checkpoint"):
             if self.average is not None:

@@ -37,8 +37,8 @@ from boltzflow.settings import SEEDS
 from boltzflow.storage import check_there, claimed, plain_path
 from boltzflow.training import ForwardKL, Method, TrainingOptions, train
 from boltzflow.training.cost import estimate_cost
+from boltzflow.training.distributed import check_shares, check_started, started
 from boltzflow.training.methods import method_named
-from boltzflow.training.team import check_shares, check_started, started
 from boltzflow.workflows.config import FORWARD_KL, PDB_FORCEFIELD, RunConfig, SystemConfig
 from boltzflow.workflows.needs import disk_of_samples, memory_of_samples, memory_of_training
 

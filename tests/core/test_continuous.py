@@ -24,7 +24,7 @@ class Bare(nn.Identity):
 
 
 def linear(domain: Domain, weight: Tensor, **options) -> layers.ContinuousFlow:
-    layer = layers.ContinuousFlow(domain, trunk=Bare, **options).double()
+    layer = layers.ContinuousFlow(domain, conditioner=Bare, **options).double()
     with torch.no_grad():
         layer.velocity.head.weight.copy_(weight)
     return layer
@@ -69,7 +69,7 @@ def test_circles_are_wrapped_at_the_end() -> None:
 
 
 def random_layer(**options) -> layers.ContinuousFlow:
-    layer = layers.ContinuousFlow(CYLINDER, trunk=lambda n: nets.MLP(n, (16,)), **options).double()
+    layer = layers.ContinuousFlow(CYLINDER, conditioner=lambda n: nets.MLP(n, (16,)), **options).double()
     randomize_parameters(layer)
     return layer
 

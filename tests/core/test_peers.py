@@ -24,7 +24,7 @@ def close(got: tuple[Tensor, Tensor], expected: tuple[Tensor, Tensor]) -> None:
 
 def spline_coupling() -> layers.SplineCoupling:
     layer = layers.SplineCoupling(
-        Domain.real(SIZE), alternating_mask(SIZE), bins=BINS, bound=BOUND, trunk=lambda n: nets.MLP(n, (HIDDEN,))
+        Domain.real(SIZE), alternating_mask(SIZE), bins=BINS, bound=BOUND, conditioner=lambda n: nets.MLP(n, (HIDDEN,))
     )
     randomize_parameters(layer, scale=0.7)
     return layer.double()

@@ -42,7 +42,7 @@ def base() -> Independent:
 
 
 def spline(mask: list[bool]) -> layers.SplineCoupling:
-    layer = layers.SplineCoupling(DOMAIN, mask, bins=4, trunk=lambda n: nets.MLP(n, (8,)))
+    layer = layers.SplineCoupling(DOMAIN, mask, bins=4, conditioner=lambda n: nets.MLP(n, (8,)))
     randomize_parameters(layer, scale=0.3)
     return layer
 

@@ -24,7 +24,7 @@ from boltzflow.errors import ProcessError
 from boltzflow.tensorfile import read_tensors
 from boltzflow.training import ConstrainedTransport, Phases, ReverseKL
 from boltzflow.training.checkpoint import KIND, VERSION
-from boltzflow.training.team import STORE
+from boltzflow.training.distributed import STORE
 from tests.analysis.exact import chain
 
 KILLS = 20

@@ -14,7 +14,7 @@ import boltzflow as bf
 from boltzflow.core.objectives import Loss, forward_kl
 from boltzflow.testing import randomize_parameters
 from boltzflow.training import ConstrainedTransport, Method, ReverseKL
-from boltzflow.training.team import Several, started
+from boltzflow.training.distributed import MultiProcess, started
 from tests.training.conftest import double_well
 
 OPTIONS = {"batch_size": 64, "warmup": 2, "log_every": 2, "checkpoint_every": 3, "compile": False, "progress": False}
@@ -25,10 +25,10 @@ LOG_WEIGHTS = 3.0 * torch.randn(100, generator=torch.Generator().manual_seed(3))
 class FixedSamples(Method):
     """Maximum likelihood on the same samples in each step, of which each process takes its part."""
 
-    def temperature(self, model, moment) -> float:
+    def temperature(self, model, info) -> float:
         return model.temperature
 
-    def loss(self, model, moment, memory) -> Loss:
+    def loss(self, model, info, memory) -> Loss:
         x = torch.randn(OPTIONS["batch_size"], 2, generator=torch.Generator().manual_seed(5))
         rank, size = started()
         return forward_kl(model.flow, x.chunk(size)[rank])
@@ -41,19 +41,19 @@ class FixedSamples(Method):
 class Struck(ConstrainedTransport):
     """Keeps a buffer; sends one process the signal of the environment variable STRIKE before the eighth step."""
 
-    def loss(self, model, moment, memory) -> Loss:
-        if moment.step == 7 and started()[0] == 1 and os.environ.get("STRIKE"):
+    def loss(self, model, info, memory) -> Loss:
+        if info.step == 7 and started()[0] == 1 and os.environ.get("STRIKE"):
             os.kill(os.getpid(), int(os.environ["STRIKE"]))
-        return super().loss(model, moment, memory)
+        return super().loss(model, info, memory)
 
 
 @dataclass(frozen=True)
 class PartlyBad(ReverseKL):
     """A loss that is not finite, but whose gradient is, in one process in the third step."""
 
-    def loss(self, model, moment, memory) -> Loss:
-        loss = super().loss(model, moment, memory)
-        bad = moment.step == 2 and started()[0] == 1
+    def loss(self, model, info, memory) -> Loss:
+        loss = super().loss(model, info, memory)
+        bad = info.step == 2 and started()[0] == 1
         return Loss(loss.value + float("inf"), loss.log_weights) if bad else loss
 
 
@@ -80,10 +80,10 @@ def run(task: str, directory: Path) -> dict[str, torch.Tensor]:
     if task == "gradient":
         return gradient(2)
     if task == "ess":
-        team = Several(2, torch.device("cpu"))
-        part = LOG_WEIGHTS.split([30, 70])[team.rank]
+        group = MultiProcess(2, torch.device("cpu"))
+        part = LOG_WEIGHTS.split([30, 70])[group.rank]
         nothing = torch.full((5,), -torch.inf)
-        return {"ess": torch.tensor([team.ess(part), team.ess(nothing)], dtype=torch.float64)}
+        return {"ess": torch.tensor([group.ess(part), group.ess(nothing)], dtype=torch.float64)}
     if task == "bad":
         return trained(PartlyBad())
     if task == "uninterrupted":

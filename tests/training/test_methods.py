@@ -24,7 +24,7 @@ from boltzflow.training import (
     ReverseKL,
     TemperatureAnnealing,
 )
-from boltzflow.training.methods import METHODS, Moment, method_named
+from boltzflow.training.methods import METHODS, StepInfo, method_named
 from boltzflow.training.methods.drawing import draw
 from boltzflow.units import thermal_energy
 
@@ -137,7 +137,7 @@ def test_a_weight_changes_once_however_often_its_sample_is_drawn(small: bf.Boltz
     log_weights = torch.full((64,), -torch.inf)
     log_weights[:4] = torch.tensor([0.3, 0.1, 0.2, 0.0])
     memory = {"z": z.detach(), "log_q": log_q.detach() + 0.7, "log_weights": log_weights, "of_flow": log_weights}
-    FAB().loss(small, Moment(1, 10, 64, random), memory)
+    FAB().loss(small, StepInfo(1, 10, 64, random), memory)
     # log q has fallen by 0.7 since they were made, so their weights for p²/q have risen by it.
     torch.testing.assert_close(memory["log_weights"][:4], log_weights[:4] + 0.7, rtol=0, atol=1e-3)
     assert memory["log_weights"][4:].isneginf().all()
@@ -165,9 +165,9 @@ def test_what_an_inner_method_forgets_is_forgotten(small: bf.BoltzmannGenerator)
     transport = ConstrainedTransport(samples=64, every=1000)
     method = Mixture((Phases((transport, ReverseKL()), (0.5, 0.5)),), (1.0,))
     random = torch.Generator().manual_seed(0)
-    method.loss(small, Moment(0, 4, 64, random), memory)
+    method.loss(small, StepInfo(0, 4, 64, random), memory)
     assert "0.of.z" in memory
-    method.loss(small, Moment(2, 4, 64, random), memory)
+    method.loss(small, StepInfo(2, 4, 64, random), memory)
     assert set(memory) == {"0.phase"}
 
 
@@ -191,7 +191,7 @@ def test_drawn_samples_have_the_generators_own_weights(small: bf.BoltzmannGenera
 def test_a_ladder_of_temperatures(small: bf.BoltzmannGenerator) -> None:
     method = TemperatureAnnealing(hot=ReverseKL(hot_temperature=1200.0), hot_share=0.5, rungs=9, samples=100)
     found = [
-        round(method.temperature(small, Moment(step, 2000, 16, torch.Generator())), 2) for step in range(0, 2000, 50)
+        round(method.temperature(small, StepInfo(step, 2000, 16, torch.Generator())), 2) for step in range(0, 2000, 50)
     ]
     # The published ladder, ten temperatures, the last one twice.
     ladder = [1200.0, 1028.69, 881.84, 755.95, 648.04, 555.52, 476.22, 408.24, 349.96, 300.0]
@@ -201,7 +201,7 @@ def test_a_ladder_of_temperatures(small: bf.BoltzmannGenerator) -> None:
 
 def test_phases_give_each_method_its_own_course(small: bf.BoltzmannGenerator) -> None:
     method = Phases((ReverseKL(hot_temperature=900.0), ReverseKL(hot_temperature=600.0)), (0.25, 0.75))
-    at = [method.temperature(small, Moment(step, 400, 16, torch.Generator())) for step in (0, 99, 100, 399)]
+    at = [method.temperature(small, StepInfo(step, 400, 16, torch.Generator())) for step in (0, 99, 100, 399)]
     assert at == pytest.approx([900.0, 300.0, 600.0, 300.0])
 
 

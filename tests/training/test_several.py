@@ -17,7 +17,7 @@ from boltzflow.core.importance import effective_sample_size
 from boltzflow.errors import MissingDependencyError, OptionError
 from boltzflow.tensorfile import read_tensors
 from boltzflow.training.checkpoint import KIND, VERSION
-from boltzflow.training.team import Alone, Several
+from boltzflow.training.distributed import MultiProcess, SingleProcess
 
 from .conftest import double_well
 from .several import LOG_WEIGHTS, OPTIONS, gradient
@@ -211,7 +211,7 @@ def test_what_cannot_be_is_refused(monkeypatch) -> None:
     monkeypatch.setitem(sys.modules, "lightning_fabric", None)
     with pytest.raises(MissingDependencyError, match=r"pip install 'boltzflow\[fabric\]'"):
         bf.train(double_well(), devices=3, **options)
-    monkeypatch.setattr("boltzflow.training.trainer.assemble", lambda *_: Alone())
+    monkeypatch.setattr("boltzflow.training.trainer.assemble", lambda *_: SingleProcess())
     with pytest.raises(OptionError, match="Expected a batch_size that is a multiple of the 3 devices; got 64"):
         bf.train(double_well(), devices=3, **options)
 
@@ -219,11 +219,11 @@ def test_what_cannot_be_is_refused(monkeypatch) -> None:
 def test_each_process_has_random_numbers_of_its_own() -> None:
     teams = []
     for rank in range(64):
-        team = Several.__new__(Several)
-        team.rank, team.size = rank, 64
-        teams.append(team)
-    assert teams[0].seed(7) == Alone().seed(7) == 7
-    seeds = {team.seed(seed) for team in teams for seed in range(20)}
+        group = MultiProcess.__new__(MultiProcess)
+        group.rank, group.size = rank, 64
+        teams.append(group)
+    assert teams[0].seed(7) == SingleProcess().seed(7) == 7
+    seeds = {group.seed(seed) for group in teams for seed in range(20)}
     assert len(seeds) == 64 * 20
     assert max(seeds) < 2**32
 

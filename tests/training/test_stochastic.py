@@ -13,7 +13,7 @@ import boltzflow as bf
 from boltzflow.core import StochasticFlow
 from boltzflow.errors import FileFormatError, IntractableDensityError, OptionError
 from boltzflow.training import FAB, AlphaDivergence, ConstrainedTransport, LogDispersion, Method, ReverseKL
-from boltzflow.training.methods import Moment
+from boltzflow.training.methods import StepInfo
 from tests.analysis.exact import chain
 
 from .test_methods import dihedral, share_of_deep_well
@@ -111,7 +111,7 @@ def test_a_training_is_resumed_only_with_the_same_layers(tmp_path: Path) -> None
 def test_layers_follow_the_temperature_of_a_step() -> None:
     """At 1200 K the layers of a generator for 300 K get the density of 1200 K."""
     generator = make("metropolis")
-    context = ReverseKL().context(generator, Moment(0, 10, 6, torch.Generator()))
+    context = ReverseKL().context(generator, StepInfo(0, 10, 6, torch.Generator()))
     assert context is not None
     assert torch.equal(context, torch.full((6, 1), 1200.0))
     assert isinstance(generator.flow, StochasticFlow)

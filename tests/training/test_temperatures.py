@@ -26,7 +26,7 @@ from boltzflow.training import (
     ReverseKL,
     TemperatureAnnealing,
 )
-from boltzflow.training.methods import Moment
+from boltzflow.training.methods import StepInfo
 from boltzflow.units import thermal_energy
 from tests.analysis.exact import chain
 
@@ -136,11 +136,11 @@ def test_the_lowest_temperature_falls_and_the_highest_stays() -> None:
     random = torch.Generator().manual_seed(0)
     seen = {}
     for step in (0, 50, 99):
-        moment = Moment(step, 100, 128, random)
-        context = method.context(generator, moment, runs=4)
+        info = StepInfo(step, 100, 128, random)
+        context = method.context(generator, info, runs=4)
         assert context is not None
         assert context.shape == (128, 1)
-        lowest = method.temperature(generator, moment)
+        lowest = method.temperature(generator, info)
         parts = (context / lowest).log().view(4, 32) / math.log(900.0 / lowest) * 4 if lowest < 900.0 else None
         if parts is not None:  # each run in its own part of log T
             assert torch.equal(parts.floor()[:, 0], torch.arange(4.0))

@@ -32,12 +32,12 @@ class Broken(Method):
     def __init__(self, bad):
         self.bad = bad
 
-    def temperature(self, generator, moment):
+    def temperature(self, generator, info):
         return generator.temperature
 
-    def loss(self, generator, moment, memory):
-        loss = ReverseKL().loss(generator, moment, memory)
-        return Loss(loss.value * float("nan"), loss.log_weights) if moment.step in self.bad else loss
+    def loss(self, generator, info, memory):
+        loss = ReverseKL().loss(generator, info, memory)
+        return Loss(loss.value * float("nan"), loss.log_weights) if info.step in self.bad else loss
 
     def evaluations(self, steps, batch_size):
         return steps * batch_size
@@ -54,7 +54,7 @@ def test_interrupted_and_resumed_is_as_uninterrupted(generator, tmp_path, monkey
     target = {
         "loss": "boltzflow.training.methods.reverse_kl.reverse_kl",
         "optimizer": "torch.optim.Adam.step",
-        "record": "boltzflow.training.team.effective_sample_size",
+        "record": "boltzflow.training.distributed.effective_sample_size",
         "checkpoint": "boltzflow.training.trainer.History.write_csv",
     }[where]
     original, calls = pkgutil.resolve_name(target), []

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from boltzflow.core.constants import Constants
 from boltzflow.core.domain import Domain
 from boltzflow.core.layer import Bijection
-from boltzflow.core.layers.coupling import Trunk
+from boltzflow.core.layers.coupling import MakeNet
 from boltzflow.core.nets import MLP, join_context
 from boltzflow.errors import DomainError, MissingDependencyError, OptionError
 
@@ -38,7 +38,7 @@ class ContinuousFlow(Bijection):
 
     Args:
         domain: flat, of D real coordinates and circles.
-        trunk: the conditioner network: builds the net of v (without its last linear layer) from the number of its
+        conditioner: the conditioner network: builds the net of v (without its last linear layer) from the number of its
             inputs, which are the domain's features, the time and the context. By default an `MLP` with two hidden
             layers of 64. It must be smooth, as the solver requires: no ReLU.
         trace: ``"exact"`` or ``"hutchinson"``.
@@ -60,7 +60,7 @@ class ContinuousFlow(Bijection):
         self,
         domain: Domain,
         *,
-        trunk: Trunk | None = None,
+        conditioner: MakeNet | None = None,
         trace: Trace = "exact",
         adjoint: bool = False,
         tolerance: float | None = None,
@@ -81,7 +81,7 @@ class ContinuousFlow(Bijection):
         self.trace = trace
         self.adjoint = adjoint
         self.tolerance = tolerance
-        self.velocity = Velocity(domain, trunk, context_size)
+        self.velocity = Velocity(domain, conditioner, context_size)
 
     def forward(
         self, z: Tensor, context: Tensor | None = None, *, generator: torch.Generator | None = None
@@ -128,16 +128,16 @@ class Velocity(nn.Module):
 
     Args:
         domain: flat, of D coordinates.
-        trunk, context_size: as in `ContinuousFlow`.
+        conditioner, context_size: as in `ContinuousFlow`.
     """
 
-    def __init__(self, domain: Domain, trunk: Trunk | None, context_size: int) -> None:
+    def __init__(self, domain: Domain, conditioner: MakeNet | None, context_size: int) -> None:
         super().__init__()
         self.domain = domain
         self.context_size = context_size
         scale, _ = domain.standard_map(torch.empty(0, dtype=torch.float64))
         self.constants = Constants(unit=1.0 / scale)
-        make = trunk if trunk is not None else (lambda inputs: MLP(inputs, (64, 64)))
+        make = conditioner if conditioner is not None else (lambda inputs: MLP(inputs, (64, 64)))
         self.trunk = make(domain.feature_size + 1 + context_size)
         self.head = nn.Linear(int(self.trunk.out_features), len(domain))  # type: ignore[arg-type]
         nn.init.zeros_(self.head.weight)

@@ -15,7 +15,7 @@ from boltzflow.core.precision import HasNet
 from boltzflow.core.transformers import Affine, RationalQuadratic, Scale, Transformer
 from boltzflow.errors import DomainError, OptionError
 
-Trunk = Callable[[int], nn.Module]
+MakeNet = Callable[[int], nn.Module]
 """Number of inputs → a net that ends in an activation and has the attribute `out_features`."""
 
 
@@ -28,8 +28,8 @@ class Coupling(HasNet, Bijection):
     Args:
         transformer: of all D coordinates of its domain; only the masked ones are transformed.
         mask: D booleans: True for transformed coordinates (see `boltzflow.core.functional`).
-        trunk: the conditioner network: builds the net (without its last linear layer) from the number of its inputs;
-            by default an `MLP` with two hidden layers of 128.
+        conditioner: builds the conditioner network (without its last linear layer) from the number of its inputs; by
+            default an `MLP` with two hidden layers of 128.
         location, width: (D,) or None: the expected center and spread of each coordinate, in the domain's units;
             infinite widths mean that it may be anywhere. They set the scale of the net's inputs.
         context_size: size of the context that the net is conditioned on; 0 means that the context is ignored.
@@ -52,7 +52,7 @@ class Coupling(HasNet, Bijection):
         transformer: Transformer,
         mask: Sequence[bool] | Tensor,
         *,
-        trunk: Trunk | None = None,
+        conditioner: MakeNet | None = None,
         location: Tensor | None = None,
         width: Tensor | None = None,
         context_size: int = 0,
@@ -80,10 +80,11 @@ class Coupling(HasNet, Bijection):
         self.moved = len(chosen)
 
         self.features = DomainFeatures(domain, location, width, visible=shown)
-        make = trunk if trunk is not None else (lambda inputs: MLP(inputs, (128, 128)))
+        make = conditioner if conditioner is not None else (lambda inputs: MLP(inputs, (128, 128)))
+        # It keeps the name that it has in saved flows.
         self.trunk = make(self.features.size + context_size) if self.features.size + context_size else _Constant()
-        width_of_trunk = int(self.trunk.out_features)  # type: ignore[arg-type]
-        self.head = nn.Linear(width_of_trunk, transformer.parameter_count * self.moved)
+        outputs = int(self.trunk.out_features)  # type: ignore[arg-type]
+        self.head = nn.Linear(outputs, transformer.parameter_count * self.moved)
         nn.init.zeros_(self.head.weight)
         nn.init.zeros_(self.head.bias)
 
@@ -131,7 +132,7 @@ class AffineCoupling(Coupling):
         domain: flat, of D real coordinates or circles (which are only shifted).
         mask: D booleans: True for transformed coordinates.
         scale: ``"additive"``, ``"exp"``, ``"sigmoid"`` or ``"inverse_sigmoid"``, see `transformers.Affine`.
-        trunk, context_size: as in `Coupling`.
+        conditioner, context_size: as in `Coupling`.
 
     >>> layer = AffineCoupling(Domain.real(2), mask=[True, False])
     >>> x, log_ratio = layer(torch.zeros(5, 2))
@@ -143,10 +144,10 @@ class AffineCoupling(Coupling):
         mask: Sequence[bool] | Tensor,
         *,
         scale: Scale = "exp",
-        trunk: Trunk | None = None,
+        conditioner: MakeNet | None = None,
         context_size: int = 0,
     ) -> None:
-        super().__init__(Affine(domain, scale), mask, trunk=trunk, context_size=context_size)
+        super().__init__(Affine(domain, scale), mask, conditioner=conditioner, context_size=context_size)
 
 
 class SplineCoupling(Coupling):
@@ -159,7 +160,7 @@ class SplineCoupling(Coupling):
         mask: D booleans: True for transformed coordinates.
         bins, bound, seam: as in `transformers.RationalQuadratic`.
         location, width: (D,) or None, for the scale of the net's inputs and for the initial knots.
-        trunk, context_size, given: as in `Coupling`.
+        conditioner, context_size, given: as in `Coupling`.
 
     >>> domain = Domain.real(1) + Domain.circle(1)
     >>> layer = SplineCoupling(domain, mask=[False, True], bins=4)
@@ -172,7 +173,7 @@ class SplineCoupling(Coupling):
         mask: Sequence[bool] | Tensor,
         *,
         bins: int = 8,
-        trunk: Trunk | None = None,
+        conditioner: MakeNet | None = None,
         bound: float | Tensor = 5.0,
         location: Tensor | None = None,
         width: Tensor | None = None,
@@ -184,7 +185,7 @@ class SplineCoupling(Coupling):
         super().__init__(
             transformer,
             mask,
-            trunk=trunk,
+            conditioner=conditioner,
             location=location,
             width=width,
             context_size=context_size,

@@ -7,7 +7,7 @@ from boltzflow.training.methods.cooled import CooledMethod
 from boltzflow.training.methods.data import ForwardKL
 from boltzflow.training.methods.dispersion import LogDispersion
 from boltzflow.training.methods.fab import FAB
-from boltzflow.training.methods.method import Memory, Method, Moment, settings_of
+from boltzflow.training.methods.method import Memory, Method, StepInfo, settings_of
 from boltzflow.training.methods.phases import Mixture, Phases
 from boltzflow.training.methods.reverse_kl import ReverseKL
 from boltzflow.training.methods.transport import ConstrainedTransport
@@ -23,7 +23,7 @@ __all__ = [
     "Memory",
     "Method",
     "Mixture",
-    "Moment",
+    "StepInfo",
     "Phases",
     "ReverseKL",
     "TemperatureAnnealing",

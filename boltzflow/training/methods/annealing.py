@@ -10,7 +10,7 @@ from boltzflow.core import importance
 from boltzflow.core.objectives import Loss
 from boltzflow.errors import OptionError
 from boltzflow.training.methods.drawing import draw, fit_to_memory, in_whole_batches
-from boltzflow.training.methods.method import Memory, Method, Moment
+from boltzflow.training.methods.method import Memory, Method, StepInfo
 from boltzflow.training.methods.reverse_kl import ReverseKL
 from boltzflow.training.trainable import Trainable
 
@@ -50,20 +50,20 @@ class TemperatureAnnealing(Method):
                 f"{self.rungs} and {self.samples}."
             )
 
-    def temperature(self, model: Trainable, moment: Moment) -> float:
+    def temperature(self, model: Trainable, info: StepInfo) -> float:
         hot, target = max(self.hot.hot_temperature, model.temperature), model.temperature
-        rung = min(self._rung(moment) + 1, self.rungs)  # the last one is repeated
+        rung = min(self._rung(info) + 1, self.rungs)  # the last one is repeated
         return float(hot * (target / hot) ** (rung / self.rungs))
 
-    def loss(self, model: Trainable, moment: Moment, memory: Memory) -> Loss:
-        rung = self._rung(moment)
+    def loss(self, model: Trainable, info: StepInfo, memory: Memory) -> Loss:
+        rung = self._rung(info)
         if rung < 0:
             hot_steps = replace(self.hot, hot_share=1.0, cooling_share=0.0)
-            return hot_steps.loss(model, moment, memory)
+            return hot_steps.loss(model, info, memory)
         is_fresh = "rung" not in memory or int(memory["rung"]) != rung
         if is_fresh:
-            temperature = self.temperature(model, moment)
-            drawn = draw(model, self.samples, moment.batch_size, moment.random)
+            temperature = self.temperature(model, info)
+            drawn = draw(model, self.samples, info.batch_size, info.random)
             log_weights = drawn.log_weights(temperature)
             memory.update(
                 rung=torch.tensor(rung),
@@ -72,15 +72,15 @@ class TemperatureAnnealing(Method):
                 log_target=drawn.log_target(temperature),
                 log_weights=log_weights,
             )
-        value = fit_to_memory(model, moment, memory, self.dispersion, self.dispersion_order)
+        value = fit_to_memory(model, info, memory, self.dispersion, self.dispersion_order)
         return Loss(value, memory["log_weights"], is_fresh)
 
     def evaluations(self, steps: int, batch_size: int) -> int:
-        rungs = [self._rung(Moment(step, steps, batch_size, torch.Generator())) for step in range(steps)]
+        rungs = [self._rung(StepInfo(step, steps, batch_size, torch.Generator())) for step in range(steps)]
         hot = self.hot.evaluations(rungs.count(-1), batch_size)
         return hot + len(set(rungs) - {-1}) * in_whole_batches(self.samples, batch_size)
 
-    def _rung(self, moment: Moment) -> int:
+    def _rung(self, info: StepInfo) -> int:
         """−1 in the hot phase, then 0 … rungs."""
-        after = moment.progress - self.hot_share
+        after = info.progress - self.hot_share
         return -1 if after < 0 else min(int(after / (1 - self.hot_share) * (self.rungs + 1)), self.rungs)

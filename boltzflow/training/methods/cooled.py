@@ -9,7 +9,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from boltzflow.training.methods.method import Method, Moment
+from boltzflow.training.methods.method import Method, StepInfo
 from boltzflow.training.schedules import Annealing
 from boltzflow.training.trainable import Trainable
 
@@ -33,28 +33,28 @@ class CooledMethod(Method, ABC):
 
     learns_ranges: ClassVar[bool] = True
 
-    def temperature(self, model: Trainable, moment: Moment) -> float:
+    def temperature(self, model: Trainable, info: StepInfo) -> float:
         if model.temperatures is None:
             end, start = model.temperature, max(self.hot_temperature, model.temperature)
         else:
             end, start = model.temperatures
-        return Annealing(start, end, self.hot_share, self.cooling_share)(moment.progress)
+        return Annealing(start, end, self.hot_share, self.cooling_share)(info.progress)
 
-    def context(self, model: Trainable, moment: Moment, runs: int = 1) -> Tensor | None:
+    def context(self, model: Trainable, info: StepInfo, runs: int = 1) -> Tensor | None:
         """The context of flow and target in this step, (batch, C) or None.
 
         For a temperature range the batch is divided into `runs` of equal length, each at one temperature: the range
         between this step's lowest temperature and the top is divided into as many equal parts in log T, and one
         temperature is drawn from each.
         """
-        lowest = self.temperature(model, moment)
+        lowest = self.temperature(model, info)
         like = model.flow.like
         if model.temperatures is None:
-            return model.context(like.new_full((moment.batch_size,), lowest))
-        noise = torch.rand(runs, dtype=like.dtype, device=like.device, generator=moment.random)
+            return model.context(like.new_full((info.batch_size,), lowest))
+        noise = torch.rand(runs, dtype=like.dtype, device=like.device, generator=info.random)
         place = (torch.arange(runs, dtype=like.dtype, device=like.device) + noise) / runs
         kelvins = lowest * (model.temperatures[1] / lowest) ** place
-        return model.context(kelvins.repeat_interleave(moment.batch_size // runs))
+        return model.context(kelvins.repeat_interleave(info.batch_size // runs))
 
     def evaluations(self, steps: int, batch_size: int) -> int:
         return steps * batch_size

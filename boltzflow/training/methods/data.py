@@ -15,7 +15,7 @@ from boltzflow.errors import DataError, NonFiniteError, OptionError, Unsupported
 from boltzflow.generator import BoltzmannGenerator
 from boltzflow.molecules.same_atoms import check_same_atoms
 from boltzflow.training.methods.drawing import draw, fit_to_memory
-from boltzflow.training.methods.method import Memory, Method, Moment
+from boltzflow.training.methods.method import Memory, Method, StepInfo
 from boltzflow.training.trainable import Trainable
 
 _AT_ONCE = 4096  # frames
@@ -48,10 +48,10 @@ class ForwardKL(Method):
         if self.watch < 1:
             raise OptionError(f"ForwardKL: expected a positive number of steps between two batches; got {self.watch}.")
 
-    def temperature(self, model: Trainable, moment: Moment) -> float:
+    def temperature(self, model: Trainable, info: StepInfo) -> float:
         return model.temperature
 
-    def loss(self, model: Trainable, moment: Moment, memory: Memory) -> Loss:
+    def loss(self, model: Trainable, info: StepInfo, memory: Memory) -> Loss:
         if not memory:
             if not isinstance(model, BoltzmannGenerator):
                 raise UnsupportedCombinationError(
@@ -66,11 +66,11 @@ class ForwardKL(Method):
             assert data.topology is not None  # loaded ensembles have one
             check_same_atoms(model.system.mdtraj_topology, data.topology, "data", "the generator")
             memory.update(_latent(model, data))
-        is_fresh = moment.step % self.watch == 0 or "log_weights" not in memory
+        is_fresh = info.step % self.watch == 0 or "log_weights" not in memory
         if is_fresh:
-            drawn = draw(model, moment.batch_size, moment.batch_size, moment.random)
+            drawn = draw(model, info.batch_size, info.batch_size, info.random)
             memory["log_weights"] = drawn.log_weights(model.temperature)
-        value = fit_to_memory(model, moment, memory, self.dispersion, self.dispersion_order)
+        value = fit_to_memory(model, info, memory, self.dispersion, self.dispersion_order)
         return Loss(value, memory["log_weights"], is_fresh)
 
     def evaluations(self, steps: int, batch_size: int) -> int:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from boltzflow.core.objectives import Loss, log_dispersion
 from boltzflow.training.methods.cooled import CooledMethod
-from boltzflow.training.methods.method import Memory, Moment
+from boltzflow.training.methods.method import Memory, StepInfo
 from boltzflow.training.trainable import Trainable
 
 
@@ -28,8 +28,8 @@ class LogDispersion(CooledMethod):
 
     order: int = 1
 
-    def loss(self, model: Trainable, moment: Moment, memory: Memory) -> Loss:
-        target = model.internal_target(self.temperature(model, moment))
-        context = self.context(model, moment)
-        n = moment.batch_size
-        return log_dispersion(model.flow, target, n, order=self.order, context=context, generator=moment.random)
+    def loss(self, model: Trainable, info: StepInfo, memory: Memory) -> Loss:
+        target = model.internal_target(self.temperature(model, info))
+        context = self.context(model, info)
+        n = info.batch_size
+        return log_dispersion(model.flow, target, n, order=self.order, context=context, generator=info.random)

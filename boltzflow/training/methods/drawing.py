@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from boltzflow.core.objectives import dispersion
-from boltzflow.training.methods.method import Memory, Moment
+from boltzflow.training.methods.method import Memory, StepInfo
 from boltzflow.training.trainable import Trainable
 
 
@@ -58,9 +58,9 @@ def fit(model: Trainable, z: Tensor, log_target: Tensor, weight: float = 0.0, or
     return value + weight * dispersion(log_target - log_q, order) if weight else value
 
 
-def fit_to_memory(model: Trainable, moment: Moment, memory: Memory, weight: float, order: int) -> Tensor:
+def fit_to_memory(model: Trainable, info: StepInfo, memory: Memory, weight: float, order: int) -> Tensor:
     """`fit` to a batch drawn from a buffer: `z` (n, D), its `weights` (n,) and its `log_target` (n,)."""
-    chosen = torch.multinomial(memory["weights"], moment.batch_size, replacement=True, generator=moment.random)
+    chosen = torch.multinomial(memory["weights"], info.batch_size, replacement=True, generator=info.random)
     return fit(model, memory["z"][chosen], memory["log_target"][chosen], weight, order)
 
 

@@ -12,7 +12,7 @@ from boltzflow.core.objectives import Loss
 from boltzflow.core.samplers import annealed_importance_sampling, linear_schedule
 from boltzflow.errors import OptionError
 from boltzflow.training.methods.drawing import draw, fit_weighted
-from boltzflow.training.methods.method import Memory, Method, Moment
+from boltzflow.training.methods.method import Memory, Method, StepInfo
 from boltzflow.training.trainable import Trainable
 
 _ALPHA = 2.0
@@ -55,17 +55,17 @@ class FAB(Method):
                 f"{self.every}, {self.leapfrog_steps}, {self.levels}, {self.batches} and {self.first_batches}."
             )
 
-    def temperature(self, model: Trainable, moment: Moment) -> float:
+    def temperature(self, model: Trainable, info: StepInfo) -> float:
         return model.temperature
 
-    def loss(self, model: Trainable, moment: Moment, memory: Memory) -> Loss:
-        rounds = self.first_batches if not memory else int(moment.step % self.every == 0)
+    def loss(self, model: Trainable, info: StepInfo, memory: Memory) -> Loss:
+        rounds = self.first_batches if not memory else int(info.step % self.every == 0)
         for _ in range(rounds):
-            self._anneal(model, moment, memory)
+            self._anneal(model, info, memory)
         priorities = memory["log_weights"].double().softmax(0)
         # Without replacement if there are enough samples of positive weight.
-        replacement = int((priorities > 0).sum()) < moment.batch_size
-        chosen = torch.multinomial(priorities, moment.batch_size, replacement, generator=moment.random)
+        replacement = int((priorities > 0).sum()) < info.batch_size
+        chosen = torch.multinomial(priorities, info.batch_size, replacement, generator=info.random)
         log_q = model.flow.log_prob(memory["z"][chosen])
         change = (1.0 - _ALPHA) * (log_q.detach() - memory["log_q"][chosen])
         is_known = change.isfinite()
@@ -83,7 +83,7 @@ class FAB(Method):
         rounds = self.first_batches + (steps - 1) // self.every
         return rounds * batch_size * (self.levels * (self.leapfrog_steps + 2) + 2)
 
-    def _anneal(self, model: Trainable, moment: Moment, memory: Memory) -> None:
+    def _anneal(self, model: Trainable, info: StepInfo, memory: Memory) -> None:
         """Add one batch from p²/q to the buffer; the step size adapts to the acceptance."""
         target, flow = model.internal_target(), model.flow
         log_scale = memory.get("log_scale", torch.tensor(-2.0))
@@ -102,9 +102,9 @@ class FAB(Method):
                 target,
                 linear_schedule(self.levels + 1),
                 kernel,
-                moment.batch_size,
+                info.batch_size,
                 alpha=_ALPHA,
-                generator=moment.random,
+                generator=info.random,
             )
             with torch.no_grad():
                 log_q = flow.log_prob(samples.x)
@@ -119,11 +119,9 @@ class FAB(Method):
         }
         for name, values in new.items():
             kept = memory.get(name, values[:0])
-            memory[name] = torch.cat([kept, values])[-self.batches * moment.batch_size :]
+            memory[name] = torch.cat([kept, values])[-self.batches * info.batch_size :]
         memory["log_scale"] = log_scale + 0.3 * (samples.acceptance.mean().to(log_scale) - _ACCEPTANCE)
-        memory["of_flow"] = draw(model, moment.batch_size, moment.batch_size, moment.random).log_weights(
-            model.temperature
-        )
+        memory["of_flow"] = draw(model, info.batch_size, info.batch_size, info.random).log_weights(model.temperature)
 
 
 def _scales(model: Trainable) -> Tensor:

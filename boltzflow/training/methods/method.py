@@ -21,7 +21,7 @@ A method replaces entries and never writes into their tensors: an interrupted st
 
 
 @dataclass(frozen=True)
-class Moment:
+class StepInfo:
     """The state of a training at the beginning of a step.
 
     Attributes:
@@ -75,11 +75,11 @@ class Method(ABC):
             )
 
     @abstractmethod
-    def temperature(self, model: Trainable, moment: Moment) -> float:
+    def temperature(self, model: Trainable, info: StepInfo) -> float:
         """The temperature of this step in K; for a temperature range the lowest one."""
 
     @abstractmethod
-    def loss(self, model: Trainable, moment: Moment, memory: Memory) -> Loss:
+    def loss(self, model: Trainable, info: StepInfo, memory: Memory) -> Loss:
         """The loss of this step.
 
         Its log-weights are those of samples of the flow at this step's temperature: of this step's batch, or of the

@@ -9,7 +9,7 @@ import torch
 
 from boltzflow.core.objectives import Loss
 from boltzflow.errors import OptionError
-from boltzflow.training.methods.method import Memory, Method, Moment
+from boltzflow.training.methods.method import Memory, Method, StepInfo
 from boltzflow.training.trainable import Trainable
 
 
@@ -43,12 +43,12 @@ class Phases(_Composed):
         if abs(sum(self.shares) - 1.0) > 1e-6:
             raise OptionError(f"Expected fractions of steps with the sum 1; got {self.shares}.")
 
-    def temperature(self, model: Trainable, moment: Moment) -> float:
-        phase, part = self._part(moment)
+    def temperature(self, model: Trainable, info: StepInfo) -> float:
+        phase, part = self._part(info)
         return self.methods[phase].temperature(model, part)
 
-    def loss(self, model: Trainable, moment: Moment, memory: Memory) -> Loss:
-        phase, part = self._part(moment)
+    def loss(self, model: Trainable, info: StepInfo, memory: Memory) -> Loss:
+        phase, part = self._part(info)
         if "phase" not in memory or int(memory["phase"]) != phase:
             memory.clear()
         own = {name.removeprefix("of."): value for name, value in memory.items() if name != "phase"}
@@ -66,12 +66,12 @@ class Phases(_Composed):
         """The first step after each phase."""
         return [round(steps * sum(self.shares[: i + 1])) for i in range(len(self.shares) - 1)] + [steps]
 
-    def _part(self, moment: Moment) -> tuple[int, Moment]:
+    def _part(self, info: StepInfo) -> tuple[int, StepInfo]:
         """The index of the current method, and its own state."""
-        ends = self._ends(moment.steps)
-        phase = next((i for i, end in enumerate(ends) if moment.step < end), len(ends) - 1)
+        ends = self._ends(info.steps)
+        phase = next((i for i, end in enumerate(ends) if info.step < end), len(ends) - 1)
         start = ends[phase - 1] if phase else 0
-        return phase, Moment(moment.step - start, ends[phase] - start, moment.batch_size, moment.random)
+        return phase, StepInfo(info.step - start, ends[phase] - start, info.batch_size, info.random)
 
 
 @dataclass(frozen=True)
@@ -97,17 +97,17 @@ class Mixture(_Composed):
                 f"Expected at least one nonzero weight at start and end; got {self.start} and {self.end}."
             )
 
-    def temperature(self, model: Trainable, moment: Moment) -> float:
-        return self.methods[0].temperature(model, moment)
+    def temperature(self, model: Trainable, info: StepInfo) -> float:
+        return self.methods[0].temperature(model, info)
 
-    def loss(self, model: Trainable, moment: Moment, memory: Memory) -> Loss:
+    def loss(self, model: Trainable, info: StepInfo, memory: Memory) -> Loss:
         values, first = [], None
         for i, method in enumerate(self.methods):
-            weight = self.start[i] + moment.progress * ((self.end or self.start)[i] - self.start[i])
+            weight = self.start[i] + info.progress * ((self.end or self.start)[i] - self.start[i])
             own = {n.removeprefix(f"{i}."): v for n, v in memory.items() if n.startswith(f"{i}.")}
             if weight == 0.0 and first is not None:
                 continue
-            loss = method.loss(model, moment, own)
+            loss = method.loss(model, info, own)
             for name in [n for n in memory if n.startswith(f"{i}.")]:
                 del memory[name]
             memory.update({f"{i}.{name}": value for name, value in own.items()})

@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from boltzflow.core.objectives import EnergyCap, Loss, reverse_kl
 from boltzflow.training.methods.cooled import CooledMethod
-from boltzflow.training.methods.method import Memory, Moment
+from boltzflow.training.methods.method import Memory, StepInfo
 from boltzflow.training.trainable import Trainable
 
 _SAMPLES_OF_A_TEMPERATURE = 32
@@ -42,14 +42,14 @@ class ReverseKL(CooledMethod):
 
     learns_paths: ClassVar[bool] = True
 
-    def loss(self, model: Trainable, moment: Moment, memory: Memory) -> Loss:
-        runs = 1 if model.temperatures is None else _runs(moment.batch_size)
+    def loss(self, model: Trainable, info: StepInfo, memory: Memory) -> Loss:
+        runs = 1 if model.temperatures is None else _runs(info.batch_size)
         return reverse_kl(
             model.flow,
-            model.internal_target(self.temperature(model, moment)),
-            moment.batch_size,
-            context=self.context(model, moment, runs),
-            generator=moment.random,
+            model.internal_target(self.temperature(model, info)),
+            info.batch_size,
+            context=self.context(model, info, runs),
+            generator=info.random,
             path_gradient=self.path_gradient and not model.flow.transform.stochastic_layers,
             cap=EnergyCap(self.cap),
             drop_largest=self.drop_largest,

@@ -8,7 +8,7 @@ from boltzflow.core import importance
 from boltzflow.core.objectives import Loss
 from boltzflow.errors import OptionError
 from boltzflow.training.methods.drawing import draw, fit_to_memory, in_whole_batches
-from boltzflow.training.methods.method import Memory, Method, Moment
+from boltzflow.training.methods.method import Memory, Method, StepInfo
 from boltzflow.training.trainable import Trainable
 from boltzflow.training.transport import constrained_transport
 
@@ -48,13 +48,13 @@ class ConstrainedTransport(Method):
                 f"Expected at least 2 samples and 1 step between draws; got {self.samples} and {self.every}."
             )
 
-    def temperature(self, model: Trainable, moment: Moment) -> float:
+    def temperature(self, model: Trainable, info: StepInfo) -> float:
         return model.temperature
 
-    def loss(self, model: Trainable, moment: Moment, memory: Memory) -> Loss:
-        is_fresh = moment.step % self.every == 0 or not memory
+    def loss(self, model: Trainable, info: StepInfo, memory: Memory) -> Loss:
+        is_fresh = info.step % self.every == 0 or not memory
         if is_fresh:
-            drawn = draw(model, self.samples, moment.batch_size, moment.random)
+            drawn = draw(model, self.samples, info.batch_size, info.random)
             log_target = drawn.log_target(model.temperature)
             step = constrained_transport(drawn.log_q, log_target, self.trust_region, self.max_entropy_loss)
             # The next density, known at the samples up to a constant, is the target of log q.
@@ -64,7 +64,7 @@ class ConstrainedTransport(Method):
                 log_target=(step.log_weights + drawn.log_q).to(drawn.z),
                 log_weights=drawn.log_weights(model.temperature),
             )
-        value = fit_to_memory(model, moment, memory, self.dispersion, self.dispersion_order)
+        value = fit_to_memory(model, info, memory, self.dispersion, self.dispersion_order)
         return Loss(value, memory["log_weights"], is_fresh)
 
     def evaluations(self, steps: int, batch_size: int) -> int:

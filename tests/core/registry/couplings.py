@@ -26,7 +26,7 @@ FEW = [1, 3, 4, 5]
 
 def _coupling(**options: object) -> layers.SplineCoupling:
     mask = options.pop("mask", HALF)
-    return layers.SplineCoupling(MIXED, mask, trunk=lambda n: nets.MLP(n, (16,)), **options)  # type: ignore[arg-type]
+    return layers.SplineCoupling(MIXED, mask, conditioner=lambda n: nets.MLP(n, (16,)), **options)  # type: ignore[arg-type]
 
 
 def _autoregressive(**options: object) -> layers.Autoregressive:
@@ -36,7 +36,11 @@ def _autoregressive(**options: object) -> layers.Autoregressive:
 
 def _affine(scale: transformers.Scale, context_size: int = 0) -> layers.AffineCoupling:
     return layers.AffineCoupling(
-        Domain.real(4), alternating_mask(4), scale=scale, trunk=lambda n: nets.MLP(n, (16,)), context_size=context_size
+        Domain.real(4),
+        alternating_mask(4),
+        scale=scale,
+        conditioner=lambda n: nets.MLP(n, (16,)),
+        context_size=context_size,
     )
 
 
@@ -48,10 +52,10 @@ BIJECTIONS: dict[str, Case] = {
     "spline coupling, shown a part": Case(lambda: _coupling(given=[False, True, False, False, False, False, True])),
     "spline coupling, context": Case(lambda: _coupling(context_size=3), context_size=3),
     "spline coupling, residual net": Case(
-        lambda: layers.SplineCoupling(MIXED, HALF, trunk=lambda n: nets.ResidualNet(n, 16, blocks=1))
+        lambda: layers.SplineCoupling(MIXED, HALF, conditioner=lambda n: nets.ResidualNet(n, 16, blocks=1))
     ),
     "spline coupling, gated net": Case(
-        lambda: layers.SplineCoupling(MIXED, HALF, trunk=lambda n: nets.ResidualNet(n, 16, blocks=1, gated=True))
+        lambda: layers.SplineCoupling(MIXED, HALF, conditioner=lambda n: nets.ResidualNet(n, 16, blocks=1, gated=True))
     ),
     "spline coupling on intervals": Case(
         lambda: layers.SplineCoupling(Domain.interval(2.0, 3.0, 3), [True, False, True])
@@ -62,7 +66,7 @@ BIJECTIONS: dict[str, Case] = {
     "affine coupling, sigmoid": Case(lambda: _affine("sigmoid")),
     "affine coupling, inverse sigmoid": Case(lambda: _affine("inverse_sigmoid")),
     "affine coupling, circles are shifted": Case(
-        lambda: layers.AffineCoupling(MIXED[:4], half_mask(4), trunk=lambda n: nets.MLP(n, (16,)))
+        lambda: layers.AffineCoupling(MIXED[:4], half_mask(4), conditioner=lambda n: nets.MLP(n, (16,)))
     ),
     "autoregressive spline": Case(lambda: _autoregressive()),
     "autoregressive spline, context": Case(lambda: _autoregressive(context_size=3), context_size=3),

@@ -13,7 +13,7 @@ MIXED = Domain.real(1) + Domain.circle(1) + Domain.interval(0.1, 0.3) + Domain.c
 def _coupling(transformer: transformers.Transformer, context_size: int = 0) -> layers.Coupling:
     mask = [True, True, True, False][: len(transformer.domain)]
     mask[-1] = False
-    return layers.Coupling(transformer, mask, trunk=lambda n: nets.MLP(n, (8,)), context_size=context_size)
+    return layers.Coupling(transformer, mask, conditioner=lambda n: nets.MLP(n, (8,)), context_size=context_size)
 
 
 def _autoregressive(transformer: transformers.Transformer, context_size: int = 0) -> layers.Autoregressive:
@@ -52,7 +52,7 @@ BIJECTIONS: dict[str, Case] = {
     # Right to the solver's tolerance of 1e-9, not to rounding; its loop depends on the states.
     "continuous flow, context": Case(
         lambda: layers.ContinuousFlow(
-            Domain.real(1) + Domain.circle(1, 0.0, 3.0), trunk=lambda n: nets.MLP(n, (6,)), context_size=1
+            Domain.real(1) + Domain.circle(1, 0.0, 3.0), conditioner=lambda n: nets.MLP(n, (6,)), context_size=1
         ),
         context_size=1,
         tolerance=1e-7,

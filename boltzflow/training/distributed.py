@@ -21,7 +21,7 @@ STORE = "BOLTZFLOW_STORE"
 """The environment variable with the file through which processes of one command connect."""
 
 
-class Team(ABC):
+class DistributedGroup(ABC):
     """Processes that train one flow together, each on a part of the samples.
 
     All processes call the same methods in the same order. Results of communication are identical in all processes, bit
@@ -63,7 +63,7 @@ class Team(ABC):
         """The tensors of each process on rank 0; an empty list elsewhere."""
 
 
-class Alone(Team):
+class SingleProcess(DistributedGroup):
     """A single process."""
 
     rank, size = 0, 1
@@ -84,7 +84,7 @@ class Alone(Team):
         return [dict(tensors)]
 
 
-class Several(Team):
+class MultiProcess(DistributedGroup):
     """Processes that were started together on one or several machines; Lightning Fabric connects them.
 
     Args:
@@ -162,7 +162,7 @@ class Several(Team):
         return [load(part[:length].cpu().numpy().tobytes()) for part, length in zip(found or [], lengths, strict=False)]
 
 
-def assemble(devices: int, device: torch.device) -> Team:
+def assemble(devices: int, device: torch.device) -> DistributedGroup:
     """The processes of a training on `devices` devices of the type of `device`.
 
     Raises:
@@ -171,7 +171,7 @@ def assemble(devices: int, device: torch.device) -> Team:
     """
     if devices < 1:
         raise OptionError(f"Expected a positive number of devices; got {devices}.")
-    return Alone() if devices == 1 else Several(devices, device)
+    return SingleProcess() if devices == 1 else MultiProcess(devices, device)
 
 
 def started() -> tuple[int, int]:

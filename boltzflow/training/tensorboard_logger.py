@@ -9,7 +9,7 @@ from boltzflow.errors import MissingDependencyError
 from boltzflow.training.history import Record
 
 
-class Board:
+class TensorBoardLogger:
     """Writes every number of each record to a directory that TensorBoard reads.
 
     Args:

@@ -19,7 +19,7 @@ KIND, VERSION = "boltzflow parallel tempering", 1
 
 
 @dataclass(frozen=True)
-class Moment:
+class TemperingState:
     """The state of a run after a number of rounds. It is replaced as a whole, so Ctrl-C never leaves it incomplete.
 
     Attributes:
@@ -43,16 +43,16 @@ class Moment:
     frames: Frames = field(repr=False)
 
 
-def save_moment(path: Path, moment: Moment, settings: dict[str, Any]) -> None:
+def save_tempering(path: Path, run: TemperingState, settings: dict[str, Any]) -> None:
     """Write a state without pending frames, atomically. Settings must be JSON-serialisable."""
-    tensors = {name: value for name, value in vars(moment).items() if isinstance(value, Tensor)}
-    tensors |= {f"state.{name}": value for name, value in vars(moment.state).items()}
-    header = {"settings": settings, "rounds": moment.rounds, "chunks": list(moment.frames.chunks)}
+    tensors = {name: value for name, value in vars(run).items() if isinstance(value, Tensor)}
+    tensors |= {f"state.{name}": value for name, value in vars(run.state).items()}
+    header = {"settings": settings, "rounds": run.rounds, "chunks": list(run.frames.chunks)}
     write_tensors(path, tensors, KIND, VERSION, header)
 
 
-def load_moment(path: Path, frames: Path, settings: dict[str, Any], device: torch.device) -> Moment:
-    """Read a checkpoint of `save_moment`; `frames` is the folder of the chunks.
+def load_tempering(path: Path, frames: Path, settings: dict[str, Any], device: torch.device) -> TemperingState:
+    """Read a checkpoint of `save_tempering`; `frames` is the folder of the chunks.
 
     Raises:
         FileFormatError: if the file is damaged, or from a run with other settings.
@@ -71,4 +71,4 @@ def load_moment(path: Path, frames: Path, settings: dict[str, Any], device: torc
         counts = {name: tensors[name] for name in ("heading", "round_trips", "accepted", "attempted")}
         state = State(**{name: tensors[f"state.{name}"] for name in State.__dataclass_fields__})
         recorded = Frames(frames, tuple(header["chunks"]))
-        return Moment(int(header["rounds"]), state, random=random, frames=recorded, **counts)
+        return TemperingState(int(header["rounds"]), state, random=random, frames=recorded, **counts)
