@@ -141,7 +141,7 @@ def test_a_generator_is_evaluated(run_directory, tmp_path):
     found = json.loads((tmp_path / "library" / "summary.json").read_text())["run"]["evaluation"]
     assert found["comparison"]["verdict"].startswith(("Do not use", "With care"))
     assert found["forward"] is None  # the library keeps torsions alone
-    assert "Ramachandran surfaces against the reference" in (tmp_path / "library" / "report.html").read_text()
+    assert "Ramachandran surfaces compared with the reference" in (tmp_path / "library" / "report.html").read_text()
     trajectory = run_directory / "samples.dcd"
     arguments = ["evaluate", run_directory, "-n", 100, "--seed", 1, "--reference"]
     assert call(*arguments, trajectory, "--out", tmp_path / "own").exit_code == 0
