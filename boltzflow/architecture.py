@@ -27,82 +27,81 @@ __all__ = ["Architecture"]
 Kernel = Literal["metropolis", "langevin"]
 
 ACCEPTANCE: dict[Kernel, float] = {"metropolis": 0.3, "langevin": 0.6}
-"""What the step sizes of stochastic layers are adapted to."""
+"""The target acceptance of stochastic layers."""
 
-_PART_OF_A_RANGE = 0.08  # the scale of steps where a coordinate may be anywhere: half a radian of a circle
+_PART_OF_A_RANGE = 0.08  # the scale of steps of a coordinate without a width: half a radian of a circle
 
 _IN_FILES = {"kernel": "stochastic", "every": "stochastic_every", "steps": "stochastic_steps"}
 
 
 class Architecture(Settings):
-    """What rebuilds the flow of a generator for its coordinates."""
+    """The options from which the flow of a generator is built for its coordinates."""
 
     heading: ClassVar[str] = "Flow"
 
     layers: Count = Field(16, json_schema_extra={"default": "by preset"})
-    """Spline couplings of the flow."""
+    """Number of spline couplings."""
 
     hidden: tuple[Count, ...] = Field(
         (128, 128), min_length=1, examples=[(256, 256)], json_schema_extra={"default": "by preset"}
     )
-    """Hidden sizes of each coupling's net, with commas."""
+    """Widths of the hidden layers of each coupling's conditioner network, separated by commas."""
 
     bins: Count = 8
-    """Bins of each spline."""
+    """Number of bins of each spline."""
 
     net: Literal["mlp", "residual"] = "mlp"
-    """Kind of each coupling's net; hidden sizes of residual ones are equal, each that of a block."""
+    """Kind of conditioner network; a residual network has blocks of equal width."""
 
     start: Literal["sampled", "bonded", "plain"] = "sampled"
-    """What the first samples are drawn from.
+    """The initial base.
 
-    "bonded" takes each coordinate's Boltzmann density by the bonded terms, without an evaluation of the whole energy;
-    "sampled" lets short Gibbs sampling mend those of torsions, at 4096 energies each; "plain" takes normal and uniform
-    densities.
+    "bonded" uses each coordinate's Boltzmann density under the bonded terms, without evaluating the whole energy.
+    "sampled" also refines the torsions' densities by short Gibbs sampling, with 4096 energy evaluations each. "plain"
+    uses normal and uniform densities.
     """
 
     seed: Seed = 0
-    """Of masks, initial weights and that sampling."""
+    """Seed of masks, initial weights and the Gibbs sampling."""
 
     temperatures: tuple[Kelvin, Kelvin] | None = Field(None, examples=[(300, 600)])
-    """Lowest and highest in K, such as 300,600, for one flow for all of them.
+    """Lowest and highest temperature in K, such as 300,600, of one flow that covers the range.
 
-    The system's own temperature is between them. Couplings are shown each sample's temperature, and the flow starts
-    from the densities of the highest one, which cover those of all. None: the system's temperature alone.
+    The system's own temperature lies between them. The couplings are conditioned on each sample's temperature. The
+    initial base uses the densities at the highest temperature, which cover the others. None makes a generator for the
+    system's temperature alone.
     """
 
     stochastic: Kernel | None = None
-    """Markov steps between blocks of couplings, by random walks or with forces.
+    """Markov steps between blocks of couplings: random walks, or Langevin steps with forces.
 
-    A stochastic normalizing flow (Wu et al. 2020, arXiv 2002.06707). The steps leave densities on the way from the base
-    to the molecule's invariant. Weights stay exact; there is no `log_prob`. Step sizes are adapted to an acceptance
-    when the generator is made, and stay.
+    This makes a stochastic normalizing flow (Wu et al. 2020, arXiv 2002.06707). The steps leave intermediate densities
+    between the base and the molecule's density invariant. Weights stay exact; there is no `log_prob`. Step sizes are
+    adapted to a target acceptance when the generator is made, and then fixed.
     """
 
     stochastic_every: Count = 4
-    """Couplings in such a block; an even number moves each coordinate in each block."""
+    """Number of couplings in a block; with an even number each block moves each coordinate."""
 
     stochastic_steps: Count = 5
-    """Markov steps between two blocks, each for an energy; their start costs one more."""
+    """Number of Markov steps between two blocks; each needs one energy evaluation, and the first one more."""
 
     @model_validator(mode="after")
     def _has_two_blocks(self) -> Self:
-        # Where a preset has yet to choose the layers it is too early to say.
+        # A preset that has yet to set the layers cannot be checked.
         if self.stochastic and "layers" in self.model_fields_set and self.stochastic_every >= self.layers:
             raise ValueError(
-                "Expected more couplings than one block of them, for stochastic layers to stand between; got "
+                "Expected at least two blocks of couplings, with stochastic layers between them; got "
                 f"{self.layers} couplings in blocks of {self.stochastic_every}"
             )
         return self
 
     @classmethod
     def from_header(cls, header: Mapping[str, Any]) -> Self:
-        """From what `header` gives.
-
-        Files of before there were tables do not say how they started.
+        """The architecture from a generator's file; files without `start` had a plain base.
 
         Raises:
-            OptionError: naming what is wrong.
+            OptionError: if a value is invalid; names it.
         """
         values = {"start": "plain", **header}
         if "stochastic" in values:
@@ -112,14 +111,14 @@ class Architecture(Settings):
 
     @property
     def header(self) -> dict[str, Any]:
-        """As a generator's file holds it, JSON-able, without what there is not."""
+        """The mapping in a generator's file; JSON-serialisable, without options that are None."""
         values = self.model_dump(mode="json", exclude_none=True)
         kernel = {theirs: values.pop(ours, None) for theirs, ours in _IN_FILES.items()}
         return values if self.stochastic is None else values | {"stochastic": kernel}
 
 
 def build_flow(coordinates: MolecularCoordinates, architecture: Architecture) -> Flow:
-    """The untrained flow of a generator, a density of these coordinates. Stochastic layers are made unbound."""
+    """Build a generator's untrained flow, a density over these coordinates; stochastic layers are not yet bound."""
     temperatures, every = architecture.temperatures, architecture.stochastic_every
     flow = recipes.spline_flow(
         coordinates.domain,
@@ -134,33 +133,33 @@ def build_flow(coordinates: MolecularCoordinates, architecture: Architecture) ->
         base=None if architecture.start == "plain" else tabulated_base(coordinates),
     )
 
-    def shown(layer: Layer) -> Layer:
+    def conditioned(layer: Layer) -> Layer:
         return layer if temperatures is None else LogContext(layer, *temperatures)
 
     if architecture.stochastic is None:
-        return Flow(flow.base, shown(flow.transform))
+        return Flow(flow.base, conditioned(flow.transform))
     assert isinstance(flow.transform, Chain)
     couplings = list(flow.transform)
     blocks = [couplings[i : i + every] for i in range(0, len(couplings), every)]
-    chain = [shown(Chain(blocks[0]))]
+    chain = [conditioned(Chain(blocks[0]))]
     for number, block in enumerate(blocks[1:], 1):
-        chain += [_kernel_layer(coordinates, architecture, number / len(blocks)), shown(Chain(block))]
+        chain += [_kernel_layer(coordinates, architecture, number / len(blocks)), conditioned(Chain(block))]
     return Flow(flow.base, Chain(chain))
 
 
 def check_sizes(architecture: Architecture, tensors: Iterable[Tensor]) -> None:
-    """Raise unless a flow of this architecture may have so few numbers as these tensors hold, before it is built.
+    """Check, before the flow is built, that these tensors hold enough numbers for it.
 
     Raises:
-        FileFormatError: naming the sizes and how many there are.
+        FileFormatError: if they hold too few; names the sizes and the number.
     """
     layers, bins, hidden = architecture.layers, architecture.bins, architecture.hidden
-    # A conditioner has a weight for each two units of neighbouring layers, a bias for each unit, and what it gives.
+    # Weights between neighbouring layers, a bias for each unit, and at least one output for each bin.
     least = layers * (sum(a * b for a, b in pairwise(hidden)) + sum(hidden) + bins)
     held = sum(tensor.numel() for tensor in tensors)
     if least > held:
         sizes = reprlib.repr([layers, bins, *hidden])
-        raise FileFormatError(f"Expected the numbers of a flow of sizes {sizes}; got {held:,}, which are too few.")
+        raise FileFormatError(f"Expected at least {least:,} numbers for a flow of sizes {sizes}; got {held:,}.")
 
 
 def _kernel_layer(coordinates: MolecularCoordinates, architecture: Architecture, fraction: float) -> KernelLayer:
@@ -171,17 +170,17 @@ def _kernel_layer(coordinates: MolecularCoordinates, architecture: Architecture,
 
 
 def _scales(domain: Domain, widths: Tensor) -> Tensor:
-    """How far each coordinate goes in a step (D,), up to a common factor: its width, or a part of its range."""
+    """The scale of each coordinate's step (D,), up to a common factor: its width, or a fraction of its range."""
     ranges = domain.highs(widths) - domain.lows(widths)
     return torch.where(widths.isfinite(), widths, _PART_OF_A_RANGE * ranges)
 
 
 def checked_range(temperatures: Sequence[Temperature], own: float) -> list[float]:
-    """The lowest and the highest temperature of a generator in K.
+    """The lowest and highest temperature of a generator in K.
 
     Raises:
-        OptionError: if they are not two ascending temperatures with the system's own between them, or beyond what the
-            bounds of the coordinates are made for.
+        OptionError: if they are not two ascending temperatures with the system's own between them, or exceed the
+            temperature that the bounds of the coordinates cover.
     """
     kelvins = [checked_temperature(temperature) for temperature in temperatures]
     if len(kelvins) != 2 or not kelvins[0] < kelvins[1]:
@@ -189,11 +188,11 @@ def checked_range(temperatures: Sequence[Temperature], own: float) -> list[float
     low, high = kelvins
     if not low <= own <= high:
         raise OptionError(
-            f"Expected a range of temperatures that holds the system's own, {own:g} K; got {low:g} to {high:g} K."
+            f"Expected a temperature range that contains the system's own, {own:g} K; got {low:g} to {high:g} K."
         )
     hottest = max(HOTTEST, own)
     if high > hottest:
         raise OptionError(
-            f"Expected temperatures up to {hottest:g} K, which the coordinates' bounds are made for; got {high:g} K."
+            f"Expected temperatures up to {hottest:g} K, which the coordinates' bounds cover; got {high:g} K."
         )
     return kelvins

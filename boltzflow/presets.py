@@ -1,4 +1,4 @@
-"""How to train a molecule that nobody has tuned: sizes and budgets from its number of coordinates."""
+"""Default sizes and budgets for any molecule, from its number of coordinates."""
 
 from __future__ import annotations
 
@@ -21,9 +21,12 @@ _LEAST_PATIENCE = 100  # steps
 
 
 class Preset(NamedTuple):
-    """What a preset spends on a molecule of 60 coordinates.
+    """The budget of a preset for a molecule with 60 coordinates.
 
-    evaluations: energies. layers: couplings. width: of the two hidden layers of each coupling's net.
+    Attributes:
+        evaluations: number of energy evaluations.
+        layers: number of couplings.
+        width: of the two hidden layers of each coupling's conditioner network.
     """
 
     evaluations: float
@@ -36,10 +39,10 @@ PRESETS: dict[PresetName, Preset] = {
     "standard": Preset(3.072e6, 16, 128),
     "best": Preset(1.2e7, 20, 192),
 }
-"""A first look in minutes; numbers to work with; more, for hours of a CPU."""
+"""A first look in minutes; results to work with; the best results, in hours of CPU time."""
 
 DEFAULT: PresetName = "standard"
-"""The preset where none is named: on the command line, of a new generator and of its training."""
+"""The default preset of the command line, of a new generator and of its training."""
 
 
 def preset_named(name: str) -> Preset:
@@ -55,9 +58,9 @@ def preset_named(name: str) -> Preset:
 
 
 def flow_settings(name: str, coordinates: int) -> dict[str, Any]:
-    """Sizes of a flow with so many coordinates, by the names of `Architecture`.
+    """Sizes of a flow with this many coordinates, by the names of `Architecture`.
 
-    Widths grow with the root of the number of coordinates: more of them depend on each other.
+    Widths grow with the square root of the number of coordinates.
 
     >>> flow_settings("standard", 60)
     {'layers': 16, 'hidden': (128, 128)}
@@ -77,21 +80,22 @@ def training_settings(
     patient: bool = True,
     path: bool = False,
 ) -> dict[str, Any]:
-    """The method and the budget of a training, by the names of `TrainingOptions`: what is given, and the preset's rest.
+    """The method and budget of a training, by the names of `TrainingOptions`; unset options are filled from the preset.
 
-    Evaluations grow with the number of coordinates. A GPU gets larger batches, with which alone it is fast. Nets are
-    bfloat16 where that is faster, found out by trying; several devices, each of which would find out for itself, get
-    float32. SOAP took alanine dipeptide farther than Adam in the same time; on nets of 32 hidden units it does not.
+    The number of evaluations grows with the number of coordinates. A GPU gets larger batches, because small ones
+    leave it idle. A short measurement decides whether networks use bfloat16; with several devices, each of which
+    would measure for itself, they use float32. SOAP reached a higher ESS than Adam in the same time on alanine
+    dipeptide, but not with networks of 32 hidden units.
 
     Args:
-        name: of the preset.
-        coordinates: number of the flow's.
+        name: name of the preset.
+        coordinates: number of coordinates of the flow.
         device: type of the device, such as "cuda".
-        devices: their number.
-        given: what was asked for, which goes before the preset.
-        patient: whether the training may end early: not for a range of temperatures, where the ESS of a step, over
-            several of them, says too little.
-        path: whether the flow has stochastic layers, which only reverse KL trains.
+        devices: number of devices.
+        given: explicit options, which override the preset.
+        patient: whether the training may end early; not for a range of temperatures, where a step's ESS is not that of
+            one temperature.
+        path: whether the flow has stochastic layers, which only reverse KL can train.
 
     >>> chosen = training_settings("standard", 60, "cpu", 1, {"batch_size": 1024})
     >>> chosen["method"], chosen["optimizer"], chosen["steps"], chosen["batch_size"]
@@ -120,7 +124,7 @@ def _size(coordinates: int) -> float:
 
 @cache
 def faster_precision(device: str) -> Precision:
-    """Of the products of nets: found out by a product of a usual size."""
+    """The faster precision of matrix products on a device, measured with a product of typical size."""
     times: dict[Precision, float] = {}
     precisions: dict[Precision, torch.dtype] = {"float32": torch.float32, "bfloat16": torch.bfloat16}
     for name, dtype in precisions.items():
@@ -133,5 +137,5 @@ def faster_precision(device: str) -> Precision:
             product[0, 0].item()  # waits for a GPU
             runs.append(time.perf_counter() - started)
         times[name] = min(runs)
-    # A little faster is not worth the digits.
+    # A small gain in speed is not worth the loss of precision.
     return "bfloat16" if times["bfloat16"] < 0.6 * times["float32"] else "float32"

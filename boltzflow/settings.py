@@ -1,4 +1,4 @@
-"""Settings that are checked as they are made: the base of options, architectures and YAML documents."""
+"""Validated settings: the base of options, architectures and YAML documents."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 
 from boltzflow.errors import OptionError
 
-# A few anchors of YAML can stand for more text than there is memory.
+# A few YAML anchors can expand to more text than fits in memory.
 _SHORTLY = reprlib.Repr()
 _SHORTLY.maxstring = _SHORTLY.maxother = 200
 
 SEEDS = 2**64
-"""So many seeds PyTorch knows."""
+"""The number of seeds that PyTorch accepts."""
 
 
 def within(low: float, high: float, unit: str = "", zero: bool = False) -> AfterValidator:
-    """Numbers from `low` to `high`, or 0: what lies outside, infinite and NaN too, overflows or does nothing."""
+    """A validator of numbers from `low` to `high`, or 0; it refuses infinity and NaN."""
 
     def check(value: float) -> float:
         if low <= value <= high or (zero and value == 0.0):
@@ -39,24 +39,24 @@ Part = TypeVar("Part", bound="Settings")
 
 
 class Settings(BaseModel):
-    """The base of settings: immutable, no unknown names.
+    """The base of settings: immutable, without unknown names.
 
-    The text below a field describes it; its first paragraph is the help of the command line's option. What an option
-    needs besides stands in the field's `json_schema_extra`: `option`, its name where it is not the field's, and
-    `default`, what is said of a default that is no fixed value.
+    The text below a field describes it. Its first paragraph is the help of the command-line option. The field's
+    `json_schema_extra` may hold `option`, the option's name if it differs from the field's, and `default`, the text for
+    a default that is no fixed value.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
     heading: ClassVar[str] = ""
-    """Of these settings in the help of the command line."""
+    """The heading of these settings in the command line's help."""
 
     @classmethod
     def of(cls, **values: object) -> Self:
         """Settings from Python values.
 
         Raises:
-            OptionError: naming the setting, what was expected and what came.
+            OptionError: names the setting, what was expected and what was given.
         """
         try:
             return cls.model_validate(values)
@@ -65,16 +65,16 @@ class Settings(BaseModel):
 
     @property
     def given(self) -> dict[str, Any]:
-        """What was asked for, rather than left to a default."""
+        """The settings that were given explicitly, by name."""
         return {name: getattr(self, name) for name in type(self).model_fields if name in self.model_fields_set}
 
     def part(self, kind: type[Part]) -> Part:
-        """Those of the settings that another kind has too."""
+        """The settings that `kind` has too, as an object of that kind."""
         return kind.of(**{name: getattr(self, name) for name in kind.model_fields})
 
 
 def sentence(error: ValidationError) -> str:
-    """The first fault in one sentence."""
+    """The first error in one sentence."""
     fault = error.errors()[0]
     key = ".".join(map(str, fault["loc"]))
     if fault["type"] == "extra_forbidden":
@@ -82,6 +82,6 @@ def sentence(error: ValidationError) -> str:
     if fault["type"] == "missing":
         return f"The key '{key}' is missing."
     message = fault["msg"].removeprefix("Value error, ").rstrip(".")
-    if not key:  # a fault of several settings together
+    if not key:  # an error of several settings together
         return f"{message}."
-    return f"Bad value for '{key}': {message[0].lower()}{message[1:]}; got {_SHORTLY.repr(fault['input'])}."
+    return f"Invalid value for '{key}': {message[0].lower()}{message[1:]}; got {_SHORTLY.repr(fault['input'])}."

@@ -245,7 +245,7 @@ def test_negative_temperature(tmp_path):
         (["--hidden", "a,b"], "--hidden"),
         (["--temperatures", "300;600"], "--temperatures"),
         (["--temperatures", "300,400,500"], "temperatures"),
-        (["--temperatures", "400,500"], "holds the system's own, 300 K"),
+        (["--temperatures", "400,500"], "contains the system's own, 300 K"),
         (["--method", "magic"], "magic"),
         (["--ema", "1"], "ema"),
         (["--precision", "float16"], "precision"),
@@ -266,7 +266,7 @@ def test_directory_that_holds_a_run(run_directory):
 
 
 def test_resume_of_nothing_and_with_other_settings(run_directory, tmp_path):
-    assert "holds no run" in fails("train", "alanine_dipeptide", "--resume", "--out", tmp_path)
+    assert "contains no run" in fails("train", "alanine_dipeptide", "--resume", "--out", tmp_path)
     message = fails("train", "alanine_dipeptide", "--resume", "--steps", 99, "--out", run_directory)
     assert "steps 3; got 99" in message
 

@@ -112,7 +112,7 @@ def test_what_is_out_of_range_is_a_sentence_everywhere(command, setting: Setting
     assert result.exit_code == 1
     said.append(result.stderr.removeprefix("Error: ").rstrip("\n"))
     assert len({text.replace("-1.0", "-1") for text in said}) == 1
-    assert said[0].startswith(f"Bad value for '{name}")
+    assert said[0].startswith(f"Invalid value for '{name}")
     assert "\n" not in said[0]
     assert said[0].endswith(".")
     assert not (tmp_path / "run").exists()

@@ -123,5 +123,5 @@ def test_a_density_has_defaults_of_its_own(resolved) -> None:
     target = targets.DoubleWell()
     model = DensityModel(recipes.spline_flow(target.domain, layers=2, hidden=(8,)), target)
     assert resolved(lambda: bf.train(model, compile=False)) == (ReverseKL(), TrainingOptions(), model)
-    with pytest.raises(OptionError, match="Expected a preset for a molecule's generator alone; got 'quick' for a Dens"):
+    with pytest.raises(OptionError, match="Expected a preset only for a BoltzmannGenerator; got 'quick' for a Dens"):
         bf.train(model, preset="quick", compile=False)

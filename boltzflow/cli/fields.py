@@ -1,4 +1,4 @@
-"""The options of a command, made of the fields of its settings."""
+"""Command-line options built from the fields of settings."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from boltzflow.workflows.config import SystemConfig
 
 Command = Callable[..., None]
 Given = dict[str, Any]
-"""The settings that the command line names."""
+"""Settings given on the command line, by name."""
 
 ARGUMENTS = {"system"}
-"""Settings that are no options."""
+"""Settings that are arguments, not options."""
 
 
 def with_settings(config: type[SystemConfig]) -> Callable[[Command], Command]:
-    """A decorator that gives a command an option for each setting, under the headings of the settings' classes.
+    """A decorator that adds an option for each setting to a command, under the headings of the settings' classes.
 
-    The command is called with its own arguments, and with those settings as `given` that the command line names.
+    The command is called with its own arguments and with `given`, the settings that stand on the command line.
     """
     settings = {setting.name: setting for setting in settings_of(config)}
 
@@ -49,7 +49,7 @@ def with_settings(config: type[SystemConfig]) -> Callable[[Command], Command]:
 
 
 def settings_of(config: type[SystemConfig]) -> Iterator[Setting]:
-    """A class's own come first, then those of the classes that it is made of."""
+    """Yield a class's own settings first, then those of its base classes."""
     seen = set(ARGUMENTS)
     for kind in config.__mro__:
         if issubclass(kind, Settings) and kind.heading:
@@ -62,8 +62,8 @@ class Setting:
     """A field of settings as an option.
 
     Attributes:
-        name: of the field.
-        flag: the option.
+        name: name of the field.
+        flag: name of the option.
     """
 
     def __init__(self, name: str, field: FieldInfo, heading: str) -> None:
@@ -74,7 +74,7 @@ class Setting:
 
     @property
     def parameter(self) -> inspect.Parameter:
-        """Of the command's signature."""
+        """The option as a parameter of the command's signature."""
         default, numbers = self._field.default, self._is_list and self._kind is not str
         kind: Any = list[str] if self._is_list and not numbers else str if numbers else self._kind
         if self._default is not None or default is None:
@@ -90,14 +90,14 @@ class Setting:
         return inspect.Parameter(self.name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
 
     def value(self, text: Any) -> Any:
-        """The setting's value that the option stands for."""
+        """The setting's value from the option's text."""
         if not self._is_list or self._kind is str:
             return text
         try:
             return tuple(self._kind(number) for number in text.split(","))
         except ValueError:
             example = ",".join(map(str, (self._field.examples or [()])[0]))
-            said = f"Expected {self.flag} as numbers with commas, such as {example}; got {text!r}."
+            said = f"Expected {self.flag} as numbers separated by commas, such as {example}; got {text!r}."
             raise OptionError(said) from None
 
 
@@ -107,7 +107,7 @@ def help_of(field: FieldInfo) -> str:
 
 
 def _kind(annotation: Any) -> tuple[type, tuple[str, ...], bool]:
-    """The type of a field's values, its choices if it has some, and whether it holds several of them."""
+    """The type of a field's values, its choices, and whether it holds several values."""
     origin, arguments = get_origin(annotation), get_args(annotation)
     if origin is Literal:
         return str, arguments, False
@@ -117,6 +117,6 @@ def _kind(annotation: Any) -> tuple[type, tuple[str, ...], bool]:
 
 
 def _is_named(ctx: typer.Context, name: str) -> bool:
-    """Whether an option was given, rather than its default taken."""
+    """Whether an option was given explicitly."""
     source = ctx.get_parameter_source(name)
     return source is not None and source.name == "COMMANDLINE"

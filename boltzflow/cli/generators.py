@@ -28,7 +28,7 @@ Source = Annotated[
 ]
 Seed = Annotated[
     int | None,
-    typer.Option(help="Seed of the random numbers; fresh ones if not given.", show_default=False, min=0, max=SEEDS - 1),
+    typer.Option(help="Seed of the random numbers; random if not given.", show_default=False, min=0, max=SEEDS - 1),
 ]
 
 
@@ -38,14 +38,16 @@ def train(
     system: Molecule,
     given: Given,
     out: Annotated[Path | None, typer.Option(help="Run directory; runs/NAME if not given.", show_default=False)] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on from the run directory's last checkpoint.")] = False,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Continue from the run directory's last checkpoint.")
+    ] = False,
 ) -> None:
     """Train a generator, draw reweighted samples, and analyze them.
 
     The run directory then holds config.yaml, metrics.csv, checkpoints/,
     generator.safetensors, samples.dcd with topology.pdb and weights.npz,
-    plots (PNG and PDF), report.html, and summary.json, which says whether a
-    basin is lost.
+    plots (PNG and PDF), report.html, and summary.json, which reports whether
+    a basin is lost.
 
     Examples:
 
@@ -60,7 +62,7 @@ def train(
         config = resumed(config, directory, given)
     rank, processes = started()
     if config.devices > 1 and processes == 1:
-        # Told here once, not by each process.
+        # Reported here once, not by each process.
         if "batch_size" in config.given:
             check_shares(config.batch_size, config.devices)
         if not resume:
@@ -82,11 +84,13 @@ def train(
 @app.command()
 def sample(
     source: Source,
-    n: Annotated[int, typer.Option("-n", "--samples", min=1, help="Structures to draw.")] = 10_000,
+    n: Annotated[int, typer.Option("-n", "--samples", min=1, help="Number of structures to sample.")] = 10_000,
     out: Annotated[Path, typer.Option(help="Directory for the samples and their analysis.")] = Path("samples"),
     temperature: Annotated[
         float | None,
-        typer.Option(help="In K, for a generator of a range; its own if not given.", show_default=False),
+        typer.Option(
+            help="Temperature in K, for a generator that covers a range; its own if not given.", show_default=False
+        ),
     ] = None,
     seed: Seed = None,
 ) -> None:
@@ -110,13 +114,13 @@ def sample(
 
 @app.command(name="analyze")
 def analyze_directory(
-    directory: Annotated[Path, typer.Argument(metavar="DIR", help="A directory that train or sample has written.")],
+    directory: Annotated[Path, typer.Argument(metavar="DIR", help="A directory written by train or sample.")],
 ) -> None:
     """Analyze samples again: plots, summary.json and report.html.
 
     Effective sample size, log Z, free energies along the backbone torsions,
     the population of the rare basin at 0 < φ < 2.2 rad with its error, and
-    whether bonds, angles and chirality are sound.
+    checks of bonds, angles and chirality.
 
     Example:
 
@@ -133,12 +137,12 @@ def evaluate(
         str | None,
         typer.Option(
             metavar="DIR|TRAJECTORY",
-            help="What 'boltzflow reference' has written, or an unbiased trajectory of the same atoms; "
-            "the library's reference of the system if not given.",
+            help="A directory written by 'boltzflow reference', or an unbiased trajectory of the same atoms; "
+            "if not given the library's reference of the system.",
             show_default=False,
         ),
     ] = None,
-    n: Annotated[int, typer.Option("-n", "--samples", min=1, help="Structures to draw.")] = 100_000,
+    n: Annotated[int, typer.Option("-n", "--samples", min=1, help="Number of structures to sample.")] = 100_000,
     out: Annotated[Path, typer.Option(help="Directory for the samples, their analysis and the comparison.")] = Path(
         "evaluation"
     ),
@@ -146,10 +150,10 @@ def evaluate(
 ) -> None:
     """Draw samples and compare them with a reference.
 
-    Ramachandran surfaces, every bond, angle and torsion, and the energy, each
-    beside the noise that so many frames make; the generator's density on the
-    reference's frames; a verdict. Writes what 'sample' writes and the
-    comparison: into summary.json, as plots, and in report.html.
+    Compares Ramachandran surfaces, every bond, angle and torsion, and the
+    energy, each with the noise expected for this number of frames, and the
+    generator's density at the reference's frames. Writes the files of
+    'sample', and the comparison to summary.json, plots and report.html.
 
     Examples:
 
@@ -165,11 +169,11 @@ def evaluate(
 
 
 def _tell(summary: Summary, directory: Path) -> None:
-    """The main results in a few lines."""
+    """Print the main results."""
     rows = {
         "samples": f"{summary.frames:,} ({summary.failed_frames:,} failed) at {summary.temperature:g} K",
         "ESS": f"{summary.ess:.2%} ({summary.ess_clipped:.2%} with the top 1e-4 of weights clipped)",
-        "Pareto k": f"{told(summary.pareto_k, '.2f')} (averages are not to be trusted above 0.7)",
+        "Pareto k": f"{told(summary.pareto_k, '.2f')} (do not trust averages above 0.7)",
         "log Z": f"{told(summary.log_z.value, '.4f')} ± {told(summary.log_z.error, '.4f')}",
     }
     for region, found in summary.populations.items():
@@ -178,12 +182,12 @@ def _tell(summary: Summary, directory: Path) -> None:
         check = summary.geometry
         rows["bonds and angles"] = (
             f"{check.share_outside:.2%} of the weight beyond {check.sigmas:g} σ; "
-            f"most spread: {check.worst}, {check.worst_rms:.2f} σ"
+            f"largest deviation: {check.worst}, {check.worst_rms:.2f} σ"
         )
     if summary.wrong_handed_frames:
-        rows["wrong-handed"] = f"{summary.wrong_handed_frames:,} samples"
+        rows["inverted chirality"] = f"{summary.wrong_handed_frames:,} samples"
     if summary.run.get("stopped_early") and "steps" in summary.run:
-        rows["stopped early"] = f"after {summary.run['steps']:,} steps, since the ESS had stopped rising"
+        rows["stopped early"] = f"after {summary.run['steps']:,} steps, because the ESS stopped rising"
     rows |= summary.verdicts
     rows["written to"] = str(directory)
     for label, text in rows.items():

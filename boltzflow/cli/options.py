@@ -1,4 +1,4 @@
-"""What commands with a run's settings have in common."""
+"""Parts that commands with settings of a run share."""
 
 from __future__ import annotations
 
@@ -26,28 +26,28 @@ def asked_for(config: type[Config], system: str, given: Given) -> Config:
 
 
 def resumed(config: Config, directory: Path, given: Given) -> Config:
-    """The settings of the run in `directory`, which those given must agree with."""
+    """The settings of the run in `directory`; those given must agree with them."""
     if not (directory / runs.CONFIG).is_file():
-        raise MissingFileError(f"{directory} holds no run to go on with: {runs.CONFIG} is missing.")
+        raise MissingFileError(f"{directory} contains no run to resume: {runs.CONFIG} is missing.")
     stored = type(config).read(directory / runs.CONFIG)
     for name in sorted({"system", *given}):
         if getattr(stored, name) != getattr(config, name):
             raise OptionError(
                 f"The run in {directory} has {name} {getattr(stored, name)}; got {getattr(config, name)}: "
-                "resume with its own settings, or start anew in another --out."
+                "resume with its own settings, or start a new run in another --out."
             )
     if "forcefield" not in given and (found := scripts(stored.forcefield)):
         raise OptionError(
             f"Expected a force field without code in {directory / runs.CONFIG}; <{found[0][1]}> of {found[0][0]} would "
-            "run some: name it with --forcefield if it is yours."
+            "run code: name it with --forcefield if you trust it."
         )
     return stored
 
 
 def tell_interrupted(command: str, directory: Path) -> None:
-    """What Ctrl-C has left of a run, and how to go on."""
+    """Print what Ctrl-C has left of a run, and how to resume it."""
     if not (directory / runs.CONFIG).exists():
-        typer.echo("Interrupted before the run had begun: nothing is kept.", err=True)
+        typer.echo("Interrupted before the run had begun; nothing was kept.", err=True)
         return
     kept = "The last checkpoint is kept" if (directory / runs.CHECKPOINT).exists() else "There is no checkpoint yet"
-    typer.echo(f"Interrupted. {kept}; go on with: {command} --out {shlex.quote(str(directory))} --resume", err=True)
+    typer.echo(f"Interrupted. {kept}; resume with: {command} --out {shlex.quote(str(directory))} --resume", err=True)

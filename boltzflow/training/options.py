@@ -1,4 +1,4 @@
-"""How to train, whatever the method."""
+"""Options that all training methods share."""
 
 from __future__ import annotations
 
@@ -12,83 +12,83 @@ from boltzflow.settings import Count, CountOrNone, Seed, Settings, within
 
 Optimizer = Literal["adam", "soap"]
 LEARNING_RATES: dict[Optimizer, float] = {"adam": 1e-3, "soap": 3e-3}
-"""Peak learning rates that were found good, for alanine dipeptide."""
+"""Peak learning rates that worked well for alanine dipeptide."""
 
 
 class TrainingOptions(Settings):
-    """How to train, whatever the method.
+    """Options that all training methods share.
 
-    The defaults are those of a `DensityModel`. A molecule's generator has those of a preset wherever it says something.
+    The defaults are those of a `DensityModel`. For a molecule's generator, unset options are filled from the preset.
     """
 
     heading: ClassVar[str] = "Training"
 
     steps: Count = Field(20_000, json_schema_extra={"default": "by preset"})
-    """Gradient steps in all."""
+    """Total number of gradient steps."""
 
     batch_size: Count = Field(1024, json_schema_extra={"default": "by preset"})
-    """Samples in a step."""
+    """Number of samples in a step."""
 
     optimizer: Optimizer = Field("adam", json_schema_extra={"default": "by preset"})
-    """Adam, or SOAP, which takes fewer steps, each a little longer."""
+    """Adam, or SOAP, which needs fewer but slightly longer steps."""
 
     learning_rate: Annotated[float, within(1e-10, 100.0)] | None = Field(
         None, json_schema_extra={"option": "--lr", "default": "the optimizer's own"}
     )
-    """Peak of the warm-up and cosine schedule.
+    """Peak learning rate of the warm-up and cosine schedule.
 
-    None takes the optimiser's own, of `LEARNING_RATES`.
+    None takes the optimizer's own from `LEARNING_RATES`.
     """
 
     warmup: CountOrNone = 200
-    """Steps of linear warm-up."""
+    """Number of steps of linear warm-up."""
 
     max_gradient_norm: float = Field(100.0, gt=0)
-    """Longer gradients are scaled down to this."""
+    """Gradients with a larger norm are scaled down to this."""
 
     seed: Seed = 0
-    """Of all random numbers of the training."""
+    """Seed of all random numbers of the training."""
 
     log_every: Count = 50
-    """Steps between two records."""
+    """Number of steps between two records."""
 
     checkpoint_every: Count = 500
-    """Steps between two checkpoints."""
+    """Number of steps between two checkpoints."""
 
     max_skipped: Count = 50
-    """So many non-finite steps in a row end the training with an error."""
+    """The training ends with an error after this many consecutive non-finite steps."""
 
     ema: Annotated[float, within(1e-6, 1.0 - 1e-9, zero=True)] = 0.0
-    """Decay of the weights' moving average in a step, such as 0.999; 0 for none.
+    """Decay per step of the weights' moving average, such as 0.999; 0 for none.
 
-    In the end the flow carries the average. What is recorded is that of the weights themselves.
+    The trained flow has the averaged weights. The records refer to the weights themselves.
     """
 
     precision: Precision = Field("float32", json_schema_extra={"default": "whichever is faster"})
-    """Of the nets' matrix products while training.
+    """Precision of the conditioner networks' matrix products during training.
 
-    "float32" stands for that of the weights, "bfloat16" is faster where the processor has units for it. All else, and
-    sampling afterwards, is as without.
+    "float32" uses the precision of the weights. "bfloat16" is faster on processors with units for it. Everything else,
+    sampling included, keeps the precision of the weights.
     """
 
     patience: CountOrNone = Field(0, json_schema_extra={"default": "by preset"})
-    """Steps without a rise of the ESS, after which the training is brought to its end; 0 for never.
+    """Number of steps without a rise of the ESS after which the training ends early; 0 for never.
 
-    Once the ESS at the model's own temperature has stopped rising, that is, its mean over the records of so many steps
-    exceeds that over as many steps before by no more than its standard error, the training goes on for so many steps
-    more and ends. A learning rate that is still high hides what has been learnt in noise, so it falls to zero over
-    these last steps, in proportion to the cosine of `steps`. Warm-up does not count; phases of a method that have not
-    begun are left out. Not for a range of temperatures, where the ESS of a step is over several or of any one of them.
+    The ESS at the model's own temperature has stopped rising if its mean over the records of this many steps exceeds
+    the mean over as many steps before by no more than its standard error. The training then continues for this many
+    steps while the learning rate falls to zero, in proportion to the cosine schedule of `steps`: at a high learning
+    rate noise hides what has been learned. Warm-up does not count. Phases of a method that have not begun are skipped.
+    Not available for a range of temperatures, where a step's ESS is not that of one temperature.
     """
 
     @property
     def peak_learning_rate(self) -> float:
-        """The one asked for, or the optimiser's own."""
+        """The given learning rate, or the optimizer's own."""
         return LEARNING_RATES[self.optimizer] if self.learning_rate is None else self.learning_rate
 
     @property
     def net_dtype(self) -> torch.dtype | None:
-        """Of the nets in a step; None for that of their weights."""
+        """The dtype of the networks in a step; None for the dtype of their weights."""
         return torch.bfloat16 if self.precision == "bfloat16" else None
 
     @model_validator(mode="after")

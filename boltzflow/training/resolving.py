@@ -1,4 +1,4 @@
-"""What a training is meant to be where not everything is asked for."""
+"""Method and options of a training, with unset options filled from a preset."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ def resolved(
     devices: int,
     options: Mapping[str, Any],
 ) -> tuple[Method, TrainingOptions]:
-    """Method and options of `train`: those that were given, and for the rest those of the preset.
+    """Method and options of `train`; unset options are filled from the preset.
 
     Raises:
-        OptionError: if one is impossible, or a preset is named for what is no molecule's generator.
+        OptionError: if one is invalid, or a preset is named for a model that is no generator.
     """
     if isinstance(model, BoltzmannGenerator):
         chosen = training_settings(
@@ -39,7 +39,7 @@ def resolved(
         chosen = {"method": "reverse_kl", **options}
     else:
         raise OptionError(
-            f"Expected a preset for a molecule's generator alone; got {preset!r} for a {type(model).__name__}."
+            f"Expected a preset only for a BoltzmannGenerator; got {preset!r} for a {type(model).__name__}."
         )
     by_default = chosen.pop("method")
     method = by_default if method is None else method

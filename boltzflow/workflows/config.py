@@ -1,4 +1,4 @@
-"""The settings of a run, as `config.yaml` keeps them."""
+"""The settings of a run, as written to `config.yaml`."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from boltzflow.training.methods import METHODS
 from boltzflow.training.options import TrainingOptions
 
 FORWARD_KL = "forward_kl"
-"""The method that learns from data, and needs them."""
+"""The method that learns from data."""
 
 PDB_FORCEFIELD = ("amber14-all.xml", "implicit/obc2.xml")
-"""The force field of a PDB file, where none is given."""
+"""The default force field of PDB files."""
 
 Place = Annotated[str, AfterValidator(lambda path: str(Path(path).resolve()))]
 
@@ -33,19 +33,19 @@ class SystemConfig(Document):
     """A system's name, or a PDB file with all hydrogens."""
 
     forcefield: tuple[str, ...] = Field((), json_schema_extra={"default": " ".join(PDB_FORCEFIELD)})
-    """OpenMM force-field file, repeatable; for a PDB file."""
+    """OpenMM force-field file for a PDB file; may be repeated."""
 
     constraints: Constraints = "none"
-    """Of bonds and angles, for a PDB file."""
+    """Constraints of bonds and angles, for a PDB file."""
 
     temperature: Kelvin | None = None
-    """In K; the system's own if not given, 300 K for a PDB file."""
+    """Temperature in K; if not given the system's own, or 300 K for a PDB file."""
 
 
 class RunConfig(TrainingOptions, Architecture, SystemConfig):
     """Everything that `boltzflow train` needs; written into the run directory and read by `--resume`.
 
-    What a preset chooses is right in what `completed` gives, and a stand-in before.
+    `completed` fills unset options from the preset; before that they hold placeholders.
 
     >>> RunConfig.of(system="alanine_dipeptide", steps=100).completed(60).hidden
     (128, 128)
@@ -54,7 +54,7 @@ class RunConfig(TrainingOptions, Architecture, SystemConfig):
     heading: ClassVar[str] = "Run"
 
     preset: PresetName = DEFAULT
-    """What is meant where nothing is asked for."""
+    """Preset that fills unset options."""
 
     method: str = Field(
         "reverse_then_forward",
@@ -66,19 +66,19 @@ class RunConfig(TrainingOptions, Architecture, SystemConfig):
     """Directory of samples for forward_kl, such as a reference."""
 
     tensorboard: bool = False
-    """Write TensorBoard's files too."""
+    """Also write files for TensorBoard."""
 
     accelerator: Literal["cpu", "cuda"] = "cpu"
-    """Where to train and sample."""
+    """Device for training and sampling."""
 
     devices: Count = 1
-    """Processes that share each step, one a device; started here unless torchrun or srun did."""
+    """Number of processes that divide each step, one per device; started here unless torchrun or srun did."""
 
     samples: Count = 100_000
-    """Structures to draw when the training is done."""
+    """Number of structures to sample after the training."""
 
     check_picoseconds: TimeOrNone = Field(20.0, json_schema_extra={"option": "--check-ps"})
-    """Simulation in the end that looks for lost basins, ps; 0 for none."""
+    """Length in ps of the final simulation that searches for lost basins; 0 for none."""
 
     seed: Seed = 0
     """Seed of all random numbers."""
@@ -86,11 +86,11 @@ class RunConfig(TrainingOptions, Architecture, SystemConfig):
     @model_validator(mode="before")
     @classmethod
     def _nothing_asked_for(cls, values: dict[str, Any]) -> dict[str, Any]:
-        """Leave out None, with which older files say that the preset chooses."""
+        """Drop None, which in older files means that the preset sets the option."""
         return {name: value for name, value in values.items() if value is not None}
 
     def completed(self, coordinates: int) -> Self:
-        """With what the preset says wherever nothing was asked for, for a flow of so many coordinates."""
+        """The settings with unset options filled from the preset, for a flow with this many coordinates."""
         chosen = training_settings(
             self.preset,
             coordinates,
@@ -113,37 +113,37 @@ class ReferenceConfig(SystemConfig):
     heading: ClassVar[str] = "Simulation"
 
     temperature: Kelvin | None = None
-    """The lowest, in K; the system's own if not given, 300 K for a PDB file."""
+    """Lowest temperature in K; if not given the system's own, or 300 K for a PDB file."""
 
     picoseconds: Time = 200.0
-    """Recorded time of each replica."""
+    """Recorded time of each replica, in ps."""
 
     equilibration: TimeOrNone = 50.0
-    """Picoseconds before that.
+    """Equilibration time before that, in ps.
 
-    In its first half all replicas are at the hottest temperature.
+    In its first half all replicas are at the highest temperature.
     """
 
     ladders: int = Field(64, ge=2, lt=2**63)
-    """Independent ladders, from whose scatter errors follow."""
+    """Number of independent ladders; their scatter gives the errors."""
 
     temperatures: int = Field(8, ge=2, lt=2**63)
-    """Temperatures of a ladder, geometric from the system's to the hottest."""
+    """Number of temperatures in a ladder, geometric from the system's to the highest."""
 
     hottest: Kelvin = 1200.0
-    """The highest of them, in K."""
+    """Highest temperature, in K."""
 
     umbrella: Annotated[float, within(1e-3, 1e4, "kJ/mol", zero=True)] = 0.0
-    """Depth in kJ/mol of a bias towards φ > 0, taken out by weights; 0 for none."""
+    """Depth in kJ/mol of a bias towards φ > 0, removed by reweighting; 0 for none."""
 
     timestep: Annotated[float, within(1e-5, 0.1, "ps")] | None = None
-    """In ps; 0.001, and 0.002 with constraints, if not given."""
+    """Time step in ps; if not given 0.001, or 0.002 with constraints."""
 
     hydrogen_mass: Annotated[float, within(0.1, 100.0, "dalton")] | None = None
-    """In dalton, taken from bonded atoms: 3 allows longer time steps."""
+    """Mass of hydrogens in dalton, repartitioned from bonded atoms; 3 allows longer time steps."""
 
     friction: Annotated[float, within(1e-3, 1e5, "1/ps")] = 2.0
-    """In 1/ps."""
+    """Langevin friction in 1/ps."""
 
     seed: Seed = 0
     """Seed of all random numbers."""

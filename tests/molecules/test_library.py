@@ -65,7 +65,7 @@ def test_a_force_field_beside_the_description_comes_first(folder):
     path.write_text(path.read_text().replace("[amber96.xml, implicit/obc1.xml]", "[amber96.xml]"))
     assert bf.load_system("mine").openmm_system.getNumForces() == 4
     (folder / "mine" / "amber96.xml").write_text("<ForceField/>")
-    with pytest.raises(TemplateError, match=r"mine.amber96\.xml has no template for residue ACE"):
+    with pytest.raises(TemplateError, match=r"mine.amber96\.xml has no template for residue A(CE|LA)"):
         bf.load_system("mine")
 
 
@@ -164,7 +164,7 @@ def test_a_resumed_run_runs_no_code_that_was_not_asked_for(tmp_path):
     (tmp_path / "evil.xml").write_text(f"<ForceField>{SCRIPT.format('InitializationScript')}</ForceField>")
     config = RunConfig.of(system="x.pdb", forcefield=["amber96.xml", str(tmp_path / "evil.xml")])
     config.write(tmp_path / "config.yaml")
-    with pytest.raises(OptionError, match=r"<InitializationScript> of .*evil\.xml would run some: name it with"):
+    with pytest.raises(OptionError, match=r"<InitializationScript> of .*evil\.xml would run code: name it with"):
         resumed(config, tmp_path, set())
     assert resumed(config, tmp_path, {"forcefield"}) == config
 

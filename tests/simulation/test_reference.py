@@ -105,7 +105,7 @@ def test_refusals(directory: Path, tmp_path: Path) -> None:
     assert "has ladders 3; got 4" in call(SYSTEM, "--resume", "--ladders", 4, "--out", directory, code=1)
     assert "'ladders'" in call(SYSTEM, "--ladders", 1, "--out", tmp_path / "one", code=1)
     assert "a hottest temperature above" in call(SYSTEM, "--hottest", 200, "--out", tmp_path / "cold", code=1)
-    assert "holds no run" in call(SYSTEM, "--resume", "--out", tmp_path / "none", code=1)
+    assert "contains no run" in call(SYSTEM, "--resume", "--out", tmp_path / "none", code=1)
     message = call(SYSTEM, *TINY, "--picoseconds", 0.2, "--out", tmp_path / "short", code=1)
     assert "at least 0.4 picoseconds, for two frames; got 0.2" in message
     message = call("butane", "--umbrella", 5, "--out", tmp_path / "butane", code=1)

@@ -169,7 +169,7 @@ def test_a_command_that_was_interrupted_goes_on_until_it_is_killed(tmp_path, req
     first.send_signal(signal.SIGINT)
     _, told = first.communicate(timeout=30)
     assert first.returncode == 130, told
-    assert told.count("The last checkpoint is kept; go on with: boltzflow train butane") == 1
+    assert told.count("The last checkpoint is kept; resume with: boltzflow train butane") == 1
     _, header = read_tensors(directory / "checkpoints" / "last.safetensors", KIND, VERSION)
     assert header["progress"]["step"] >= 50
 

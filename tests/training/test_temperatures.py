@@ -228,7 +228,7 @@ def test_impossible_temperatures_are_refused() -> None:
         make(temperatures=None).sample(10, temperature=301.0)
     assert make(temperatures=None).sample(10, temperature=300.0).temperature == 300.0
     for temperatures, message in {
-        (310.0, 600.0): r"holds the system's own, 300 K; got 310 to 600 K",
+        (310.0, 600.0): r"contains the system's own, 300 K; got 310 to 600 K",
         (600.0, 300.0): r"Expected temperatures \(lowest, highest\)",
         (300.0, 1300.0): "up to 1200 K",
         (-1.0, 300.0): "positive temperature",

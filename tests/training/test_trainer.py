@@ -161,8 +161,8 @@ def test_a_checkpoint_of_another_architecture_is_refused(generator, tmp_path) ->
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"steps": 0}, "Bad value for 'steps': input should be greater than 0; got 0"),
-        ({"batch_size": -1}, "Bad value for 'batch_size'"),
+        ({"steps": 0}, "Invalid value for 'steps': input should be greater than 0; got 0"),
+        ({"batch_size": -1}, "Invalid value for 'batch_size'"),
         ({"colour": "red"}, "Unknown key 'colour'"),
         ({"method": "magic"}, "Expected one of the methods .*, reverse_kl, .*; got 'magic'"),
         ({"resume": True}, "directory to resume from"),
