@@ -147,7 +147,7 @@ def test_a_generator_is_evaluated(run_directory, tmp_path):
     assert call(*arguments, trajectory, "--out", tmp_path / "own").exit_code == 0
     forward = json.loads((tmp_path / "own" / "summary.json").read_text())["run"]["evaluation"]["forward"]
     assert (forward["frames"], forward["outside"]["value"]) == (64, 0.0)
-    assert "there are none" in fails(*arguments, tmp_path, "--out", tmp_path / "none")
+    assert "found neither" in fails(*arguments, tmp_path, "--out", tmp_path / "none")
     assert "Cannot read" in fails(*arguments, tmp_path / "library" / "summary.json", "--out", tmp_path / "none")
     other = available_systems()["butane"] / "reference"
     assert "torsions are those of another" in fails(*arguments, other, "--out", tmp_path / "none")
@@ -195,7 +195,7 @@ def test_a_range_of_temperatures(tmp_path):
     drawn = ["sample", tmp_path / "run", "-n", "20", "--temperature"]
     assert call(*drawn, "450", "--out", tmp_path / "warm").exit_code == 0
     assert bf.Ensemble.load(tmp_path / "warm").temperature == 450.0
-    assert "300 to 600 K; got 700 K" in fails(*drawn, "700", "--out", tmp_path / "hot")
+    assert "300 to 600 K); got 700 K" in fails(*drawn, "700", "--out", tmp_path / "hot")
 
 
 def test_systems_are_listed():
@@ -284,7 +284,7 @@ def test_damaged_configuration(run_directory, tmp_path):
 
 
 def test_sources_that_are_none(tmp_path):
-    assert "neither" in fails("sample", "nonsense", "--out", tmp_path / "s")
+    assert "Expected a generator's file, a directory" in fails("sample", "nonsense", "--out", tmp_path / "s")
     assert "samples.dcd is missing" in fails("analyze", tmp_path)
 
 

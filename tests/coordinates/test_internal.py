@@ -10,7 +10,7 @@ from torch import Tensor
 
 from boltzflow.coordinates import InternalCoordinates
 from boltzflow.coordinates.geometry import dihedral
-from boltzflow.errors import OptionError, ShapeError, TopologyError
+from boltzflow.errors import OptionError, ShapeError
 from boltzflow.testing import random_states
 from boltzflow.units import thermal_energy
 
@@ -249,7 +249,7 @@ def test_bad_input_is_refused(dipeptide: Molecule) -> None:
         coordinates.inverse(torch.zeros(2, 21, 3))
     with pytest.raises(OptionError, match="got 'free'"):
         dipeptide.coordinates(lengths="free")
-    with pytest.raises(TopologyError, match="Expected 60 bounds"):
+    with pytest.raises(ShapeError, match="Expected 60 bounds"):
         InternalCoordinates(coordinates.zmatrix, coordinates.domain[:59], [0.1] * 60, [0.1] * 60)
 
 

@@ -173,7 +173,7 @@ def test_the_command_adds_files_of_each_kind(library: Path, tmp_path: Path) -> N
         ([DIPEPTIDE, "--name", "a/b"], "got 'a/b'"),
         (["Benzene (1).pdb"], "got 'benzene (1)' (--name on the command line)"),
         (["none.pdb"], "No such file: none.pdb"),
-        (["x.mol2"], "Expected a file .pdb, .cif, .prmtop"),
+        (["x.mol2"], "suffixes .pdb, .cif, .prmtop"),
         (["x.prmtop"], "Expected coordinates with x.prmtop"),
         (["x.psf", "--coordinates", "x.pdb"], "Expected parameters with x.psf"),
         (["x.top", "--coordinates", "x.gro", "--forcefield", "amber96.xml"], "Expected no force field"),

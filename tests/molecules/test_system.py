@@ -183,7 +183,7 @@ def test_a_residue_without_template_is_named(tmp_path):
 def test_missing_hydrogens_are_explained(tmp_path):
     lines = [line for line in TOPOLOGY.read_text().splitlines() if line[76:78].strip() != "H" and "CONECT" not in line]
     (tmp_path / "heavy.pdb").write_text("\n".join(lines))
-    with pytest.raises(TemplateError, match=r"HH31, HH32, HH33 missing.*hydrogens_at_ph"):
+    with pytest.raises(TemplateError, match=r"missing atoms HH31, HH32, HH33.*hydrogens_at_ph"):
         MolecularSystem.from_pdb(tmp_path / "heavy.pdb", IMPLICIT)
 
 
