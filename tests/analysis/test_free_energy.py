@@ -169,7 +169,7 @@ def test_a_band_holds_the_whole_profile():
 
 @pytest.mark.parametrize("zero", ["top", 9.0, (5.0, 6.0), "lowest of all"])
 def test_a_zero_outside_is_refused(zero):
-    with pytest.raises(OptionError, match=r"Expected zero|within the zero"):
+    with pytest.raises(OptionError, match=r"Expected (a )?zero"):
         free_energy_profile(equal(3), [0.1, 0.1, 0.3], Axis(0.0, 0.4, bins=2), zero=zero)
 
 
