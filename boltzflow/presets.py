@@ -54,7 +54,7 @@ def preset_named(name: str) -> Preset:
     for known, preset in PRESETS.items():
         if name == known:
             return preset
-    raise OptionError(f"Expected a preset out of {', '.join(PRESETS)}; got {name!r}.")
+    raise OptionError(f"Expected one of the presets {', '.join(PRESETS)}; got {name!r}.")
 
 
 def flow_settings(name: str, coordinates: int) -> dict[str, Any]:

@@ -62,10 +62,10 @@ def test_an_unknown_preset_is_refused() -> None:
     butane = bf.load_system("butane")
     with pytest.raises(OptionError, match="'preset'"):
         RunConfig.of(system="x", preset="fastest")
-    with pytest.raises(OptionError, match="Expected a preset out of quick, standard, best; got 'fastest'"):
+    with pytest.raises(OptionError, match="Expected one of the presets quick, standard, best; got 'fastest'"):
         bf.BoltzmannGenerator.for_system(butane, preset="fastest")
     generator = bf.BoltzmannGenerator.for_system(butane, layers=1, hidden=(8,), start="plain")
-    with pytest.raises(OptionError, match="Expected a preset out of quick, standard, best; got 'fastest'"):
+    with pytest.raises(OptionError, match="Expected one of the presets quick, standard, best; got 'fastest'"):
         bf.train(generator, preset="fastest", compile=False)
 
 

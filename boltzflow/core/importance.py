@@ -387,7 +387,8 @@ def resample(
         NonFiniteError: if no weight is positive.
     """
     if scheme not in get_args(Scheme) or n < 1:
-        raise OptionError(f"Expected n ≥ 1 and the scheme {', '.join(get_args(Scheme))}; got {n} and {scheme!r}.")
+        schemes = ", ".join(get_args(Scheme))
+        raise OptionError(f"Expected n ≥ 1 and one of the schemes {schemes}; got {n} and {scheme!r}.")
     weights = normalized_weights(log_weights)
     if scheme == "residual":
         whole = (n * weights).floor()

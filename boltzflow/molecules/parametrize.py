@@ -36,7 +36,7 @@ def create_system(
     """
     constraints = constraints or "none"
     if constraints not in CONSTRAINTS:
-        raise OptionError(f"Expected constraints {', '.join(CONSTRAINTS)}; got {constraints!r}.")
+        raise OptionError(f"Expected one of the constraints {', '.join(CONSTRAINTS)}; got {constraints!r}.")
     try:
         system = field.createSystem(
             topology,

@@ -121,7 +121,7 @@ def test_missing_solver_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     [
         (Domain.interval(0.0, 1.0, names=["bond"]), {}, DomainError, r"got interval\(0, 1\) 'bond'"),
         (Domain.real((2, 2)), {}, DomainError, "expected a flat domain"),
-        (Domain.real(1), {"trace": "guess"}, OptionError, "expected trace exact, hutchinson; got 'guess'"),
+        (Domain.real(1), {"trace": "guess"}, OptionError, "expected one of the traces exact, hutchinson; got 'guess'"),
         (Domain.real(1), {"tolerance": 0.0}, OptionError, "positive tolerance; got 0"),
     ],
 )

@@ -78,5 +78,5 @@ def test_other_kinds_are_refused(make) -> None:
 
 
 def test_unknown_activation_is_refused() -> None:
-    with pytest.raises(OptionError, match="out of tanh, leaky_relu; got 'relu'"):
+    with pytest.raises(OptionError, match="one of the activations tanh, leaky_relu; got 'relu'"):
         layers.Planar(Domain.real(1), "relu")  # type: ignore[arg-type]

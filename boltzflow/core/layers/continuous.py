@@ -73,7 +73,8 @@ class ContinuousFlow(Bijection):
                 f"ContinuousFlow: expected real coordinates or circles; got {domain.coordinates[found[0]]}."
             )
         if trace not in get_args(Trace):
-            raise OptionError(f"ContinuousFlow: expected trace {', '.join(get_args(Trace))}; got {trace!r}.")
+            traces = ", ".join(get_args(Trace))
+            raise OptionError(f"ContinuousFlow: expected one of the traces {traces}; got {trace!r}.")
         if tolerance is not None and not tolerance > 0.0:
             raise OptionError(f"ContinuousFlow: expected a positive tolerance; got {tolerance:g}.")
         super().__init__(domain, domain)

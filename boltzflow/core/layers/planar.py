@@ -52,7 +52,8 @@ class Planar(Bijection):
     ) -> None:
         _require_real(domain, "Planar")
         if activation not in get_args(Activation):
-            raise OptionError(f"Planar: expected activation {', '.join(get_args(Activation))}; got {activation!r}.")
+            known = ", ".join(get_args(Activation))
+            raise OptionError(f"Planar: expected one of the activations {known}; got {activation!r}.")
         super().__init__(domain, domain)
         self.activation = activation
         size = len(domain)

@@ -47,7 +47,7 @@ class Affine(Transformer):
 
     def __init__(self, domain: Domain, scale: Scale = "exp") -> None:
         if scale not in get_args(Scale):
-            raise OptionError(f"Affine: expected scale {', '.join(get_args(Scale))}; got {scale!r}.")
+            raise OptionError(f"Affine: expected one of the scales {', '.join(get_args(Scale))}; got {scale!r}.")
         if found := domain.indices("interval"):
             where = domain.coordinates[found[0]]
             raise DomainError(f"Affine: expected real coordinates or circles; got {where}.")

@@ -52,7 +52,7 @@ def system_options(constraints: Constraints | None) -> dict[str, Any]:
     """The options for OpenMM's `createSystem`."""
     constraints = constraints or "none"
     if constraints not in CONSTRAINTS:
-        raise OptionError(f"Expected constraints {', '.join(CONSTRAINTS)}; got {constraints!r}.")
+        raise OptionError(f"Expected one of the constraints {', '.join(CONSTRAINTS)}; got {constraints!r}.")
     return {
         "nonbondedMethod": app.NoCutoff,
         "constraints": CONSTRAINTS[constraints],
@@ -64,7 +64,7 @@ def system_options(constraints: Constraints | None) -> dict[str, Any]:
 def solvent_model(name: ImplicitSolvent) -> Any:
     """OpenMM's model of an implicit solvent."""
     if name not in _SOLVENTS:
-        raise OptionError(f"Expected implicit solvent {', '.join(_SOLVENTS)}; got {name!r}.")
+        raise OptionError(f"Expected one of the implicit solvents {', '.join(_SOLVENTS)}; got {name!r}.")
     return _SOLVENTS[name]
 
 
