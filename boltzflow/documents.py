@@ -6,10 +6,9 @@ from pathlib import Path
 from typing import Literal, Self
 
 import yaml
-from pydantic import ValidationError
 
-from boltzflow.errors import FileFormatError
-from boltzflow.settings import Settings, sentence
+from boltzflow.errors import FileFormatError, OptionError
+from boltzflow.settings import Settings
 from boltzflow.storage import reading, replace_file
 
 
@@ -33,9 +32,9 @@ class Document(Settings):
         if "version" not in values:
             raise FileFormatError(f"Expected 'version: 1' in {path}; got no version.")
         try:
-            return cls.model_validate(values)
-        except ValidationError as error:
-            raise FileFormatError(f"In {path}: {sentence(error)}") from None
+            return cls.of(**{str(name): value for name, value in values.items()})
+        except OptionError as error:
+            raise FileFormatError(f"In {path}: {error}") from None
 
     def write(self, path: Path) -> None:
         """Write the document as YAML."""

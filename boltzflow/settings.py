@@ -51,17 +51,21 @@ class Settings(BaseModel):
     heading: ClassVar[str] = ""
     """The heading of these settings in the command line's help."""
 
-    @classmethod
-    def of(cls, **values: object) -> Self:
+    def __init__(self, **values: Any) -> None:
         """Settings from Python values.
 
         Raises:
             OptionError: names the setting, what was expected and what was given.
         """
         try:
-            return cls.model_validate(values)
+            super().__init__(**values)
         except ValidationError as error:
-            raise OptionError(sentence(error)) from None
+            raise OptionError(_sentence(error)) from None
+
+    @classmethod
+    def of(cls, **values: object) -> Self:
+        """The same for values whose types are not known before."""
+        return cls(**values)
 
     @property
     def given(self) -> dict[str, Any]:
@@ -73,7 +77,7 @@ class Settings(BaseModel):
         return kind.of(**{name: getattr(self, name) for name in kind.model_fields})
 
 
-def sentence(error: ValidationError) -> str:
+def _sentence(error: ValidationError) -> str:
     """The first error in one sentence."""
     fault = error.errors()[0]
     key = ".".join(map(str, fault["loc"]))

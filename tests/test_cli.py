@@ -104,7 +104,7 @@ def test_a_training_that_stopped_early_is_told(run_directory, capsys):
     tell(summary, run_directory)
     assert "stopped early" not in capsys.readouterr().out
     tell(replace(summary, run={**summary.run, "stopped_early": True, "steps": 1234}), run_directory)
-    assert "after 1,234 steps, since the ESS had stopped rising" in capsys.readouterr().out
+    assert "after 1,234 steps, because the ESS stopped rising" in capsys.readouterr().out
 
 
 def test_each_verdict_is_told_once(run_directory, capsys):

@@ -12,11 +12,8 @@ from boltzflow.documents import Document
 from boltzflow.molecules.parametrize import Constraints
 from boltzflow.presets import DEFAULT, PresetName, flow_settings, training_settings
 from boltzflow.settings import Count, Kelvin, Seed, Time, TimeOrNone, within
-from boltzflow.training.methods import METHODS
+from boltzflow.training.methods import FORWARD_KL, METHODS
 from boltzflow.training.options import TrainingOptions
-
-FORWARD_KL = "forward_kl"
-"""The method that learns from data."""
 
 PDB_FORCEFIELD = ("amber14-all.xml", "implicit/obc2.xml")
 """The default force field of PDB files."""

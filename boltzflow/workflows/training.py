@@ -38,8 +38,8 @@ from boltzflow.storage import check_there, claimed, plain_path
 from boltzflow.training import ForwardKL, Method, TrainingOptions, train
 from boltzflow.training.cost import estimate_cost
 from boltzflow.training.distributed import check_shares, check_started, started
-from boltzflow.training.methods import method_named
-from boltzflow.workflows.config import FORWARD_KL, PDB_FORCEFIELD, RunConfig, SystemConfig
+from boltzflow.training.methods import FORWARD_KL, method_named
+from boltzflow.workflows.config import PDB_FORCEFIELD, RunConfig, SystemConfig
 from boltzflow.workflows.needs import disk_of_samples, memory_of_samples, memory_of_training
 
 CONFIG, CHECKPOINT = "config.yaml", Path("checkpoints") / "last.safetensors"

@@ -44,7 +44,11 @@ class Picture(NamedTuple):
 
 
 PICTURES = (
-    Picture("ramachandran.png", "Free energy over φ and ψ", "From the weighted samples. The lowest bin is zero."),
+    Picture(
+        "ramachandran.png",
+        "Free energy over φ and ψ",
+        "From weighted samples; zero at the smoothed minimum.",
+    ),
     Picture(
         "profiles.png",
         "Free-energy profiles",

@@ -118,7 +118,8 @@ def analyze(
 
     Raises:
         SystemNotFoundError: if the directory contains no samples.
-        ShapeError: if the samples belong to another molecule than the system, or have no topology.
+        ShapeError: if the samples belong to another molecule than the system.
+        DataError: if they have no topology.
         FileFormatError: if samples or summary are damaged.
     """
     if isinstance(source, Ensemble):

@@ -21,7 +21,7 @@ class KernelLayer(StochasticLayer):
     (`StochasticFlow` does it). Both directions take the same steps, because the kernel is its own reverse.
 
     Args:
-        kernel: of `boltzflow.core.sampling`.
+        kernel: of `boltzflow.core.kernels`.
         fraction: λ of the density π_λ, 0 for the base and 1 for the target, as functions on the layer's domain.
         stop_gradient: whether to stop gradients at the steps. Then reverse KL on path weights trains the layers before
             this one towards π_λ, and the layers after it on fixed samples, as if all these were trained one by one

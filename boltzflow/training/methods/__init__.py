@@ -50,12 +50,18 @@ sample size.
 """
 
 
+FORWARD_KL = "forward_kl"
+"""The method that learns from data. It has no default settings, because it needs a directory of samples."""
+
+
 def method_named(name: str) -> Method:
     """A method by its name.
 
     Raises:
         OptionError: if the method is unknown.
     """
+    if name == FORWARD_KL:
+        raise OptionError(f"Expected data for {FORWARD_KL}: ForwardKL(DIR) in Python, --data on the command line.")
     if name not in METHODS:
-        raise OptionError(f"Expected one of the methods {', '.join(sorted(METHODS))}; got {name!r}.")
+        raise OptionError(f"Expected one of the methods {', '.join(sorted((*METHODS, FORWARD_KL)))}; got {name!r}.")
     return METHODS[name]
