@@ -188,7 +188,7 @@ def checked_range(temperatures: Sequence[Temperature], own: float) -> list[float
     low, high = kelvins
     if not low <= own <= high:
         raise OptionError(
-            f"Expected a temperature range that contains the system's own, {own:g} K; got {low:g} to {high:g} K."
+            f"Expected a range of temperatures that contains the system's own, {own:g} K; got {low:g} to {high:g} K."
         )
     hottest = max(HOTTEST, own)
     if high > hottest:
