@@ -11,9 +11,9 @@ how often the hydroxyl points towards the methyl. `own_molecule/` contains the s
 sources of its parameters.
 
 One run with 3000 steps of 512 samples (1.5e6 energies; seed 0) and 100 000 samples (seed 1) took 450 s of CPU time on
-one thread of a busy machine. The effective sample size was 98.4 %, the population 0.5638 ± 0.0016. Parallel tempering of the same
-molecule (64 ladders of 4 temperatures up to 600 K, 300 ps each, 4.0e7 energies, 141 s of CPU time) gave 0.5596 ±
-0.0049.
+one thread of a busy machine. The effective sample size was 98.4 %, the population 0.5638 ± 0.0016. Parallel tempering
+of the same molecule (64 ladders of 4 temperatures up to 600 K, 300 ps each, 4.0e7 energies, 141 s of CPU time) gave
+0.5596 ± 0.0049.
 
     python examples/11_own_molecule.py                                               # about a minute on one core
     python examples/11_own_molecule.py --steps 3000 --batch 512 --samples 100000     # five to nine minutes

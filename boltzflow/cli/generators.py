@@ -67,7 +67,7 @@ def train(
             check_shares(config.batch_size, config.devices)
         if not resume:
             runs.check_unused(directory)
-        launch(config.devices)
+        launch(config.devices, directory / runs.CHECKPOINT)
         return
     end_with_launcher()
     try:

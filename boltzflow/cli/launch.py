@@ -21,10 +21,11 @@ _LAUNCHER = "BOLTZFLOW_LAUNCHER"
 """The environment variable with the id of the process that started the others."""
 
 
-def launch(processes: int) -> None:
+def launch(processes: int, checkpoint: Path) -> None:
     """Run this command as several processes on this machine, and wait for them.
 
-    They connect through a file that only this user can open, and communicate over the loopback interface.
+    They connect through a file that only this user can open, and communicate over the loopback interface. The error
+    says whether there is a checkpoint.
 
     Raises:
         ProcessError: if a process is killed; the others are then terminated.
@@ -66,9 +67,10 @@ def launch(processes: int) -> None:
     failure = min(result.failures.values(), key=lambda one: one.timestamp)
     if failure.exitcode > 0:
         raise typer.Exit(failure.exitcode)
+    kept = "The last checkpoint is kept" if checkpoint.is_file() else "There is no checkpoint yet"
     raise ProcessError(
-        f"Process {failure.local_rank} of {processes} was killed ({failure.signal_name()}). The last checkpoint is "
-        "kept: resume with the same command and --resume."
+        f"Process {failure.local_rank} of {processes} was killed ({failure.signal_name()}). {kept}: resume with the "
+        "same command and --resume."
     )
 
 

@@ -147,13 +147,11 @@ class MolecularSystem(FromFiles):
         core: str | Sequence[int] | None = None,
         trajectory: mdtraj.Trajectory | None = None,
     ) -> MolecularCoordinates:
-        """Coordinates (batch, D) → positions. By default internal coordinates, with bounds and initial widths from
-        the force field.
+        """Coordinates (batch, D) → positions: internal ones, with bounds and initial widths from the force field.
 
         Constrained bonds and angles, and frozen atoms, have no coordinates. With a core, the atoms of the core have
-        Cartesian modes (`MixedCoordinates`; `CartesianCoordinates` with core="all"). The modes are scaled to the
-        fluctuations in a trajectory, or else in the harmonic approximation at the reference structure, which should
-        be a minimum.
+        Cartesian modes (`MixedCoordinates`; `CartesianCoordinates` with core="all"), scaled to the fluctuations in a
+        trajectory, or else in the harmonic approximation at the reference structure, which should be a minimum.
 
         Args:
             lengths: "bounded" for bond lengths in an interval, or "unbounded" for the exponential of a real coordinate.
@@ -221,9 +219,7 @@ class MolecularSystem(FromFiles):
         """
         frozen = selected(self.mdtraj_topology, atoms)
         if not 0 < len(frozen) < self.n_atoms:
-            raise OptionError(
-                f"Expected some but not all of the {self.n_atoms} atoms to freeze; got {len(frozen)} with {atoms!r}."
-            )
+            raise OptionError(f"Expected some of the {self.n_atoms} atoms to freeze; got {len(frozen)} with {atoms!r}.")
         system = frozen_copy(self._system, frozen)
         return type(self)(self.topology, system, self._positions, self.temperature, self.name)
 

@@ -146,7 +146,9 @@ def test_the_command_starts_its_processes_and_tells_that_one_was_killed(tmp_path
     request.addfinalizer(running.kill)
     wait_for_records(directory, pid=running.pid)
     assert listening(running.pid)  # the two do talk
-    assert "was killed (SIGKILL)." in told_when_one_is_killed(running)
+    told = told_when_one_is_killed(running)
+    kept = (directory / "checkpoints" / "last.safetensors").exists()
+    assert f"was killed (SIGKILL). {'The last checkpoint is kept' if kept else 'There is no checkpoint yet'}:" in told
 
 
 def told_when_one_is_killed(running: subprocess.Popen[str]) -> str:
