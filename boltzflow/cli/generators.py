@@ -182,7 +182,7 @@ def _tell(summary: Summary, directory: Path) -> None:
         check = summary.geometry
         rows["bonds and angles"] = (
             f"{check.share_outside:.2%} of the weight beyond {check.sigmas:g} σ; "
-            f"largest deviation: {check.worst}, {check.worst_rms:.2f} σ"
+            f"largest RMS deviation: {check.worst}, {check.worst_rms:.2f} σ"
         )
     if summary.wrong_handed_frames:
         rows["inverted chirality"] = f"{summary.wrong_handed_frames:,} samples"
