@@ -79,12 +79,21 @@ class Flow(nn.Module):
             names = ", ".join(sorted({type(layer).__name__ for layer in found}))
             raise IntractableDensityError(f"Expected a flow without stochastic layers for log_prob; got {names}.")
         self.domain.check(x, "Flow.log_prob")
+        z, log_ratio, inside = self.latent(x, context)
+        return torch.where(inside, self.base.log_prob(z, context) + log_ratio, -torch.inf)
+
+    def latent(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
+        """The states z = T⁻¹(x) of the base, log|det ∂z/∂x| (batch,), and whether x is in the domain (batch,).
+
+        States outside the domain are replaced by one inside, so that no NaN reaches the gradients of other states.
+
+        Raises:
+            IntractableDensityError: if a layer is stochastic.
+        """
         inside = self.domain.contains(x)
         shape = (-1, *[1] * (x.dim() - 1))
-        # Points outside are replaced by one inside, so that no NaN reaches the gradients of other points.
         safe = torch.where(inside.view(shape), self.domain.wrap(x), self.domain.middle(x))
-        z, log_ratio = self.transform.inverse(safe, context)
-        return torch.where(inside, self.base.log_prob(z, context) + log_ratio, -torch.inf)
+        return *self.transform.inverse(safe, context), inside
 
     def compile_layers(self, *, together: bool = False) -> None:
         """Compile each layer separately, in place; parameters and state-dict keys do not change.

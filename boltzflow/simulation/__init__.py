@@ -1,6 +1,6 @@
 """Simulation of thousands of replicas in parallel: minimisation, Langevin dynamics, parallel tempering."""
 
-from boltzflow.simulation.bias import BiasedPotential, torsion_umbrella
+from boltzflow.simulation.bias import BiasedPotential, phi_umbrella, torsion_umbrella
 from boltzflow.simulation.langevin import Langevin, State
 from boltzflow.simulation.minimization import Minimum, minimize
 from boltzflow.simulation.parallel_tempering import ParallelTempering
@@ -22,6 +22,7 @@ __all__ = [
     "TemperingResult",
     "minimize",
     "named_torsions",
+    "phi_umbrella",
     "torsion_umbrella",
     "torsion_values",
 ]

@@ -10,6 +10,8 @@ from torch import Tensor
 
 from boltzflow.energies import Potential, TorchPotential
 from boltzflow.errors import OptionError
+from boltzflow.molecules import MolecularSystem
+from boltzflow.simulation.torsions import named_torsions
 
 Bias = Potential | Callable[[Tensor], Tensor]
 """Positions (batch, N, 3) in nm → (batch,) in kJ/mol, differentiable."""
@@ -94,3 +96,17 @@ def torsion_umbrella(
         system.addParticle(1.0)
     system.addForce(force)
     return TorchPotential(system, compile=compile)
+
+
+def phi_umbrella(system: MolecularSystem, depth: float) -> TorchPotential | None:
+    """A `torsion_umbrella` on every φ of a molecule; None if its depth is 0.
+
+    Raises:
+        OptionError: if there is no φ.
+    """
+    if depth == 0.0:
+        return None
+    phi = [torsion.atoms for torsion in named_torsions(system) if torsion.name.startswith("phi")]
+    if not phi:
+        raise OptionError(f"Expected a molecule with a torsion φ for the umbrella; {system.name} has none.")
+    return torsion_umbrella(phi, system.n_atoms, depth)

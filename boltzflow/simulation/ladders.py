@@ -10,8 +10,9 @@ from torch import Tensor
 
 from boltzflow.errors import OptionError
 from boltzflow.simulation.bias import Bias, BiasedPotential
-from boltzflow.simulation.langevin import Langevin
-from boltzflow.units import Temperature, checked_temperature
+from boltzflow.simulation.exchange import exchange
+from boltzflow.simulation.langevin import Langevin, State, batch_first, batch_last
+from boltzflow.units import GAS_CONSTANT, Temperature, checked_temperature
 
 
 class Ladders:
@@ -48,3 +49,32 @@ class Ladders:
     def shape(self) -> tuple[int, int]:
         """The numbers of temperatures T and of ladders L; replica t·L + l is at temperature t of ladder l."""
         return len(self.temperatures), self.ladders
+
+    def advance(
+        self, state: State, steps: int, first: int, random: torch.Generator | None
+    ) -> tuple[State, Tensor, Tensor]:
+        """Dynamics of all replicas for a number of steps, then one round of swaps (see `exchange`).
+
+        Returns:
+            The new state, the temperature from which each replica comes (T, L), and which pairs were swapped.
+        """
+        state = self.dynamics.run(state, steps, random)
+        temperatures, ladders = self.shape
+        kelvin = torch.tensor(self.temperatures, dtype=torch.float64, device=state.energies.device)
+        energies = torch.where(state.lost, torch.nan, state.energies).view(temperatures, ladders)
+        source, swapped = exchange(energies, 1.0 / (GAS_CONSTANT * kelvin), first, random)
+        order = (source * ladders + torch.arange(ladders, device=source.device)).flatten()
+        scale = (kelvin[:, None] / kelvin[source]).sqrt().flatten().to(state.velocities)
+        moved = State(
+            _rows(state.positions, order),
+            _rows(state.velocities, order) * scale[:, None, None],
+            state.energies[order],
+            _rows(state.forces, order),
+            state.lost[order],
+        )
+        return moved, source, swapped
+
+
+def _rows(x: Tensor, order: Tensor) -> Tensor:
+    """Replicas in another order; the storage remains batch-last."""
+    return batch_first(batch_last(x).index_select(2, order))

@@ -13,15 +13,14 @@ import torch
 from torch import Tensor
 
 from boltzflow.errors import RunDirectoryError, ShapeError
-from boltzflow.simulation.exchange import exchange, turned
+from boltzflow.simulation.exchange import turned
 from boltzflow.simulation.frames import Frames
 from boltzflow.simulation.ladders import Ladders
-from boltzflow.simulation.langevin import State, batch_first, batch_last
+from boltzflow.simulation.langevin import State
 from boltzflow.simulation.tempering_options import Progress, TemperingOptions
 from boltzflow.simulation.tempering_result import TemperingResult
 from boltzflow.simulation.tempering_state import TemperingState, load_tempering, save_tempering
 from boltzflow.storage import check_there
-from boltzflow.units import GAS_CONSTANT
 
 CHECKPOINT, FRAMES = Path("checkpoints") / "last.safetensors", "frames"
 
@@ -110,8 +109,7 @@ class TemperingRun:
         if rounds <= self.hot:
             state = self.sampler.hot.run(now.state, self.steps, self.random)
             return replace(now, rounds=rounds, state=state, random=self.random.get_state())
-        state = self.sampler.dynamics.run(now.state, self.steps, self.random)
-        state, source, swapped = self._swapped(state, rounds % 2)
+        state, source, swapped = self.sampler.advance(now.state, self.steps, rounds % 2, self.random)
         heading, ended = turned(now.heading.gather(0, source))
         then = replace(now, rounds=rounds, state=state, heading=heading, random=self.random.get_state())
         if rounds <= self.skipped:
@@ -125,23 +123,6 @@ class TemperingRun:
             frames = frames.packed() if frames.is_chunk else frames
         trips = now.round_trips + ended
         return replace(then, round_trips=trips, accepted=accepted, attempted=attempted, frames=frames)
-
-    def _swapped(self, state: State, first: int) -> tuple[State, Tensor, Tensor]:
-        """The state after a round of swaps, the origin of each replica (T, L), and which pairs were swapped."""
-        temperatures, ladders = self.sampler.shape
-        kelvin = torch.tensor(self.sampler.temperatures, dtype=torch.float64, device=state.energies.device)
-        energies = torch.where(state.lost, torch.nan, state.energies).view(temperatures, ladders)
-        source, swapped = exchange(energies, 1.0 / (GAS_CONSTANT * kelvin), first, self.random)
-        order = (source * ladders + torch.arange(ladders, device=source.device)).flatten()
-        scale = (kelvin[:, None] / kelvin[source]).sqrt().flatten().to(state.velocities)
-        moved = State(
-            _rows(state.positions, order),
-            _rows(state.velocities, order) * scale[:, None, None],
-            state.energies[order],
-            _rows(state.forces, order),
-            state.lost[order],
-        )
-        return moved, source, swapped
 
     def _record(self, state: State) -> dict[str, Tensor]:
         sampler = self.sampler
@@ -181,8 +162,3 @@ class TemperingRun:
             check_there(self.directory)
             self.now = replace(self.now, frames=self.now.frames.packed())
             save_tempering(self.directory / CHECKPOINT, self.now, self._settings)
-
-
-def _rows(x: Tensor, order: Tensor) -> Tensor:
-    """Replicas in another order; the storage remains batch-last."""
-    return batch_first(batch_last(x).index_select(2, order))

@@ -11,6 +11,7 @@ from boltzflow.training.methods import (
     Mixture,
     Phases,
     ReverseKL,
+    SimulateAndLearn,
     TemperatureAnnealing,
 )
 from boltzflow.training.options import TrainingOptions
@@ -33,6 +34,7 @@ __all__ = [
     "Phases",
     "Record",
     "ReverseKL",
+    "SimulateAndLearn",
     "SOAP",
     "TemperatureAnnealing",
     "Trainable",

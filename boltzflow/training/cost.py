@@ -45,18 +45,31 @@ def estimate_cost(model: Trainable, method: Method, options: TrainingOptions) ->
     optimizer = make_optimizer(options.optimizer, model.flow.parameters(), learning_rate=0.0)
     infos = [StepInfo(step, options.steps, options.batch_size, random) for step in range(_TIMED)]
     memory: Memory = {}
+    of_a_frame = _seconds_of_a_frame(model, method, memory, random)
     with nets_in(model.flow, options.net_dtype):
-        _timed(model, method, infos[0], optimizer, options, {})  # compiles
+        _timed(model, method, infos[0], optimizer, options, dict(memory))  # compiles
         first, *later = [_timed(model, method, info, optimizer, options, memory) for info in infos]
     (seconds_first, drawn_first), (seconds_later, drawn) = first, min(later)
     seconds = seconds_later * options.steps
     evaluations = method.evaluations(options.steps, options.batch_size)
     if model.flow.transform.stochastic_layers:  # these evaluate energies themselves, the same number in each step
         evaluations = drawn * options.steps
-    if drawn_first > drawn:
+    if of_a_frame:
+        seconds += (evaluations - drawn * options.steps) * of_a_frame
+    elif drawn_first > drawn:
         of_a_sample = (seconds_first - seconds_later) / (drawn_first - drawn)
         seconds += max(0, evaluations - drawn * options.steps) * of_a_sample
     return Cost(evaluations, seconds, _peak_memory(model.flow.like.device) / 2**30)
+
+
+def _seconds_of_a_frame(model: Trainable, method: Method, memory: Memory, random: torch.Generator) -> float:
+    """Seconds for an energy evaluation in the preparation of a method; 0 if there is none."""
+    short = method.shortened()
+    for _ in range(2):  # the first one compiles
+        started, before = time.perf_counter(), model.evaluations
+        short.prepare(model, memory, random)
+        seconds, evaluated = time.perf_counter() - started, model.evaluations - before
+    return seconds / evaluated if evaluated else 0.0
 
 
 def _timed(

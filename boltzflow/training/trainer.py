@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from boltzflow.core.objectives import Loss
 from boltzflow.core.precision import nets_in
@@ -32,6 +32,9 @@ from boltzflow.training.schedules import WarmupCosine
 from boltzflow.training.stopping import has_stopped_rising
 from boltzflow.training.tensorboard_logger import TensorBoardLogger
 from boltzflow.training.trainable import Trainable
+
+SIMULATION = "simulation"
+"""The folder of a method's simulation in the directory of a training."""
 
 
 def train(
@@ -129,6 +132,7 @@ class _Run:
         self.step = self.skipped = self.skipped_in_a_row = self.failed = self.evaluations = 0
         self.memory: Memory = {}
         self.seconds_before = 0.0
+        self.prepared: dict[str, Any] = {}
         self.random_after = self.random.get_state()
         if resume:
             self._restore()
@@ -163,6 +167,8 @@ class _Run:
         )
         interrupts: AbstractContextManager[list[int]] = nullcontext([]) if self.group.size == 1 else held()
         with bar, nets_in(self.model.flow, self.options.net_dtype), interrupts as self.caught:
+            if self.step == 0:
+                self._prepare(bar)
             task = bar.add_task("training", total=self.end, completed=self.step, state="first steps …")
             last_step, last_time = self.step, time.monotonic()
             try:
@@ -191,11 +197,35 @@ class _Run:
             self.average.hand_over()
         self.model.provenance = {
             **self.history.settings,
+            **({"simulation": self.prepared} if self.prepared else {}),
             "energy_evaluations": self.evaluations,
             "seconds": round(self.seconds_before, 1),
             "torch": torch.__version__,
         }
         return self.history
+
+    def _prepare(self, bar: Progress) -> None:
+        """The work of the method before the first step. What it has kept in the directory is not done again."""
+        before = self.model.evaluations
+        task: TaskID | None = None
+
+        def tell(done: Any) -> None:
+            nonlocal task
+            if task is None:
+                task = bar.add_task("simulating", total=round(done.total), state="")
+            state = f"ps of {done.replicas} replicas  swaps {done.acceptance:.0%}"
+            bar.update(task, completed=round(done.picoseconds), state=state)
+
+        folder = None if self.directory is None else self.directory / SIMULATION
+        if folder is not None and self.group.size > 1:
+            folder = folder / str(self.group.rank)
+        self.prepared = self.method.prepare(self.model, self.memory, self.random, folder, tell)
+        if task is not None:
+            bar.remove_task(task)
+        # What an interrupted process had evaluated is part of the method's own count.
+        evaluated = max(self.model.evaluations - before, self.method.preparation())
+        self.evaluations += int(self.group.add(evaluated)[0])
+        self.random_after = self.random.get_state()
 
     def _take_step(self, started: float) -> Record | None:
         options = self.options
@@ -306,6 +336,7 @@ class _Run:
             "failed": self.failed,
             "evaluations": self.evaluations,
             "seconds": self.seconds_before,
+            "prepared": self.prepared,
             "settings": self.history.settings,
             "records": [asdict(record) for record in self.history.records],
         }
@@ -335,6 +366,7 @@ class _Run:
             self.step, self.failed = int(state["step"]), int(state["failed"])
             self.end = int(state.get("end", self.options.steps))  # absent in older checkpoints
             self.skipped, self.skipped_in_a_row = int(state["skipped"]), int(state["skipped_in_a_row"])
+            self.prepared = dict(state.get("prepared", {}))  # absent in older checkpoints
             self.random_after = self.random.get_state()
             self.evaluations, self.seconds_before = int(state["evaluations"]), float(state["seconds"])
 

@@ -16,9 +16,7 @@ from torch import Tensor
 from boltzflow.analysis.checks.references import REFERENCE, TORSIONS
 from boltzflow.analysis.estimates.basins import POSITIVE_PHI
 from boltzflow.capacity import check_disk, check_memory
-from boltzflow.energies import Potential
 from boltzflow.errors import InsufficientDataError, OptionError
-from boltzflow.molecules import MolecularSystem
 from boltzflow.simulation import (
     Langevin,
     NamedTorsion,
@@ -29,7 +27,7 @@ from boltzflow.simulation import (
     TemperingResult,
     minimize,
     named_torsions,
-    torsion_umbrella,
+    phi_umbrella,
     torsion_values,
 )
 from boltzflow.storage import claimed, replace_file, replacing
@@ -97,7 +95,7 @@ def _run(
         Langevin(potential, particles, friction=config.friction, timestep=timestep),
         np.geomspace(system.temperature, config.hottest, config.temperatures).tolist(),
         config.ladders,
-        bias=_umbrella(system, torsions, config.umbrella),
+        bias=phi_umbrella(system, config.umbrella),
         observables=lambda x: torsion_values(x, torsions),
         keep=[0],
         topology=system.mdtraj_topology,
@@ -181,20 +179,6 @@ def _energies_and_shares(result: TemperingResult, phi: list[int]) -> Tensor:
 
 def _mean_of(columns: Tensor) -> Callable[[Tensor], Tensor]:
     return lambda weights: torch.einsum("ntl,ntlk->k", weights, columns)
-
-
-def _umbrella(system: MolecularSystem, torsions: list[NamedTorsion], depth: float) -> Potential | None:
-    """The bias on every φ; None if its depth is 0.
-
-    Raises:
-        OptionError: if there is no φ.
-    """
-    if depth == 0.0:
-        return None
-    phi = [torsion.atoms for torsion in torsions if torsion.name.startswith("phi")]
-    if not phi:
-        raise OptionError(f"Expected a molecule with a torsion φ for the umbrella; {system.name} has none.")
-    return torsion_umbrella(phi, system.n_atoms, depth)
 
 
 def _torsion_arrays(result: TemperingResult, torsions: list[NamedTorsion]) -> dict[str, NDArray[Any]]:

@@ -221,6 +221,74 @@ def test_reverse_kl_has_the_exact_gradient(beta: float, path_gradient: bool) -> 
     assert torch.allclose(found.mean(0), expected, atol=1e-12) or (z_scores(found, expected).abs() < 4.5).all()
 
 
+@pytest.mark.parametrize("path_gradient", [False, True])
+def test_forward_kl_has_the_exact_gradient(path_gradient: bool) -> None:
+    """z-scores of 400 batches of 500 samples of the target; importance weights from a wider one leave them exact."""
+    flow = gaussian_flow()
+    mean, log_scale = flow.transform.mean, flow.transform.log_scale
+    exact = 0.5 * (1.0 + mean.square()) * (-2 * log_scale).exp() + log_scale
+    expected = torch.stack(torch.autograd.grad(exact, [mean, log_scale]))
+    for width in (1.0, 1.5):
+
+        def value(f: Flow, width: float = width) -> Tensor:
+            x = width * torch.randn(500, 1, dtype=torch.float64)
+            log_weights = -0.5 * x.square() + 0.5 * (x / width).square()
+            terms = objectives.forward_kl(f, x, target=Normal(), path_gradient=path_gradient).log_weights
+            assert terms.shape == (500,)
+            given = {} if width == 1.0 else {"weights": log_weights[:, 0].exp()}
+            return objectives.forward_kl(f, x, target=Normal(), path_gradient=path_gradient, **given).value
+
+        with torch.random.fork_rng():
+            torch.manual_seed(15)
+            found = torch.stack(
+                [torch.stack(torch.autograd.grad(value(flow), list(flow.parameters()))) for _ in range(400)]
+            )
+        bias = 0.0 if width == 1.0 else 0.01  # a ratio of means of 500
+        assert ((found.mean(0) - expected).abs() < 4.5 * found.std(0) / 20.0 + bias * expected.abs()).all()
+
+
+def test_the_path_gradient_of_forward_kl_is_less_noisy_near_the_target() -> None:
+    flow = gaussian_flow()
+    with torch.no_grad():
+        flow.transform.mean.fill_(0.02)
+        flow.transform.log_scale.fill_(0.02)
+    x = torch.randn(400, 50, 1, dtype=torch.float64, generator=torch.Generator().manual_seed(16))
+    noise = []
+    for path in (False, True):
+        values = [objectives.forward_kl(flow, part, target=Normal(), path_gradient=path).value for part in x]
+        grads = [torch.stack(torch.autograd.grad(value, list(flow.parameters()))) for value in values]
+        noise.append(torch.stack(grads).var(0).sum())
+    assert noise[1] < 0.01 * noise[0]
+
+
+def test_forward_kl_leaves_out_its_largest_terms_and_what_lies_outside() -> None:
+    flow = recipes.spline_flow(Domain.interval(0.0, 1.0, 2), layers=2, hidden=(8,))
+    x = torch.rand(40, 2, generator=torch.Generator().manual_seed(17))
+
+    class Rising:
+        def log_prob(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+            return x[:, 0]
+
+    for path in (False, True):
+        x[3, 1] = 1.5
+        loss = objectives.forward_kl(flow, x, target=Rising(), path_gradient=path, drop_largest=0.1)
+        inside = torch.cat([x[:3, 0], x[4:, 0]])
+        # 36 of 40 are kept: the one outside and the three largest are not.
+        assert loss.value.item() == pytest.approx(inside.sort().values[:36].mean().item(), abs=1e-5)
+        assert loss.log_weights[3] == -math.inf
+        assert all(g.isfinite().all() for g in torch.autograd.grad(loss.value, list(flow.parameters())))
+    for wrong in ({"path_gradient": True}, {"drop_largest": 0.1}):
+        with pytest.raises(OptionError, match="expected a target for"):
+            objectives.forward_kl(flow, x, **wrong)
+    with pytest.raises(OptionError, match=r"drop_largest in \[0, 1\)"):
+        objectives.forward_kl(flow, x, target=Rising(), drop_largest=1.0)
+
+
+def test_a_path_gradient_of_forward_kl_needs_a_flow() -> None:
+    with pytest.raises(OptionError, match="expected a Flow"):
+        objectives.forward_kl(torch.nn.Linear(1, 1), torch.zeros(2, 1), target=Normal(), path_gradient=True)
+
+
 def test_reverse_kl_keeps_the_weights_of_the_target_itself() -> None:
     flow = gaussian_flow()
     cold, hot = (
@@ -311,6 +379,13 @@ def test_log_dispersion_leaves_out_what_is_not_finite() -> None:
 
 # -- promises of all --------------------------------------------------------------------------------
 
+POINTS = torch.randn(200, 1, dtype=torch.float64, generator=torch.Generator().manual_seed(18))
+FORWARD = {
+    "forward KL": lambda flow, target: objectives.forward_kl(flow, POINTS.to(flow.like), target=target),
+    "forward KL, path": lambda flow, target: objectives.forward_kl(
+        flow, POINTS.to(flow.like).expand(-1, len(flow.domain)), target=target, path_gradient=True
+    ),
+}
 REVERSE = {
     "reverse KL": lambda flow, target: objectives.reverse_kl(flow, target, 200),
     "reverse KL, path": lambda flow, target: objectives.reverse_kl(flow, target, 200, path_gradient=True),
@@ -323,15 +398,16 @@ REVERSE = {
     "bound, dreg": lambda flow, target: objectives.importance_weighted_bound(flow, target, 50, 4),
     "log-dispersion": lambda flow, target: objectives.log_dispersion(flow, target, 200),
 }
+EVERY = REVERSE | FORWARD
 
 
-@pytest.mark.parametrize("name", REVERSE)
+@pytest.mark.parametrize("name", EVERY)
 def test_no_side_effects(name: str) -> None:
     """Parameters that the user froze stay frozen, no others become so, and no number changes."""
     flow = gaussian_flow()
     flow.transform.mean.requires_grad_(False)
     before = {k: v.clone() for k, v in flow.state_dict().items()}
-    REVERSE[name](flow, Normal()).value.backward()
+    EVERY[name](flow, Normal()).value.backward()
     assert not flow.transform.mean.requires_grad
     assert flow.transform.mean.grad is None
     assert flow.transform.log_scale.requires_grad
@@ -339,10 +415,10 @@ def test_no_side_effects(name: str) -> None:
     assert all(torch.equal(v, before[k]) for k, v in flow.state_dict().items())
 
 
-@pytest.mark.parametrize("name", REVERSE)
+@pytest.mark.parametrize("name", EVERY)
 def test_samples_that_cannot_be_evaluated_have_weight_zero(name: str) -> None:
     flow = gaussian_flow()
-    loss = REVERSE[name](flow, Normal(cut=0.0))
+    loss = EVERY[name](flow, Normal(cut=0.0))
     assert 0 < torch.isinf(loss.log_weights).sum() < 200
     assert not loss.log_weights.isnan().any()
     assert loss.value.isfinite()
@@ -359,11 +435,11 @@ class Clash:
         return -0.5 * x[:, 0].square() - (self.reach / x[:, 0].abs()).pow(400)
 
 
-@pytest.mark.parametrize("name", [name for name in REVERSE if name != "log-dispersion"])
+@pytest.mark.parametrize("name", [name for name in EVERY if name != "log-dispersion"])
 def test_a_clash_does_not_spoil_the_gradients_of_other_samples(name: str) -> None:
     torch.manual_seed(0)
     flow = gaussian_flow()
-    loss = REVERSE[name](flow, Clash(0.2))
+    loss = EVERY[name](flow, Clash(0.2))
     assert torch.isinf(loss.log_weights).any()
     gradients = torch.autograd.grad(loss.value, list(flow.parameters()))
     assert all(g.isfinite() for g in gradients)
@@ -382,7 +458,7 @@ def test_a_target_whose_gradient_is_never_finite_is_not_hidden() -> None:
     assert all(g.isnan() for g in torch.autograd.grad(value, list(flow.parameters())))
 
 
-@pytest.mark.parametrize("name", [name for name in REVERSE if "path" in name or "dreg" in name])
+@pytest.mark.parametrize("name", [name for name in EVERY if "path" in name or "dreg" in name])
 def test_path_gradient_vanishes_where_q_is_p(name: str) -> None:
     """Sticking the landing: with q = p not only the mean, but each sample's gradient is zero."""
     flow = gaussian_flow()
@@ -391,27 +467,27 @@ def test_path_gradient_vanishes_where_q_is_p(name: str) -> None:
         def log_prob(self, x: Tensor, context: Tensor | None = None) -> Tensor:
             return path_log_prob(flow, x, context, "here")
 
-    largest = max(g.abs() for g in torch.autograd.grad(REVERSE[name](flow, Itself()).value, list(flow.parameters())))
+    largest = max(g.abs() for g in torch.autograd.grad(EVERY[name](flow, Itself()).value, list(flow.parameters())))
     assert largest < 1e-10
     plain = objectives.reverse_kl(flow, Itself(), 200).value
     assert max(g.abs() for g in torch.autograd.grad(plain, list(flow.parameters()))) > 1e-3
 
 
-@pytest.mark.parametrize("name", [name for name in REVERSE if "path" in name or "dreg" in name])
+@pytest.mark.parametrize("name", [name for name in EVERY if "path" in name or "dreg" in name])
 def test_path_gradients_refuse_stochastic_layers(name: str) -> None:
     noisy = Flow(Independent(Domain.real(1)), Noise(Domain.real(1), Domain.real(1)))
     with pytest.raises(OptionError, match="expected no stochastic layer for a path gradient"):
-        REVERSE[name](noisy, Normal())
+        EVERY[name](noisy, Normal())
 
 
-@pytest.mark.parametrize("name", ["reverse KL, path", "alpha, dreg", "bound, dreg"])
+@pytest.mark.parametrize("name", ["reverse KL, path", "forward KL, path", "alpha, dreg", "bound, dreg"])
 def test_path_gradients_refuse_dropout(name: str) -> None:
     """A second pass would drop other units: its density is not that of the samples."""
     flow = recipes.realnvp(Domain.real(2), layers=2, hidden=(8,))
     flow.transform.layers[0].trunk.steps.append(nn.Dropout(0.5))
     with pytest.raises(OptionError, match="expected no dropout in training"):
-        REVERSE[name](flow, Independent(Domain.real(2)))
-    REVERSE[name](flow.eval(), Independent(Domain.real(2)))
+        EVERY[name](flow, Independent(Domain.real(2)))
+    EVERY[name](flow.eval(), Independent(Domain.real(2)))
 
 
 def test_importance_weighted_bound_needs_a_particle() -> None:

@@ -7,44 +7,89 @@ import math
 import torch
 from torch import Tensor
 
-from boltzflow.core.objectives.loss import Loss
-from boltzflow.core.protocols import Model
+from boltzflow.core.objectives.loss import Loss, path_log_ratio, recorded, smallest
+from boltzflow.core.protocols import Model, Target
 from boltzflow.errors import OptionError, ShapeError
 
 
-def forward_kl(flow: Model, x: Tensor, *, weights: Tensor | None = None, context: Tensor | None = None) -> Loss:
-    """KL(p ‖ q) up to the entropy of p, from samples of p: −Σ w log q(x), with normalised weights.
+def forward_kl(
+    flow: Model,
+    x: Tensor,
+    *,
+    weights: Tensor | None = None,
+    context: Tensor | None = None,
+    target: Target | None = None,
+    path_gradient: bool = False,
+    drop_largest: float = 0.0,
+) -> Loss:
+    """KL(p ‖ q) from samples of p: −Σ w log q(x), or Σ w (log p(x) − log q(x)), with normalised weights.
 
-    Without weights this is maximum likelihood.
+    Without a target this is KL up to the entropy of p; without weights too, maximum likelihood.
+
+    With a path gradient it is the reverse KL of the target, pulled back through the transform T, from the base q₀:
+    the mean of log p(T(z)) + log|det ∂T/∂z| − log q₀(z) over z = T⁻¹(x), in which the parameters of T act through z
+    alone (L. Vaitl, L. Winkler, L. Richter, P. Kessel, ICLR 2024, arXiv 2403.15881). The expected gradient is that of
+    maximum likelihood. It uses the target's gradient at the samples, its noise vanishes at q = p, and it overfits far
+    less. It costs one more pass and one evaluation of the target. Parameters of q₀ itself keep their direct gradient.
 
     Args:
         flow: q.
         x: (batch, *shape) samples of p, or of another density with importance weights.
         weights: (batch,) non-negative, normalised here; None for equal weights.
-        context: (batch, C) or None.
+        context: (batch, C) for flow and target, or None.
+        target: p, up to a factor; needed for a path gradient.
+        path_gradient: whether to use the path gradient.
+        drop_largest: with a target, the fraction of largest terms log p − log q that is left out of the mean. These
+            are samples where q is far too small; their gradients can be so large that they destroy what was learned.
 
     Returns:
-        The loss; its `log_weights` are −log q of the samples, because p is unknown.
+        The loss. Its `log_weights` are log p − log q of the samples, or −log q without a target. Samples outside the
+        flow's domain, or where the target is not finite, are left out of a loss with a target.
 
     Raises:
         ShapeError: if there is not one weight for each sample.
-        OptionError: if a weight is negative or none is positive.
+        OptionError: if a weight is negative or none is positive, a path gradient or `drop_largest` is requested
+            without a target, or `drop_largest` is not in [0, 1).
+        UnsupportedCombinationError: if a path gradient is requested with stochastic layers or dropout.
 
-    >>> from boltzflow.core import Domain, recipes
+    >>> from boltzflow.core import Domain, distributions, recipes
     >>> flow = recipes.spline_flow(Domain.interval(0.0, 1.0, 2), layers=2, hidden=(8,))
     >>> forward_kl(flow, torch.rand(16, 2)).value.abs().item() < 1e-5
     True
+    >>> target = distributions.Independent(Domain.interval(0.0, 1.0, 2))
+    >>> loss = forward_kl(flow, torch.rand(16, 2), target=target, path_gradient=True)
+    >>> loss.value.abs().item() < 1e-5
+    True
     """
-    log_q = flow.log_prob(x, context)
-    if weights is None:
-        return Loss(-log_q.mean(), -log_q.detach())
-    if weights.shape != log_q.shape:
-        raise ShapeError(f"forward_kl: expected weights of shape {tuple(log_q.shape)}; got {tuple(weights.shape)}.")
+    if target is None and (path_gradient or drop_largest):
+        raise OptionError("forward_kl: expected a target for path_gradient and drop_largest; got none.")
+    if not 0.0 <= drop_largest < 1.0:
+        raise OptionError(f"forward_kl: expected drop_largest in [0, 1); got {drop_largest:g}.")
+    if weights is not None:
+        _check_weights(weights, len(x))
+    if path_gradient:
+        assert target is not None
+        terms = path_log_ratio(flow, target, x, context, "forward_kl")
+    else:
+        terms = -flow.log_prob(x, context)
+        if target is not None:
+            with torch.no_grad():
+                log_p = target.log_prob(x, context)
+            terms = log_p + terms
+    given = torch.ones_like(terms) if weights is None else weights
+    # A sample of weight zero does not contribute, even if log q is −inf.
+    keep = given > 0.0
+    if target is not None:
+        keep = smallest(torch.where(keep, terms, torch.nan), drop_largest)
+    value = torch.where(keep, given * terms, 0.0).sum() / torch.where(keep, given, 0.0).sum()
+    return Loss(value, terms.detach() if target is None else recorded(terms))
+
+
+def _check_weights(weights: Tensor, n: int) -> None:
+    if weights.shape != (n,):
+        raise ShapeError(f"forward_kl: expected weights of shape ({n},); got {tuple(weights.shape)}.")
     if bool((weights < 0.0).any()) or not bool(weights.sum() > 0.0):
         raise OptionError("forward_kl: expected non-negative weights with a positive sum; got others.")
-    # A sample of weight zero does not contribute, even if log q is −inf.
-    terms = torch.where(weights > 0.0, weights * log_q, 0.0)
-    return Loss(-terms.sum() / weights.sum(), -log_q.detach())
 
 
 def bits_per_dimension(log_prob: Tensor, dimensions: int, *, levels: int = 256) -> Tensor:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.dropout import _DropoutNd
 
+from boltzflow.core.flow import Flow
 from boltzflow.core.protocols import Model, Target
 from boltzflow.errors import IntractableDensityError, UnsupportedCombinationError
 
@@ -70,6 +71,15 @@ def _sound_rows(gradient: Tensor) -> Tensor:
     return torch.where((sound | ~sound.any()).view(-1, *[1] * (gradient.dim() - 1)), gradient, 0.0)
 
 
+def smallest(terms: Tensor, drop_largest: float) -> Tensor:
+    """Which terms (n,) an objective keeps: the finite ones, without a fraction of the largest. NaN and ±∞ rank last."""
+    finite = terms.isfinite()
+    if not drop_largest:
+        return finite
+    ranked = torch.where(finite, terms, torch.inf).detach()
+    return finite & (ranked <= ranked.kthvalue(max(1, round(len(terms) * (1.0 - drop_largest)))).values)
+
+
 def path_log_prob(flow: Model, x: Tensor, context: Tensor | None, where: str) -> Tensor:
     """log q (batch,) of samples whose gradient reaches the parameters only through x; the score term is omitted.
 
@@ -77,18 +87,50 @@ def path_log_prob(flow: Model, x: Tensor, context: Tensor | None, where: str) ->
         UnsupportedCombinationError: if q has no density in closed form, or dropout changes it between sampling and
             evaluation; names the caller `where`.
     """
-    if any(isinstance(part, _DropoutNd) and part.training and part.p > 0.0 for part in cast(nn.Module, flow).modules()):
-        raise UnsupportedCombinationError(
-            f"{where}: expected no dropout in training for a path gradient, which evaluates log q(x) again; got some."
-        )
+    _check_no_dropout(flow, where)
     frozen = {f"flow.{name}": parameter.detach() for name, parameter in flow.named_parameters()}
     try:
         log_q: Tensor = torch.func.functional_call(_LogProb(flow), frozen, (x, context))
     except IntractableDensityError as error:
-        raise UnsupportedCombinationError(
-            f"{where}: expected no stochastic layer for a path gradient, which needs log q(x); got some."
-        ) from error
+        raise _stochastic(where) from error
     return log_q
+
+
+def path_log_ratio(flow: Model, target: Target, x: Tensor, context: Tensor | None, where: str) -> Tensor:
+    """log p − log q (batch,) of states; the transform's parameters are reached only through z = T⁻¹(x).
+
+    Infinite or NaN outside the flow's domain and where the target is not finite.
+
+    Raises:
+        UnsupportedCombinationError: if the model is no `Flow`, or has stochastic layers or dropout in training; names
+            the caller `where`.
+    """
+    _check_no_dropout(flow, where)
+    if not isinstance(flow, Flow):
+        raise UnsupportedCombinationError(
+            f"{where}: expected a Flow, of a base and a transform, for a path gradient; got a {type(flow).__name__}."
+        )
+    if flow.transform.stochastic_layers:
+        raise _stochastic(where)
+    z, _, inside = flow.latent(x, context)
+    frozen = {name: parameter.detach() for name, parameter in flow.transform.named_parameters()}
+    image, log_ratio = torch.func.functional_call(flow.transform, frozen, (z, context))
+    log_p = target_log_prob(target, image, context)
+    return torch.where(inside, log_p + log_ratio - flow.base.log_prob(z, context), torch.inf)
+
+
+def _stochastic(where: str) -> UnsupportedCombinationError:
+    return UnsupportedCombinationError(
+        f"{where}: expected no stochastic layer for a path gradient, which needs log q(x); got some."
+    )
+
+
+def _check_no_dropout(flow: Model, where: str) -> None:
+    if any(isinstance(part, _DropoutNd) and part.training and part.p > 0.0 for part in cast(nn.Module, flow).modules()):
+        raise UnsupportedCombinationError(
+            f"{where}: expected no dropout in training for a path gradient, which passes through the flow again; "
+            "got some."
+        )
 
 
 class _LogProb(nn.Module):

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from boltzflow.core.objectives.loss import Loss, path_log_prob, recorded, target_log_prob
+from boltzflow.core.objectives.loss import Loss, path_log_prob, recorded, smallest, target_log_prob
 from boltzflow.core.protocols import Model, Target
 from boltzflow.errors import OptionError
 
@@ -71,20 +71,15 @@ def reverse_kl(
     log_p = target_log_prob(target, x, context)
     energy = -log_p if cap is None else cap(-log_p)
     terms = log_q + beta * energy
-    finite = terms.isfinite()
-    keep = finite
-    if drop_largest > 0.0:
-        height = _above_medians(terms, finite, runs) if runs > 1 else terms
-        ranked = torch.where(finite, height, torch.inf).detach()
-        keep = finite & (ranked <= ranked.kthvalue(max(1, round(n * (1.0 - drop_largest)))).values)
+    keep = smallest(_above_medians(terms, runs) if runs > 1 else terms, drop_largest)
     value = torch.where(keep, terms, 0.0).sum() / keep.sum()
     log_weights = recorded(log_p - log_q)
     return Loss(value, _over_means(log_weights, runs) if runs > 1 else log_weights)
 
 
-def _above_medians(terms: Tensor, finite: Tensor, runs: int) -> Tensor:
-    """Terms (n,) minus the median of the finite terms of their run, detached."""
-    rows = torch.where(finite, terms, torch.nan).detach().view(runs, -1)
+def _above_medians(terms: Tensor, runs: int) -> Tensor:
+    """Terms (n,) minus the median of the finite terms of their run, detached; NaN for those that are not finite."""
+    rows = torch.where(terms.isfinite(), terms, torch.nan).detach().view(runs, -1)
     return (rows - rows.nanmedian(1, keepdim=True).values).flatten()
 
 

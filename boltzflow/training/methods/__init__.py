@@ -10,6 +10,7 @@ from boltzflow.training.methods.fab import FAB
 from boltzflow.training.methods.method import Memory, Method, StepInfo, settings_of
 from boltzflow.training.methods.phases import Mixture, Phases
 from boltzflow.training.methods.reverse_kl import ReverseKL
+from boltzflow.training.methods.simulate_and_learn import SimulateAndLearn
 from boltzflow.training.methods.transport import ConstrainedTransport
 
 __all__ = [
@@ -26,6 +27,7 @@ __all__ = [
     "StepInfo",
     "Phases",
     "ReverseKL",
+    "SimulateAndLearn",
     "TemperatureAnnealing",
     "method_named",
     "settings_of",
@@ -36,6 +38,7 @@ METHODS: dict[str, Method] = {
         (ReverseKL(), AlphaDivergence(alpha=1.0, hot_share=0.0, cooling_share=0.0)), (0.75, 0.25)
     ),
     "reverse_kl": ReverseKL(),
+    "simulate_and_learn": SimulateAndLearn(),
     "alpha_divergence": AlphaDivergence(),
     "log_dispersion": LogDispersion(),
     "fab": FAB(),

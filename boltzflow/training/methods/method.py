@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass, fields, is_dataclass
-from typing import Any, ClassVar
+from pathlib import Path
+from typing import Any, ClassVar, Self
 
 import torch
 from torch import Tensor
 
 from boltzflow.core.objectives import Loss
 from boltzflow.errors import UnsupportedCombinationError
+from boltzflow.simulation import Progress
 from boltzflow.training.trainable import Trainable
 
 Memory = dict[str, Tensor]
@@ -73,6 +76,36 @@ class Method(ABC):
                 f"{type(self).__name__}: expected a flow with a closed-form density; got one with stochastic layers "
                 "(use ReverseKL)."
             )
+
+    def prepare(
+        self,
+        model: Trainable,
+        memory: Memory,
+        random: torch.Generator,
+        directory: Path | None = None,
+        progress: Callable[[Progress], None] | None = None,
+    ) -> dict[str, Any]:
+        """Work that precedes the first step of a training, such as a simulation; fills the memory.
+
+        Args:
+            model: the model to be trained.
+            memory: to be filled.
+            random: the source of random numbers.
+            directory: where to keep the work, from which it continues if it was interrupted; None keeps nothing.
+            progress: called repeatedly.
+
+        Returns:
+            Facts for the model's `provenance`; JSON-serialisable.
+        """
+        return {}
+
+    def shortened(self) -> Self:
+        """The same method with the shortest preparation, to estimate its cost."""
+        return self
+
+    def preparation(self) -> int:
+        """The number of energy evaluations of `prepare`; part of `evaluations`."""
+        return 0
 
     @abstractmethod
     def temperature(self, model: Trainable, info: StepInfo) -> float:

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from abc import ABC
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Self
 
 import torch
 
 from boltzflow.core.objectives import Loss
 from boltzflow.errors import OptionError
+from boltzflow.simulation import Progress
 from boltzflow.training.methods.method import Memory, Method, StepInfo
 from boltzflow.training.trainable import Trainable
 
@@ -22,6 +26,28 @@ class _Composed(Method, ABC):
     def check(self, model: Trainable) -> None:
         for method in self.methods:
             method.check(model)
+
+    def prepare(
+        self,
+        model: Trainable,
+        memory: Memory,
+        random: torch.Generator,
+        directory: Path | None = None,
+        progress: Callable[[Progress], None] | None = None,
+    ) -> dict[str, Any]:
+        facts: dict[str, Any] = {}
+        for i, method in enumerate(self.methods):
+            own: Memory = {}
+            folder = None if directory is None else directory / str(i)
+            facts |= method.prepare(model, own, random, folder, progress)
+            _replace(memory, i, own)
+        return facts
+
+    def shortened(self) -> Self:
+        return replace(self, methods=tuple(method.shortened() for method in self.methods))
+
+    def preparation(self) -> int:
+        return sum(method.preparation() for method in self.methods)
 
 
 @dataclass(frozen=True)
@@ -49,12 +75,11 @@ class Phases(_Composed):
 
     def loss(self, model: Trainable, info: StepInfo, memory: Memory) -> Loss:
         phase, part = self._part(info)
-        if "phase" not in memory or int(memory["phase"]) != phase:
-            memory.clear()
-        own = {name.removeprefix("of."): value for name, value in memory.items() if name != "phase"}
+        for before in range(phase):
+            _replace(memory, before, {})
+        own = _of(memory, phase)
         loss = self.methods[phase].loss(model, part, own)
-        memory.clear()
-        memory.update({f"of.{name}": value for name, value in own.items()}, phase=torch.tensor(phase))
+        _replace(memory, phase, own)
         return loss
 
     def evaluations(self, steps: int, batch_size: int) -> int:
@@ -104,13 +129,11 @@ class Mixture(_Composed):
         values, first = [], None
         for i, method in enumerate(self.methods):
             weight = self.start[i] + info.progress * ((self.end or self.start)[i] - self.start[i])
-            own = {n.removeprefix(f"{i}."): v for n, v in memory.items() if n.startswith(f"{i}.")}
+            own = _of(memory, i)
             if weight == 0.0 and first is not None:
                 continue
             loss = method.loss(model, info, own)
-            for name in [n for n in memory if n.startswith(f"{i}.")]:
-                del memory[name]
-            memory.update({f"{i}.{name}": value for name, value in own.items()})
+            _replace(memory, i, own)
             if weight != 0.0:  # zero times a non-finite loss would not be zero
                 values.append(weight * loss.value)
             first = first or loss
@@ -119,3 +142,14 @@ class Mixture(_Composed):
 
     def evaluations(self, steps: int, batch_size: int) -> int:
         return sum(method.evaluations(steps, batch_size) for method in self.methods)
+
+
+def _of(memory: Memory, i: int) -> Memory:
+    """The memory of the method with this number."""
+    return {name.removeprefix(f"{i}."): value for name, value in memory.items() if name.startswith(f"{i}.")}
+
+
+def _replace(memory: Memory, i: int, own: Memory) -> None:
+    for name in [name for name in memory if name.startswith(f"{i}.")]:
+        del memory[name]
+    memory.update({f"{i}.{name}": value for name, value in own.items()})

@@ -1,0 +1,310 @@
+"""A simulation beside the training: reverse KL on the flow's samples, forward KL on fresh frames."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import torch
+from torch import Tensor
+
+from boltzflow.core.objectives import EnergyCap, Loss, forward_kl, reverse_kl
+from boltzflow.errors import NonFiniteError, OptionError, UnsupportedCombinationError
+from boltzflow.generator import BoltzmannGenerator
+from boltzflow.simulation import (
+    Langevin,
+    ParallelTempering,
+    Particles,
+    Progress,
+    TemperingOptions,
+    minimize,
+    named_torsions,
+    phi_umbrella,
+    torsion_values,
+)
+from boltzflow.simulation.langevin import State
+from boltzflow.simulation.tempering_run import TemperingRun
+from boltzflow.training.methods.method import Memory, Method, StepInfo
+from boltzflow.training.trainable import Trainable
+from boltzflow.units import thermal_energy
+
+_STEPS = 50  # of dynamics between swaps and records
+_AT_ONCE = 4096  # frames
+_STATE = "replicas."
+_FEW = 100  # independent values of the slowest torsion, below which the simulation has not mixed
+
+
+@dataclass(frozen=True)
+class SimulateAndLearn(Method):
+    """Learns at the target temperature from its own samples and from a simulation that runs beside the training.
+
+    Parallel tempering in independent ladders runs first, and then on beside the training, so that frames are fresh. A
+    step is reverse KL on samples of the flow, and forward KL on frames, both with path gradients (L. Vaitl et al.,
+    ICLR 2024, arXiv 2403.15881). What the replicas hold, the flow must cover; the phase at high temperatures with which
+    `ReverseKL` finds the basins is not needed. Once the flow is good it helps the simulation: each replica at the
+    lowest temperature is offered independent samples of the flow, which it takes by the Metropolis rule (M. Gabrié, G.
+    Rotskoff, E. Vanden-Eijnden, PNAS 2022, arXiv 2105.12603).
+
+    These replicas are therefore not independent of the flow: the check for lost basins, and a reference, need a
+    simulation of their own. Energies of the simulation count as evaluations.
+
+    Attributes:
+        ladders, temperatures, hottest: number of ladders, of temperatures in each, and the highest temperature in K.
+        equilibration, picoseconds: of the simulation before the training, in ps. The first half of the equilibration
+            is at the highest temperature.
+        timestep: in ps.
+        hydrogen_mass: in dalton, repartitioned from bonded atoms; allows longer time steps.
+        umbrella: depth in kJ/mol of a bias towards φ > 0, for barriers that tempering crosses too slowly; removed by
+            weights.
+        every: number of training steps between two continuations of the simulation, of 50 steps of dynamics each;
+            0 leaves it as it is.
+        jump_every: number of training steps between two rounds of proposals by the flow; 0 for none.
+        proposals: number that each replica gets in a round.
+        frames: the number of frames that are kept, the latest.
+        forward: weight of forward KL, from 0 to 1; that of reverse KL is the rest.
+        drop_largest: fraction of the largest terms that each of the two leaves out (see
+            `boltzflow.core.objectives.forward_kl`).
+        cap: reduced energy above which reverse KL grows logarithmically.
+    """
+
+    ladders: int = 64
+    temperatures: int = 6
+    hottest: float = 900.0
+    equilibration: float = 40.0
+    picoseconds: float = 160.0
+    timestep: float = 0.004
+    hydrogen_mass: float = 3.0
+    umbrella: float = 0.0
+    every: int = 10
+    jump_every: int = 200
+    proposals: int = 4
+    frames: int = 100_000
+    forward: float = 0.5
+    drop_largest: float = 0.02
+    cap: float = 1000.0
+
+    def __post_init__(self) -> None:
+        least = {"ladders": 2, "temperatures": 2, "every": 0, "jump_every": 0, "proposals": 1, "frames": 1}
+        for name, bound in least.items():
+            if getattr(self, name) < bound:
+                raise OptionError(f"SimulateAndLearn: expected {name} of at least {bound}; got {getattr(self, name)}.")
+        if not 0.0 < self.forward < 1.0:
+            raise OptionError(f"SimulateAndLearn: expected a weight of forward KL in (0, 1); got {self.forward:g}.")
+
+    def check(self, model: Trainable) -> None:
+        super().check(model)
+        if not isinstance(model, BoltzmannGenerator):
+            raise UnsupportedCombinationError(
+                f"SimulateAndLearn: expected a BoltzmannGenerator; got a {type(model).__name__}."
+            )
+        if (molecules := len(model.system.bond_graph.parts())) > 1:
+            raise UnsupportedCombinationError(
+                f"SimulateAndLearn: expected one molecule; got {molecules}, which would drift apart beyond the bounds "
+                "of their distances (use ReverseKL)."
+            )
+        if not self.hottest > model.temperature:
+            raise OptionError(
+                f"SimulateAndLearn: expected a highest temperature above the generator's, {model.temperature:g} K; got "
+                f"{self.hottest:g} K."
+            )
+
+    def temperature(self, model: Trainable, info: StepInfo) -> float:
+        return model.temperature
+
+    @property
+    def _options(self) -> TemperingOptions:
+        interval = _STEPS * self.timestep
+        return TemperingOptions(self.picoseconds, self.equilibration, interval, interval)
+
+    def prepare(
+        self,
+        model: Trainable,
+        memory: Memory,
+        random: torch.Generator,
+        directory: Path | None = None,
+        progress: Callable[[Progress], None] | None = None,
+    ) -> dict[str, Any]:
+        """Simulate before the training; see `Method.prepare`."""
+        assert isinstance(model, BoltzmannGenerator)
+        seed = int(torch.randint(2**31, (1,), generator=random, device=random.device))
+        run = TemperingRun(self._sampler(model), replace(self._options, seed=seed), directory)
+        start = torch.from_numpy(model.system.positions).to(model.like)
+        particles = run.sampler.dynamics.particles
+        lowest = minimize(model.potential, start[None], particles, generator=torch.Generator().manual_seed(seed))
+        run.begin(lowest.positions[0], resume=True)
+        run.go(progress)
+        result = run.result()
+        ensemble = result.ensemble(result.temperatures[0])
+        positions = torch.from_numpy(ensemble.positions).to(model.like)
+        log_weights = torch.from_numpy(ensemble.log_weights).to(model.like)
+        state, rounds = run.now.state, torch.tensor(run.now.rounds)
+        memory.update(_stored(state), rounds=rounds)
+        z, inside = _internals(model, positions)
+        if not bool(inside.any()):
+            raise NonFiniteError("Expected frames inside the coordinates' domain; all of the simulation lie outside.")
+        memory.update(z=z[inside][-self.frames :], log_frame_weights=log_weights[inside][-self.frames :])
+        name, independent = _slowest_torsion(model, positions, len(result.lost) - int(result.lost.sum()))
+        outside = float((~inside).double().mean())
+        if independent < _FEW or result.round_trips < len(result.lost):
+            warnings.warn(
+                f"The simulation has not mixed: about {independent:.0f} independent values of {name}, "
+                f"{result.round_trips} round trips of {len(result.lost)} ladders. Basins may be missing, and the "
+                "training may learn their populations wrongly; a longer or hotter simulation may help.",
+                stacklevel=2,
+            )
+        if outside > 0.0:
+            warnings.warn(
+                f"{outside:.2%} of the frames lie outside the coordinates' domain and are left out.", stacklevel=2
+            )
+        return {
+            "round_trips": result.round_trips,
+            "lost_ladders": int(result.lost.sum()),
+            "slowest_torsion": name,
+            "independent_values": round(independent, 1),
+            "outside": outside,
+        }
+
+    def shortened(self) -> SimulateAndLearn:
+        rounds = 2 * _STEPS * self.timestep
+        return replace(self, equilibration=rounds, picoseconds=rounds)
+
+    def preparation(self) -> int:
+        options = self._options
+        rounds = options.rounds(options.equilibration) + options.rounds(options.picoseconds)
+        return self.ladders * self.temperatures * _STEPS * rounds
+
+    def evaluations(self, steps: int, batch_size: int) -> int:
+        replicas = self.ladders * self.temperatures
+        rounds = (steps - 1) // self.every if self.every else 0
+        jumps = (steps - 1) // self.jump_every if self.jump_every else 0
+        offered = self.ladders * (self.proposals + 2)
+        return self.preparation() + rounds * replicas * _STEPS + jumps * offered + steps * batch_size
+
+    def loss(self, model: Trainable, info: StepInfo, memory: Memory) -> Loss:
+        assert isinstance(model, BoltzmannGenerator)
+        if info.step and self.every and info.step % self.every == 0:
+            self._advance(model, info, memory)
+        target, on_frames = model.internal_target(), round(self.forward * info.batch_size)
+        reverse = reverse_kl(
+            model.flow,
+            target,
+            info.batch_size - on_frames,
+            generator=info.random,
+            path_gradient=True,
+            cap=EnergyCap(self.cap),
+            drop_largest=self.drop_largest,
+        )
+        weights = memory["log_frame_weights"].softmax(0)
+        chosen = torch.multinomial(weights, on_frames, replacement=True, generator=info.random)
+        forward = forward_kl(
+            model.flow, memory["z"][chosen], target=target, path_gradient=True, drop_largest=self.drop_largest
+        )
+        value = (1.0 - self.forward) * reverse.value + self.forward * forward.value
+        return Loss(value, reverse.log_weights)
+
+    def _sampler(self, generator: BoltzmannGenerator) -> ParallelTempering:
+        """The ladders of a generator; made once, because compiling their parts takes time."""
+        made = _SAMPLERS.setdefault(generator, {})
+        key = (self.ladders, self.temperatures, self.hottest, self.timestep, self.hydrogen_mass, self.umbrella)
+        if key not in made:
+            system = generator.system
+            particles = Particles.of(system, self.hydrogen_mass)
+            low = generator.temperature
+            made[key] = ParallelTempering(
+                Langevin(generator.potential, particles, friction=2.0, timestep=self.timestep),
+                [low * (self.hottest / low) ** (i / (self.temperatures - 1)) for i in range(self.temperatures)],
+                self.ladders,
+                bias=phi_umbrella(system, self.umbrella),
+                keep=[0],
+                topology=system.mdtraj_topology,
+            )
+        return made[key]
+
+    @torch.no_grad()
+    def _advance(self, generator: BoltzmannGenerator, info: StepInfo, memory: Memory) -> None:
+        """Continue the simulation; its frames at the lowest temperature replace the oldest."""
+        sampler, random = self._sampler(generator), info.random
+        state = _restored(memory)
+        if self.jump_every and info.step % self.jump_every == 0:
+            state = self._jumped(generator, sampler, state, random)
+        rounds = memory["rounds"] + 1
+        state, _, _ = sampler.advance(state, _STEPS, int(rounds) % 2, random)
+        memory.update(_stored(state), rounds=rounds)
+        cold = state.positions[: self.ladders]
+        z, inside = _internals(generator, cold.to(generator.like))
+        log_weights = _bias(sampler, cold) / thermal_energy(generator.temperature)
+        new = inside & ~state.lost.view(sampler.shape).any(0)
+        memory["z"] = torch.cat([memory["z"], z[new]])[-self.frames :]
+        memory["log_frame_weights"] = torch.cat([memory["log_frame_weights"], log_weights[new].to(z)])[-self.frames :]
+
+    def _jumped(
+        self, generator: BoltzmannGenerator, sampler: ParallelTempering, state: State, random: torch.Generator
+    ) -> State:
+        """The replicas at the lowest temperature after Metropolis steps whose proposals are samples of the flow."""
+        kt, cold = thermal_energy(generator.temperature), slice(0, self.ladders)
+        positions, energies = state.positions[cold].clone(), state.energies[cold].clone()
+        log_weights = -energies / kt - generator.log_prob(positions)
+        moved = torch.zeros_like(state.lost[cold])
+        for _ in range(self.proposals):
+            z, log_q = generator.flow.sample(self.ladders, generator=random)
+            x, log_volume = generator.coordinates(z)
+            energy = generator.potential.energy(x) + _bias(sampler, x)
+            proposed = -energy / kt - (log_q - log_volume)
+            uniform = torch.rand(len(x), generator=random, dtype=x.dtype, device=x.device)
+            taken = proposed.isfinite() & (uniform.log() < proposed - log_weights)
+            positions = torch.where(taken[:, None, None], x, positions)
+            log_weights = torch.where(taken, proposed, log_weights)
+            moved = moved | taken
+        fresh = sampler.dynamics.at(generator.temperature).start(positions, random)
+        return State(
+            *(
+                torch.cat([torch.where(moved.view(-1, *[1] * (new.dim() - 1)), new, old[cold]), old[self.ladders :]])
+                for new, old in zip(vars(fresh).values(), vars(state).values(), strict=True)
+            )
+        )
+
+
+_SAMPLERS: WeakKeyDictionary[BoltzmannGenerator, dict[tuple[float, ...], ParallelTempering]] = WeakKeyDictionary()
+
+
+def _bias(sampler: ParallelTempering, positions: Tensor) -> Tensor:
+    return positions.new_zeros(len(positions)) if sampler.bias is None else sampler.bias(positions)
+
+
+def _stored(state: State) -> Memory:
+    return {_STATE + name: tensor for name, tensor in vars(state).items()}
+
+
+def _restored(memory: Memory) -> State:
+    return State(**{name: memory[_STATE + name] for name in State.__dataclass_fields__})
+
+
+@torch.no_grad()
+def _internals(generator: BoltzmannGenerator, positions: Tensor) -> tuple[Tensor, Tensor]:
+    """Internal coordinates (n, D) of frames, and whether they are inside the domain (n,)."""
+    coordinates = generator.coordinates
+    parts = [coordinates.inverse(part) for part in torch.split(positions, _AT_ONCE)]
+    z, log_ratio = (torch.cat(part) for part in zip(*parts, strict=True))
+    return coordinates.domain.wrap(z), coordinates.domain.contains(z) & log_ratio.isfinite()
+
+
+def _slowest_torsion(generator: BoltzmannGenerator, positions: Tensor, ladders: int) -> tuple[str, float]:
+    """The torsion with the fewest independent values, and their number, from the scatter between ladders.
+
+    Positions (n·L, N, 3), ordered by frame.
+    """
+    torsions = named_torsions(generator.system)
+    angles = torsion_values(positions, torsions)
+    if not torsions:
+        return "", math.inf
+    values = torch.stack([angles.cos(), angles.sin()]).double()
+    values = values.view(2, -1, ladders, len(torsions))
+    of_means = values.mean(1).var(1) / ladders
+    independent = (values.flatten(1, 2).var(1) / of_means.clamp_min(1e-30)).amin(0)
+    slowest = int(independent.argmin())
+    return torsions[slowest].name, float(independent[slowest])
