@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import mdtraj
 import numpy as np
@@ -11,7 +12,9 @@ import torch
 from scipy import integrate
 
 import boltzflow as bf
+from boltzflow.core import importance
 from boltzflow.errors import OptionError
+from boltzflow.simulation import ParallelTempering
 from boltzflow.training import (
     FAB,
     AlphaDivergence,
@@ -22,6 +25,7 @@ from boltzflow.training import (
     Mixture,
     Phases,
     ReverseKL,
+    SimulateAndLearn,
     TemperatureAnnealing,
 )
 from boltzflow.training.methods import METHODS, StepInfo, method_named
@@ -30,6 +34,12 @@ from boltzflow.units import thermal_energy
 
 OPTIONS = {"batch_size": 128, "log_every": 1, "compile": False, "progress": False, "warmup": 5, "learning_rate": 1e-2}
 OPTIONS |= {"optimizer": "adam", "precision": "float32"}
+
+SIMULATION = SimulateAndLearn(
+    ladders=8, temperatures=2, hottest=600.0, equilibration=0.4, picoseconds=4.0, timestep=0.002, every=6, jump_every=12
+)
+
+TO_THE_WEIGHTS = AlphaDivergence(alpha=1.0, hot_share=0.0, cooling_share=0.0)
 
 CASES: dict[str, Method] = {
     "reverse_then_forward": method_named("reverse_then_forward"),
@@ -41,6 +51,10 @@ CASES: dict[str, Method] = {
     "constrained_transport": ConstrainedTransport(samples=2000, every=40, trust_region=1.0),
     "constrained_transport, dispersion": ConstrainedTransport(samples=2000, every=40, dispersion=0.1),
     "phases": Phases((ReverseKL(), ConstrainedTransport(samples=2000, every=50)), (0.6, 0.4)),
+    "simulate_and_learn": SIMULATION,
+    "simulation, then alpha": Phases(
+        (SIMULATION, AlphaDivergence(alpha=1.0, hot_share=0.0, cooling_share=0.0)), (0.8, 0.2)
+    ),
     "mixture": Mixture((ReverseKL(), ConstrainedTransport(samples=2000, every=50)), (1.0, 0.0), (0.5, 0.5)),
 }
 
@@ -59,6 +73,7 @@ def test_every_method_of_the_command_line_is_tested() -> None:
     assert set(METHODS) <= set(CASES)
 
 
+@pytest.mark.filterwarnings("ignore:The simulation has not mixed")
 @pytest.mark.parametrize("name", CASES)
 def test_a_method_learns_both_wells(small: bf.BoltzmannGenerator, name: str) -> None:
     """ESS from below 50 % to above 70 %, the share of the deep well within 4 standard errors; 20 000 samples."""
@@ -77,6 +92,7 @@ def dihedral(trajectory: mdtraj.Trajectory) -> np.ndarray:
     return mdtraj.compute_dihedrals(trajectory, [[0, 1, 2, 3]])[:, 0]
 
 
+@pytest.mark.filterwarnings("ignore:The simulation has not mixed")
 @pytest.mark.parametrize("name", CASES)
 def test_a_resumed_training_goes_on_as_if_nothing_had_happened(small, tmp_path, monkeypatch, name: str) -> None:
     """Ctrl-C at the 13th gradient of 20: the same records and weights."""
@@ -104,6 +120,80 @@ def test_a_resumed_training_goes_on_as_if_nothing_had_happened(small, tmp_path, 
         assert torch.equal(tensor, expected[key]), key
     for one, two in zip(whole.records, resumed.records, strict=True):
         assert (one.loss, one.ess, one.energy_evaluations) == (two.loss, two.ess, two.energy_evaluations)
+
+
+def test_a_simulation_that_has_not_mixed_is_said(small: bf.BoltzmannGenerator) -> None:
+    method = replace(SIMULATION, picoseconds=0.4)
+    with pytest.warns(UserWarning, match=r"mixed: about \d+ independent values of torsion CHN1-C0 .* 8 ladders"):
+        bf.train(small, method, steps=1, **OPTIONS)
+    facts = small.provenance["simulation"]
+    assert facts["slowest_torsion"].startswith("torsion CHN1-C0")
+    assert facts["independent_values"] < 100
+
+
+@pytest.mark.filterwarnings("ignore:The simulation has not mixed")
+def test_an_interrupted_simulation_goes_on(small: bf.BoltzmannGenerator, tmp_path, monkeypatch) -> None:
+    """Ctrl-C in its tenth round: the frames, records and weights are those of an uninterrupted training."""
+    options = OPTIONS | {"batch_size": 32, "steps": 3, "seed": 3}
+    start = {k: v.clone() for k, v in small.flow.state_dict().items()}
+    whole = bf.train(small, SIMULATION, directory=tmp_path / "whole", **options)
+    expected = {k: v.clone() for k, v in small.flow.state_dict().items()}
+    advance, calls = ParallelTempering.advance, []
+
+    def interrupted(*arguments):
+        calls.append(1)
+        if len(calls) == 10:
+            raise KeyboardInterrupt
+        return advance(*arguments)
+
+    small.flow.load_state_dict(start)
+    with monkeypatch.context() as patch:
+        patch.setattr(ParallelTempering, "advance", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            bf.train(small, SIMULATION, directory=tmp_path / "cut", **options)
+    assert not (tmp_path / "cut" / "checkpoints").exists()
+    resumed = bf.train(small, SIMULATION, directory=tmp_path / "cut", **options)
+    assert all(torch.equal(tensor, expected[key]) for key, tensor in small.flow.state_dict().items())
+    assert [r.loss for r in whole.records] == [r.loss for r in resumed.records]
+    assert resumed.last.energy_evaluations >= SIMULATION.evaluations(3, 32)
+
+
+def test_jumps_leave_the_distribution_as_it_is(small: bf.BoltzmannGenerator) -> None:
+    """Replicas drawn from the target itself, by weights, are offered samples of a poor flow: the population of the
+    deep well stays, although most have jumped."""
+    method = replace(SIMULATION, ladders=4000, proposals=3)
+    drawn = small.sample(60_000, seed=5)
+    random = torch.Generator().manual_seed(6)
+    chosen = importance.resample(torch.from_numpy(drawn.log_weights), 2 * 4000, random)
+    chosen = chosen[torch.randperm(len(chosen), generator=random)]
+    sampler = method._sampler(small)
+    before = sampler.dynamics.start(torch.from_numpy(drawn.positions)[chosen], random)
+    after = method._jumped(small, sampler, before, random)
+    moved = (after.positions != before.positions).flatten(1).any(1)
+    assert 0.3 < moved[:4000].double().mean() < 1.0
+    assert not moved[4000:].any()
+    cold = mdtraj.Trajectory(after.positions[:4000].numpy(), small.system.mdtraj_topology)
+    deep = np.abs(dihedral(cold)) < math.pi / 2
+    expected = share_of_deep_well()
+    # Errors of a draw of 4000, and of the resampling before it.
+    error = math.sqrt(expected * (1 - expected) * (1 / 4000 + 1 / (60_000 * drawn.ess)))
+    assert abs(deep.mean() - expected) < 4 * error
+    energies, forces = small.potential.energy_and_forces(after.positions)
+    assert torch.allclose(after.energies, energies, atol=1e-3)
+    assert torch.allclose(after.forces, forces, atol=0.5)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"ladders": 1}, "ladders of at least 2; got 1"),
+        ({"forward": 1.0}, r"in \(0, 1\); got 1"),
+        ({"hottest": 300.0}, "highest temperature above the generator's, 300 K; got 300 K"),
+    ],
+)
+def test_an_impossible_simulation_is_refused(small: bf.BoltzmannGenerator, options, message: str) -> None:
+    with pytest.raises(OptionError, match=message):
+        bf.train(small, SimulateAndLearn(**options), steps=1, **OPTIONS)
 
 
 def test_maximum_likelihood_on_data(small: bf.BoltzmannGenerator, tmp_path) -> None:
