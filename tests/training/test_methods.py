@@ -9,11 +9,12 @@ import mdtraj
 import numpy as np
 import pytest
 import torch
+from safetensors import safe_open
 from scipy import integrate
 
 import boltzflow as bf
 from boltzflow.core import importance
-from boltzflow.errors import OptionError
+from boltzflow.errors import FileFormatError, OptionError
 from boltzflow.simulation import ParallelTempering
 from boltzflow.training import (
     FAB,
@@ -213,10 +214,58 @@ def test_maximum_likelihood_on_data(small: bf.BoltzmannGenerator, tmp_path) -> N
         bf.train(small, ForwardKL(str(tmp_path / "broken")), steps=1, **OPTIONS)
 
 
+@pytest.mark.parametrize("path_gradient", [False, True])
+def test_data_in_memory(small: bf.BoltzmannGenerator, tmp_path, path_gradient: bool) -> None:
+    """An ensemble, its resampled trajectory, and a directory teach the same; a run records what it has seen."""
+    teacher = small.sample(20_000, seed=7)
+    teacher.save(tmp_path / "data")
+    start = {k: v.clone() for k, v in small.flow.state_dict().items()}
+    losses, methods = [], {}
+    for name, data in {"ensemble": teacher, "directory": str(tmp_path / "data")}.items():
+        small.flow.load_state_dict(start)
+        methods[name] = ForwardKL(data, path_gradient=path_gradient)
+        history = bf.train(small, methods[name], steps=20, directory=tmp_path / name, **OPTIONS)
+        losses.append([record.loss for record in history.records])
+        assert history.last.energy_evaluations == methods[name].evaluations(20, 128)
+    assert losses[0] == pytest.approx(losses[1], rel=1e-4)
+    assert "20000 frames, sha256" in history_settings(tmp_path / "ensemble")
+
+    other = small.sample(20_000, seed=8)
+    with pytest.raises(FileFormatError, match="other settings"):
+        bf.train(
+            small,
+            ForwardKL(other, path_gradient=path_gradient),
+            steps=20,
+            directory=tmp_path / "ensemble",
+            resume=True,
+            **OPTIONS,
+        )
+
+    small.flow.load_state_dict(start)
+    frames = teacher.resample(20_000, seed=9).to_mdtraj()
+    mixed = Mixture((ReverseKL(hot_temperature=300.0), ForwardKL(frames, path_gradient=path_gradient)), (0.5, 0.5))
+    bf.train(small, mixed, steps=160, **OPTIONS)
+    ensemble = small.sample(20_000, seed=2)
+    assert ensemble.ess > 0.7
+    deep = ensemble.mean(lambda t: abs(dihedral(t)) < math.pi / 2)
+    assert abs(deep.value - share_of_deep_well()) < 4 * deep.error
+
+
+def history_settings(directory) -> str:
+    """The settings of a training, as its checkpoint has them."""
+    with safe_open(directory / "checkpoints" / "last.safetensors", "pt") as file:
+        return str(file.metadata())
+
+
+def test_a_path_gradient_excludes_dispersion() -> None:
+    with pytest.raises(OptionError, match="a path gradient or a dispersion; got both"):
+        ForwardKL("data", path_gradient=True, dispersion=0.1)
+
+
 def test_data_at_another_temperature_are_refused(small: bf.BoltzmannGenerator, tmp_path) -> None:
     drawn = small.sample(100, seed=7)
     bf.Ensemble(drawn.positions, drawn.energies, 600.0, topology=drawn.topology).save(tmp_path)
-    with pytest.raises(OptionError, match=r"expected data at the generator's temperature, 300 K; got data at 600 K"):
+    with pytest.raises(OptionError, match=r"expected data at the generator's temperature, 300 K; got 600 K"):
         bf.train(small, ForwardKL(str(tmp_path)), steps=1, **OPTIONS)
 
 

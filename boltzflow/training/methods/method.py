@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
+import mdtraj
+import numpy as np
 import torch
 from torch import Tensor
 
 from boltzflow.core.objectives import Loss
+from boltzflow.ensemble import Ensemble
 from boltzflow.errors import UnsupportedCombinationError
 from boltzflow.simulation import Progress
 from boltzflow.training.trainable import Trainable
@@ -133,4 +137,15 @@ def settings_of(method: Method) -> dict[str, Any]:
 def _plain(value: Any) -> Any:
     if isinstance(value, Method):
         return settings_of(value)
+    if isinstance(value, Ensemble | mdtraj.Trajectory):
+        return _fingerprint(value)
     return [_plain(v) for v in value] if isinstance(value, tuple | list) else value
+
+
+def _fingerprint(data: Ensemble | mdtraj.Trajectory) -> str:
+    """Identifies data in memory: a digest of the positions, and of the weights if there are any."""
+    arrays = [data.xyz] if isinstance(data, mdtraj.Trajectory) else [data.positions, data.log_weights]
+    digest = hashlib.sha256()
+    for array in arrays:
+        digest.update(np.ascontiguousarray(array).tobytes())
+    return f"{len(data)} frames, sha256 {digest.hexdigest()}"
