@@ -13,6 +13,7 @@ from boltzflow.architecture import ACCEPTANCE, Architecture, build_flow, check_s
 from boltzflow.coordinates import MolecularCoordinates, coordinates_from_specification
 from boltzflow.core import Flow, StochasticFlow
 from boltzflow.core.compilation import compile_method
+from boltzflow.core.precision import Precision
 from boltzflow.energies import BoltzmannTarget, Potential, PulledBackTarget, pullback
 from boltzflow.ensemble import Ensemble
 from boltzflow.errors import OptionError, ShapeError
@@ -315,8 +316,15 @@ class BoltzmannGenerator:
             raise OptionError(f"Expected a temperature that this generator covers ({covered}); got {kelvin:g} K.")
         return kelvin
 
-    def save(self, path: str | Path) -> None:
-        """Write the generator and its molecule to one safetensors file, atomically and without pickle."""
+    def save(self, path: str | Path, *, weights: Precision = "float32") -> None:
+        """Write the generator and its molecule to one safetensors file, atomically and without pickle.
+
+        Args:
+            path: of the file.
+            weights: precision of the networks' weight matrices. "float32" leaves them as they are. "bfloat16" halves
+                the file; the loaded generator has rounded weights, hence a slightly different density, with exact
+                weights of its samples as ever. Measure its effective sample size before you rely on it.
+        """
         header = {
             "boltzflow": __version__,
             "system": self.system.specification,
@@ -325,7 +333,11 @@ class BoltzmannGenerator:
             "dtype": str(self.like.dtype).removeprefix("torch."),
             "provenance": self.provenance,
         }
-        write_tensors(Path(path), self.flow.state_dict(), KIND, VERSION, header)
+        tensors = self.flow.state_dict()
+        if weights == "bfloat16":
+            matrices = [name for name, p in self.flow.named_parameters() if p.dim() == 2]
+            tensors |= {name: tensors[name].bfloat16() for name in matrices}
+        write_tensors(Path(path), tensors, KIND, VERSION, header)
 
     @classmethod
     def load(cls, path: str | Path, *, backend: Literal["auto", "torch", "openmm"] = "auto") -> BoltzmannGenerator:

@@ -82,6 +82,23 @@ def test_a_file_holds_everything(generator, tmp_path) -> None:
     assert np.array_equal(one.log_weights, two.log_weights)
 
 
+def test_rounded_weights_halve_the_file_and_stay_exact(generator, tmp_path) -> None:
+    """The loaded generator is another density, close to the first, whose samples have its own log q."""
+    paths = [tmp_path / name for name in ("whole", "rounded")]
+    generator.save(paths[0])
+    generator.save(paths[1], weights="bfloat16")
+    matrices = sum(p.numel() for p in generator.flow.parameters() if p.dim() == 2)
+    assert paths[0].stat().st_size - paths[1].stat().st_size == pytest.approx(2 * matrices, rel=0.02)
+    again = bf.BoltzmannGenerator.load(paths[1])
+    assert again.like.dtype == torch.float32
+    ensemble, before = again.sample(50, seed=0), generator.sample(50, seed=0)
+    assert ensemble.log_q is not None
+    found = again.log_prob(torch.from_numpy(ensemble.positions)).detach().numpy()
+    assert found == pytest.approx(ensemble.log_q, abs=0.05)
+    assert not np.array_equal(ensemble.positions, before.positions)
+    assert np.abs(ensemble.positions - before.positions).mean() < 0.01
+
+
 def test_damaged_and_foreign_files_are_refused(generator, tmp_path) -> None:
     path = tmp_path / "aldp.safetensors"
     generator.save(path)
