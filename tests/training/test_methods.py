@@ -37,9 +37,8 @@ OPTIONS = {"batch_size": 128, "log_every": 1, "compile": False, "progress": Fals
 OPTIONS |= {"optimizer": "adam", "precision": "float32"}
 
 SIMULATION = SimulateAndLearn(
-    ladders=8, temperatures=2, hottest=600.0, equilibration=0.4, picoseconds=4.0, timestep=0.002, every=6, jump_every=12
+    ladders=8, temperatures=2, hottest=600.0, equilibration=4, rounds=40, every=6, jump_every=12
 )
-
 TO_THE_WEIGHTS = AlphaDivergence(alpha=1.0, hot_share=0.0, cooling_share=0.0)
 
 CASES: dict[str, Method] = {
@@ -124,7 +123,7 @@ def test_a_resumed_training_goes_on_as_if_nothing_had_happened(small, tmp_path, 
 
 
 def test_a_simulation_that_has_not_mixed_is_said(small: bf.BoltzmannGenerator) -> None:
-    method = replace(SIMULATION, picoseconds=0.4)
+    method = replace(SIMULATION, rounds=4)
     with pytest.warns(UserWarning, match=r"mixed: about \d+ independent values of torsion CHN1-C0 .* 8 ladders"):
         bf.train(small, method, steps=1, **OPTIONS)
     facts = small.provenance["simulation"]

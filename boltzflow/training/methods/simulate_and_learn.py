@@ -55,14 +55,14 @@ class SimulateAndLearn(Method):
 
     Attributes:
         ladders, temperatures, hottest: number of ladders, of temperatures in each, and the highest temperature in K.
-        equilibration, picoseconds: of the simulation before the training, in ps. The first half of the equilibration
-            is at the highest temperature.
-        timestep: in ps.
-        hydrogen_mass: in dalton, repartitioned from bonded atoms; allows longer time steps.
+        rounds: of the simulation before the training. In a round each replica takes 50 steps of dynamics, may exchange
+            its temperature, and records a frame.
+        equilibration: rounds before that, the first half at the highest temperature.
+        timestep: in ps; None is 0.004 for a system with constraints, otherwise 0.002.
+        hydrogen_mass: in dalton, repartitioned from bonded atoms; allows such time steps.
         umbrella: depth in kJ/mol of a bias towards φ > 0, for barriers that tempering crosses too slowly; removed by
             weights.
-        every: number of training steps between two continuations of the simulation, of 50 steps of dynamics each;
-            0 leaves it as it is.
+        every: number of training steps between two further rounds of the simulation; 0 for none.
         jump_every: number of training steps between two rounds of proposals by the flow; 0 for none.
         proposals: number that each replica gets in a round.
         frames: the number of frames that are kept, the latest.
@@ -75,9 +75,9 @@ class SimulateAndLearn(Method):
     ladders: int = 64
     temperatures: int = 6
     hottest: float = 900.0
-    equilibration: float = 40.0
-    picoseconds: float = 160.0
-    timestep: float = 0.004
+    rounds: int = 800
+    equilibration: int = 200
+    timestep: float | None = None
     hydrogen_mass: float = 3.0
     umbrella: float = 0.0
     every: int = 10
@@ -89,7 +89,8 @@ class SimulateAndLearn(Method):
     cap: float = 1000.0
 
     def __post_init__(self) -> None:
-        least = {"ladders": 2, "temperatures": 2, "every": 0, "jump_every": 0, "proposals": 1, "frames": 1}
+        least = {"ladders": 2, "temperatures": 2, "rounds": 1, "equilibration": 0}
+        least |= {"every": 0, "jump_every": 0, "proposals": 1, "frames": 1}
         for name, bound in least.items():
             if getattr(self, name) < bound:
                 raise OptionError(f"SimulateAndLearn: expected {name} of at least {bound}; got {getattr(self, name)}.")
@@ -116,11 +117,6 @@ class SimulateAndLearn(Method):
     def temperature(self, model: Trainable, info: StepInfo) -> float:
         return model.temperature
 
-    @property
-    def _options(self) -> TemperingOptions:
-        interval = _STEPS * self.timestep
-        return TemperingOptions(self.picoseconds, self.equilibration, interval, interval)
-
     def prepare(
         self,
         model: Trainable,
@@ -132,10 +128,14 @@ class SimulateAndLearn(Method):
         """Simulate before the training; see `Method.prepare`."""
         assert isinstance(model, BoltzmannGenerator)
         seed = int(torch.randint(2**31, (1,), generator=random, device=random.device))
-        run = TemperingRun(self._sampler(model), replace(self._options, seed=seed), directory)
+        sampler = self._sampler(model)
+        interval = _STEPS * sampler.dynamics.timestep
+        options = TemperingOptions(self.rounds * interval, self.equilibration * interval, interval, interval, seed)
+        run = TemperingRun(sampler, options, directory)
         start = torch.from_numpy(model.system.positions).to(model.like)
-        particles = run.sampler.dynamics.particles
-        lowest = minimize(model.potential, start[None], particles, generator=torch.Generator().manual_seed(seed))
+        lowest = minimize(
+            model.potential, start[None], sampler.dynamics.particles, generator=torch.Generator().manual_seed(seed)
+        )
         run.begin(lowest.positions[0], resume=True)
         run.go(progress)
         result = run.result()
@@ -170,13 +170,10 @@ class SimulateAndLearn(Method):
         }
 
     def shortened(self) -> SimulateAndLearn:
-        rounds = 2 * _STEPS * self.timestep
-        return replace(self, equilibration=rounds, picoseconds=rounds)
+        return replace(self, rounds=2, equilibration=2)
 
     def preparation(self) -> int:
-        options = self._options
-        rounds = options.rounds(options.equilibration) + options.rounds(options.picoseconds)
-        return self.ladders * self.temperatures * _STEPS * rounds
+        return self.ladders * self.temperatures * _STEPS * (self.rounds + self.equilibration)
 
     def evaluations(self, steps: int, batch_size: int) -> int:
         replicas = self.ladders * self.temperatures
@@ -209,14 +206,15 @@ class SimulateAndLearn(Method):
 
     def _sampler(self, generator: BoltzmannGenerator) -> ParallelTempering:
         """The ladders of a generator; made once, because compiling their parts takes time."""
-        made = _SAMPLERS.setdefault(generator, {})
+        made: dict[tuple[Any, ...], ParallelTempering] = _SAMPLERS.setdefault(generator, {})
         key = (self.ladders, self.temperatures, self.hottest, self.timestep, self.hydrogen_mass, self.umbrella)
         if key not in made:
-            system = generator.system
+            system, low = generator.system, generator.temperature
+            constrained = system.openmm_system.getNumConstraints() > 0
+            timestep = self.timestep or (0.004 if constrained else 0.002)
             particles = Particles.of(system, self.hydrogen_mass)
-            low = generator.temperature
             made[key] = ParallelTempering(
-                Langevin(generator.potential, particles, friction=2.0, timestep=self.timestep),
+                Langevin(generator.potential, particles, friction=2.0, timestep=timestep),
                 [low * (self.hottest / low) ** (i / (self.temperatures - 1)) for i in range(self.temperatures)],
                 self.ladders,
                 bias=phi_umbrella(system, self.umbrella),
@@ -269,7 +267,7 @@ class SimulateAndLearn(Method):
         )
 
 
-_SAMPLERS: WeakKeyDictionary[BoltzmannGenerator, dict[tuple[float, ...], ParallelTempering]] = WeakKeyDictionary()
+_SAMPLERS: WeakKeyDictionary[BoltzmannGenerator, dict[tuple[Any, ...], ParallelTempering]] = WeakKeyDictionary()
 
 
 def _bias(sampler: ParallelTempering, positions: Tensor) -> Tensor:
