@@ -19,7 +19,7 @@ from boltzflow.core.layer import Layer
 from boltzflow.core.layers import KernelLayer, LogContext
 from boltzflow.errors import FileFormatError, OptionError
 from boltzflow.molecules.informed import tabulated_base
-from boltzflow.settings import Count, Kelvin, Seed, Settings
+from boltzflow.settings import Count, CountOrNone, Kelvin, Seed, Settings
 from boltzflow.units import Temperature, checked_temperature
 
 __all__ = ["Architecture"]
@@ -49,6 +49,16 @@ class Architecture(Settings):
 
     bins: Count = 8
     """Number of bins of each spline."""
+
+    harmonics: Count = 3
+    """Number of cosines and sines of each torsion, of the angle and its multiples, that a conditioner network gets."""
+
+    affine: CountOrNone = 0
+    """Number of the couplings, the first ones, that shift and scale lengths, angles and stiff torsions.
+
+    They cost less than splines of these coordinates, whose densities are nearly normal. The later couplings have
+    splines for all coordinates.
+    """
 
     net: Literal["mlp", "residual"] = "mlp"
     """Kind of conditioner network; a residual network has blocks of equal width."""
@@ -98,12 +108,12 @@ class Architecture(Settings):
 
     @classmethod
     def from_header(cls, header: Mapping[str, Any]) -> Self:
-        """The architecture from a generator's file; files without `start` had a plain base.
+        """The architecture from a generator's file; older files have no `start`, which was plain, and one harmonic.
 
         Raises:
             OptionError: if a value is invalid; names it.
         """
-        values = {"start": "plain", **header}
+        values = {"start": "plain", "harmonics": 1, **header}
         if "stochastic" in values:
             kernel = values.pop("stochastic")
             values |= {ours: kernel[theirs] for theirs, ours in _IN_FILES.items()}
@@ -131,6 +141,8 @@ def build_flow(coordinates: MolecularCoordinates, architecture: Architecture) ->
         context_size=0 if temperatures is None else 1,
         seed=architecture.seed,
         base=None if architecture.start == "plain" else tabulated_base(coordinates),
+        harmonics=architecture.harmonics,
+        affine=architecture.affine,
     )
 
     def conditioned(layer: Layer) -> Layer:

@@ -36,6 +36,8 @@ def spline_flow(
     seed: int = 0,
     base: Distribution | None = None,
     groups: Sequence[Sequence[int]] | None = None,
+    harmonics: int = 1,
+    affine: int = 0,
 ) -> Flow:
     """A neural spline flow on a mixed domain (Durkan et al. 2019; Rezende et al. 2020).
 
@@ -61,6 +63,9 @@ def spline_flow(
             not part of the state dict, but its fingerprints depend on them: a flow of another seed refuses to load it.
         base: on the same domain; by default `Independent` with this location and width.
         groups: indices of the coordinates of each group; each coordinate is in one group. None for a single group.
+        harmonics: number of cosines and sines of each circle that the nets get.
+        affine: number of the couplings, the first of each group, in which lines and intervals of finite `width` are
+            transformed affinely (see `layers.SplineCoupling`). This costs less, and the later couplings bend them.
 
     Raises:
         OptionError: if the net is unknown, a group is empty, or the groups are not a partition.
@@ -80,6 +85,9 @@ def spline_flow(
     conditioner = _conditioner(net, tuple(hidden))
     circles = domain[domain.indices("circle")]
     low, high = circles.lows(torch.empty(0)), circles.highs(torch.empty(0))
+    narrow = (
+        [] if width is None else [i for i, c in enumerate(domain) if c.kind != "circle" and bool(width[i].isfinite())]
+    )
     couplings: list[SplineCoupling] = []
     seen = torch.zeros(len(domain), dtype=torch.bool)
     with torch.random.fork_rng(devices=[]):
@@ -102,6 +110,8 @@ def spline_flow(
                         seam=low + (high - low) * torch.rand(len(circles)),
                         context_size=context_size,
                         given=seen & ~mask,
+                        harmonics=harmonics,
+                        affine=narrow if number < affine else (),
                     )
                 )
     return Flow(Independent(domain, location, width) if base is None else base, Chain(couplings))

@@ -12,7 +12,7 @@ from boltzflow.core.functional import linear_rows, permute_rows
 from boltzflow.core.layer import Bijection
 from boltzflow.core.nets import MLP, DomainFeatures, join_context
 from boltzflow.core.precision import HasNet
-from boltzflow.core.transformers import Affine, RationalQuadratic, Scale, Transformer
+from boltzflow.core.transformers import Affine, IntervalAffine, RationalQuadratic, Scale, Transformer
 from boltzflow.errors import DomainError, OptionError
 
 MakeNet = Callable[[int], nn.Module]
@@ -34,6 +34,10 @@ class Coupling(HasNet, Bijection):
             infinite widths mean that it may be anywhere. They set the scale of the net's inputs.
         context_size: size of the context that the net is conditioned on; 0 means that the context is ignored.
         given: D booleans: the coordinates that the net is conditioned on; by default all that are not transformed.
+        harmonics: number of cosines and sines of each circle that the net gets (see `nets.DomainFeatures`).
+        simple: a transformer of the same domain's coordinates `simply`, with fewer parameters, for those of the
+            transformed coordinates that it can serve; None if there are none.
+        simply: (d',) indices of the coordinates of `simple`.
 
     Raises:
         DomainError: if the domain is not flat, or a mask is not one boolean for each coordinate.
@@ -57,6 +61,9 @@ class Coupling(HasNet, Bijection):
         width: Tensor | None = None,
         context_size: int = 0,
         given: Sequence[bool] | Tensor | None = None,
+        harmonics: int = 1,
+        simple: Transformer | None = None,
+        simply: Sequence[int] = (),
     ) -> None:
         domain = transformer.domain
         super().__init__(domain, domain)
@@ -74,44 +81,56 @@ class Coupling(HasNet, Bijection):
         self.context_size = context_size
         self.net_dtype = None
         chosen, kept = mask.nonzero().squeeze(1), (~mask).nonzero().squeeze(1)
-        self.transformer = transformer.select(chosen)
-        self.register_buffer("split_order", torch.cat([kept, chosen]), persistent=False)
+        is_simple = torch.isin(chosen, torch.tensor(simply, dtype=torch.long))
+        full, few = chosen[~is_simple], chosen[is_simple]
+        self.transformer = transformer.select(full)
+        self.simple = (
+            None if simple is None else simple.select(torch.tensor([[*simply].index(int(i)) for i in few]).long())
+        )
+        self.register_buffer("split_order", torch.cat([kept, full, few]), persistent=False)
         self.register_buffer("join_order", self.split_order.argsort(), persistent=False)
-        self.moved = len(chosen)
+        self.moved, self.moved_simply = len(full), len(few)
 
-        self.features = DomainFeatures(domain, location, width, visible=shown)
+        self.features = DomainFeatures(domain, location, width, visible=shown, harmonics=harmonics)
         make = conditioner if conditioner is not None else (lambda inputs: MLP(inputs, (128, 128)))
         # It keeps the name that it has in saved flows.
         self.trunk = make(self.features.size + context_size) if self.features.size + context_size else _Constant()
         outputs = int(self.trunk.out_features)  # type: ignore[arg-type]
-        self.head = nn.Linear(outputs, transformer.parameter_count * self.moved)
+        rows = [(self.transformer, self.moved), (self.simple, self.moved_simply)]
+        self.sizes = [0 if part is None else part.parameter_count * count for part, count in rows]
+        self.head = nn.Linear(outputs, sum(self.sizes))
         nn.init.zeros_(self.head.weight)
         nn.init.zeros_(self.head.bias)
 
     def forward(
         self, z: Tensor, context: Tensor | None = None, *, generator: torch.Generator | None = None
     ) -> tuple[Tensor, Tensor]:
-        return self._transform(z, context, self.transformer.forward)
+        return self._transform(z, context, inverse=False)
 
     def inverse(
         self, x: Tensor, context: Tensor | None = None, *, generator: torch.Generator | None = None
     ) -> tuple[Tensor, Tensor]:
-        return self._transform(x, context, self.transformer.inverse)
+        return self._transform(x, context, inverse=True)
 
-    def _transform(
-        self, x: Tensor, context: Tensor | None, run: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
-    ) -> tuple[Tensor, Tensor]:
+    def _transform(self, x: Tensor, context: Tensor | None, inverse: bool) -> tuple[Tensor, Tensor]:
         inputs = join_context(self.features(x), context, self.context_size, type(self).__name__)
         # The batch comes last here, so that the kernel runs over contiguous memory for each parameter.
         with self.net_precision(inputs):
             raw = linear_rows(self.trunk(inputs), self.head.weight, self.head.bias)
-        kept, moving = permute_rows(x.T, self.split_order, self.join_order).tensor_split([-self.moved])
-        moved, log_slope = run(moving, raw.view(self.transformer.parameter_count, *moving.shape))
-        out = permute_rows(torch.cat([kept, moved]), self.join_order, self.split_order).T
-        return out, log_slope.sum(0)
+        rows = permute_rows(x.T, self.split_order, self.join_order)
+        parts, log_ratio = [rows[: len(rows) - self.moved - self.moved_simply]], x.new_zeros(len(x))
+        full, few = rows[len(parts[0]) :].tensor_split([self.moved])
+        of_full, of_few = raw.tensor_split([self.sizes[0]])
+        for transformer, moving, own in ((self.transformer, full, of_full), (self.simple, few, of_few)):
+            if transformer is not None and len(moving):
+                run = transformer.inverse if inverse else transformer.forward
+                moved, log_slope = run(moving, own.view(transformer.parameter_count, *moving.shape))
+                parts.append(moved)
+                log_ratio = log_ratio + log_slope.sum(0)
+        return permute_rows(torch.cat(parts), self.join_order, self.split_order).T, log_ratio
 
     def extra_repr(self) -> str:
-        return f"{self.moved} of {len(self.data_domain)} coordinates"
+        return f"{self.moved + self.moved_simply} of {len(self.data_domain)} coordinates"
 
 
 class _Constant(nn.Module):
@@ -160,7 +179,10 @@ class SplineCoupling(Coupling):
         mask: D booleans: True for transformed coordinates.
         bins, bound, seam: as in `transformers.RationalQuadratic`.
         location, width: (D,) or None, for the scale of the net's inputs and for the initial knots.
-        conditioner, context_size, given: as in `Coupling`.
+        conditioner, context_size, given, harmonics: as in `Coupling`.
+        affine: indices of coordinates that are no circles, which are transformed by `transformers.IntervalAffine`
+            instead of a spline, if they are transformed: two parameters instead of 3·bins + 1, for narrow and nearly
+            normal densities.
 
     >>> domain = Domain.real(1) + Domain.circle(1)
     >>> layer = SplineCoupling(domain, mask=[False, True], bins=4)
@@ -180,8 +202,11 @@ class SplineCoupling(Coupling):
         seam: Tensor | None = None,
         context_size: int = 0,
         given: Sequence[bool] | Tensor | None = None,
+        harmonics: int = 1,
+        affine: Sequence[int] = (),
     ) -> None:
         transformer = RationalQuadratic(domain, bins=bins, bound=bound, location=location, width=width, seam=seam)
+        own = [None if values is None else values[list(affine)] for values in (location, width)]
         super().__init__(
             transformer,
             mask,
@@ -190,4 +215,7 @@ class SplineCoupling(Coupling):
             width=width,
             context_size=context_size,
             given=given,
+            harmonics=harmonics,
+            simple=IntervalAffine(domain[list(affine)], *own) if affine else None,
+            simply=affine,
         )

@@ -3,6 +3,7 @@
 from boltzflow.core.transformers.affine import Affine, Scale
 from boltzflow.core.transformers.bernstein import Bernstein
 from boltzflow.core.transformers.curve import Curve, CurveTransformer
+from boltzflow.core.transformers.interval_affine import IntervalAffine
 from boltzflow.core.transformers.monotonic import UnconstrainedMonotonic
 from boltzflow.core.transformers.rational_quadratic import RationalQuadratic
 from boltzflow.core.transformers.sigmoidal import DeepSigmoidal
@@ -14,6 +15,7 @@ __all__ = [
     "Curve",
     "CurveTransformer",
     "DeepSigmoidal",
+    "IntervalAffine",
     "RationalQuadratic",
     "Scale",
     "Transformer",
