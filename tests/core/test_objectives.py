@@ -284,6 +284,26 @@ def test_forward_kl_leaves_out_its_largest_terms_and_what_lies_outside() -> None
         objectives.forward_kl(flow, x, target=Rising(), drop_largest=1.0)
 
 
+def test_no_sample_has_more_influence_than_its_limit() -> None:
+    """A flow that is far too narrow: an outlier at 40 widths has 40 times the gradient of one at one width."""
+    flow = gaussian_flow()
+    with torch.no_grad():
+        flow.transform.mean.fill_(0.0)
+        flow.transform.log_scale.fill_(-2.0)
+    x = torch.tensor([[0.2], [-0.2], [0.2], [-0.2], [8.0]], dtype=torch.float64)
+    found = {}
+    for limit in (math.inf, 3.0, 1.0):
+        loss = objectives.forward_kl(flow, x, target=Normal(), path_gradient=True, gradient_limit=limit)
+        found[limit] = torch.autograd.grad(loss.value, flow.transform.mean)[0].item()
+    # The gradient at x with respect to the mean is that of the single outlier; the others cancel in pairs.
+    one = abs(0.2 * (math.exp(4.0) - 1.0)) / 5
+    assert found[math.inf] == pytest.approx(-one * 40)
+    assert found[3.0] == pytest.approx(-one * 3)
+    assert found[1.0] == pytest.approx(-one)
+    with pytest.raises(OptionError, match="expected a positive gradient_limit; got 0"):
+        objectives.forward_kl(flow, x, target=Normal(), path_gradient=True, gradient_limit=0.0)
+
+
 def test_a_path_gradient_of_forward_kl_needs_a_flow() -> None:
     with pytest.raises(OptionError, match="expected a Flow"):
         objectives.forward_kl(torch.nn.Linear(1, 1), torch.zeros(2, 1), target=Normal(), path_gradient=True)

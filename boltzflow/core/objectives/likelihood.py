@@ -20,6 +20,7 @@ def forward_kl(
     context: Tensor | None = None,
     target: Target | None = None,
     path_gradient: bool = False,
+    gradient_limit: float = math.inf,
     drop_largest: float = 0.0,
 ) -> Loss:
     """KL(p ‖ q) from samples of p: −Σ w log q(x), or Σ w (log p(x) − log q(x)), with normalised weights.
@@ -39,8 +40,10 @@ def forward_kl(
         context: (batch, C) for flow and target, or None.
         target: p, up to a factor; needed for a path gradient.
         path_gradient: whether to use the path gradient.
-        drop_largest: with a target, the fraction of largest terms log p − log q that is left out of the mean. These
-            are samples where q is far too small; their gradients can be so large that they destroy what was learned.
+        gradient_limit: bound on the influence of each sample on a path gradient: the gradient of its term with respect
+            to z is scaled down to this many times the median of the batch. Samples where q is far too small have
+            gradients so large that a single one can destroy what was learned.
+        drop_largest: with a target, the fraction of largest terms log p − log q that is left out of the mean.
 
     Returns:
         The loss. Its `log_weights` are log p − log q of the samples, or −log q without a target. Samples outside the
@@ -49,7 +52,7 @@ def forward_kl(
     Raises:
         ShapeError: if there is not one weight for each sample.
         OptionError: if a weight is negative or none is positive, a path gradient or `drop_largest` is requested
-            without a target, or `drop_largest` is not in [0, 1).
+            without a target, `drop_largest` is not in [0, 1), or `gradient_limit` is not positive.
         UnsupportedCombinationError: if a path gradient is requested with stochastic layers or dropout.
 
     >>> from boltzflow.core import Domain, distributions, recipes
@@ -65,11 +68,13 @@ def forward_kl(
         raise OptionError("forward_kl: expected a target for path_gradient and drop_largest; got none.")
     if not 0.0 <= drop_largest < 1.0:
         raise OptionError(f"forward_kl: expected drop_largest in [0, 1); got {drop_largest:g}.")
+    if not gradient_limit > 0.0:
+        raise OptionError(f"forward_kl: expected a positive gradient_limit; got {gradient_limit:g}.")
     if weights is not None:
         _check_weights(weights, len(x))
     if path_gradient:
         assert target is not None
-        terms = path_log_ratio(flow, target, x, context, "forward_kl")
+        terms = path_log_ratio(flow, target, x, context, gradient_limit, "forward_kl")
     else:
         terms = -flow.log_prob(x, context)
         if target is not None:

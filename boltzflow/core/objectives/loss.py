@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -96,8 +96,12 @@ def path_log_prob(flow: Model, x: Tensor, context: Tensor | None, where: str) ->
     return log_q
 
 
-def path_log_ratio(flow: Model, target: Target, x: Tensor, context: Tensor | None, where: str) -> Tensor:
+def path_log_ratio(
+    flow: Model, target: Target, x: Tensor, context: Tensor | None, gradient_limit: float, where: str
+) -> Tensor:
     """log p − log q (batch,) of states; the transform's parameters are reached only through z = T⁻¹(x).
+
+    The gradient of each term with respect to z is at most `gradient_limit` times the median over the batch.
 
     Infinite or NaN outside the flow's domain and where the target is not finite.
 
@@ -113,10 +117,33 @@ def path_log_ratio(flow: Model, target: Target, x: Tensor, context: Tensor | Non
     if flow.transform.stochastic_layers:
         raise _stochastic(where)
     z, _, inside = flow.latent(x, context)
+    z = _LimitRows.apply(z, gradient_limit)  # type: ignore[no-untyped-call]
     frozen = {name: parameter.detach() for name, parameter in flow.transform.named_parameters()}
     image, log_ratio = torch.func.functional_call(flow.transform, frozen, (z, context))
     log_p = target_log_prob(target, image, context)
     return torch.where(inside, log_p + log_ratio - flow.base.log_prob(z, context), torch.inf)
+
+
+class _LimitRows(torch.autograd.Function):
+    """The identity, whose gradient has rows of at most `limit` times their median norm; those not finite are 0."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(x: Tensor, limit: float) -> Tensor:
+        return x.view_as(x)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, float], output: Tensor) -> None:
+        ctx.limit = inputs[1]
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        rows = _sound_rows(gradients[0])
+        sizes = rows.flatten(1).norm(dim=1)
+        most = ctx.limit * sizes.median()
+        scale = torch.where(sizes > most, most / sizes, 1.0)
+        return rows * scale.view(-1, *[1] * (rows.dim() - 1)), None
 
 
 def _stochastic(where: str) -> UnsupportedCombinationError:

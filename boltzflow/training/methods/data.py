@@ -42,7 +42,7 @@ class ForwardKL(Method):
             `mdtraj.Trajectory` at the generator's temperature. Of data in memory the training's settings record a
             fingerprint.
         path_gradient: whether to use path gradients.
-        drop_largest: fraction of the largest terms that a path gradient leaves out of a batch (see
+        gradient_limit: bound on the influence of each frame on a path gradient, in medians of a batch (see
             `boltzflow.core.objectives.forward_kl`).
         dispersion: weight of log-dispersion regularisation (see `fit`), 0 for none; not with a path gradient. It uses
             the energies of the ensemble, which must be those of the generator's Hamiltonian; a trajectory's are
@@ -53,7 +53,7 @@ class ForwardKL(Method):
 
     data: str | Ensemble | mdtraj.Trajectory
     path_gradient: bool = False
-    drop_largest: float = 0.02
+    gradient_limit: float = 5.0
     dispersion: float = 0.0
     dispersion_order: int = 1
     watch: int = 100
@@ -82,7 +82,9 @@ class ForwardKL(Method):
         z = memory["z"][chosen]
         if self.path_gradient:
             target = model.internal_target()
-            value = forward_kl(model.flow, z, target=target, path_gradient=True, drop_largest=self.drop_largest).value
+            value = forward_kl(
+                model.flow, z, target=target, path_gradient=True, gradient_limit=self.gradient_limit
+            ).value
         else:
             # Without dispersion the log-densities are not used.
             log_target = memory["log_target"][chosen] if self.dispersion else z.new_zeros(len(z))

@@ -67,9 +67,9 @@ class SimulateAndLearn(Method):
         proposals: number that each replica gets in a round.
         frames: the number of frames that are kept, the latest.
         forward: weight of forward KL, from 0 to 1; that of reverse KL is the rest.
-        drop_largest: fraction of the largest terms that each of the two leaves out (see
+        gradient_limit: bound on the influence of each frame, in medians of a batch (see
             `boltzflow.core.objectives.forward_kl`).
-        cap: reduced energy above which reverse KL grows logarithmically.
+        cap, drop_largest: of reverse KL, as in `ReverseKL`.
     """
 
     ladders: int = 64
@@ -85,8 +85,9 @@ class SimulateAndLearn(Method):
     proposals: int = 4
     frames: int = 100_000
     forward: float = 0.5
-    drop_largest: float = 0.02
+    gradient_limit: float = 5.0
     cap: float = 1000.0
+    drop_largest: float = 0.02
 
     def __post_init__(self) -> None:
         least = {"ladders": 2, "temperatures": 2, "rounds": 1, "equilibration": 0}
@@ -199,7 +200,7 @@ class SimulateAndLearn(Method):
         weights = memory["log_frame_weights"].softmax(0)
         chosen = torch.multinomial(weights, on_frames, replacement=True, generator=info.random)
         forward = forward_kl(
-            model.flow, memory["z"][chosen], target=target, path_gradient=True, drop_largest=self.drop_largest
+            model.flow, memory["z"][chosen], target=target, path_gradient=True, gradient_limit=self.gradient_limit
         )
         value = (1.0 - self.forward) * reverse.value + self.forward * forward.value
         return Loss(value, reverse.log_weights)
