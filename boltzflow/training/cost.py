@@ -5,6 +5,7 @@ from __future__ import annotations
 import resource
 import sys
 import time
+import warnings
 from typing import NamedTuple
 
 import torch
@@ -67,7 +68,9 @@ def _seconds_of_a_frame(model: Trainable, method: Method, memory: Memory, random
     short = method.shortened()
     for _ in range(2):  # the first one compiles
         started, before = time.perf_counter(), model.evaluations
-        short.prepare(model, memory, random)
+        with warnings.catch_warnings():  # so short a simulation has never mixed
+            warnings.simplefilter("ignore", UserWarning)
+            short.prepare(model, memory, random)
         seconds, evaluated = time.perf_counter() - started, model.evaluations - before
     return seconds / evaluated if evaluated else 0.0
 

@@ -14,6 +14,7 @@ from boltzflow.core.transformers import (
     Affine,
     Bernstein,
     DeepSigmoidal,
+    IntervalAffine,
     RationalQuadratic,
     Transformer,
     UnconstrainedMonotonic,
@@ -28,6 +29,7 @@ MAKERS = {
     "unconstrained monotonic": lambda d: UnconstrainedMonotonic(d, units=2, cells=4),
     "deep sigmoidal": lambda d: DeepSigmoidal(d, units=3),
     "affine": Affine,
+    "interval affine": IntervalAffine,
 }
 KINDS = {
     "real": Domain.real(1),
@@ -38,6 +40,7 @@ CASES = [(name, kind) for name in list(MAKERS)[:3] for kind in KINDS] + [
     ("deep sigmoidal", "real"),
     ("affine", "real"),
     ("affine", "circle"),
+    ("interval affine", "real"),
 ]
 
 
@@ -61,7 +64,7 @@ def ends(domain: Domain, dtype: torch.dtype) -> Tensor:
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 @pytest.mark.parametrize("scale", [0.0, 1.0])
-@pytest.mark.parametrize("name", list(MAKERS)[:3])
+@pytest.mark.parametrize("name", [*list(MAKERS)[:3], "interval affine"])
 def test_images_of_bounds_lie_in_the_interval(name: str, scale: float, dtype: torch.dtype) -> None:
     """Exactly, in both directions; a bound's image is a bound, but for rounding."""
     domain = many_intervals()

@@ -9,7 +9,14 @@ from scipy.interpolate import BPoly
 from torch import Tensor
 
 from boltzflow.core import Domain
-from boltzflow.core.transformers import Bernstein, DeepSigmoidal, RationalQuadratic, Transformer, UnconstrainedMonotonic
+from boltzflow.core.transformers import (
+    Bernstein,
+    DeepSigmoidal,
+    IntervalAffine,
+    RationalQuadratic,
+    Transformer,
+    UnconstrainedMonotonic,
+)
 from boltzflow.errors import DomainError, OptionError
 from boltzflow.testing import random_states
 
@@ -19,11 +26,16 @@ MAKERS = {
     "unconstrained monotonic": lambda d: UnconstrainedMonotonic(d, units=5),
     "deep sigmoidal": lambda d: DeepSigmoidal(d, units=5),
     "rational quadratic": lambda d: RationalQuadratic(d, bins=5),
+    "interval affine": lambda d: IntervalAffine(d),
+}
+DOMAINS = {
+    "deep sigmoidal": Domain.real(3),
+    "interval affine": Domain.real(2) + Domain.interval(1.0, 3.0) + Domain.interval(-0.3, 0.1),
 }
 
 
 def make(name: str) -> Transformer:
-    return MAKERS[name](Domain.real(3) if name == "deep sigmoidal" else MIXED)
+    return MAKERS[name](DOMAINS.get(name, MIXED))
 
 
 def raw(transformer: Transformer, *shape: int, scale: float = 1.0, dtype: torch.dtype = torch.float64) -> Tensor:
@@ -85,7 +97,7 @@ def test_a_selection_is_a_part_of_the_whole(name: str) -> None:
         assert torch.allclose(whole[index], selected, rtol=1e-13, atol=1e-13)
 
 
-@pytest.mark.parametrize("name", MAKERS)
+@pytest.mark.parametrize("name", [name for name in MAKERS if name != "interval affine"])
 def test_arrays_come_batch_first(name: str) -> None:
     array = MAKERS[name](Domain.real((2, 1, 2)))
     flat = MAKERS[name](Domain.real(4))
@@ -95,6 +107,28 @@ def test_arrays_come_batch_first(name: str) -> None:
     for got, wanted in zip(array(z, parameters), expected, strict=True):
         assert torch.allclose(got.view(3, 4).T, wanted)
     assert torch.allclose(array.inverse(array(z, parameters)[0], parameters)[0], z, atol=1e-9)
+
+
+def test_interval_affine_is_affine_on_its_line() -> None:
+    """Against the formulas of the line, at the location, its unit and elsewhere; widths set the unit."""
+    location, width = torch.tensor([1.4, 0.5]).double(), torch.tensor([0.05, 2.0]).double()
+    affine = IntervalAffine(Domain.interval(1.0, 2.0) + Domain.real(1), location, width)
+    z = torch.linspace(1.01, 1.99, 50, dtype=torch.float64).repeat(2, 1)
+    parameters = raw(affine, 2, 1).expand(-1, -1, 50)
+    x, _ = affine(z, parameters)
+    scale = (2.0 * (parameters[1] / 2.0).tanh()).exp()
+
+    def line(fraction: Tensor) -> Tensor:
+        return (fraction - 0.5) / (fraction * (1.0 - fraction)).sqrt()
+
+    home, unit = line(torch.tensor(0.4).double()), 0.05 / (4.0 * 0.24**1.5)
+    expected = (line(z[0] - 1.0) - home) * scale[0] + home + unit * parameters[0, 0]
+    assert torch.allclose(line(x[0] - 1.0), expected)
+    assert torch.allclose(x[1], scale[1] * (z[1] - 0.5) + 0.5 + 2.0 * parameters[0, 1])
+    step = torch.stack([torch.full((2, 1), 0.01), torch.zeros(2, 1)]).double()
+    assert torch.allclose(affine(location[:, None], step)[0] - location[:, None], 0.01 * width[:, None], rtol=1e-2)
+    with pytest.raises(DomainError, match="of intervals and real lines"):
+        IntervalAffine(Domain.circle(1))
 
 
 def test_bernstein_is_the_polynomial_of_its_coefficients() -> None:

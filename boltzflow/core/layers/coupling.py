@@ -83,13 +83,15 @@ class Coupling(HasNet, Bijection):
         chosen, kept = mask.nonzero().squeeze(1), (~mask).nonzero().squeeze(1)
         is_simple = torch.isin(chosen, torch.tensor(simply, dtype=torch.long))
         full, few = chosen[~is_simple], chosen[is_simple]
-        self.transformer = transformer.select(full)
-        self.simple = (
-            None if simple is None else simple.select(torch.tensor([[*simply].index(int(i)) for i in few]).long())
-        )
+        parts = [] if len(few) == len(chosen) else [transformer.select(full)]
+        if simple is not None and len(few):
+            places = {i: place for place, i in enumerate(simply)}
+            parts.append(simple.select(torch.tensor([places[i] for i in few.tolist()])))
+        self.transformer, self.simple = parts[0], parts[1] if len(parts) > 1 else None
         self.register_buffer("split_order", torch.cat([kept, full, few]), persistent=False)
         self.register_buffer("join_order", self.split_order.argsort(), persistent=False)
-        self.moved, self.moved_simply = len(full), len(few)
+        self.moved = len(self.transformer.domain)
+        self.moved_simply = len(chosen) - self.moved
 
         self.features = DomainFeatures(domain, location, width, visible=shown, harmonics=harmonics)
         make = conditioner if conditioner is not None else (lambda inputs: MLP(inputs, (128, 128)))

@@ -11,16 +11,15 @@ from boltzflow.core.transformers.transformer import Transformer
 from boltzflow.errors import DomainError
 
 _BOUND = 2.0  # of the log-scale
-_LEAST = 1e-18  # fraction of the range, so that the bounds themselves have finite images
 
 
 class IntervalAffine(Transformer):
     """A shift and a scale of a coordinate in which an interval is the whole real line; on real lines an affine map.
 
     A fraction u of an interval becomes l = (u − ½)/√(u(1 − u)), is scaled about its location and shifted, and goes back
-    by the inverse, u = ½ + ½ l/√(1 + l²). Near the middle this is an affine map of u; the bounds stay where they are,
-    with slopes that are finite and positive. Two parameters for a coordinate are all that a narrow and nearly normal
-    density needs, such as that of a bond length or angle: a third of those of the smallest spline.
+    by the inverse, u = ½ + ½ l/√(1 + l²). Near the middle this is an affine map of u. The bounds stay where they are,
+    with slopes that are finite and positive, but have no finite derivatives there. Two parameters for a coordinate are
+    all that a narrow and nearly normal density needs, such as that of a bond length or angle.
 
     Args:
         domain: d intervals and real coordinates.
@@ -32,8 +31,8 @@ class IntervalAffine(Transformer):
         DomainError: if the domain is not flat or a coordinate is a circle.
 
     >>> affine = IntervalAffine(Domain.interval(0.0, 1.0))
-    >>> affine(torch.tensor([[0.0, 0.5, 1.0]]), torch.ones(2, 1, 3))[0]
-    tensor([[0.0000, 0.7236, 1.0000]])
+    >>> affine(torch.tensor([[0.2, 0.5, 0.8]]), torch.ones(2, 1, 3))[0]
+    tensor([[0.0941, 0.7236, 0.9613]])
     """
 
     def __init__(self, domain: Domain, location: Tensor | None = None, width: Tensor | None = None) -> None:
@@ -59,17 +58,11 @@ class IntervalAffine(Transformer):
 
     def forward(self, z: Tensor, parameters: Tensor) -> tuple[Tensor, Tensor]:
         home, shift, log_scale = self._map(z, parameters)
-        line, log_in = self._to_line(z)
-        image = (line - home) * log_scale.exp() + (home + shift)
-        x, log_out = self._from_line(image)
-        return x, log_scale + log_in - log_out
+        return self._transform(z, log_scale, home, home + shift)
 
     def inverse(self, x: Tensor, parameters: Tensor) -> tuple[Tensor, Tensor]:
         home, shift, log_scale = self._map(x, parameters)
-        line, log_in = self._to_line(x)
-        image = (line - (home + shift)) * (-log_scale).exp() + home
-        z, log_out = self._from_line(image)
-        return z, log_in - log_out - log_scale
+        return self._transform(x, -log_scale, home + shift, home)
 
     def select(self, index: Tensor) -> IntervalAffine:
         part = IntervalAffine(self.domain[index.tolist()])
@@ -82,20 +75,22 @@ class IntervalAffine(Transformer):
         home, unit = self.constants.home.to(x.dtype), self.constants.unit.to(x.dtype)
         return home, unit * parameters[0], _BOUND * (parameters[1] / _BOUND).tanh()
 
-    def _to_line(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """The place on the line, and the logarithm of its slope, without the constant factor of the range."""
-        low, high = self.constants.low.to(x.dtype), self.constants.high.to(x.dtype)
-        below, above = (x - low) / (high - low) + _LEAST, (high - x) / (high - low) + _LEAST
-        inside = torch.where(self.real, 1.0, below * above)
-        line = torch.where(self.real, x, 0.5 * (below - above) / inside.sqrt())
-        return line, torch.where(self.real, 0.0, -1.5 * (4.0 * inside).log())
+    def _transform(self, x: Tensor, log_scale: Tensor, origin: Tensor, image: Tensor) -> tuple[Tensor, Tensor]:
+        """Scale about an origin on the line, which goes to its image.
 
-    def _from_line(self, line: Tensor) -> tuple[Tensor, Tensor]:
-        """The state from its place on the line, and the logarithm of the slope of `_to_line` there."""
-        low, high = self.constants.low.to(line.dtype), self.constants.high.to(line.dtype)
-        square = torch.where(self.real, 0.0, line.square())
-        root = (1.0 + square).sqrt()
+        With h = u − ½ and a = u(1 − u), l = h/√a and 1 + l² = 1/(4a). The image of l is g/√a with
+        g = scale · (h − origin·√a) + image·√a, so that nothing is divided by a, which is 0 at the bounds.
+        """
+        scale, low, high = log_scale.exp(), self.constants.low.to(x.dtype), self.constants.high.to(x.dtype)
+        below, above = (x - low) / (high - low), (high - x) / (high - low)
+        h = 0.5 * (below - above)
+        a = (below * above).clamp_min(0.0) + torch.finfo(x.dtype).eps ** 2  # a root with a finite slope
+        root = a.sqrt()
+        g = scale * (h - origin * root) + image * root
+        square = torch.where(self.real, 1.0, a + g * g)
         # The distance from the nearer bound, without a difference of nearly equal numbers.
-        nearer = (high - low) * 0.5 / (root * (root + line.abs()))
-        state = torch.where(self.real, line, torch.where(line < 0.0, low + nearer, high - nearer))
-        return state, 1.5 * square.log1p()
+        nearer = (high - low) * 0.5 * a / (square.sqrt() * (square.sqrt() + g.abs()))
+        inside = torch.where(g < 0.0, low + nearer, high - nearer)
+        on_line = scale * (x - origin) + image
+        log_slope = log_scale - torch.where(self.real, 0.0, 1.5 * (4.0 * square).log())
+        return torch.where(self.real, on_line, inside), log_slope

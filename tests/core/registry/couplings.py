@@ -50,6 +50,13 @@ BIJECTIONS: dict[str, Case] = {
     "spline coupling, informed": Case(lambda: _coupling(location=LOCATION, width=WIDTH)),
     "spline coupling, seams moved": Case(lambda: _coupling(seam=torch.tensor([1.0, -2.0, 0.3]))),
     "spline coupling, shown a part": Case(lambda: _coupling(given=[False, True, False, False, False, False, True])),
+    "spline coupling, two harmonics": Case(lambda: _coupling(harmonics=2)),
+    "spline coupling, affine lines and intervals": Case(
+        lambda: _coupling(location=LOCATION, width=WIDTH, affine=[0, 1, 4, 6])
+    ),
+    "spline coupling, affine alone": Case(
+        lambda: _coupling(mask=[i in (1, 6) for i in range(7)], affine=[1, 4, 6], context_size=3), context_size=3
+    ),
     "spline coupling, context": Case(lambda: _coupling(context_size=3), context_size=3),
     "spline coupling, residual net": Case(
         lambda: layers.SplineCoupling(MIXED, HALF, conditioner=lambda n: nets.ResidualNet(n, 16, blocks=1))
