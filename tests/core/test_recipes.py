@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from boltzflow.core import Domain, layers, recipes
+from boltzflow.core import Domain, layers, nets, recipes
 from boltzflow.errors import DomainError, OptionError
 from boltzflow.testing import check_density, randomize_parameters
 
@@ -108,3 +108,31 @@ def test_groups_that_are_no_partition_are_refused(groups, numbers) -> None:
 def test_a_coupling_is_shown_no_coordinate_that_it_moves() -> None:
     with pytest.raises(OptionError, match="expected given coordinates that are not transformed"):
         layers.SplineCoupling(MIXED, [True, False, False], given=[True, True, False])
+
+
+def test_a_net_gets_the_harmonics_of_what_it_is_shown() -> None:
+    """Three cosines and sines of each visible circle, zeros for the other; straight coordinates come first."""
+    domain = Domain.circle(1) + Domain.real(1) + Domain.circle(1, 0.0, 1.0)
+    features = nets.DomainFeatures(domain, visible=torch.tensor([True, True, False]), harmonics=3)
+    x = torch.tensor([[0.3, 2.0, 0.4], [-3.0, 1.0, 0.9]], dtype=torch.float64)
+    assert features.size == 13
+    found = features(x)
+    assert torch.allclose(found[:, 0], x[:, 1])
+    for k in range(3):
+        for at, function in ((1 + 4 * k, torch.cos), (3 + 4 * k, torch.sin)):
+            assert torch.allclose(found[:, at], function((k + 1) * x[:, 0]))
+            assert (found[:, at + 1] == 0.0).all()
+    with pytest.raises(OptionError, match="at least 1 harmonic of a circle; got 0"):
+        nets.DomainFeatures(domain, harmonics=0)
+
+
+def test_the_first_couplings_are_affine_where_widths_are_known() -> None:
+    domain = Domain.interval(0.0, 1.0, 3) + Domain.circle(2) + Domain.real(1)
+    width = torch.tensor([0.1, torch.inf, 0.1, torch.inf, torch.inf, 1.0])
+    location = torch.full((6,), 0.5)
+    flow = recipes.spline_flow(domain, layers=4, hidden=(8,), width=width, location=location, affine=2)
+    counts = [coupling.moved_simply for coupling in flow.transform]
+    assert counts[2:] == [0, 0]
+    assert sum(counts[:2]) == 3  # every narrow coordinate is moved once in two couplings
+    plain = recipes.spline_flow(domain, layers=2, hidden=(8,), affine=2)
+    assert [coupling.moved_simply for coupling in plain.transform] == [0, 0]
