@@ -19,7 +19,7 @@ from boltzflow.core.layer import Layer
 from boltzflow.core.layers import KernelLayer, LogContext
 from boltzflow.errors import FileFormatError, OptionError
 from boltzflow.molecules.informed import tabulated_base
-from boltzflow.settings import Count, CountOrNone, Kelvin, Seed, Settings
+from boltzflow.settings import Count, Kelvin, Seed, Settings
 from boltzflow.units import Temperature, checked_temperature
 
 __all__ = ["Architecture"]
@@ -50,14 +50,14 @@ class Architecture(Settings):
     bins: Count = 8
     """Number of bins of each spline."""
 
-    harmonics: Count = 3
+    harmonics: Count = 4
     """Number of cosines and sines of each torsion, of the angle and its multiples, that a conditioner network gets."""
 
-    affine: CountOrNone = 0
-    """Number of the couplings, the first ones, that shift and scale lengths, angles and stiff torsions.
+    splines: Count | None = Field(None, json_schema_extra={"default": "by preset"})
+    """Number of the couplings, the last ones, that transform all coordinates by splines.
 
-    They cost less than splines of these coordinates, whose densities are nearly normal. The later couplings have
-    splines for all coordinates.
+    The earlier ones shift and scale lengths, angles and stiff torsions, whose densities are nearly normal, and
+    transform only the others by splines. They cost less. None has splines everywhere.
     """
 
     net: Literal["mlp", "residual"] = "mlp"
@@ -123,6 +123,8 @@ class Architecture(Settings):
     def header(self) -> dict[str, Any]:
         """The mapping in a generator's file; JSON-serialisable, without options that are None."""
         values = self.model_dump(mode="json", exclude_none=True)
+        if self.harmonics == 1:  # as in older files, which have no such entry
+            del values["harmonics"]
         kernel = {theirs: values.pop(ours, None) for theirs, ours in _IN_FILES.items()}
         return values if self.stochastic is None else values | {"stochastic": kernel}
 
@@ -142,7 +144,7 @@ def build_flow(coordinates: MolecularCoordinates, architecture: Architecture) ->
         seed=architecture.seed,
         base=None if architecture.start == "plain" else tabulated_base(coordinates),
         harmonics=architecture.harmonics,
-        affine=architecture.affine,
+        affine=0 if architecture.splines is None else max(0, architecture.layers - architecture.splines),
     )
 
     def conditioned(layer: Layer) -> Layer:

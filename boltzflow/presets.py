@@ -18,6 +18,8 @@ PresetName = Literal["quick", "standard", "best"]
 _DIPEPTIDE = 60  # coordinates of alanine dipeptide, at which the presets were measured
 _PATIENCE = 6  # parts of a training
 _LEAST_PATIENCE = 100  # steps
+_SPLINES = 4  # couplings, the last ones
+_WORTH_SIMULATING = 100_000  # samples
 
 
 class Preset(NamedTuple):
@@ -63,11 +65,11 @@ def flow_settings(name: str, coordinates: int) -> dict[str, Any]:
     Widths grow with the square root of the number of coordinates.
 
     >>> flow_settings("standard", 60)
-    {'layers': 16, 'hidden': (128, 128)}
+    {'layers': 16, 'splines': 4, 'hidden': (128, 128)}
     """
     preset = preset_named(name)
     width = 32 * round(preset.width * math.sqrt(_size(coordinates)) / 32)
-    return {"layers": preset.layers, "hidden": (width, width)}
+    return {"layers": preset.layers, "splines": _SPLINES, "hidden": (width, width)}
 
 
 def training_settings(
@@ -79,6 +81,7 @@ def training_settings(
     *,
     patient: bool = True,
     path: bool = False,
+    simulated: bool = True,
 ) -> dict[str, Any]:
     """The method and budget of a training, by the names of `TrainingOptions`; unset options are filled from the preset.
 
@@ -96,18 +99,21 @@ def training_settings(
         patient: whether the training may end early; not for a range of temperatures, where a step's ESS is not that of
             one temperature.
         path: whether the flow has stochastic layers, which only reverse KL can train.
+        simulated: whether the molecule can be simulated beside the training: one molecule, at one temperature. A very
+            short training is not worth a simulation.
 
     >>> chosen = training_settings("standard", 60, "cpu", 1, {"batch_size": 1024})
     >>> chosen["method"], chosen["optimizer"], chosen["steps"], chosen["batch_size"]
-    ('reverse_then_forward', 'soap', 3000, 1024)
+    ('simulate_and_learn', 'soap', 3000, 1024)
     """
     evaluations = preset_named(name).evaluations * _size(coordinates)
     batch_size = given.get("batch_size") or devices * (2048 if device == "cuda" else -(-512 // devices))
     steps = given.get("steps") or max(1, int(evaluations / batch_size))
     patience = steps // _PATIENCE
     enough = max(_LEAST_PATIENCE, 2 * given.get("log_every", 0))  # one below two records is refused
+    method = "simulate_and_learn" if simulated and steps * batch_size >= _WORTH_SIMULATING else "reverse_then_forward"
     chosen = {
-        "method": "reverse_kl" if path else "reverse_then_forward",
+        "method": "reverse_kl" if path else method,
         "batch_size": batch_size,
         "steps": steps,
         "optimizer": "soap",

@@ -54,6 +54,14 @@ def test_a_short_training_has_no_patience() -> None:
     assert RunConfig.of(system="x", temperatures=(300.0, 600.0)).completed(60).patience == 0
 
 
+def test_what_cannot_be_simulated_or_is_too_short_for_it_learns_from_itself() -> None:
+    assert budget("quick", 60)["method"] == "simulate_and_learn"
+    assert budget("quick", 60, steps=100)["method"] == "reverse_then_forward"
+    assert RunConfig.of(system="x", temperatures=(300.0, 600.0)).completed(60).method == "reverse_then_forward"
+    assert RunConfig.of(system="x").completed(60, molecules=2).method == "reverse_then_forward"
+    assert RunConfig.of(system="x").completed(60).method == "simulate_and_learn"
+
+
 def test_the_precision_is_one_of_two() -> None:
     assert faster_precision("cpu") in ("float32", "bfloat16")
 
@@ -108,7 +116,7 @@ def test_python_and_the_command_line_mean_the_same(preset, asked, resolved, tmp_
     assert resolved(lambda: bf.train(generator, **named, **asked, compile=False)) == (method, options, generator)
     assert generator.architecture == model.architecture
     assert generator.identity == model.identity
-    assert method == METHODS[asked.get("method", "reverse_then_forward")]
+    assert method == METHODS[asked.get("method", "simulate_and_learn")]
     assert options.optimizer == "soap"
 
 

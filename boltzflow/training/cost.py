@@ -46,7 +46,7 @@ def estimate_cost(model: Trainable, method: Method, options: TrainingOptions) ->
     optimizer = make_optimizer(options.optimizer, model.flow.parameters(), learning_rate=0.0)
     infos = [StepInfo(step, options.steps, options.batch_size, random) for step in range(_TIMED)]
     memory: Memory = {}
-    of_a_frame = _seconds_of_a_frame(model, method, memory, random)
+    of_a_frame = _seconds_of_a_frame(model, method, memory, infos[0])
     with nets_in(model.flow, options.net_dtype):
         _timed(model, method, infos[0], optimizer, options, dict(memory))  # compiles
         first, *later = [_timed(model, method, info, optimizer, options, memory) for info in infos]
@@ -63,14 +63,14 @@ def estimate_cost(model: Trainable, method: Method, options: TrainingOptions) ->
     return Cost(evaluations, seconds, _peak_memory(model.flow.like.device) / 2**30)
 
 
-def _seconds_of_a_frame(model: Trainable, method: Method, memory: Memory, random: torch.Generator) -> float:
+def _seconds_of_a_frame(model: Trainable, method: Method, memory: Memory, info: StepInfo) -> float:
     """Seconds for an energy evaluation in the preparation of a method; 0 if there is none."""
     short = method.shortened()
     for _ in range(2):  # the first one compiles
         started, before = time.perf_counter(), model.evaluations
         with warnings.catch_warnings():  # so short a simulation has never mixed
             warnings.simplefilter("ignore", UserWarning)
-            short.prepare(model, memory, random)
+            short.prepare(model, info, memory)
         seconds, evaluated = time.perf_counter() - started, model.evaluations - before
     return seconds / evaluated if evaluated else 0.0
 

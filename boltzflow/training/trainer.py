@@ -219,11 +219,14 @@ class _Run:
         folder = None if self.directory is None else self.directory / SIMULATION
         if folder is not None and self.group.size > 1:
             folder = folder / str(self.group.rank)
-        self.prepared = self.method.prepare(self.model, self.memory, self.random, folder, tell)
+        steps, share = self.options.steps, self.options.batch_size // self.group.size
+        self.prepared = self.method.prepare(
+            self.model, StepInfo(0, steps, share, self.random), self.memory, folder, tell
+        )
         if task is not None:
             bar.remove_task(task)
         # What an interrupted process had evaluated is part of the method's own count.
-        evaluated = max(self.model.evaluations - before, self.method.preparation())
+        evaluated = max(self.model.evaluations - before, self.method.preparation(steps, share))
         self.evaluations += int(self.group.add(evaluated)[0])
         self.random_after = self.random.get_state()
 

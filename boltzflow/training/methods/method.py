@@ -84,8 +84,8 @@ class Method(ABC):
     def prepare(
         self,
         model: Trainable,
+        info: StepInfo,
         memory: Memory,
-        random: torch.Generator,
         directory: Path | None = None,
         progress: Callable[[Progress], None] | None = None,
     ) -> dict[str, Any]:
@@ -93,8 +93,8 @@ class Method(ABC):
 
         Args:
             model: the model to be trained.
+            info: the state of the training before its first step.
             memory: to be filled.
-            random: the source of random numbers.
             directory: where to keep the work, from which it continues if it was interrupted; None keeps nothing.
             progress: called repeatedly.
 
@@ -107,7 +107,7 @@ class Method(ABC):
         """The same method with the shortest preparation, to estimate its cost."""
         return self
 
-    def preparation(self) -> int:
+    def preparation(self, steps: int, batch_size: int) -> int:
         """The number of energy evaluations of `prepare`; part of `evaluations`."""
         return 0
 

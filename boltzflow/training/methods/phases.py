@@ -30,8 +30,8 @@ class _Composed(Method, ABC):
     def prepare(
         self,
         model: Trainable,
+        info: StepInfo,
         memory: Memory,
-        random: torch.Generator,
         directory: Path | None = None,
         progress: Callable[[Progress], None] | None = None,
     ) -> dict[str, Any]:
@@ -39,15 +39,19 @@ class _Composed(Method, ABC):
         for i, method in enumerate(self.methods):
             own: Memory = {}
             folder = None if directory is None else directory / str(i)
-            facts |= method.prepare(model, own, random, folder, progress)
+            facts |= method.prepare(model, replace(info, steps=self._steps(i, info.steps)), own, folder, progress)
             _replace(memory, i, own)
         return facts
 
     def shortened(self) -> Self:
         return replace(self, methods=tuple(method.shortened() for method in self.methods))
 
-    def preparation(self) -> int:
-        return sum(method.preparation() for method in self.methods)
+    def preparation(self, steps: int, batch_size: int) -> int:
+        return sum(m.preparation(self._steps(i, steps), batch_size) for i, m in enumerate(self.methods))
+
+    def _steps(self, i: int, steps: int) -> int:
+        """The number of steps of the method with this number."""
+        return steps
 
 
 @dataclass(frozen=True)
@@ -86,6 +90,10 @@ class Phases(_Composed):
         ends = self._ends(steps)
         parts = zip(self.methods, (0, *ends[:-1]), ends, strict=True)
         return sum(method.evaluations(end - start, batch_size) for method, start, end in parts if end > start)
+
+    def _steps(self, i: int, steps: int) -> int:
+        ends = [0, *self._ends(steps)]
+        return ends[i + 1] - ends[i]
 
     def _ends(self, steps: int) -> list[int]:
         """The first step after each phase."""

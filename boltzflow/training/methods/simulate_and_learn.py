@@ -34,6 +34,7 @@ from boltzflow.training.trainable import Trainable
 from boltzflow.units import thermal_energy
 
 _STEPS = 50  # of dynamics between swaps and records
+_FEWEST_ROUNDS, _SAMPLES_OF_A_ROUND = 4, 4000
 _AT_ONCE = 4096  # frames
 _STATE = "replicas."
 _FEW = 100  # independent values of the slowest torsion, below which the simulation has not mixed
@@ -56,8 +57,8 @@ class SimulateAndLearn(Method):
     Attributes:
         ladders, temperatures, hottest: number of ladders, of temperatures in each, and the highest temperature in K.
         rounds: of the simulation before the training. In a round each replica takes 50 steps of dynamics, may exchange
-            its temperature, and records a frame.
-        equilibration: rounds before that, the first half at the highest temperature.
+            its temperature, and records a frame. None is one round for every 4000 samples of the training, at least 4.
+            A quarter as many precede them for equilibration, the first half at the highest temperature.
         timestep: in ps; None is 0.004 for a system with constraints, otherwise 0.002.
         hydrogen_mass: in dalton, repartitioned from bonded atoms; allows such time steps.
         umbrella: depth in kJ/mol of a bias towards φ > 0, for barriers that tempering crosses too slowly; removed by
@@ -75,8 +76,7 @@ class SimulateAndLearn(Method):
     ladders: int = 64
     temperatures: int = 6
     hottest: float = 900.0
-    rounds: int = 800
-    equilibration: int = 200
+    rounds: int | None = None
     timestep: float | None = None
     hydrogen_mass: float = 3.0
     umbrella: float = 0.0
@@ -90,10 +90,9 @@ class SimulateAndLearn(Method):
     drop_largest: float = 0.02
 
     def __post_init__(self) -> None:
-        least = {"ladders": 2, "temperatures": 2, "rounds": 1, "equilibration": 0}
-        least |= {"every": 0, "jump_every": 0, "proposals": 1, "frames": 1}
+        least = {"ladders": 2, "temperatures": 2, "rounds": 1, "every": 0, "jump_every": 0, "proposals": 1, "frames": 1}
         for name, bound in least.items():
-            if getattr(self, name) < bound:
+            if getattr(self, name) is not None and getattr(self, name) < bound:
                 raise OptionError(f"SimulateAndLearn: expected {name} of at least {bound}; got {getattr(self, name)}.")
         if not 0.0 < self.forward < 1.0:
             raise OptionError(f"SimulateAndLearn: expected a weight of forward KL in (0, 1); got {self.forward:g}.")
@@ -121,17 +120,18 @@ class SimulateAndLearn(Method):
     def prepare(
         self,
         model: Trainable,
+        info: StepInfo,
         memory: Memory,
-        random: torch.Generator,
         directory: Path | None = None,
         progress: Callable[[Progress], None] | None = None,
     ) -> dict[str, Any]:
         """Simulate before the training; see `Method.prepare`."""
         assert isinstance(model, BoltzmannGenerator)
-        seed = int(torch.randint(2**31, (1,), generator=random, device=random.device))
+        seed = int(torch.randint(2**31, (1,), generator=info.random, device=info.random.device))
         sampler = self._sampler(model)
         interval = _STEPS * sampler.dynamics.timestep
-        options = TemperingOptions(self.rounds * interval, self.equilibration * interval, interval, interval, seed)
+        before, rounds = self._rounds(info.steps, info.batch_size)
+        options = TemperingOptions(rounds * interval, before * interval, interval, interval, seed)
         run = TemperingRun(sampler, options, directory)
         start = torch.from_numpy(model.system.positions).to(model.like)
         lowest = minimize(
@@ -143,8 +143,7 @@ class SimulateAndLearn(Method):
         ensemble = result.ensemble(result.temperatures[0])
         positions = torch.from_numpy(ensemble.positions).to(model.like)
         log_weights = torch.from_numpy(ensemble.log_weights).to(model.like)
-        state, rounds = run.now.state, torch.tensor(run.now.rounds)
-        memory.update(_stored(state), rounds=rounds)
+        memory.update(_stored(run.now.state), rounds=torch.tensor(run.now.rounds))
         z, inside = _internals(model, positions)
         if not bool(inside.any()):
             raise NonFiniteError("Expected frames inside the coordinates' domain; all of the simulation lie outside.")
@@ -171,17 +170,22 @@ class SimulateAndLearn(Method):
         }
 
     def shortened(self) -> SimulateAndLearn:
-        return replace(self, rounds=2, equilibration=2)
+        return replace(self, rounds=2)
 
-    def preparation(self) -> int:
-        return self.ladders * self.temperatures * _STEPS * (self.rounds + self.equilibration)
+    def preparation(self, steps: int, batch_size: int) -> int:
+        return self.ladders * self.temperatures * _STEPS * sum(self._rounds(steps, batch_size))
+
+    def _rounds(self, steps: int, batch_size: int) -> tuple[int, int]:
+        """The numbers of rounds of equilibration, and after it."""
+        rounds = self.rounds or max(_FEWEST_ROUNDS, round(steps * batch_size / _SAMPLES_OF_A_ROUND))
+        return -(-rounds // 4), rounds
 
     def evaluations(self, steps: int, batch_size: int) -> int:
         replicas = self.ladders * self.temperatures
         rounds = (steps - 1) // self.every if self.every else 0
         jumps = (steps - 1) // self.jump_every if self.jump_every else 0
         offered = self.ladders * (self.proposals + 2)
-        return self.preparation() + rounds * replicas * _STEPS + jumps * offered + steps * batch_size
+        return self.preparation(steps, batch_size) + rounds * replicas * _STEPS + jumps * offered + steps * batch_size
 
     def loss(self, model: Trainable, info: StepInfo, memory: Memory) -> Loss:
         assert isinstance(model, BoltzmannGenerator)
