@@ -140,7 +140,7 @@ def test_an_architecture_is_in_files_what_it_always_was() -> None:
         assert Architecture.from_header(header).header == header
         assert list(Architecture.from_header(header).header) == list(header)
     old = {"layers": 2, "hidden": [16], "bins": 4, "net": "mlp", "seed": 0}
-    assert Architecture.from_header(old) == Architecture(layers=2, hidden=(16,), bins=4, start="plain")
+    assert Architecture.from_header(old) == Architecture(layers=2, hidden=(16,), bins=4, harmonics=1, start="plain")
 
 
 def test_written_and_read_back(tmp_path):
