@@ -23,6 +23,7 @@ _logger = logging.getLogger(__name__)
 P = ParamSpec("P")
 R = TypeVar("R")
 
+_SHAPES = 64  # variants of one function
 _CACHE = "TORCHINDUCTOR_CACHE_DIR"
 
 _failed: set[str] = set()
@@ -78,17 +79,21 @@ def load_compiler() -> None:
     PyTorch's optimisers import it even if nothing is compiled, and a failed import leaves it broken.
     """
     wanted = os.environ.get(_CACHE)
-    if wanted is None:
-        return
     try:
-        Path(wanted).mkdir(parents=True, exist_ok=True)
+        if wanted is not None:
+            Path(wanted).mkdir(parents=True, exist_ok=True)
+        config = import_module("torch._dynamo").config
     except OSError:
         with tempfile.TemporaryDirectory() as folder:
             os.environ[_CACHE] = folder
             try:
-                import_module("torch._dynamo")
+                config = import_module("torch._dynamo").config
             finally:
-                os.environ[_CACHE] = wanted
+                os.environ[_CACHE] = str(wanted)
+    # Couplings of several shapes share their code, and each shape is compiled for both directions of a gradient, for
+    # samples without one, and for each size of a batch. Beyond the limit, code runs eagerly.
+    name = "recompile_limit" if hasattr(config, "recompile_limit") else "cache_size_limit"
+    setattr(config, name, max(_SHAPES, getattr(config, name)))
 
 
 def never_compiled(fn: Callable[P, R]) -> Callable[P, R]:

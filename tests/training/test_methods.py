@@ -166,7 +166,7 @@ def test_jumps_leave_the_distribution_as_it_is(small: bf.BoltzmannGenerator) -> 
     chosen = chosen[torch.randperm(len(chosen), generator=random)]
     sampler = method._sampler(small)
     before = sampler.dynamics.start(torch.from_numpy(drawn.positions)[chosen], random)
-    after = method._jumped(small, sampler, before, random)
+    after = method._jumped(small, sampler, before, 500, random)
     moved = (after.positions != before.positions).flatten(1).any(1)
     assert 0.3 < moved[:4000].double().mean() < 1.0
     assert not moved[4000:].any()

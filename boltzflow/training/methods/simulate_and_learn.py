@@ -29,6 +29,7 @@ from boltzflow.simulation import (
 )
 from boltzflow.simulation.langevin import State
 from boltzflow.simulation.tempering_run import TemperingRun
+from boltzflow.training.methods.drawing import draw, in_whole_batches
 from boltzflow.training.methods.method import Memory, Method, StepInfo
 from boltzflow.training.trainable import Trainable
 from boltzflow.units import thermal_energy
@@ -80,7 +81,7 @@ class SimulateAndLearn(Method):
     timestep: float | None = None
     hydrogen_mass: float = 3.0
     umbrella: float = 0.0
-    every: int = 10
+    every: int = 20
     jump_every: int = 200
     proposals: int = 4
     frames: int = 100_000
@@ -183,15 +184,16 @@ class SimulateAndLearn(Method):
     def evaluations(self, steps: int, batch_size: int) -> int:
         replicas = self.ladders * self.temperatures
         rounds = (steps - 1) // self.every if self.every else 0
-        jumps = (steps - 1) // self.jump_every if self.jump_every else 0
-        offered = self.ladders * (self.proposals + 2)
+        jumps = (steps - 1) // math.lcm(self.every, self.jump_every) if self.every and self.jump_every else 0
+        samples = batch_size - self._on_frames(StepInfo(0, steps, batch_size, torch.Generator()))
+        offered = in_whole_batches(self.ladders * self.proposals, samples) + self.ladders
         return self.preparation(steps, batch_size) + rounds * replicas * _STEPS + jumps * offered + steps * batch_size
 
     def loss(self, model: Trainable, info: StepInfo, memory: Memory) -> Loss:
         assert isinstance(model, BoltzmannGenerator)
         if info.step and self.every and info.step % self.every == 0:
             self._advance(model, info, memory)
-        target, on_frames = model.internal_target(), round(self.forward * info.batch_size)
+        target, on_frames = model.internal_target(), self._on_frames(info)
         reverse = reverse_kl(
             model.flow,
             target,
@@ -208,6 +210,10 @@ class SimulateAndLearn(Method):
         )
         value = (1.0 - self.forward) * reverse.value + self.forward * forward.value
         return Loss(value, reverse.log_weights)
+
+    def _on_frames(self, info: StepInfo) -> int:
+        """The number of frames in a batch; the others are samples."""
+        return min(max(1, round(self.forward * info.batch_size)), info.batch_size - 1)
 
     def _sampler(self, generator: BoltzmannGenerator) -> ParallelTempering:
         """The ladders of a generator; made once, because compiling their parts takes time."""
@@ -234,7 +240,7 @@ class SimulateAndLearn(Method):
         sampler, random = self._sampler(generator), info.random
         state = _restored(memory)
         if self.jump_every and info.step % self.jump_every == 0:
-            state = self._jumped(generator, sampler, state, random)
+            state = self._jumped(generator, sampler, state, info.batch_size - self._on_frames(info), random)
         rounds = memory["rounds"] + 1
         state, _, _ = sampler.advance(state, _STEPS, int(rounds) % 2, random)
         memory.update(_stored(state), rounds=rounds)
@@ -246,22 +252,27 @@ class SimulateAndLearn(Method):
         memory["log_frame_weights"] = torch.cat([memory["log_frame_weights"], log_weights[new].to(z)])[-self.frames :]
 
     def _jumped(
-        self, generator: BoltzmannGenerator, sampler: ParallelTempering, state: State, random: torch.Generator
+        self,
+        generator: BoltzmannGenerator,
+        sampler: ParallelTempering,
+        state: State,
+        batch_size: int,
+        random: torch.Generator,
     ) -> State:
         """The replicas at the lowest temperature after Metropolis steps whose proposals are samples of the flow."""
         kt, cold = thermal_energy(generator.temperature), slice(0, self.ladders)
-        positions, energies = state.positions[cold].clone(), state.energies[cold].clone()
-        log_weights = -energies / kt - generator.log_prob(positions)
+        positions = state.positions[cold].clone()
+        log_weights = -state.energies[cold] / kt - _log_q(generator, positions, batch_size)
+        drawn = draw(generator, self.ladders * self.proposals, batch_size, random)
+        offered = generator.coordinates(drawn.z)[0]
+        proposed = drawn.log_weights(generator.temperature) - _bias(sampler, offered) / kt
         moved = torch.zeros_like(state.lost[cold])
-        for _ in range(self.proposals):
-            z, log_q = generator.flow.sample(self.ladders, generator=random)
-            x, log_volume = generator.coordinates(z)
-            energy = generator.potential.energy(x) + _bias(sampler, x)
-            proposed = -energy / kt - (log_q - log_volume)
+        rounds = zip(*(torch.split(t, self.ladders) for t in (offered, proposed)), strict=True)
+        for x, offer in rounds:
             uniform = torch.rand(len(x), generator=random, dtype=x.dtype, device=x.device)
-            taken = proposed.isfinite() & (uniform.log() < proposed - log_weights)
+            taken = uniform.log() < offer - log_weights
             positions = torch.where(taken[:, None, None], x, positions)
-            log_weights = torch.where(taken, proposed, log_weights)
+            log_weights = torch.where(taken, offer, log_weights)
             moved = moved | taken
         fresh = sampler.dynamics.at(generator.temperature).start(positions, random)
         return State(
@@ -277,6 +288,13 @@ _SAMPLERS: WeakKeyDictionary[BoltzmannGenerator, dict[tuple[Any, ...], ParallelT
 
 def _bias(sampler: ParallelTempering, positions: Tensor) -> Tensor:
     return positions.new_zeros(len(positions)) if sampler.bias is None else sampler.bias(positions)
+
+
+def _log_q(generator: BoltzmannGenerator, positions: Tensor, batch_size: int) -> Tensor:
+    """log q (n,) of positions, in batches of one size, for which code may have been compiled."""
+    n = len(positions)
+    rows = torch.arange(-(-n // batch_size) * batch_size, device=positions.device) % n
+    return torch.cat([generator.log_prob(positions[part]) for part in torch.split(rows, batch_size)])[:n]
 
 
 def _stored(state: State) -> Memory:
