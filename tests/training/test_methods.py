@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from dataclasses import replace
 
 import mdtraj
@@ -28,7 +29,9 @@ from boltzflow.training import (
     ReverseKL,
     SimulateAndLearn,
     TemperatureAnnealing,
+    TrainingOptions,
 )
+from boltzflow.training.cost import estimate_cost
 from boltzflow.training.methods import METHODS, StepInfo, method_named
 from boltzflow.training.methods.drawing import draw
 from boltzflow.units import thermal_energy
@@ -127,6 +130,18 @@ def test_a_simulation_that_has_not_mixed_is_said(small: bf.BoltzmannGenerator) -
     facts = small.provenance["simulation"]
     assert facts["slowest_torsion"].startswith("torsion CHN1-C0")
     assert facts["independent_values"] < 100
+
+
+@pytest.mark.filterwarnings("ignore:The simulation has not mixed")
+def test_the_cost_of_a_simulation_is_that_of_the_training(small: bf.BoltzmannGenerator) -> None:
+    """All evaluations but those of the minimisation before it; the estimate itself says nothing of mixing."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        cost = estimate_cost(small, SIMULATION, TrainingOptions(steps=26, batch_size=32))
+    assert cost.evaluations == SIMULATION.evaluations(26, 32)
+    history = bf.train(small, SIMULATION, steps=26, **OPTIONS | {"batch_size": 32})
+    assert 0 < history.last.energy_evaluations - cost.evaluations < 5001
+    assert 0 < SIMULATION.preparation(26, 32) < cost.evaluations
 
 
 @pytest.mark.filterwarnings("ignore:The simulation has not mixed")
