@@ -56,7 +56,7 @@ class RunConfig(TrainingOptions, Architecture, SystemConfig):
     method: str = Field(
         "reverse_then_forward",
         description=f"Method of training: {', '.join((*METHODS, FORWARD_KL))}.",
-        json_schema_extra={"default": "simulate_and_learn if possible; reverse_kl with stochastic layers"},
+        json_schema_extra={"default": "by preset and size; reverse_kl with stochastic layers"},
     )
 
     data: Place | None = None
