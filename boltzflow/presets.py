@@ -19,8 +19,6 @@ _DIPEPTIDE = 60  # coordinates of alanine dipeptide, at which the presets were m
 _PATIENCE = 6  # parts of a training
 _LEAST_PATIENCE = 100  # steps
 _SPLINES = 4  # couplings, the last ones
-_SIMULATED, _WORTH_SIMULATING = 80, 100_000  # more coordinates than this, and samples at least
-_RATE_BESIDE_A_SIMULATION = 2e-3  # of SOAP
 
 
 class Preset(NamedTuple):
@@ -82,7 +80,6 @@ def training_settings(
     *,
     patient: bool = True,
     path: bool = False,
-    simulated: bool = True,
 ) -> dict[str, Any]:
     """The method and budget of a training, by the names of `TrainingOptions`; unset options are filled from the preset.
 
@@ -100,30 +97,23 @@ def training_settings(
         patient: whether the training may end early; not for a range of temperatures, where a step's ESS is not that of
             one temperature.
         path: whether the flow has stochastic layers, which only reverse KL can train.
-        simulated: whether the molecule can be simulated beside the training: one molecule, at one temperature. Small
-            molecules, and trainings of few samples, do not need it.
 
     >>> chosen = training_settings("standard", 60, "cpu", 1, {"batch_size": 1024})
     >>> chosen["method"], chosen["optimizer"], chosen["steps"], chosen["batch_size"]
     ('reverse_then_forward', 'soap', 3000, 1024)
-    >>> training_settings("standard", 120, "cpu", 1, {})["method"]
-    'simulate_and_learn'
     """
     evaluations = preset_named(name).evaluations * _size(coordinates)
     batch_size = given.get("batch_size") or devices * (2048 if device == "cuda" else -(-512 // devices))
     steps = given.get("steps") or max(1, int(evaluations / batch_size))
     patience = steps // _PATIENCE
     enough = max(_LEAST_PATIENCE, 2 * given.get("log_every", 0))  # one below two records is refused
-    beside = simulated and coordinates > _SIMULATED and steps * batch_size >= _WORTH_SIMULATING
     chosen = {
-        "method": "reverse_kl" if path else "simulate_and_learn" if beside else "reverse_then_forward",
+        "method": "reverse_kl" if path else "reverse_then_forward",
         "batch_size": batch_size,
         "steps": steps,
         "optimizer": "soap",
         "patience": patience if patient and patience >= enough else 0,
     }
-    if beside and given.get("optimizer", "soap") == "soap":
-        chosen["learning_rate"] = _RATE_BESIDE_A_SIMULATION
     if "precision" not in given:
         chosen["precision"] = faster_precision(device) if devices == 1 else "float32"
     return {**chosen, **given}

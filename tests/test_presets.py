@@ -54,17 +54,6 @@ def test_a_short_training_has_no_patience() -> None:
     assert RunConfig.of(system="x", temperatures=(300.0, 600.0)).completed(60).patience == 0
 
 
-def test_what_is_small_or_cannot_be_simulated_or_is_too_short_for_it_learns_from_itself() -> None:
-    assert budget("quick", 100)["method"] == "simulate_and_learn"
-    assert budget("quick", 100)["learning_rate"] == 2e-3
-    assert "learning_rate" not in budget("quick", 100, optimizer="adam")
-    assert budget("quick", 60)["method"] == "reverse_then_forward"
-    assert budget("quick", 100, steps=100)["method"] == "reverse_then_forward"
-    assert RunConfig.of(system="x", temperatures=(300.0, 600.0)).completed(100).method == "reverse_then_forward"
-    assert RunConfig.of(system="x").completed(100, molecules=2).method == "reverse_then_forward"
-    assert RunConfig.of(system="x").completed(100).method == "simulate_and_learn"
-
-
 def test_the_precision_is_one_of_two() -> None:
     assert faster_precision("cpu") in ("float32", "bfloat16")
 

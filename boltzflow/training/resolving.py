@@ -34,7 +34,6 @@ def resolved(
             options,
             patient=model.temperatures is None,
             path=bool(model.flow.transform.stochastic_layers),
-            simulated=model.temperatures is None and len(model.system.bond_graph.parts()) == 1,
         )
     elif preset is None:
         chosen = {"method": "reverse_kl", **options}

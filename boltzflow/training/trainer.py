@@ -57,9 +57,8 @@ def train(
 
     Args:
         model: a `BoltzmannGenerator` or a `DensityModel`.
-        method: the name of a method, or a `Method`. None takes "reverse_then_forward" for a generator,
-            "simulate_and_learn" for a large one, and "reverse_kl" for one with stochastic layers and for a
-            `DensityModel`.
+        method: the name of a method, or a `Method`. None takes "reverse_then_forward" for a generator, and "reverse_kl"
+            for one with stochastic layers and for a `DensityModel`.
         preset: "quick", "standard" or "best": sets `steps`, `batch_size`, `optimizer`, `precision` and `patience` of a
             generator's training unless they are given, whatever the method; None is "standard".
         directory: where to write ``metrics.csv`` and ``checkpoints/``; None writes nothing.

@@ -56,7 +56,7 @@ class RunConfig(TrainingOptions, Architecture, SystemConfig):
     method: str = Field(
         "reverse_then_forward",
         description=f"Method of training: {', '.join((*METHODS, FORWARD_KL))}.",
-        json_schema_extra={"default": "by preset and size; reverse_kl with stochastic layers"},
+        json_schema_extra={"default": "reverse_then_forward; reverse_kl with stochastic layers"},
     )
 
     data: Place | None = None
@@ -86,7 +86,7 @@ class RunConfig(TrainingOptions, Architecture, SystemConfig):
         """Drop None, which in older files means that the preset sets the option."""
         return {name: value for name, value in values.items() if value is not None}
 
-    def completed(self, coordinates: int, molecules: int = 1) -> Self:
+    def completed(self, coordinates: int) -> Self:
         """The settings with unset options filled from the preset, for a flow with this many coordinates."""
         chosen = training_settings(
             self.preset,
@@ -96,7 +96,6 @@ class RunConfig(TrainingOptions, Architecture, SystemConfig):
             self.given,
             patient=self.temperatures is None,
             path=self.stochastic is not None,
-            simulated=self.temperatures is None and molecules == 1,
         )
         return type(self).of(**(flow_settings(self.preset, coordinates) | chosen))
 

@@ -144,7 +144,7 @@ def _train(
     """One process of `train_run`."""
     system = build_system(config)
     coordinates = system.coordinates()
-    config = config.completed(len(coordinates.domain), len(system.bond_graph.parts()))
+    config = config.completed(len(coordinates.domain))
     method = _method(config)
     # Impossible runs are rejected before any work, and before files are written.
     on_gpu = torch.cuda.mem_get_info()[1] if config.accelerator == "cuda" else None
