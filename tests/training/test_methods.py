@@ -39,7 +39,7 @@ from boltzflow.units import thermal_energy
 OPTIONS = {"batch_size": 128, "log_every": 1, "compile": False, "progress": False, "warmup": 5, "learning_rate": 1e-2}
 OPTIONS |= {"optimizer": "adam", "precision": "float32"}
 
-SIMULATION = SimulateAndLearn(ladders=8, temperatures=2, hottest=600.0, rounds=40, every=6, jump_every=12)
+SIMULATION = SimulateAndLearn(ladders=8, rungs=2, hottest=600.0, rounds=40, every=6, jump_every=12)
 TO_THE_WEIGHTS = AlphaDivergence(alpha=1.0, hot_share=0.0, cooling_share=0.0)
 
 CASES: dict[str, Method] = {

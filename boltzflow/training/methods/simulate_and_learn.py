@@ -56,7 +56,9 @@ class SimulateAndLearn(Method):
     simulation of their own. Energies of the simulation count as evaluations.
 
     Attributes:
-        ladders, temperatures, hottest: number of ladders, of temperatures in each, and the highest temperature in K.
+        ladders: number of independent ladders.
+        rungs: number of temperatures in each, geometric from the generator's to the highest.
+        hottest: the highest temperature, in K.
         rounds: of the simulation before the training. In a round each replica takes 50 steps of dynamics, may exchange
             its temperature, and records a frame. None is one round for every 4000 samples of the training, at least 4.
             A quarter as many precede them for equilibration, the first half at the highest temperature.
@@ -75,7 +77,7 @@ class SimulateAndLearn(Method):
     """
 
     ladders: int = 64
-    temperatures: int = 6
+    rungs: int = 6
     hottest: float = 900.0
     rounds: int | None = None
     timestep: float | None = None
@@ -91,7 +93,7 @@ class SimulateAndLearn(Method):
     drop_largest: float = 0.02
 
     def __post_init__(self) -> None:
-        least = {"ladders": 2, "temperatures": 2, "rounds": 1, "every": 0, "jump_every": 0, "proposals": 1, "frames": 1}
+        least = {"ladders": 2, "rungs": 2, "rounds": 1, "every": 0, "jump_every": 0, "proposals": 1, "frames": 1}
         for name, bound in least.items():
             if getattr(self, name) is not None and getattr(self, name) < bound:
                 raise OptionError(f"SimulateAndLearn: expected {name} of at least {bound}; got {getattr(self, name)}.")
@@ -174,7 +176,7 @@ class SimulateAndLearn(Method):
         return replace(self, rounds=2)
 
     def preparation(self, steps: int, batch_size: int) -> int:
-        return self.ladders * self.temperatures * _STEPS * sum(self._rounds(steps, batch_size))
+        return self.ladders * self.rungs * _STEPS * sum(self._rounds(steps, batch_size))
 
     def _rounds(self, steps: int, batch_size: int) -> tuple[int, int]:
         """The numbers of rounds of equilibration, and after it."""
@@ -182,7 +184,7 @@ class SimulateAndLearn(Method):
         return -(-rounds // 4), rounds
 
     def evaluations(self, steps: int, batch_size: int) -> int:
-        replicas = self.ladders * self.temperatures
+        replicas = self.ladders * self.rungs
         rounds = (steps - 1) // self.every if self.every else 0
         jumps = (steps - 1) // math.lcm(self.every, self.jump_every) if self.every and self.jump_every else 0
         samples = batch_size - self._on_frames(StepInfo(0, steps, batch_size, torch.Generator()))
@@ -218,7 +220,7 @@ class SimulateAndLearn(Method):
     def _sampler(self, generator: BoltzmannGenerator) -> ParallelTempering:
         """The ladders of a generator; made once, because compiling their parts takes time."""
         made: dict[tuple[Any, ...], ParallelTempering] = _SAMPLERS.setdefault(generator, {})
-        key = (self.ladders, self.temperatures, self.hottest, self.timestep, self.hydrogen_mass, self.umbrella)
+        key = (self.ladders, self.rungs, self.hottest, self.timestep, self.hydrogen_mass, self.umbrella)
         if key not in made:
             system, low = generator.system, generator.temperature
             constrained = system.openmm_system.getNumConstraints() > 0
@@ -226,7 +228,7 @@ class SimulateAndLearn(Method):
             particles = Particles.of(system, self.hydrogen_mass)
             made[key] = ParallelTempering(
                 Langevin(generator.potential, particles, friction=2.0, timestep=timestep),
-                [low * (self.hottest / low) ** (i / (self.temperatures - 1)) for i in range(self.temperatures)],
+                [low * (self.hottest / low) ** (i / (self.rungs - 1)) for i in range(self.rungs)],
                 self.ladders,
                 bias=phi_umbrella(system, self.umbrella),
                 keep=[0],
