@@ -24,7 +24,7 @@ OPTIONS |= {"optimizer": "adam", "precision": "float32"}
 
 
 def generator() -> bf.BoltzmannGenerator:
-    return bf.BoltzmannGenerator.for_system(chain(), layers=2, hidden=(32,), bins=6, start="plain")
+    return bf.BoltzmannGenerator.for_system(chain(), layers=2, hidden=(32,), bins=6, start="plain", harmonics=1)
 
 
 @pytest.fixture(scope="module")
