@@ -54,8 +54,8 @@ def cpu_seconds() -> float:
 def reference_of(system: bf.MolecularSystem, picoseconds: float) -> bf.Ensemble:
     """Frames at the system's temperature, from ladders that never saw a flow."""
     constrained = system.openmm_system.getNumConstraints() > 0
-    dynamics = Langevin.of(system, friction=2.0, timestep=0.004 if constrained else 0.002)
-    dynamics.particles = Particles.of(system, 3.0)
+    particles, timestep = Particles.of(system, 3.0), 0.004 if constrained else 0.002
+    dynamics = Langevin(system.potential(), particles, friction=2.0, timestep=timestep)
     temperatures = np.geomspace(system.temperature, 900.0, 6).tolist()
     sampler = ParallelTempering(dynamics, temperatures, 64, keep=[0], topology=system.mdtraj_topology)
     options = TemperingOptions(picoseconds, picoseconds / 4, swap_every=0.2, record_every=0.4, seed=REFERENCE_SEED)

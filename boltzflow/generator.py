@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor
@@ -324,7 +324,12 @@ class BoltzmannGenerator:
             weights: precision of the networks' weight matrices. "float32" leaves them as they are. "bfloat16" halves
                 the file; the loaded generator has rounded weights, hence a slightly different density, with exact
                 weights of its samples as ever. Measure its effective sample size before you rely on it.
+
+        Raises:
+            OptionError: if the precision is neither.
         """
+        if weights not in get_args(Precision):
+            raise OptionError(f"Expected weights in one of {', '.join(get_args(Precision))}; got {weights!r}.")
         header = {
             "boltzflow": __version__,
             "system": self.system.specification,

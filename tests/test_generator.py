@@ -97,6 +97,8 @@ def test_rounded_weights_halve_the_file_and_stay_exact(generator, tmp_path) -> N
     assert found == pytest.approx(ensemble.log_q, abs=0.05)
     assert not np.array_equal(ensemble.positions, before.positions)
     assert np.abs(ensemble.positions - before.positions).mean() < 0.01
+    with pytest.raises(OptionError, match="one of float32, bfloat16; got 'bf16'"):
+        generator.save(tmp_path / "other", weights="bf16")
 
 
 def test_damaged_and_foreign_files_are_refused(generator, tmp_path) -> None:

@@ -79,17 +79,17 @@ def load_compiler() -> None:
     PyTorch's optimisers import it even if nothing is compiled, and a failed import leaves it broken.
     """
     wanted = os.environ.get(_CACHE)
-    try:
-        if wanted is not None:
+    if wanted is not None:
+        try:
             Path(wanted).mkdir(parents=True, exist_ok=True)
-        config = import_module("torch._dynamo").config
-    except OSError:
-        with tempfile.TemporaryDirectory() as folder:
-            os.environ[_CACHE] = folder
-            try:
-                config = import_module("torch._dynamo").config
-            finally:
-                os.environ[_CACHE] = str(wanted)
+        except OSError:
+            with tempfile.TemporaryDirectory() as folder:
+                os.environ[_CACHE] = folder
+                try:
+                    import_module("torch._dynamo")
+                finally:
+                    os.environ[_CACHE] = wanted
+    config = import_module("torch._dynamo").config
     # Couplings of several shapes share their code, and each shape is compiled for both directions of a gradient, for
     # samples without one, and for each size of a batch. Beyond the limit, code runs eagerly.
     name = "recompile_limit" if hasattr(config, "recompile_limit") else "cache_size_limit"

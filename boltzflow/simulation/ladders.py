@@ -50,6 +50,10 @@ class Ladders:
         """The numbers of temperatures T and of ladders L; replica t·L + l is at temperature t of ladder l."""
         return len(self.temperatures), self.ladders
 
+    def bias_of(self, positions: Tensor) -> Tensor:
+        """The bias energy (batch,) of positions (batch, N, 3), in kJ/mol; zeros without a bias."""
+        return positions.new_zeros(len(positions)) if self.bias is None else self.bias(positions)
+
     def advance(
         self, state: State, steps: int, first: int, random: torch.Generator | None
     ) -> tuple[State, Tensor, Tensor]:

@@ -126,7 +126,7 @@ class TemperingRun:
 
     def _record(self, state: State) -> dict[str, Tensor]:
         sampler = self.sampler
-        bias = torch.zeros_like(state.energies) if sampler.bias is None else sampler.bias(state.positions)
+        bias = sampler.bias_of(state.positions)
         record = {"energies": (state.energies - bias).view(sampler.shape), "bias": bias.view(sampler.shape)}
         if sampler.observables is not None:
             record["observables"] = sampler.observables(state.positions).float().reshape(*sampler.shape, -1)

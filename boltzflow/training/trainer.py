@@ -18,6 +18,7 @@ from boltzflow.core.objectives import Loss
 from boltzflow.core.precision import nets_in
 from boltzflow.errors import NonFiniteError, OptionError, RunDirectoryError
 from boltzflow.presets import PresetName
+from boltzflow.simulation import Progress as Simulated
 from boltzflow.storage import check_there, reading
 from boltzflow.training.averaging import WeightAverage
 from boltzflow.training.checkpoint import load_checkpoint, own_state, save_checkpoint
@@ -209,7 +210,7 @@ class _Run:
         before = self.model.evaluations
         task: TaskID | None = None
 
-        def tell(done: Any) -> None:
+        def tell(done: Simulated) -> None:
             nonlocal task
             if task is None:
                 task = bar.add_task("simulating", total=round(done.total), state="")

@@ -171,6 +171,27 @@ def test_an_interrupted_simulation_goes_on(small: bf.BoltzmannGenerator, tmp_pat
     assert resumed.last.energy_evaluations >= SIMULATION.evaluations(3, 32)
 
 
+def test_a_lost_replica_never_jumps(small: bf.BoltzmannGenerator) -> None:
+    """One of the cold replicas has exploded: the others take proposals, and it stays lost."""
+    random = torch.Generator().manual_seed(7)
+    sampler = SIMULATION._sampler(small)
+    state = sampler.dynamics.start(torch.from_numpy(small.sample(16, seed=5).positions), random)
+    broken = torch.arange(16) == 3
+    state = replace(
+        state,
+        positions=torch.where(broken[:, None, None], torch.nan, state.positions),
+        energies=torch.where(broken, torch.nan, state.energies),
+        lost=broken,
+    )
+    after = SIMULATION._jumped(small, sampler, state, 32, random)
+    assert after.lost.tolist() == broken.tolist()
+    assert after.positions[3].isnan().all()
+    moved = (after.positions != state.positions).flatten(1).any(1) & ~broken
+    assert 0 < moved.sum() < 8
+    with pytest.raises(OptionError, match="a batch of at least a sample and a frame; got a batch of 1"):
+        bf.train(small, SIMULATION, steps=1, **OPTIONS | {"batch_size": 1})
+
+
 def test_jumps_leave_the_distribution_as_it_is(small: bf.BoltzmannGenerator) -> None:
     """Replicas drawn from the target itself, by weights, are offered samples of a poor flow: the population of the
     deep well stays, although most have jumped."""

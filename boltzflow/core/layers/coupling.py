@@ -81,26 +81,23 @@ class Coupling(HasNet, Bijection):
         self.context_size = context_size
         self.net_dtype = None
         chosen, kept = mask.nonzero().squeeze(1), (~mask).nonzero().squeeze(1)
-        is_simple = torch.isin(chosen, torch.tensor(simply, dtype=torch.long))
-        full, few = chosen[~is_simple], chosen[is_simple]
-        parts = [] if len(few) == len(chosen) else [transformer.select(full)]
+        places = {} if simple is None else {number: place for place, number in enumerate(simply)}
+        few = torch.tensor([i for i in chosen.tolist() if i in places], dtype=torch.long)
+        full = torch.tensor([i for i in chosen.tolist() if i not in places], dtype=torch.long)
+        parts = [transformer.select(full)] if len(full) else []
         if simple is not None and len(few):
-            places = {i: place for place, i in enumerate(simply)}
             parts.append(simple.select(torch.tensor([places[i] for i in few.tolist()])))
         self.transformer, self.simple = parts[0], parts[1] if len(parts) > 1 else None
         self.register_buffer("split_order", torch.cat([kept, full, few]), persistent=False)
         self.register_buffer("join_order", self.split_order.argsort(), persistent=False)
-        self.moved = len(self.transformer.domain)
-        self.moved_simply = len(chosen) - self.moved
+        self.moved = len(chosen)
 
         self.features = DomainFeatures(domain, location, width, visible=shown, harmonics=harmonics)
         make = conditioner if conditioner is not None else (lambda inputs: MLP(inputs, (128, 128)))
         # It keeps the name that it has in saved flows.
         self.trunk = make(self.features.size + context_size) if self.features.size + context_size else _Constant()
         outputs = int(self.trunk.out_features)  # type: ignore[arg-type]
-        rows = [(self.transformer, self.moved), (self.simple, self.moved_simply)]
-        self.sizes = [0 if part is None else part.parameter_count * count for part, count in rows]
-        self.head = nn.Linear(outputs, sum(self.sizes))
+        self.head = nn.Linear(outputs, sum(part.parameter_count * len(part.domain) for part in parts))
         nn.init.zeros_(self.head.weight)
         nn.init.zeros_(self.head.bias)
 
@@ -120,19 +117,21 @@ class Coupling(HasNet, Bijection):
         with self.net_precision(inputs):
             raw = linear_rows(self.trunk(inputs), self.head.weight, self.head.bias)
         rows = permute_rows(x.T, self.split_order, self.join_order)
-        parts, log_ratio = [rows[: len(rows) - self.moved - self.moved_simply]], x.new_zeros(len(x))
-        full, few = rows[len(parts[0]) :].tensor_split([self.moved])
-        of_full, of_few = raw.tensor_split([self.sizes[0]])
-        for transformer, moving, own in ((self.transformer, full, of_full), (self.simple, few, of_few)):
-            if transformer is not None and len(moving):
-                run = transformer.inverse if inverse else transformer.forward
-                moved, log_slope = run(moving, own.view(transformer.parameter_count, *moving.shape))
-                parts.append(moved)
+        moved, log_ratio = [rows[: len(rows) - self.moved]], x.new_zeros(len(x))
+        first, own = len(rows) - self.moved, 0
+        for part in (self.transformer, self.simple):
+            if part is not None:
+                moving = rows[first : first + len(part.domain)]
+                parameters = raw[own : own + part.parameter_count * len(moving)]
+                run = part.inverse if inverse else part.forward
+                image, log_slope = run(moving, parameters.view(part.parameter_count, *moving.shape))
+                moved.append(image)
                 log_ratio = log_ratio + log_slope.sum(0)
-        return permute_rows(torch.cat(parts), self.join_order, self.split_order).T, log_ratio
+                first, own = first + len(moving), own + len(parameters)
+        return permute_rows(torch.cat(moved), self.join_order, self.split_order).T, log_ratio
 
     def extra_repr(self) -> str:
-        return f"{self.moved + self.moved_simply} of {len(self.data_domain)} coordinates"
+        return f"{self.moved} of {len(self.data_domain)} coordinates"
 
 
 class _Constant(nn.Module):

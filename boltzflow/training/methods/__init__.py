@@ -47,9 +47,9 @@ METHODS: dict[str, Method] = {
 }
 """Methods with default settings, by their name in `train` and on the command line.
 
-The first is what presets train with. Reverse KL finds the basins and most of their shape. Forward KL
-with the flow's own weights then improves the regions that reverse KL leaves undersampled, which cost most of the
-effective sample size.
+The first is what presets train with. Reverse KL finds the basins and most of their shape. Forward KL with the
+flow's own weights then improves the regions that reverse KL leaves undersampled, which cost most of the effective
+sample size.
 """
 
 

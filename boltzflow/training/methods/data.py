@@ -15,11 +15,10 @@ from boltzflow.ensemble import Ensemble
 from boltzflow.errors import DataError, NonFiniteError, OptionError, UnsupportedCombinationError
 from boltzflow.generator import BoltzmannGenerator
 from boltzflow.molecules.same_atoms import check_same_atoms
-from boltzflow.training.methods.drawing import draw, fit
+from boltzflow.training.methods.drawing import draw, fit_to_memory, internals_of
 from boltzflow.training.methods.method import Memory, Method, StepInfo
 from boltzflow.training.trainable import Trainable
 
-_AT_ONCE = 4096  # frames
 _SAME_TEMPERATURE = 0.01  # K
 
 
@@ -78,17 +77,17 @@ class ForwardKL(Method):
         if is_fresh:
             drawn = draw(model, info.batch_size, info.batch_size, info.random)
             memory["log_weights"] = drawn.log_weights(model.temperature)
-        chosen = torch.multinomial(memory["weights"], info.batch_size, replacement=True, generator=info.random)
-        z = memory["z"][chosen]
         if self.path_gradient:
-            target = model.internal_target()
+            chosen = torch.multinomial(memory["weights"], info.batch_size, replacement=True, generator=info.random)
             value = forward_kl(
-                model.flow, z, target=target, path_gradient=True, gradient_limit=self.gradient_limit
+                model.flow,
+                memory["z"][chosen],
+                target=model.internal_target(),
+                path_gradient=True,
+                gradient_limit=self.gradient_limit,
             ).value
         else:
-            # Without dispersion the log-densities are not used.
-            log_target = memory["log_target"][chosen] if self.dispersion else z.new_zeros(len(z))
-            value = fit(model, z, log_target, self.dispersion, self.dispersion_order)
+            value = fit_to_memory(model, info, memory, self.dispersion, self.dispersion_order)
         return Loss(value, memory["log_weights"], is_fresh)
 
     def evaluations(self, steps: int, batch_size: int) -> int:
@@ -119,17 +118,15 @@ class ForwardKL(Method):
 
     @torch.no_grad()
     def _latent(self, generator: BoltzmannGenerator) -> Memory:
-        """The frames inside the coordinates' domain, their weights, and for a dispersion the target log-densities.
+        """The frames inside the coordinates' domain, their weights, and the target log-densities, 0 if not needed.
 
         Raises:
             NonFiniteError: if no frame of positive weight lies inside.
         """
-        ensemble, coordinates = self._frames(generator), generator.coordinates
+        ensemble = self._frames(generator)
         x = torch.from_numpy(ensemble.positions).to(generator.like)
-        parts = [coordinates.inverse(part) for part in torch.split(x, _AT_ONCE)]
-        z, log_ratio = (torch.cat(part) for part in zip(*parts, strict=True))
+        z, log_ratio, inside = internals_of(generator, x)
         log_weights = torch.from_numpy(ensemble.log_weights).to(x.device)
-        inside = coordinates.domain.contains(z) & log_ratio.isfinite()
         positive = log_weights.isfinite()
         missed = float(torch.where(positive, (log_weights - log_weights.max()).exp(), 0.0)[~inside].sum())
         missed /= float((log_weights - log_weights.max()).exp().sum()) or 1.0
@@ -144,15 +141,13 @@ class ForwardKL(Method):
                 f"({int((~inside).sum())} of {len(ensemble)} frames).",
                 stacklevel=2,
             )
-        found = {
-            "z": coordinates.domain.wrap(z[chosen]),
-            "weights": importance.normalized_weights(log_weights[chosen]),
-        }
+        log_target = torch.zeros_like(log_ratio[chosen])
         if self.dispersion:
             if isinstance(self.data, mdtraj.Trajectory):
                 energies = energies_of_frames(generator.potential, ensemble.positions, like=x)
             else:
                 energies = ensemble.energies_for("training by frames")
             reduced = generator.internal_target().target.reduced(torch.from_numpy(energies).to(x)[chosen])
-            found["log_target"] = -log_ratio[chosen] - reduced
-        return found
+            log_target = -log_ratio[chosen] - reduced
+        weights = importance.normalized_weights(log_weights[chosen])
+        return {"z": z[chosen], "weights": weights, "log_target": log_target}

@@ -8,8 +8,11 @@ import torch
 from torch import Tensor
 
 from boltzflow.core.objectives import dispersion
+from boltzflow.generator import BoltzmannGenerator
 from boltzflow.training.methods.method import Memory, StepInfo
 from boltzflow.training.trainable import Trainable
+
+_AT_ONCE = 4096  # frames
 
 
 class Drawn(NamedTuple):
@@ -40,6 +43,15 @@ def draw(model: Trainable, n: int, batch_size: int, random: torch.Generator) -> 
         parts.append((z, log_q, *model.evaluate(z)))
     z, log_q, log_volume, energy = (torch.cat(column)[:n] for column in zip(*parts, strict=True))
     return Drawn(z, log_q, log_volume, energy, model.temperature)
+
+
+@torch.no_grad()
+def internals_of(generator: BoltzmannGenerator, positions: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Internal coordinates z (n, D) of frames (n, N, 3), log|det ∂z/∂x| (n,), and whether each is in the domain."""
+    coordinates = generator.coordinates
+    parts = [coordinates.inverse(part) for part in torch.split(positions, _AT_ONCE)]
+    z, log_ratio = (torch.cat(part) for part in zip(*parts, strict=True))
+    return coordinates.domain.wrap(z), log_ratio, coordinates.domain.contains(z) & log_ratio.isfinite()
 
 
 def in_whole_batches(n: int, batch_size: int) -> int:

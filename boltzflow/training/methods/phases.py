@@ -87,9 +87,8 @@ class Phases(_Composed):
         return loss
 
     def evaluations(self, steps: int, batch_size: int) -> int:
-        ends = self._ends(steps)
-        parts = zip(self.methods, (0, *ends[:-1]), ends, strict=True)
-        return sum(method.evaluations(end - start, batch_size) for method, start, end in parts if end > start)
+        shares = [(method, self._steps(i, steps)) for i, method in enumerate(self.methods)]
+        return sum(method.evaluations(share, batch_size) for method, share in shares if share)
 
     def _steps(self, i: int, steps: int) -> int:
         ends = [0, *self._ends(steps)]

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 from weakref import WeakKeyDictionary
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -29,14 +30,13 @@ from boltzflow.simulation import (
 )
 from boltzflow.simulation.langevin import State
 from boltzflow.simulation.tempering_run import TemperingRun
-from boltzflow.training.methods.drawing import draw, in_whole_batches
+from boltzflow.training.methods.drawing import draw, in_whole_batches, internals_of
 from boltzflow.training.methods.method import Memory, Method, StepInfo
 from boltzflow.training.trainable import Trainable
 from boltzflow.units import thermal_energy
 
 _STEPS = 50  # of dynamics between swaps and records
 _FEWEST_ROUNDS, _SAMPLES_OF_A_ROUND = 4, 4000
-_AT_ONCE = 4096  # frames
 _STATE = "replicas."
 _FEW = 100  # independent values of the slowest torsion, below which the simulation has not mixed
 
@@ -130,6 +130,8 @@ class SimulateAndLearn(Method):
     ) -> dict[str, Any]:
         """Simulate before the training; see `Method.prepare`."""
         assert isinstance(model, BoltzmannGenerator)
+        if info.batch_size < 2:
+            raise OptionError("SimulateAndLearn: expected a batch of at least a sample and a frame; got a batch of 1.")
         seed = int(torch.randint(2**31, (1,), generator=info.random, device=info.random.device))
         sampler = self._sampler(model)
         interval = _STEPS * sampler.dynamics.timestep
@@ -147,7 +149,7 @@ class SimulateAndLearn(Method):
         positions = torch.from_numpy(ensemble.positions).to(model.like)
         log_weights = torch.from_numpy(ensemble.log_weights).to(model.like)
         memory.update(_stored(run.now.state), rounds=torch.tensor(run.now.rounds))
-        z, inside = _internals(model, positions)
+        z, _, inside = internals_of(model, positions)
         if not bool(inside.any()):
             raise NonFiniteError("Expected frames inside the coordinates' domain; all of the simulation lie outside.")
         memory.update(z=z[inside][-self.frames :], log_frame_weights=log_weights[inside][-self.frames :])
@@ -187,7 +189,7 @@ class SimulateAndLearn(Method):
         replicas = self.ladders * self.rungs
         rounds = (steps - 1) // self.every if self.every else 0
         jumps = (steps - 1) // math.lcm(self.every, self.jump_every) if self.every and self.jump_every else 0
-        samples = batch_size - self._on_frames(StepInfo(0, steps, batch_size, torch.Generator()))
+        samples = batch_size - self._on_frames(batch_size)
         offered = in_whole_batches(self.ladders * self.proposals, samples) + self.ladders
         return self.preparation(steps, batch_size) + rounds * replicas * _STEPS + jumps * offered + steps * batch_size
 
@@ -195,7 +197,7 @@ class SimulateAndLearn(Method):
         assert isinstance(model, BoltzmannGenerator)
         if info.step and self.every and info.step % self.every == 0:
             self._advance(model, info, memory)
-        target, on_frames = model.internal_target(), self._on_frames(info)
+        target, on_frames = model.internal_target(), self._on_frames(info.batch_size)
         reverse = reverse_kl(
             model.flow,
             target,
@@ -213,22 +215,22 @@ class SimulateAndLearn(Method):
         value = (1.0 - self.forward) * reverse.value + self.forward * forward.value
         return Loss(value, reverse.log_weights)
 
-    def _on_frames(self, info: StepInfo) -> int:
+    def _on_frames(self, batch_size: int) -> int:
         """The number of frames in a batch; the others are samples."""
-        return min(max(1, round(self.forward * info.batch_size)), info.batch_size - 1)
+        return min(max(1, round(self.forward * batch_size)), batch_size - 1)
 
     def _sampler(self, generator: BoltzmannGenerator) -> ParallelTempering:
         """The ladders of a generator; made once, because compiling their parts takes time."""
         made: dict[tuple[Any, ...], ParallelTempering] = _SAMPLERS.setdefault(generator, {})
         key = (self.ladders, self.rungs, self.hottest, self.timestep, self.hydrogen_mass, self.umbrella)
         if key not in made:
-            system, low = generator.system, generator.temperature
+            system = generator.system
             constrained = system.openmm_system.getNumConstraints() > 0
             timestep = self.timestep or (0.004 if constrained else 0.002)
             particles = Particles.of(system, self.hydrogen_mass)
             made[key] = ParallelTempering(
                 Langevin(generator.potential, particles, friction=2.0, timestep=timestep),
-                [low * (self.hottest / low) ** (i / (self.rungs - 1)) for i in range(self.rungs)],
+                np.geomspace(generator.temperature, self.hottest, self.rungs).tolist(),
                 self.ladders,
                 bias=phi_umbrella(system, self.umbrella),
                 keep=[0],
@@ -242,13 +244,13 @@ class SimulateAndLearn(Method):
         sampler, random = self._sampler(generator), info.random
         state = _restored(memory)
         if self.jump_every and info.step % self.jump_every == 0:
-            state = self._jumped(generator, sampler, state, info.batch_size - self._on_frames(info), random)
+            state = self._jumped(generator, sampler, state, info.batch_size - self._on_frames(info.batch_size), random)
         rounds = memory["rounds"] + 1
         state, _, _ = sampler.advance(state, _STEPS, int(rounds) % 2, random)
         memory.update(_stored(state), rounds=rounds)
         cold = state.positions[: self.ladders]
-        z, inside = _internals(generator, cold.to(generator.like))
-        log_weights = _bias(sampler, cold) / thermal_energy(generator.temperature)
+        z, _, inside = internals_of(generator, cold.to(generator.like))
+        log_weights = sampler.bias_of(cold) / thermal_energy(generator.temperature)
         new = inside & ~state.lost.view(sampler.shape).any(0)
         memory["z"] = torch.cat([memory["z"], z[new]])[-self.frames :]
         memory["log_frame_weights"] = torch.cat([memory["log_frame_weights"], log_weights[new].to(z)])[-self.frames :]
@@ -267,7 +269,7 @@ class SimulateAndLearn(Method):
         log_weights = -state.energies[cold] / kt - _log_q(generator, positions, batch_size)
         drawn = draw(generator, self.ladders * self.proposals, batch_size, random)
         offered = generator.coordinates(drawn.z)[0]
-        proposed = drawn.log_weights(generator.temperature) - _bias(sampler, offered) / kt
+        proposed = drawn.log_weights(generator.temperature) - sampler.bias_of(offered) / kt
         moved = torch.zeros_like(state.lost[cold])
         rounds = zip(*(torch.split(t, self.ladders) for t in (offered, proposed)), strict=True)
         for x, offer in rounds:
@@ -276,20 +278,14 @@ class SimulateAndLearn(Method):
             positions = torch.where(taken[:, None, None], x, positions)
             log_weights = torch.where(taken, offer, log_weights)
             moved = moved | taken
-        fresh = sampler.dynamics.at(generator.temperature).start(positions, random)
-        return State(
-            *(
-                torch.cat([torch.where(moved.view(-1, *[1] * (new.dim() - 1)), new, old[cold]), old[self.ladders :]])
-                for new, old in zip(vars(fresh).values(), vars(state).values(), strict=True)
-            )
-        )
+        jumped = moved.nonzero()[:, 0]  # never a lost replica, whose log-weight is not a number
+        if not len(jumped):
+            return state
+        fresh = sampler.dynamics.at(generator.temperature).start(positions[jumped], random)
+        return State(*(old.index_copy(0, jumped, new) for old, new in zip(_parts(state), _parts(fresh), strict=True)))
 
 
 _SAMPLERS: WeakKeyDictionary[BoltzmannGenerator, dict[tuple[Any, ...], ParallelTempering]] = WeakKeyDictionary()
-
-
-def _bias(sampler: ParallelTempering, positions: Tensor) -> Tensor:
-    return positions.new_zeros(len(positions)) if sampler.bias is None else sampler.bias(positions)
 
 
 def _log_q(generator: BoltzmannGenerator, positions: Tensor, batch_size: int) -> Tensor:
@@ -299,21 +295,16 @@ def _log_q(generator: BoltzmannGenerator, positions: Tensor, batch_size: int) ->
     return torch.cat([generator.log_prob(positions[part]) for part in torch.split(rows, batch_size)])[:n]
 
 
+def _parts(state: State) -> tuple[Tensor, ...]:
+    return tuple(vars(state).values())
+
+
 def _stored(state: State) -> Memory:
     return {_STATE + name: tensor for name, tensor in vars(state).items()}
 
 
 def _restored(memory: Memory) -> State:
     return State(**{name: memory[_STATE + name] for name in State.__dataclass_fields__})
-
-
-@torch.no_grad()
-def _internals(generator: BoltzmannGenerator, positions: Tensor) -> tuple[Tensor, Tensor]:
-    """Internal coordinates (n, D) of frames, and whether they are inside the domain (n,)."""
-    coordinates = generator.coordinates
-    parts = [coordinates.inverse(part) for part in torch.split(positions, _AT_ONCE)]
-    z, log_ratio = (torch.cat(part) for part in zip(*parts, strict=True))
-    return coordinates.domain.wrap(z), coordinates.domain.contains(z) & log_ratio.isfinite()
 
 
 def _slowest_torsion(generator: BoltzmannGenerator, positions: Tensor, ladders: int) -> tuple[str, float]:
