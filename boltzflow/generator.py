@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -16,10 +17,10 @@ from boltzflow.core.compilation import compile_method
 from boltzflow.core.precision import Precision
 from boltzflow.energies import BoltzmannTarget, Potential, PulledBackTarget, pullback
 from boltzflow.ensemble import Ensemble
-from boltzflow.errors import OptionError, ShapeError
+from boltzflow.errors import OptionError, ShapeError, TopologyError
 from boltzflow.molecules import MolecularSystem
 from boltzflow.molecules.informed import bonded_tables, sampled_tables, tabulated_base
-from boltzflow.molecules.symmetry import label_orders
+from boltzflow.molecules.symmetry import Copies, label_orders
 from boltzflow.presets import DEFAULT, PresetName, flow_settings
 from boltzflow.storage import reading
 from boltzflow.tensorfile import read_tensors, write_tensors
@@ -300,6 +301,22 @@ class BoltzmannGenerator:
         internals, log_ratio = self.coordinates.inverse(positions)
         log_q = self.flow.log_prob(internals, self.context(internals.new_full((len(internals),), kelvin)))
         return torch.where(log_q.isneginf(), log_q, log_q + log_ratio)
+
+    def fold(self, positions: Tensor) -> Tensor:
+        """Relabel equivalent atoms of frames (n, N, 3), in nm, so that the frames lie in the coordinates' domain.
+
+        In a hot simulation a methyl may exchange two hydrogens: the same structure with other labels, outside the
+        domain. Frames that no permutation brings into the domain stay as they are, and so do all frames if the copies
+        of the domain cannot be counted.
+        """
+        return positions if self._copies is None else self._copies.fold(positions)[0]
+
+    @cached_property
+    def _copies(self) -> Copies | None:
+        try:
+            return self.system.symmetry().copies(self.coordinates)
+        except TopologyError:
+            return None
 
     def checked_temperature(self, temperature: Temperature | None = None) -> float:
         """A temperature in K that this generator covers, by default its own.

@@ -98,7 +98,8 @@ class Symmetry:
 
         Raises:
             ShapeError: if the coordinates are those of another molecule.
-            TopologyError: if the domain and one of its copies overlap partially, so that copies cannot be counted.
+            TopologyError: if the domain and one of its copies overlap partially, so that copies cannot be counted, or
+                the system's structure lies outside the domain.
         """
         atoms = coordinates.data_domain.shape[0]
         if atoms != len(self.reference):
@@ -316,6 +317,11 @@ def _representatives(factor: Factor, coordinates: MolecularCoordinates, points: 
         [_is_inside(coordinates, _permuted(points, factor, e)).double().mean().item() for e in factor.elements]
     )
     stays = fractions > 0.5
+    if not stays[0]:  # the identity
+        raise TopologyError(
+            f"Expected the system's structure inside the domain of the coordinates; {1 - fractions[0]:.0%} of "
+            f"{len(points)} structures near it lie outside."
+        )
     if (np.minimum(fractions, 1 - fractions) > _UNDECIDED).any():
         raise TopologyError(
             f"Expected each permutation of {names} to move the domain completely or not at all; one moves "

@@ -10,13 +10,14 @@ import numpy as np
 import pytest
 
 import boltzflow as bf
-from boltzflow.analysis import Trust, check_collapse, log_weights_of
+from boltzflow.analysis import Trust, check_collapse, log_weights_of, unfold
 from boltzflow.analysis.checks.collapse import coverage_verdict
 from boltzflow.coordinates import InternalCoordinates
 from boltzflow.errors import OptionError, TopologyError
 from boltzflow.estimate import Estimate
 from boltzflow.training import ForwardKL, ReverseKL
 from tests.analysis.exact import chain
+from tests.molecules.ethane import ethane
 
 STRUCTURES = Path(__file__).parents[1] / "molecules" / "structures"
 OPTIONS = {"batch_size": 128, "compile": False, "progress": False, "warmup": 5, "learning_rate": 1e-2}
@@ -93,6 +94,19 @@ def test_a_low_effective_sample_size_alone_is_no_lost_basin() -> None:
     blind = coverage_verdict(Estimate(0.0, 3 / 4), 0.0, 0.6, 0.6, "a simulation")
     assert blind.trust is Trust.WITH_CARE
     assert "too few independent blocks to tell" in blind.reason
+
+
+def test_exchanged_equivalent_atoms_are_not_outside() -> None:
+    """Ladders that start with all labels, as if methyls had exchanged hydrogens while hot."""
+    system = ethane()
+    fine = bf.BoltzmannGenerator.for_system(system, layers=2, hidden=(16,))
+    ensemble = fine.sample(4000, seed=1)
+    everywhere = unfold(ensemble, system.symmetry().copies(fine.coordinates), seed=2)
+    assert 0.6 < np.isinf(log_weights_of(fine, everywhere)).mean() < 0.9  # three of four copies
+    free = ensemble.replace(positions=everywhere.positions)
+    check = check_collapse(fine, free, picoseconds=2.0, ladders=8, compile=False)
+    assert check.outside.value == 0.0
+    assert check.verdict.trust is Trust.TRUST
 
 
 def test_two_molecules_are_not_simulated() -> None:

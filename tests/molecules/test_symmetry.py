@@ -245,6 +245,32 @@ def test_copies_that_overlap_in_part_are_refused() -> None:
         system.symmetry().copies(coordinates)
 
 
+def test_a_domain_without_the_structure_has_no_copies_and_folds_nothing() -> None:
+    """The torsion of butane's chain within ±100°; the structure is at 180°."""
+    system = bf.load_system("butane")
+    specification = system.coordinates().specification
+    chain = specification["names"].index("torsion NBU1-C4 NBU1-C3 NBU1-C2 NBU1-C1")
+    specification["kinds"][chain] = "interval"
+    specification["low"][chain], specification["high"][chain] = -math.radians(100.0), math.radians(100.0)
+    coordinates = InternalCoordinates.from_specification(specification)
+    with pytest.raises(TopologyError, match="Expected the system's structure inside the domain"):
+        system.symmetry().copies(coordinates)
+    generator = bf.BoltzmannGenerator.for_system(system, coordinates=coordinates, layers=1, hidden=(8,), start="plain")
+    x = torch.from_numpy(system.positions)[None]
+    torch.testing.assert_close(generator.fold(x), x)
+
+
+def test_a_generator_folds_frames_into_its_domain() -> None:
+    system = bf.load_system("butane")
+    generator = bf.BoltzmannGenerator.for_system(system, layers=1, hidden=(8,), start="plain")
+    drawn = generator.sample(200, seed=0)
+    moved = torch.from_numpy(unfold(drawn, system.symmetry().copies(generator.coordinates), seed=1).positions)
+    assert float(generator.log_prob(moved).isneginf().double().mean()) > 0.5
+    torch.testing.assert_close(
+        generator.log_prob(generator.fold(moved)), torch.from_numpy(drawn.log_q).to(moved), rtol=0, atol=5e-3
+    )
+
+
 def test_coordinates_and_frames_of_another_molecule_are_refused() -> None:
     symmetry = ethane().symmetry()
     with pytest.raises(ShapeError, match="Expected coordinates of 8 atoms; got those of 14"):

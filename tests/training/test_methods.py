@@ -14,6 +14,7 @@ from safetensors import safe_open
 from scipy import integrate
 
 import boltzflow as bf
+from boltzflow.analysis import unfold
 from boltzflow.core import importance
 from boltzflow.errors import FileFormatError, OptionError
 from boltzflow.simulation import ParallelTempering
@@ -35,6 +36,7 @@ from boltzflow.training.cost import estimate_cost
 from boltzflow.training.methods import METHODS, StepInfo, method_named
 from boltzflow.training.methods.drawing import draw
 from boltzflow.units import thermal_energy
+from tests.molecules.ethane import ethane
 
 OPTIONS = {"batch_size": 128, "log_every": 1, "compile": False, "progress": False, "warmup": 5, "learning_rate": 1e-2}
 OPTIONS |= {"optimizer": "adam", "precision": "float32"}
@@ -282,6 +284,20 @@ def test_data_in_memory(small: bf.BoltzmannGenerator, tmp_path, path_gradient: b
     assert ensemble.ess > 0.7
     deep = ensemble.mean(lambda t: abs(dihedral(t)) < math.pi / 2)
     assert abs(deep.value - share_of_deep_well()) < 4 * deep.error
+
+
+def test_data_with_other_labels_are_relabelled() -> None:
+    """Frames of all copies teach what those of the domain teach; no frame is left out."""
+    system = ethane()
+    generator = bf.BoltzmannGenerator.for_system(system, layers=1, hidden=(8,), start="plain")
+    teacher = generator.sample(500, seed=1)
+    free = unfold(teacher, system.symmetry().copies(generator.coordinates), seed=2)
+    found = [
+        ForwardKL(data).loss(generator, StepInfo(0, 1, 64, torch.Generator().manual_seed(0)), {}).value
+        for data in (teacher, free)
+    ]
+    assert float(found[0].isfinite())
+    torch.testing.assert_close(found[0], found[1], rtol=1e-4, atol=0)
 
 
 def history_settings(directory) -> str:

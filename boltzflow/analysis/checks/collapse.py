@@ -77,6 +77,7 @@ def check_collapse(
     Hot replicas cross barriers. Frames at the generator's temperature should have weights p/q like those of the
     generator's own samples. In a basin that is lost or strongly undersampled, they have far larger weights. The
     simulation is short: it cannot reveal regions that it does not reach, and the fractions have the stated errors.
+    Equivalent atoms that a hot replica exchanged are relabelled as in the generator's domain.
 
     Args:
         generator: trained.
@@ -126,7 +127,8 @@ def check_collapse(
     if lost > ladders // 4 or ladders - lost < 2:
         raise NonFiniteError(f"Expected a stable simulation; {lost} of {ladders} ladders exploded.")
     positions = torch.from_numpy(result.positions(result.temperatures[0]))
-    excess = log_weights_of(generator, positions.flatten(0, 1).numpy()) - ensemble.log_z.value
+    folded = generator.fold(positions.flatten(0, 1))
+    excess = log_weights_of(generator, folded.numpy()) - ensemble.log_z.value
     ladder = np.tile(np.arange(ladders - lost), len(positions))
     missed = fraction_found(excess > math.log(UNDERSAMPLED), np.zeros(len(excess)), ladder)
     expected = expected_undersampled(ensemble)

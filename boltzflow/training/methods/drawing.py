@@ -47,9 +47,12 @@ def draw(model: Trainable, n: int, batch_size: int, random: torch.Generator) -> 
 
 @torch.no_grad()
 def internals_of(generator: BoltzmannGenerator, positions: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Internal coordinates z (n, D) of frames (n, N, 3), log|det ∂z/∂x| (n,), and whether each is in the domain."""
+    """Internal coordinates z (n, D) of frames (n, N, 3), log|det ∂z/∂x| (n,), and whether each is in the domain.
+
+    Equivalent atoms are first relabelled as in the domain.
+    """
     coordinates = generator.coordinates
-    parts = [coordinates.inverse(part) for part in torch.split(positions, _AT_ONCE)]
+    parts = [coordinates.inverse(generator.fold(part)) for part in torch.split(positions, _AT_ONCE)]
     z, log_ratio = (torch.cat(part) for part in zip(*parts, strict=True))
     return coordinates.domain.wrap(z), log_ratio, coordinates.domain.contains(z) & log_ratio.isfinite()
 

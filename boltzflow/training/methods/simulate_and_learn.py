@@ -265,7 +265,7 @@ class SimulateAndLearn(Method):
     ) -> State:
         """The replicas at the lowest temperature after Metropolis steps whose proposals are samples of the flow."""
         kt, cold = thermal_energy(generator.temperature), slice(0, self.ladders)
-        positions = state.positions[cold].clone()
+        positions = generator.fold(state.positions[cold])
         log_weights = -state.energies[cold] / kt - _log_q(generator, positions, batch_size)
         drawn = draw(generator, self.ladders * self.proposals, batch_size, random)
         offered = generator.coordinates(drawn.z)[0]
