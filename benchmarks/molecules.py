@@ -4,8 +4,9 @@ python benchmarks/molecules.py [val ser phe pro o_cresol cyclohexane alanine_dip
 
 Each molecule is trained with a preset and nothing else. 200 000 samples give the ESS and the populations of the
 rotamers (each torsion of `named_torsions`: −120° to 0°, 0° to 120°, the rest). A parallel tempering of another seed,
-which never sees the flow, gives the same populations, with errors from its ladders. Both together give a χ² of all
-populations that are not nearly 0 or 1 in both; the table has its p-value. A line of JSON for each goes to `--out`.
+which never sees the flow, gives the same populations, with errors from its ladders. Hotelling's T² of all populations
+together, with their correlations, gives a p-value. A line of JSON for each goes to `--out`. A molecule whose training
+has ended is not trained again.
 Times are CPU times of this process; with one thread they are those of one core.
 """
 
@@ -18,7 +19,8 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from scipy.stats import chi2
+from numpy.typing import NDArray
+from scipy.stats import f
 
 import boltzflow as bf
 from boltzflow.analysis import check_collapse, diagnose, population_of
@@ -35,6 +37,7 @@ EXAMPLES = Path(__file__).parent.parent / "examples"
 CAPPED = {"val": "V", "ser": "S", "phe": "F", "pro": "P"}
 SAMPLES = 200_000
 REFERENCE_SEED = 1234
+_NO_SCATTER = 1e-3  # of the largest eigenvalue
 
 
 def system_of(name: str) -> bf.MolecularSystem:
@@ -62,39 +65,63 @@ def reference_of(system: bf.MolecularSystem, picoseconds: float) -> bf.Ensemble:
     return sampler.run(torch.from_numpy(system.positions).float(), options).ensemble(temperatures[0])
 
 
-def rotamers(system: bf.MolecularSystem, ensemble: bf.Ensemble) -> dict[str, tuple[float, float, str]]:
-    """Population, error and verdict of each rotamer of each torsion."""
+Rotamers = dict[str, tuple[float, float, str]]
+
+
+def rotamer_indicators(system: bf.MolecularSystem, ensemble: bf.Ensemble) -> dict[str, NDArray[np.bool_]]:
+    """Which frames are in each rotamer of each torsion."""
     torsions = named_torsions(system)
     angles = torsion_values(torch.from_numpy(ensemble.positions), torsions).rad2deg().numpy()
     found = {}
     for torsion, angle in zip(torsions, angles.T, strict=True):
-        for state, inside in {
-            "-60": (angle >= -120) & (angle < 0),
-            "60": (angle >= 0) & (angle < 120),
-            "180": (angle < -120) | (angle >= 120),
-        }.items():
-            share = population_of(ensemble, inside)
-            found[f"{torsion.name} {state}"] = (share.value, share.error, str(share.verdict.trust))
+        found[f"{torsion.name} -60"] = (angle >= -120) & (angle < 0)
+        found[f"{torsion.name} 60"] = (angle >= 0) & (angle < 120)
+        found[f"{torsion.name} 180"] = (angle < -120) | (angle >= 120)
     return found
 
 
+def populations(ensemble: bf.Ensemble, indicators: dict[str, NDArray[np.bool_]]) -> Rotamers:
+    """Population, error and verdict of each rotamer."""
+    found = {}
+    for name, inside in indicators.items():
+        share = population_of(ensemble, inside)
+        found[name] = (share.value, share.error, str(share.verdict.trust))
+    return found
+
+
+def joint(ensemble: bf.Ensemble, values: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64], int]:
+    """Weighted means (k,) of values (n, k), their covariance between groups, and the number of groups."""
+    weights = ensemble.weights[:, None]
+    means = (weights * values).sum(0)
+    parts = weights * (values - means)
+    if ensemble.groups is not None:
+        _, group = np.unique(ensemble.groups, return_inverse=True)
+        parts = np.stack([np.bincount(group, column) for column in parts.T], 1)
+    number = len(parts)
+    return means, parts.T @ parts * number / (number - 1), number
+
+
 def agreement(
-    ours: dict[str, tuple[float, float, str]], theirs: dict[str, tuple[float, float, str]]
+    ours: bf.Ensemble, theirs: bf.Ensemble, indicators: tuple[dict[str, NDArray[np.bool_]], ...]
 ) -> dict[str, float]:
-    """χ² of the two first rotamers of each torsion (the third follows), where both have an error."""
-    names = list(ours)
-    terms = [
-        (ours[name][0] - theirs[name][0]) ** 2 / (ours[name][1] ** 2 + theirs[name][1] ** 2)
-        for name in names
-        if not name.endswith(" 180") and 0.005 < max(ours[name][0], theirs[name][0]) < 0.995
-    ]
-    shares = [(share, error) for share, error, _ in ours.values() if share > 0.01]
-    return {
-        "chi2": float(np.sum(terms)),
-        "degrees": len(terms),
-        "p": float(chi2.sf(np.sum(terms), len(terms))) if terms else 1.0,
-        "largest_relative_error": max(error / share for share, error in shares),
-    }
+    """Hotelling's T² of all populations from 1 % to 99 %, with the correlations between them, and its p-value.
+
+    Rotamers of one torsion sum to 1, and those of a ring change together: directions without scatter are left out.
+    """
+    mine, reference = indicators
+    means = [joint(e, np.stack(list(i.values()), 1).astype(float)) for e, i in ((ours, mine), (theirs, reference))]
+    (a, of_a, _), (b, of_b, ladders) = means
+    chosen = np.maximum(np.minimum(a, 1 - a), np.minimum(b, 1 - b)) > 0.01
+    if not chosen.any():
+        return {"t2": 0.0, "directions": 0, "p": 1.0}
+    covariance = (of_a + of_b)[np.ix_(chosen, chosen)]
+    scale = np.sqrt(np.diag(covariance))
+    values, vectors = np.linalg.eigh(covariance / np.outer(scale, scale))
+    kept = values > _NO_SCATTER * values.max()
+    t2 = float((((a - b)[chosen] / scale @ vectors)[kept] ** 2 / values[kept]).sum())
+    k = int(kept.sum())
+    p = f.sf(t2 * (ladders - k) / (k * (ladders - 1)), k, ladders - k)
+    return {"t2": t2, "directions": k, "p": float(p)}
 
 
 def measure(name: str, arguments: argparse.Namespace) -> dict[str, object]:
@@ -111,8 +138,9 @@ def measure(name: str, arguments: argparse.Namespace) -> dict[str, object]:
     ensemble = generator.sample(SAMPLES, seed=arguments.seed + 1)
     weights = diagnose(ensemble)
     collapse = check_collapse(generator, ensemble, seed=arguments.seed + 2)
-    ours = rotamers(system, ensemble)
-    theirs = rotamers(system, reference_of(system, arguments.picoseconds))
+    reference = reference_of(system, arguments.picoseconds)
+    indicators = rotamer_indicators(system, ensemble), rotamer_indicators(system, reference)
+    ours, theirs = populations(ensemble, indicators[0]), populations(reference, indicators[1])
     return {
         "molecule": name,
         "atoms": system.n_atoms,
@@ -132,7 +160,8 @@ def measure(name: str, arguments: argparse.Namespace) -> dict[str, object]:
         "lost_basins": str(collapse.verdict),
         "rotamers": ours,
         "reference": theirs,
-        **agreement(ours, theirs),
+        "largest_relative_error": max(error / share for share, error, _ in ours.values() if share > 0.01),
+        **agreement(ensemble, reference, indicators),
         "machine": f"{platform.machine()}, {torch.get_num_threads()} threads",
     }
 

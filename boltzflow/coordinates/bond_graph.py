@@ -95,6 +95,17 @@ class BondGraph:
             )
         return tuple(path)
 
+    def changes_pucker(self, torsion: Sequence[int]) -> bool:
+        """Whether a torsion of four atoms bends a flexible ring: about a bond of a ring that is not flat.
+
+        A ring of four or more atoms counts as flexible if one of them has four neighbours.
+        """
+        _, parent, grandparent, reference = torsion
+        if reference not in self.neighbours[grandparent]:
+            return False  # measured from a neighbour of the same atom
+        ring = self.ring(parent, grandparent)
+        return len(ring) > 3 and any(len(self.neighbours[atom]) == 4 for atom in ring)
+
     def nearest(self, part: Sequence[int], rest: Sequence[int], positions: Tensor) -> tuple[int, int, float]:
         """The closest atoms of two sets, and their distance in nm."""
         apart = torch.cdist(positions[list(part)], positions[list(rest)])

@@ -82,7 +82,8 @@ def physical_coordinates(
         middle, half = (torsion.low + torsion.high) / 2, (torsion.high - torsion.low) / 2
         width = half / _TORSION_SIGMAS * math.sqrt(kt / thermal_energy(300.0))
         center = middle + math.remainder(value - middle, 2 * math.pi)
-        yield torsion, center, math.inf if torsion.kind == "circle" else width
+        is_stiff = torsion.kind == "interval" and not graph.changes_pucker(rows[row])
+        yield torsion, center, width if is_stiff else math.inf
 
 
 def cut_off(

@@ -54,7 +54,7 @@ class InternalCoordinates(MolecularCoordinates):
 
     Attributes:
         centers: initial values (D,), float64: the force field's equilibrium values, or the reference structure's.
-        widths: thermal widths (D,), float64; infinite if unknown, and for all circles.
+        widths: thermal widths (D,), float64; infinite if unknown, for all circles, and for torsions of flexible rings.
         zmatrix: the rows by which atoms are placed.
         lengths: "bounded" or "unbounded".
         fixed: the values of fixed coordinates, by index among all 3N−6.

@@ -54,7 +54,8 @@ def bonded_tables(
 
     Only bonded terms count, including pairs three bonds apart if they are exceptions of a NonbondedForce. The volume
     element is included. Ring torsions therefore keep the ring closed, a methyl torsion has three minima, and the
-    direction from one molecule to another is uniform on the sphere.
+    direction from one molecule to another is uniform on the sphere. A torsion of a flexible ring has both puckers, that
+    of the structures and its mirror image: a base with one of them leads to a flow that never samples the other.
 
     Args:
         system: the Hamiltonian.
@@ -69,12 +70,22 @@ def bonded_tables(
     knots = _even_knots(coordinates.domain)
     densities = ConditionalDensities(system, coordinates, positions, temperature, energies)
     values = torch.empty_like(knots)
+    puckers = set(_torsions_of_flexible_rings(coordinates))
+
+    def density(numbers: list[int], knots: Tensor) -> Tensor:
+        found = densities(numbers, knots)
+        if mirrored := [i for i, number in enumerate(numbers) if number in puckers]:
+            # The interval is centred at the flat ring.
+            images = (knots[:, :1] + knots[:, -1:] - knots).flip(1)
+            found[mirrored] = (found[mirrored] + densities(numbers, images).flip(1)[mirrored]) / 2
+        return found
+
     place = {number: i for i, number in enumerate(bounded)}
     for numbers in densities.rows(bounded):
         some = [place[number] for number in numbers]
         for _ in range(_GRIDS):
-            knots[some] = _adapted_knots(knots[some], densities(numbers, knots[some]))
-        values[some] = densities(numbers, knots[some])
+            knots[some] = _adapted_knots(knots[some], density(numbers, knots[some]))
+        values[some] = density(numbers, knots[some])
     return Tables(knots, values)
 
 
@@ -97,11 +108,13 @@ def sampled_tables(
     """
     random = torch.Generator().manual_seed(seed)
     kt, values = thermal_energy(temperature), tables.values.clone()
+    rings = _torsions_of_flexible_rings(coordinates)
     chains = tabulated_base(coordinates, tables).sample(_CHAINS, generator=random)[0]
+    chains[:, rings] = coordinates.centers[rings].to(chains)  # puckers drawn one by one would not close a ring
     for _ in range(_SWEEPS):
         for row, i in enumerate(_bounded(coordinates.domain)):
             knots = tables.knots[row]
-            if torch.isfinite(coordinates.widths[i]) or _extent(knots, tables.values[row]) < _NARROW:
+            if i in rings or torch.isfinite(coordinates.widths[i]) or _extent(knots, tables.values[row]) < _NARROW:
                 continue
             given = _densities(potential, coordinates, kt, chains, [i], knots[None])
             values[row] = given.mean(0)
@@ -164,6 +177,16 @@ def _extent(knots: Tensor, values: Tensor) -> float:
     """The exponential of a density's entropy: the length of the interval whose uniform density has this entropy."""
     density = values / torch.trapezoid(values, knots)
     return float(torch.trapezoid(torch.special.entr(density), knots).exp())
+
+
+def _torsions_of_flexible_rings(coordinates: MolecularCoordinates) -> list[int]:
+    return [
+        i
+        for i, coordinate in enumerate(coordinates.domain)
+        if coordinate.kind == "interval"
+        and coordinate.name.startswith("torsion ")
+        and not torch.isfinite(coordinates.widths[i])
+    ]
 
 
 def _bounded(domain: Domain) -> list[int]:
