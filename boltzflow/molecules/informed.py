@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import groupby
+from itertools import groupby, product
 from typing import NamedTuple
 
+import networkx
 import openmm
 import torch
 from scipy.interpolate import PchipInterpolator
@@ -13,7 +14,7 @@ from torch import Tensor
 
 from boltzflow.coordinates import MolecularCoordinates
 from boltzflow.coordinates.profile import Energies
-from boltzflow.core.distributions import Distribution, Independent, Product, Tabulated
+from boltzflow.core.distributions import Distribution, Independent, Mixture, Product, Tabulated
 from boltzflow.core.domain import Domain
 from boltzflow.energies import Potential
 from boltzflow.molecules.conditional import ConditionalDensities, normalised
@@ -31,6 +32,7 @@ _FLOOR = 1e-6  # weight of a uniform density that is mixed in, so that the base 
 _CHAINS = 32  # of Gibbs sampling
 _NARROW = 0.3  # rad; narrower torsions are determined by ring closure, which a move of a single torsion would break
 _SWEEPS = 2
+_MOST_SYSTEMS = 4  # of rings, all combinations of whose puckers are components of the base
 
 
 class Tables(NamedTuple):
@@ -54,8 +56,7 @@ def bonded_tables(
 
     Only bonded terms count, including pairs three bonds apart if they are exceptions of a NonbondedForce. The volume
     element is included. Ring torsions therefore keep the ring closed, a methyl torsion has three minima, and the
-    direction from one molecule to another is uniform on the sphere. A torsion of a flexible ring has both puckers, that
-    of the structures and its mirror image: a base with one of them leads to a flow that never samples the other.
+    direction from one molecule to another is uniform on the sphere.
 
     Args:
         system: the Hamiltonian.
@@ -70,22 +71,12 @@ def bonded_tables(
     knots = _even_knots(coordinates.domain)
     densities = ConditionalDensities(system, coordinates, positions, temperature, energies)
     values = torch.empty_like(knots)
-    puckers = set(_torsions_of_flexible_rings(coordinates))
-
-    def density(numbers: list[int], knots: Tensor) -> Tensor:
-        found = densities(numbers, knots)
-        if mirrored := [i for i, number in enumerate(numbers) if number in puckers]:
-            # The interval is centred at the flat ring.
-            images = (knots[:, :1] + knots[:, -1:] - knots).flip(1)
-            found[mirrored] = (found[mirrored] + densities(numbers, images).flip(1)[mirrored]) / 2
-        return found
-
     place = {number: i for i, number in enumerate(bounded)}
     for numbers in densities.rows(bounded):
         some = [place[number] for number in numbers]
         for _ in range(_GRIDS):
-            knots[some] = _adapted_knots(knots[some], density(numbers, knots[some]))
-        values[some] = density(numbers, knots[some])
+            knots[some] = _adapted_knots(knots[some], densities(numbers, knots[some]))
+        values[some] = densities(numbers, knots[some])
     return Tables(knots, values)
 
 
@@ -108,9 +99,8 @@ def sampled_tables(
     """
     random = torch.Generator().manual_seed(seed)
     kt, values = thermal_energy(temperature), tables.values.clone()
-    rings = _torsions_of_flexible_rings(coordinates)
+    rings = {i for system in ring_systems(coordinates) for i in system}
     chains = tabulated_base(coordinates, tables).sample(_CHAINS, generator=random)[0]
-    chains[:, rings] = coordinates.centers[rings].to(chains)  # puckers drawn one by one would not close a ring
     for _ in range(_SWEEPS):
         for row, i in enumerate(_bounded(coordinates.domain)):
             knots = tables.knots[row]
@@ -129,6 +119,10 @@ def tabulated_base(coordinates: MolecularCoordinates, tables: Tables | None = No
     Kinks and heavy tails of the base persist through the flow and reduce the quality of the weights. The tables are
     therefore interpolated smoothly, and almost nothing is added in their tails.
 
+    With flexible rings the base is a mixture: in its components the torsions of each ring system have the tables, or
+    their mirror image about the flat ring, all together. A flow of a base with one pucker never samples the other, and
+    puckers chosen torsion by torsion would rarely close a ring.
+
     Args:
         coordinates: bounded or unbounded.
         tables: for the bounded coordinates; None gives uniform tables, into which a state dict can be loaded.
@@ -137,6 +131,20 @@ def tabulated_base(coordinates: MolecularCoordinates, tables: Tables | None = No
     knots, values = _uniform(domain) if tables is None else _refined(coordinates, tables)
     densities = values / torch.trapezoid(values, knots, dim=1)[:, None]
     densities = (1 - _FLOOR) * densities + _FLOOR / (knots[:, -1:] - knots[:, :1])
+    bounded = _bounded(domain)
+    components: list[Distribution] = []
+    for mirrored in _puckers(coordinates):
+        rows = [row for row, i in enumerate(bounded) if i in mirrored]
+        some, others = knots.clone(), densities.clone()
+        some[rows] = (knots[rows, :1] + knots[rows, -1:] - knots[rows]).flip(1)
+        others[rows] = densities[rows].flip(1)
+        components.append(_product(coordinates, Tables(some, others)))
+    return components[0] if len(components) == 1 else Mixture(components)
+
+
+def _product(coordinates: MolecularCoordinates, tables: Tables) -> Distribution:
+    """The product of tables, and of normal densities for real coordinates."""
+    domain = coordinates.domain
     parts: list[Distribution] = []
     row = 0
     for kind_is_real, group in groupby(range(len(domain)), lambda i: domain.coordinates[i].kind == "real"):
@@ -145,7 +153,7 @@ def tabulated_base(coordinates: MolecularCoordinates, tables: Tables | None = No
             parts.append(Independent(domain[run], coordinates.centers[run], coordinates.widths[run]))
         else:
             rows = slice(row, row + len(run))
-            parts.append(Tabulated(domain[run], knots[rows], densities[rows]))
+            parts.append(Tabulated(domain[run], tables.knots[rows], tables.values[rows]))
             row += len(run)
     return parts[0] if len(parts) == 1 else Product(parts)
 
@@ -179,13 +187,28 @@ def _extent(knots: Tensor, values: Tensor) -> float:
     return float(torch.trapezoid(torch.special.entr(density), knots).exp())
 
 
-def _torsions_of_flexible_rings(coordinates: MolecularCoordinates) -> list[int]:
-    return [
-        i
+def ring_systems(coordinates: MolecularCoordinates) -> list[list[int]]:
+    """The torsions of flexible rings among the D coordinates, one list for each system of connected rings."""
+    torsions = {
+        i: coordinate.name.split()[2:4]  # the bond about which it turns
         for i, coordinate in enumerate(coordinates.domain)
         if coordinate.kind == "interval"
         and coordinate.name.startswith("torsion ")
         and not torch.isfinite(coordinates.widths[i])
+    }
+    bonds = networkx.Graph(tuple(bond) for bond in torsions.values())
+    systems = sorted(networkx.connected_components(bonds), key=lambda atoms: min(map(str, atoms)))
+    return [[i for i, bond in torsions.items() if bond[0] in atoms] for atoms in systems]
+
+
+def _puckers(coordinates: MolecularCoordinates) -> list[set[int]]:
+    """The coordinates that each component of a base has mirrored; none in the first."""
+    systems = ring_systems(coordinates)
+    if len(systems) > _MOST_SYSTEMS:  # there would be too many combinations
+        return [set(), *map(set, systems)]
+    chosen = product((False, True), repeat=len(systems))
+    return [
+        {i for system, is_mirrored in zip(systems, some, strict=True) if is_mirrored for i in system} for some in chosen
     ]
 
 
