@@ -1,8 +1,10 @@
 """Starts from the force field: tables against integrals that are known, and what the first samples are worth."""
 
 import math
+from collections import Counter
 from itertools import pairwise
 
+import mdtraj
 import numpy as np
 import openmm
 import pytest
@@ -12,7 +14,15 @@ from scipy import integrate, special
 
 import boltzflow as bf
 from boltzflow.errors import OptionError
-from boltzflow.molecules.informed import KNOTS, Tables, bonded_tables, sampled_tables, tabulated_base
+from boltzflow.molecules import informed
+from boltzflow.molecules.informed import (
+    KNOTS,
+    Tables,
+    bonded_tables,
+    ring_systems,
+    sampled_tables,
+    tabulated_base,
+)
 from boltzflow.units import thermal_energy
 
 KT = thermal_energy(300.0)
@@ -174,6 +184,48 @@ def test_unbounded_lengths_and_rings_and_frozen_parts_have_a_base() -> None:
         again = tabulated_base(coordinates)
         again.load_state_dict(base.state_dict())
         torch.testing.assert_close(again.log_prob(x), log_prob, rtol=0, atol=0)
+
+
+def ring_signs(x: np.ndarray) -> Counter[str]:
+    """The signs of cyclohexane's ring torsions; those of a chair alternate."""
+    carbons = [0, 3, 6, 9, 12, 15]
+    rings = [[carbons[(i + j) % 6] for j in range(4)] for i in range(6)]
+    trajectory = mdtraj.Trajectory(x, bf.load_system("cyclohexane").mdtraj_topology)
+    signs = mdtraj.compute_dihedrals(trajectory, rings) > 0
+    return Counter("".join("-+"[int(s)] for s in row) for row in signs)
+
+
+@pytest.mark.parametrize("start", ["sampled", "bonded"])
+def test_a_flexible_ring_starts_with_both_puckers(start: str) -> None:
+    """Both chairs of cyclohexane, each in half of the samples: z of 4000; a few are broken by the angles."""
+    ring = bf.load_system("cyclohexane")
+    generator = bf.BoltzmannGenerator.for_system(ring, layers=1, hidden=(8,), start=start)
+    found = ring_signs(generator.sample(4000, seed=1).positions)
+    one, other = found["+-+-+-"], found["-+-+-+"]
+    assert one + other > 3900
+    assert abs(one - other) < 4 * math.sqrt(4000)
+
+
+def test_many_rings_are_mirrored_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    coordinates = bf.load_system("cyclohexane").coordinates()
+    (system,) = ring_systems(coordinates)
+    assert len(system) == 5  # three of the ring, and the first hydrogens at the two ends of the opened bond
+    monkeypatch.setattr(informed, "ring_systems", lambda _: [[i] for i in system])
+    assert len(tabulated_base(coordinates).components) == 1 + 5
+    monkeypatch.setattr(informed, "ring_systems", lambda _: [[i] for i in system[:4]])
+    assert len(tabulated_base(coordinates).components) == 2**4
+
+
+@pytest.mark.parametrize(("sequence", "torsions"), [("P", 4), ("W", 0), ("F", 0), ("PP", 8), ("A", 0)])
+def test_torsions_of_flexible_rings_are_not_stiff(sequence: str, torsions: int) -> None:
+    """They have no thermal width, so that every coupling transforms them by splines; flat rings have one."""
+    coordinates = bf.MolecularSystem.from_sequence(sequence, caps=True).coordinates()
+    systems = ring_systems(coordinates)
+    assert sum(map(len, systems)) == torsions
+    assert len(systems) == sequence.count("P")
+    for i, coordinate in enumerate(coordinates.domain):
+        is_wide = coordinate.kind == "circle" or any(i in system for system in systems)
+        assert bool(coordinates.widths[i].isinf()) == is_wide, coordinate
 
 
 @pytest.mark.parametrize("start", ["sampled", "bonded"])

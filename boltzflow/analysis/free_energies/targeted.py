@@ -48,8 +48,8 @@ class LatentMap:
 
     Args:
         first, second: generators with the same layout of coordinates, such as those of one molecule in two force fields
-            or at two temperatures; made with `start="bonded"` or "sampled", or with identical bases; without stochastic
-            layers.
+            or at two temperatures; made with `start="bonded"` or "sampled" and without flexible rings, or with
+            identical bases; without stochastic layers.
 
     Raises:
         DomainError, UnsupportedCombinationError: if their latent coordinates do not correspond.
@@ -67,7 +67,8 @@ class LatentMap:
             raise UnsupportedCombinationError("Expected generators without stochastic layers, which are not maps.")
         if not (all(isinstance(base, Tabulated) for base in bases) or _same(*bases)):
             raise UnsupportedCombinationError(
-                "Expected tabulated bases (start='bonded' or 'sampled') or identical bases; got neither."
+                "Expected tabulated bases (start='bonded' or 'sampled', without flexible rings) or identical bases; "
+                "got neither."
             )
         self.first, self.second = first, second
 
