@@ -19,7 +19,7 @@ from boltzflow.energies import BoltzmannTarget, Potential, PulledBackTarget, pul
 from boltzflow.ensemble import Ensemble
 from boltzflow.errors import OptionError, ShapeError, TopologyError
 from boltzflow.molecules import MolecularSystem
-from boltzflow.molecules.informed import bonded_tables, sampled_tables, tabulated_base
+from boltzflow.molecules.informed import bonded_tables, sampled_tables, tabulated_base, with_puckers
 from boltzflow.molecules.symmetry import Copies, label_orders
 from boltzflow.presets import DEFAULT, PresetName, flow_settings
 from boltzflow.storage import reading
@@ -133,9 +133,11 @@ class BoltzmannGenerator:
         orders = label_orders(system.bond_graph, torch.from_numpy(system.positions), coordinates)
         kelvin = self.temperature if self.temperatures is None else self.temperatures[1]
         tables = bonded_tables(system.openmm_system, coordinates, orders, kelvin, system.energies_along)
+        puckers = with_puckers(coordinates, tables)
         if self.architecture.start == "sampled":
-            tables = sampled_tables(tables, self.potential, coordinates, kelvin, self.architecture.seed)
-        self.flow.base.load_state_dict(tabulated_base(coordinates, tables).state_dict())
+            seed = self.architecture.seed
+            puckers = [sampled_tables(one, self.potential, coordinates, kelvin, seed) for one in puckers]
+        self.flow.base.load_state_dict(tabulated_base(coordinates, puckers).state_dict())
 
     def _adapt(self, acceptance: float) -> None:
         """Adapt the step sizes of stochastic layers to an acceptance, over all temperatures together."""

@@ -32,7 +32,7 @@ _FLOOR = 1e-6  # weight of a uniform density that is mixed in, so that the base 
 _CHAINS = 32  # of Gibbs sampling
 _NARROW = 0.3  # rad; narrower torsions are determined by ring closure, which a move of a single torsion would break
 _SWEEPS = 2
-_MOST_SYSTEMS = 4  # of rings, all combinations of whose puckers are components of the base
+_MOST_SYSTEMS = 3  # of rings, all combinations of whose puckers are components of the base
 
 
 class Tables(NamedTuple):
@@ -91,7 +91,7 @@ def sampled_tables(
     This costs 4096 energy evaluations per coordinate.
 
     Args:
-        tables: from `bonded_tables`.
+        tables: from `bonded_tables`, with one pucker of each flexible ring, which it keeps.
         potential: the full energy.
         coordinates: of the same molecule.
         temperature: K.
@@ -100,7 +100,7 @@ def sampled_tables(
     random = torch.Generator().manual_seed(seed)
     kt, values = thermal_energy(temperature), tables.values.clone()
     rings = {i for system in ring_systems(coordinates) for i in system}
-    chains = tabulated_base(coordinates, tables).sample(_CHAINS, generator=random)[0]
+    chains = tabulated_base(coordinates, [tables]).sample(_CHAINS, generator=random)[0]
     for _ in range(_SWEEPS):
         for row, i in enumerate(_bounded(coordinates.domain)):
             knots = tables.knots[row]
@@ -113,38 +113,48 @@ def sampled_tables(
     return Tables(tables.knots, values)
 
 
-def tabulated_base(coordinates: MolecularCoordinates, tables: Tables | None = None) -> Distribution:
+def with_puckers(coordinates: MolecularCoordinates, tables: Tables) -> list[Tables]:
+    """Tables for each combination of the puckers of flexible rings, those of the structure first.
+
+    The torsions of a ring system have the tables, or their mirror image about the flat ring, all together: puckers
+    chosen torsion by torsion would rarely close a ring. More than three ring systems are mirrored one by one.
+    """
+    bounded, found = _bounded(coordinates.domain), []
+    for mirrored in _puckers(coordinates):
+        rows = [row for row, i in enumerate(bounded) if i in mirrored]
+        knots, values = tables.knots.clone(), tables.values.clone()
+        knots[rows] = (knots[rows, :1] + knots[rows, -1:] - knots[rows]).flip(1)  # the flat ring is in the middle
+        values[rows] = values[rows].flip(1)
+        found.append(Tables(knots, values))
+    return found
+
+
+def tabulated_base(coordinates: MolecularCoordinates, puckers: Sequence[Tables] = ()) -> Distribution:
     """A base distribution: tables for all intervals and circles, normal densities for real coordinates.
 
     Kinks and heavy tails of the base persist through the flow and reduce the quality of the weights. The tables are
     therefore interpolated smoothly, and almost nothing is added in their tails.
 
-    With flexible rings the base is a mixture: in its components the torsions of each ring system have the tables, or
-    their mirror image about the flat ring, all together. A flow of a base with one pucker never samples the other, and
-    puckers chosen torsion by torsion would rarely close a ring.
+    With flexible rings the base is a mixture of all their puckers. A flow of a base with one of them never samples the
+    others.
 
     Args:
         coordinates: bounded or unbounded.
-        tables: for the bounded coordinates; None gives uniform tables, into which a state dict can be loaded.
+        puckers: tables for the bounded coordinates, as from `with_puckers`; empty for uniform tables, into which a
+            state dict can be loaded.
     """
-    domain = coordinates.domain
-    knots, values = _uniform(domain) if tables is None else _refined(coordinates, tables)
-    densities = values / torch.trapezoid(values, knots, dim=1)[:, None]
-    densities = (1 - _FLOOR) * densities + _FLOOR / (knots[:, -1:] - knots[:, :1])
-    bounded = _bounded(domain)
-    components: list[Distribution] = []
-    for mirrored in _puckers(coordinates):
-        rows = [row for row, i in enumerate(bounded) if i in mirrored]
-        some, others = knots.clone(), densities.clone()
-        some[rows] = (knots[rows, :1] + knots[rows, -1:] - knots[rows]).flip(1)
-        others[rows] = densities[rows].flip(1)
-        components.append(_product(coordinates, Tables(some, others)))
+    if puckers:
+        components = [_product(coordinates, _refined(coordinates, tables)) for tables in puckers]
+    else:
+        components = [_product(coordinates, _uniform(coordinates.domain)) for _ in _puckers(coordinates)]
     return components[0] if len(components) == 1 else Mixture(components)
 
 
 def _product(coordinates: MolecularCoordinates, tables: Tables) -> Distribution:
     """The product of tables, and of normal densities for real coordinates."""
-    domain = coordinates.domain
+    domain, (knots, values) = coordinates.domain, tables
+    densities = values / torch.trapezoid(values, knots, dim=1)[:, None]
+    densities = (1 - _FLOOR) * densities + _FLOOR / (knots[:, -1:] - knots[:, :1])
     parts: list[Distribution] = []
     row = 0
     for kind_is_real, group in groupby(range(len(domain)), lambda i: domain.coordinates[i].kind == "real"):
@@ -153,7 +163,7 @@ def _product(coordinates: MolecularCoordinates, tables: Tables) -> Distribution:
             parts.append(Independent(domain[run], coordinates.centers[run], coordinates.widths[run]))
         else:
             rows = slice(row, row + len(run))
-            parts.append(Tabulated(domain[run], tables.knots[rows], tables.values[rows]))
+            parts.append(Tabulated(domain[run], knots[rows], densities[rows]))
             row += len(run)
     return parts[0] if len(parts) == 1 else Product(parts)
 

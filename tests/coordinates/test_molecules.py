@@ -13,7 +13,7 @@ from torch import Tensor
 
 import boltzflow as bf
 from boltzflow.coordinates.geometry import dihedral
-from boltzflow.molecules.informed import bonded_tables, sampled_tables, tabulated_base
+from boltzflow.molecules.informed import bonded_tables, sampled_tables, tabulated_base, with_puckers
 from boltzflow.units import thermal_energy
 
 from .test_internal import distances, rotation, states
@@ -120,7 +120,8 @@ def test_the_start_is_near_and_keeps_chirality(name: str) -> None:
     coordinates, potential = system.coordinates(), system.potential("torch", compile=False)
     x0 = torch.tensor(system.positions)[None]
     tables = bonded_tables(system.openmm_system, coordinates, x0, 300.0)
-    base = tabulated_base(coordinates, sampled_tables(tables, potential, coordinates, 300.0, seed=0))
+    puckers = [sampled_tables(t, potential, coordinates, 300.0, seed=0) for t in with_puckers(coordinates, tables)]
+    base = tabulated_base(coordinates, puckers)
     x, _ = coordinates(base.sample(2000, generator=torch.Generator().manual_seed(0))[0].double())
     above = (potential.energy(x) - potential.energy(x0)) / thermal_energy(300.0)
     assert (above < 10 * len(coordinates.domain)).float().mean() >= (0.7 if name in ("rna_au", "dna_gc") else 0.9)
