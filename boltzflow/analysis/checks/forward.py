@@ -91,9 +91,8 @@ def check_forward(generator: BoltzmannGenerator, ensemble: Ensemble, reference: 
     energies = energies_of_frames(generator.potential, positions.numpy(), like=generator.like)
     if reference.has_energies:
         _check_same_energies(frames.energies[chosen], energies)
-    log_ratio = (
-        log_weights_of(generator, generator.fold(positions).numpy()) - ensemble.log_z.value
-    )  # weights of mean 1 over the samples
+    folded = generator.fold(positions)
+    log_ratio = log_weights_of(generator, folded.numpy()) - ensemble.log_z.value  # weights of mean 1 over the samples
     inside = np.isfinite(log_ratio)
     log_q = -energies / thermal_energy(ensemble.temperature) - ensemble.log_z.value - log_ratio
     logs, blocks = frames.log_weights[chosen], reference.pieces[chosen]
