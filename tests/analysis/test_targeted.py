@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mdtraj
 import numpy as np
 import pytest
 
@@ -57,6 +58,26 @@ def test_there_and_back_is_where_it_was(pair: tuple[bf.BoltzmannGenerator, bf.Bo
     np.testing.assert_allclose(*distances, atol=1e-4)
     bonds = [np.linalg.norm(np.diff(x, axis=1), axis=-1).mean() for x in (frames, there.positions)]
     assert bonds == pytest.approx([0.15, 0.16], abs=2e-3)
+
+
+def first_ring_torsion(system: bf.MolecularSystem, positions: np.ndarray) -> np.ndarray:
+    carbons = system.mdtraj_topology.select("element C")[:4]
+    return mdtraj.compute_dihedrals(mdtraj.Trajectory(positions, system.mdtraj_topology), [carbons])[:, 0]
+
+
+def test_each_pucker_of_a_ring_is_mapped_to_itself() -> None:
+    """The bases are mixtures of puckers, whose tables differ between the temperatures."""
+    systems = (bf.load_system("cyclohexane", temperature=kelvin) for kelvin in (300.0, 330.0))
+    first, second = (bf.BoltzmannGenerator.for_system(system, **OPTIONS) for system in systems)
+    frames = first.sample(1000, seed=1).positions
+    there = LatentMap(first, second)(frames)
+    back = LatentMap(second, first)(there.positions)
+    np.testing.assert_allclose(back.log_jacobian, -there.log_jacobian, atol=0.05)  # float32 at kinks of tables
+    distances = [np.linalg.norm(x[:, :, None] - x[:, None], axis=-1) for x in (frames, back.positions)]
+    np.testing.assert_allclose(*distances, atol=1e-4)
+    before, after = (first_ring_torsion(first.system, x) for x in (frames, there.positions))
+    assert 0.4 < (before > 0).mean() < 0.6
+    np.testing.assert_array_equal(before > 0, after > 0)
 
 
 def test_a_frame_outside_the_domain_has_no_image(pair: tuple[bf.BoltzmannGenerator, bf.BoltzmannGenerator]) -> None:

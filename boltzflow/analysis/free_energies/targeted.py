@@ -12,7 +12,7 @@ from torch import Tensor
 from boltzflow.analysis.free_energies.differences import FreeEnergyDifferences, mbar
 from boltzflow.analysis.weighting.states import Frames, check_drawn, samples_of
 from boltzflow.arrays import Array
-from boltzflow.core.distributions import Tabulated
+from boltzflow.core.distributions import cumulative, has_quantiles, quantile
 from boltzflow.energies.potential import energies_of_frames, in_parts
 from boltzflow.ensemble import Ensemble
 from boltzflow.errors import DomainError, InsufficientDataError, UnsupportedCombinationError
@@ -42,14 +42,14 @@ class Mapped(NamedTuple):
 class LatentMap:
     """x → z → y: through the first generator's flow to latent space, and through the second generator's flow to y.
 
-    If the bases differ, each latent coordinate is mapped to the value of equal cumulative probability. The map
-    therefore transforms the first generator's density exactly to the second's, and log|det ∂y/∂x| = log q₁(x) − log
-    q₂(y).
+    If the bases differ, each latent coordinate is mapped to the value of equal cumulative probability, given the
+    coordinates before it. The map therefore transforms the first generator's density exactly to the second's, and
+    log|det ∂y/∂x| = log q₁(x) − log q₂(y).
 
     Args:
         first, second: generators with the same layout of coordinates, such as those of one molecule in two force fields
-            or at two temperatures; made with `start="bonded"` or "sampled" and without flexible rings, or with
-            identical bases; without stochastic layers.
+            or at two temperatures; made with `start="bonded"` or "sampled", or with identical bases; without stochastic
+            layers.
 
     Raises:
         DomainError, UnsupportedCombinationError: if their latent coordinates do not correspond.
@@ -65,10 +65,9 @@ class LatentMap:
             )
         if any(generator.flow.transform.stochastic_layers for generator in (first, second)):
             raise UnsupportedCombinationError("Expected generators without stochastic layers, which are not maps.")
-        if not (all(isinstance(base, Tabulated) for base in bases) or _same(*bases)):
+        if not (all(has_quantiles(base) for base in bases) or _same(*bases)):
             raise UnsupportedCombinationError(
-                "Expected tabulated bases (start='bonded' or 'sampled', without flexible rings) or identical bases; "
-                "got neither."
+                "Expected tabulated bases (start='bonded' or 'sampled') or identical bases; got neither."
             )
         self.first, self.second = first, second
 
@@ -88,8 +87,8 @@ class LatentMap:
         z, log_ratio = first.flow.transform.inverse(internals, first.context(kelvins[0]))
         base, other = first.flow.base, second.flow.base
         log_q = base.log_prob(z) + log_ratio + inward
-        if isinstance(base, Tabulated) and isinstance(other, Tabulated):
-            z = other.quantile(base.cumulative(z))
+        if has_quantiles(base) and has_quantiles(other):
+            z = quantile(other, cumulative(base, z))
         out, log_ratio = second.flow.transform(z, second.context(kelvins[1]))
         images, outward = second.coordinates(out)
         return images, torch.where(inside, log_q, -torch.inf), other.log_prob(z) - log_ratio - outward

@@ -10,6 +10,7 @@ from boltzflow.core.distributions.mixture import GaussianMixture, Mixture, Produ
 from boltzflow.core.distributions.multivariate import FullNormal, PCANormal
 from boltzflow.core.distributions.normal import ConditionalNormal, DiagonalNormal, GlowNormal, Normal
 from boltzflow.core.distributions.resampled import Resampled
+from boltzflow.core.distributions.rosenblatt import cumulative, has_quantiles, quantile
 from boltzflow.core.distributions.tabulated import Tabulated
 
 __all__ = [
@@ -31,5 +32,8 @@ __all__ = [
     "Product",
     "Resampled",
     "Tabulated",
+    "cumulative",
+    "has_quantiles",
+    "quantile",
     "targets",
 ]

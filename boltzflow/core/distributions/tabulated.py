@@ -99,6 +99,10 @@ class Tabulated(Distribution):
         mean = start + 0.5 * (end - start) * step / (right - left)
         return (torch.gather(below, 1, cell) + mean * step).clamp(0.0, 1.0).T
 
+    def marginal(self, i: int) -> Tabulated:
+        """The density of coordinate i alone."""
+        return Tabulated(self.domain[[i]], self.knots[i : i + 1], self.values[i : i + 1])
+
     def _at_share(self, share: Tensor) -> Tensor:
         """share: (D, n) → (n, D)."""
         knots, values, below = (table.to(share) for table in (self.knots, self.values, self.below))
@@ -113,14 +117,17 @@ class Tabulated(Distribution):
 
     def log_prob(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         self.domain.check(x, "Tabulated")
+        return torch.where(self.domain.contains(x), self.log_densities(x).sum(1), -torch.inf)
+
+    def log_densities(self, x: Tensor) -> Tensor:
+        """The log-density of each coordinate. x: (n, D), inside the domain → (n, D)."""
         points = self.domain.wrap(x).T.contiguous()
         knots, values = self.knots.to(x), self.values.to(x)
         cell = self._cell(knots, points)
         start, end = (torch.gather(values, 1, cell + i) for i in (0, 1))
         left, right = (torch.gather(knots, 1, cell + i) for i in (0, 1))
         inside = (points - left) / (right - left)
-        log_prob = (start + inside * (end - start)).clamp(min=torch.finfo(x.dtype).tiny).log().sum(0)
-        return torch.where(self.domain.contains(x), log_prob, -torch.inf)
+        return (start + inside * (end - start)).clamp(min=torch.finfo(x.dtype).tiny).log().T
 
     def _cell(self, table: Tensor, x: Tensor) -> Tensor:
         """The index of the table cell that contains each number. table: (D, K), ascending; x: (D, n)."""
