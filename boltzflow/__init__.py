@@ -16,12 +16,13 @@ if TYPE_CHECKING:
     from boltzflow.ensemble import Ensemble
     from boltzflow.errors import BoltzflowError
     from boltzflow.generator import BoltzmannGenerator
-    from boltzflow.molecules import MolecularSystem, available_systems, load_system
+    from boltzflow.molecules import MolecularSystem, available_systems, load_system, read_molecule
     from boltzflow.training import train
 
 __all__ = [
     "load_system",
     "available_systems",
+    "read_molecule",
     "MolecularSystem",
     "BoltzmannGenerator",
     "train",
@@ -37,6 +38,7 @@ __all__ = [
 _HOME = {
     "load_system": "boltzflow.molecules",
     "available_systems": "boltzflow.molecules",
+    "read_molecule": "boltzflow.molecules",
     "MolecularSystem": "boltzflow.molecules",
     "BoltzmannGenerator": "boltzflow.generator",
     "train": "boltzflow.training",

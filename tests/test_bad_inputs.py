@@ -106,7 +106,7 @@ def train() -> Iterator[Case]:
         yield ["train", "butane", "--resume", "--out", "{f}/config_" + name], "config"
     yield ["train", "butane", "--resume", "--steps", "99", "--out", "{f}/config_sound"], "steps"
     yield ["train", "alanine_dipeptide", "--resume", "--out", "{f}/config_sound"], "alanine_dipeptide"
-    yield ["train"], "SYSTEM"
+    yield ["train"], "a molecule"
     yield ["train", "butane", "chignolin"], "chignolin"
     yield ["train", "butane", "--stepps", "3"], "--stepps"
     yield ["train", "butane", "--steps"], "--steps"
@@ -181,7 +181,7 @@ def reference() -> Iterator[Case]:
     yield ["reference", "butane", "--resume", "--out", "{out}"], "config.yaml is missing"
     for name in CONFIGS:
         yield ["reference", "butane", "--resume", "--out", "{f}/config_" + name], "config"
-    yield ["reference"], "SYSTEM"
+    yield ["reference"], "a molecule"
 
 
 def replicas() -> Iterator[Case]:
@@ -199,7 +199,7 @@ def systems() -> Iterator[Case]:
     command = ["systems", "add", "{f}/good.pdb", "--name", "mine", "--library", "{out}"]
     yield from numbers(command, {"--temperature": [*FLOATS, "0"]})
     for ph in (*WORDS, "nan", "inf", "-inf", "1e300", "-1", "99"):
-        yield [*command, "--hydrogens-at-ph", ph], "hydrogens-at-ph|pH"
+        yield [*command, "--hydrogens-at-ph", ph], "hydrogens_at_ph"
     yield from numbers(command, {"--constraints": ["", "magic"], "--coordinates": ["{f}/good.pdb"]})
     yield [*command, "--parameters", "{f}/text.txt"], "parameters"
     for file in ("nowhere.pdb", "empty.pdb", "text.pdb", "text.txt", "text.cif", "text.psf", "text.prmtop", "d.pdb"):
@@ -208,7 +208,7 @@ def systems() -> Iterator[Case]:
         yield ["systems", "add", "{f}/good.pdb", "--name", "mine", "--library", place], place[4:12]
     yield ["systems", "remove"], "remove"
     yield ["systems", "list", "more"], "more"
-    yield ["systems", "add"], "FILE"
+    yield ["systems", "add"], "a molecule"
     yield ["trane"], "trane"
     yield ["--nonsense"], "--nonsense"
 

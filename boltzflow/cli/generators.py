@@ -12,7 +12,7 @@ from boltzflow.analysis import Summary, analyze
 from boltzflow.analysis.report.numbers import told
 from boltzflow.cli.fields import Given, with_settings
 from boltzflow.cli.launch import end_with_launcher, launch
-from boltzflow.cli.options import Molecule, asked_for, resumed, tell_interrupted
+from boltzflow.cli.options import Molecule, name_of, resumed, tell_interrupted
 from boltzflow.cli.progress import progress
 from boltzflow.cli.root import INTERRUPTED, app
 from boltzflow.generator import BoltzmannGenerator
@@ -35,8 +35,8 @@ Seed = Annotated[
 @app.command()
 @with_settings(RunConfig)
 def train(
-    system: Molecule,
     given: Given,
+    system: Molecule = None,
     out: Annotated[Path | None, typer.Option(help="Run directory; runs/NAME if not given.", show_default=False)] = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Continue from the run directory's last checkpoint.")
@@ -53,11 +53,15 @@ def train(
 
         boltzflow train alanine_dipeptide --preset quick --out runs/aldp
         boltzflow train alanine_dipeptide --out runs/aldp --resume
-        boltzflow train my.pdb --temperature 310 --forcefield amber14-all.xml
+        boltzflow train my.pdb --temperature 310 --hydrogens-at-ph 7
+        boltzflow train ligand.prmtop --coordinates ligand.inpcrd --preset quick
+        boltzflow train --sequence AVS
         boltzflow train chignolin --accelerator cuda --devices 4
     """
-    directory = out or Path("runs") / Path(system).stem
-    config = asked_for(RunConfig, system, given)
+    directory = out or Path("runs") / name_of(system, given)
+    if system is not None:
+        given["system"] = system
+    config = RunConfig.of(**given)
     if resume:
         config = resumed(config, directory, given)
     rank, processes = started()
@@ -75,7 +79,7 @@ def train(
             summary = runs.train_run(config, directory, resume, drawn, partial(typer.echo, err=True))
     except KeyboardInterrupt:
         if rank == 0:
-            tell_interrupted(f"boltzflow train {system}", directory)
+            tell_interrupted("boltzflow train", directory)
         raise typer.Exit(INTERRUPTED) from None
     if summary is not None:
         _tell(summary, directory)

@@ -12,17 +12,25 @@ from boltzflow.cli.fields import Given, help_of
 from boltzflow.errors import MissingFileError, OptionError
 from boltzflow.molecules.forcefields import scripts
 from boltzflow.workflows import training as runs
-from boltzflow.workflows.config import PDB_FORCEFIELD, SystemConfig
+from boltzflow.workflows.config import SystemConfig
 
-Molecule = Annotated[str, typer.Argument(metavar="SYSTEM|FILE.pdb", help=help_of(SystemConfig.model_fields["system"]))]
+Molecule = Annotated[
+    str | None,
+    typer.Argument(metavar="[SYSTEM|FILE]", help=help_of(SystemConfig.model_fields["system"]), show_default=False),
+]
 Config = TypeVar("Config", bound=SystemConfig)
 
 
-def asked_for(config: type[Config], system: str, given: Given) -> Config:
-    """The settings of a run of this molecule."""
-    if not runs.is_pdb(system):
-        return config.of(system=system, **given)
-    return config.of(**{"system": str(Path(system).resolve()), "forcefield": PDB_FORCEFIELD, **given})
+def name_of(system: str | None, given: Given) -> str:
+    """A name for the molecule's files: that of its system or file, or its sequence.
+
+    Raises:
+        OptionError: if there is no molecule.
+    """
+    name = Path(system).stem if system is not None else given.get("sequence")
+    if not name:
+        raise OptionError("Expected a molecule: a system's name, a file, or --sequence; got none.")
+    return str(name)
 
 
 def resumed(config: Config, directory: Path, given: Given) -> Config:
@@ -30,7 +38,7 @@ def resumed(config: Config, directory: Path, given: Given) -> Config:
     if not (directory / runs.CONFIG).is_file():
         raise MissingFileError(f"{directory} contains no run to resume: {runs.CONFIG} is missing.")
     stored = type(config).read(directory / runs.CONFIG)
-    for name in sorted({"system", *given}):
+    for name in sorted(given):
         if getattr(stored, name) != getattr(config, name):
             raise OptionError(
                 f"The run in {directory} has {name} {getattr(stored, name)}; got {getattr(config, name)}: "

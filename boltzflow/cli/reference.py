@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from boltzflow.cli.fields import Given, with_settings
-from boltzflow.cli.options import Molecule, asked_for, resumed, tell_interrupted
+from boltzflow.cli.options import Molecule, name_of, resumed, tell_interrupted
 from boltzflow.cli.progress import tempering_progress
 from boltzflow.cli.root import INTERRUPTED, app
 from boltzflow.workflows.config import ReferenceConfig
@@ -18,8 +18,8 @@ from boltzflow.workflows.reference import reference_run
 @app.command()
 @with_settings(ReferenceConfig)
 def reference(
-    system: Molecule,
     given: Given,
+    system: Molecule = None,
     out: Annotated[
         Path | None, typer.Option(help="Output directory; runs/NAME-reference if not given.", show_default=False)
     ] = None,
@@ -38,8 +38,10 @@ def reference(
         boltzflow reference alanine_dipeptide --umbrella 13 --out runs/reference
         boltzflow reference alanine_dipeptide --out runs/reference --resume
     """
-    directory = out or Path("runs") / f"{Path(system).stem}-reference"
-    config = asked_for(ReferenceConfig, system, given)
+    directory = out or Path("runs") / f"{name_of(system, given)}-reference"
+    if system is not None:
+        given["system"] = system
+    config = ReferenceConfig.of(**given)
     if resume:  # for longer, if that is asked for
         longer = {name: given.pop(name) for name in ("picoseconds",) if name in given}
         config = resumed(config, directory, given).model_copy(update=longer)
@@ -47,7 +49,7 @@ def reference(
         with tempering_progress() as told:
             found = reference_run(config, directory, resume, told)
     except KeyboardInterrupt:
-        tell_interrupted(f"boltzflow reference {system}", directory)
+        tell_interrupted("boltzflow reference", directory)
         raise typer.Exit(INTERRUPTED) from None
     _tell_reference(found, directory)
 

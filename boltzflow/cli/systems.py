@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from boltzflow.analysis.report.summary import GENERATOR
-from boltzflow.cli.fields import help_of
+from boltzflow.cli.fields import Given, with_settings
+from boltzflow.cli.options import Molecule, name_of
 from boltzflow.cli.root import app
 from boltzflow.molecules import SystemDescription, available_systems
-from boltzflow.molecules.adding import add_to_library, new_folder, read_molecule
+from boltzflow.molecules.adding import add_to_library, new_folder
 from boltzflow.molecules.library import DESCRIPTION
-from boltzflow.molecules.parametrize import Constraints
-from boltzflow.molecules.readers.hydrogens import check_ph
-from boltzflow.units import checked_temperature
-from boltzflow.workflows.config import PDB_FORCEFIELD, SystemConfig
+from boltzflow.molecules.sources import forcefield_files
+from boltzflow.workflows.config import SystemConfig
+from boltzflow.workflows.training import build_system
 
 systems = typer.Typer(invoke_without_command=True)
 app.add_typer(systems, name="systems")
@@ -42,29 +43,13 @@ def list_systems() -> None:
 
 
 @systems.command()
+@with_settings(SystemConfig)
 def add(
-    file: Annotated[
-        Path, typer.Argument(metavar="FILE", help="PDB, mmCIF (.cif), Amber .prmtop, GROMACS .top or CHARMM .psf.")
-    ],
+    given: Given,
+    system: Molecule = None,
     name: Annotated[
         str | None, typer.Option(help="Name of the system; that of the file if not given.", show_default=False)
     ] = None,
-    coordinates: Annotated[
-        Path | None,
-        typer.Option(help="Positions for .prmtop (inpcrd, rst7), .top (gro) or .psf (pdb, crd).", show_default=False),
-    ] = None,
-    parameters: Annotated[
-        list[Path] | None, typer.Option(help="CHARMM rtf, prm or str file for .psf; repeatable.", show_default=False)
-    ] = None,
-    forcefield: Annotated[
-        list[str] | None,
-        typer.Option(help=help_of(SystemConfig.model_fields["forcefield"]), show_default=" ".join(PDB_FORCEFIELD)),
-    ] = None,
-    hydrogens_at_ph: Annotated[
-        float | None, typer.Option(help="Add missing hydrogens of a PDB or mmCIF file at this pH.", show_default=False)
-    ] = None,
-    constraints: Annotated[Constraints, typer.Option(help="Constraints on bonds and angles.")] = "none",
-    temperature: Annotated[float, typer.Option(help="Temperature in K.")] = 300.0,
     library: Annotated[
         Path | None, typer.Option(help="Folder of systems; your personal library if not given.", show_default=False)
     ] = None,
@@ -78,35 +63,25 @@ def add(
 
     Examples:
 
-        boltzflow systems add my.pdb --forcefield amber14-all.xml --forcefield implicit/obc2.xml
+        boltzflow systems add my.pdb
         boltzflow systems add 1uao.cif --name chignolin_wt --hydrogens-at-ph 7
         boltzflow systems add ligand.prmtop --coordinates ligand.inpcrd
+        boltzflow systems add --sequence AVS
     """
-    name = file.stem.lower().replace("-", "_") if name is None else name
+    source = name_of(system, given)
+    name = re.sub("[^a-z0-9_]", "_", source.lower()) if name is None else name
     new_folder(name, library)
-    checked_temperature(temperature)  # before reading the file, which may take long
-    if hydrogens_at_ph is not None:
-        check_ph(hydrogens_at_ph)
-    is_structure = file.suffix.lower() in (".pdb", ".cif")
-    field = tuple(forcefield or (PDB_FORCEFIELD if is_structure else ()))
-    system = read_molecule(
-        file,
-        coordinates=coordinates,
-        parameters=parameters or (),
-        forcefield=field,
-        hydrogens_at_ph=hydrogens_at_ph,
-        constraints=constraints,
-        temperature=temperature,
-    )
-    size = len(system.coordinates().domain)
+    config = SystemConfig.of(system=system, **given)
+    molecule = build_system(config)
+    size = len(molecule.coordinates().domain)
     folder = add_to_library(
-        system,
+        molecule,
         name,
-        source=file.name,
-        forcefield=field,
-        constraints=constraints,
+        source=source if system is None else Path(system).name,
+        forcefield=forcefield_files(config.system, config.forcefield),
+        constraints=config.constraints,
         library=library,
     )
-    typer.echo(f"{folder.name}: {system.n_atoms} atoms, {size} internal coordinates; written to {folder}")
+    typer.echo(f"{folder.name}: {molecule.n_atoms} atoms, {size} internal coordinates; written to {folder}")
     if library is not None:
         typer.echo(f"To use it, add this folder to $BOLTZFLOW_SYSTEMS: {library}")

@@ -1,4 +1,4 @@
-"""Adds a molecule from a file to the library."""
+"""Adds a molecule to the library."""
 
 from __future__ import annotations
 
@@ -29,64 +29,8 @@ from boltzflow.molecules.parametrize import Constraints
 from boltzflow.molecules.plain import topology_to_plain
 from boltzflow.molecules.system import MolecularSystem
 from boltzflow.storage import replace_file
-from boltzflow.units import Temperature
 
 SYSTEM_XML = "system.xml"
-
-_STRUCTURES = {".pdb": MolecularSystem.from_pdb, ".cif": MolecularSystem.from_mmcif}
-_WITH_COORDINATES = {
-    ".prmtop": MolecularSystem.from_amber,
-    ".parm7": MolecularSystem.from_amber,
-    ".top": MolecularSystem.from_gromacs,
-}
-
-
-def read_molecule(
-    path: Path,
-    *,
-    coordinates: Path | None = None,
-    parameters: Sequence[Path] = (),
-    forcefield: Sequence[str] = (),
-    hydrogens_at_ph: float | None = None,
-    constraints: Constraints = "none",
-    temperature: Temperature = 300.0,
-) -> MolecularSystem:
-    """Read a molecule from a file. The file's suffix selects the reader.
-
-    Args:
-        path: .pdb or .cif with a force field; .prmtop, .parm7 or .top with coordinates; .psf with coordinates and
-            parameters.
-        coordinates: inpcrd or rst7 (Amber), gro (GROMACS), pdb or crd (CHARMM).
-        parameters: CHARMM parameter files.
-        forcefield: OpenMM force-field files.
-        hydrogens_at_ph: the pH at which missing hydrogens are added; None adds none.
-        constraints: the kind of constraints in the System.
-        temperature: K.
-
-    Raises:
-        OptionError: if the suffix is unknown, an option is missing, or an option does not apply to this suffix.
-        BoltzflowError: any error of the reader.
-    """
-    kind = path.suffix.lower()
-    known = [*_STRUCTURES, *_WITH_COORDINATES, ".psf"]
-    if kind not in known:
-        raise OptionError(f"Expected a file with one of the suffixes {', '.join(known)}; got {path.name}.")
-    is_structure = kind in _STRUCTURES
-    for given, is_used, name in (
-        (forcefield, is_structure, "force field"),
-        (coordinates, not is_structure, "coordinates"),
-        (parameters, kind == ".psf", "parameters"),
-    ):
-        if bool(given) != is_used:
-            raise OptionError(f"Expected {'' if is_used else 'no '}{name} with {path.name}.")
-    if hydrogens_at_ph is not None and not is_structure:
-        raise OptionError(f"Expected a PDB or mmCIF file to add hydrogens to; got {path.name}.")
-    options: dict[str, Any] = {"temperature": temperature, "constraints": constraints}
-    if is_structure:
-        return _STRUCTURES[kind](path, forcefield, hydrogens_at_ph=hydrogens_at_ph, **options)
-    if kind == ".psf":
-        return MolecularSystem.from_charmm(path, str(coordinates), parameters, **options)
-    return _WITH_COORDINATES[kind](path, str(coordinates), **options)
 
 
 def add_to_library(

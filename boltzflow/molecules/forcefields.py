@@ -16,6 +16,9 @@ from boltzflow.errors import FileFormatError, ForceFieldNotFoundError, MissingFi
 ForceFieldFiles = Sequence[str | Path] | str | Path
 """Names of OpenMM's force-field files, or paths; a single file may be given without a list."""
 
+DEFAULT_FORCEFIELD = ("amber14-all.xml", "implicit/obc2.xml")
+"""For structures of amino and nucleic acids if no other is given."""
+
 _CODE = ("Script", "InitializationScript")
 """Elements of a force-field file whose text OpenMM executes."""
 

@@ -18,7 +18,7 @@ from boltzflow.molecules.forcefields import forcefield_of_folder, is_inside
 from boltzflow.molecules.parametrize import Constraints
 from boltzflow.molecules.plain import system_from_xml, topology_from_plain
 from boltzflow.molecules.readers.pdb import from_structure
-from boltzflow.molecules.readers.reading import read_molecule
+from boltzflow.molecules.readers.reading import read_structure_file
 from boltzflow.molecules.system import MolecularSystem
 from boltzflow.storage import reading
 from boltzflow.units import Temperature
@@ -111,7 +111,7 @@ def load_system(name: str, temperature: Temperature | None = None) -> MolecularS
 def _structure(folder: Path) -> tuple[app.Topology, Any]:
     """The topology and the positions of a system's folder."""
     if not (folder / STRUCTURE).is_file():
-        pdb = read_molecule(folder / TOPOLOGY, "PDB")
+        pdb = read_structure_file(folder / TOPOLOGY, "PDB")
         return pdb.topology, pdb.positions
     text = _text(folder, STRUCTURE)
     try:

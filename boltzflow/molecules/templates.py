@@ -67,8 +67,5 @@ def _advice(missing: Sequence[str], extra: Sequence[str]) -> str:
     if not missing:
         return f"Name the residue after its protonation state, {ready}"
     if not extra and all(name.lstrip("0123456789").startswith("H") for name in missing):
-        return (
-            "Add the hydrogens: hydrogens_at_ph=7.0 in Python, or boltzflow systems add FILE --hydrogens-at-ph 7 on "
-            "the command line"
-        )
+        return "Add the hydrogens: --hydrogens-at-ph 7 on the command line, hydrogens_at_ph=7.0 in Python"
     return f"Add missing atoms (PDBFixer), name the residue after its protonation state, {ready}"

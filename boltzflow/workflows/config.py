@@ -9,34 +9,65 @@ from pydantic import AfterValidator, Field, model_validator
 
 from boltzflow.architecture import Architecture
 from boltzflow.documents import Document
+from boltzflow.molecules.forcefields import DEFAULT_FORCEFIELD
 from boltzflow.molecules.parametrize import Constraints
+from boltzflow.molecules.readers.reading import ImplicitSolvent
+from boltzflow.molecules.sources import FILES
 from boltzflow.presets import DEFAULT, PresetName, flow_settings, training_settings
 from boltzflow.settings import Count, Kelvin, Seed, Time, TimeOrNone, within
 from boltzflow.training.methods import FORWARD_KL, METHODS
 from boltzflow.training.options import TrainingOptions
 
-PDB_FORCEFIELD = ("amber14-all.xml", "implicit/obc2.xml")
-"""The default force field of PDB files."""
 
-Place = Annotated[str, AfterValidator(lambda path: str(Path(path).resolve()))]
+def _resolved(path: str) -> str:
+    return str(Path(path).resolve())
+
+
+def _resolved_file(source: str) -> str:
+    """A file's full path; the name of a system as it is."""
+    return _resolved(source) if Path(source).suffix.lower() in FILES else source
+
+
+Place = Annotated[str, AfterValidator(_resolved)]
 
 
 class SystemConfig(Document):
-    """Which molecule."""
+    """Which molecule: the arguments of `read_molecule`."""
 
     heading: ClassVar[str] = "Molecule"
 
-    system: str = Field(min_length=1)
-    """A system's name, or a PDB file with all hydrogens."""
+    system: Annotated[str, Field(min_length=1), AfterValidator(_resolved_file)] | None = None
+    """A system's name, or a file: PDB, mmCIF, Amber prmtop, GROMACS top, CHARMM psf, XML of an openmm.System."""
 
-    forcefield: tuple[str, ...] = Field((), json_schema_extra={"default": " ".join(PDB_FORCEFIELD)})
-    """OpenMM force-field file for a PDB file; may be repeated."""
+    sequence: str | None = None
+    """One-letter codes of a peptide, such as AVS, instead of a name or file."""
+
+    caps: bool | None = Field(None, json_schema_extra={"default": "caps"})
+    """Whether a sequence has ACE and NME at its ends."""
+
+    coordinates: Place | None = None
+    """Positions for a prmtop (inpcrd, rst7), top (gro), psf (crd, pdb) or xml (pdb, cif)."""
+
+    parameters: tuple[Place, ...] = ()
+    """CHARMM rtf, prm or str file for a psf; may be repeated."""
+
+    forcefield: tuple[str, ...] = Field((), json_schema_extra={"default": " ".join(DEFAULT_FORCEFIELD)})
+    """OpenMM force-field file for a PDB or mmCIF file or a sequence; may be repeated."""
+
+    implicit_solvent: ImplicitSolvent = "none"
+    """Implicit solvent for a prmtop or psf."""
+
+    include_folder: Place | None = None
+    """Folder of GROMACS' own force fields, for a top."""
+
+    hydrogens_at_ph: Annotated[float, within(0.0, 14.0)] | None = None
+    """Add missing hydrogens of a PDB or mmCIF file at this pH; the pH of a sequence (7 if not given)."""
 
     constraints: Constraints = "none"
-    """Constraints of bonds and angles, for a PDB file."""
+    """Constraints of bonds and angles, for files and sequences."""
 
     temperature: Kelvin | None = None
-    """Temperature in K; if not given the system's own, or 300 K for a PDB file."""
+    """Temperature in K; if not given the library system's own, or 300 K."""
 
 
 class RunConfig(TrainingOptions, Architecture, SystemConfig):
@@ -110,7 +141,7 @@ class ReferenceConfig(SystemConfig):
     heading: ClassVar[str] = "Simulation"
 
     temperature: Kelvin | None = None
-    """Lowest temperature in K; if not given the system's own, or 300 K for a PDB file."""
+    """Lowest temperature in K; if not given the library system's own, or 300 K."""
 
     picoseconds: Time = 200.0
     """Recorded time of each replica, in ps."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import platform
 import secrets
 import time
@@ -31,7 +32,7 @@ from boltzflow.errors import (
     SystemNotFoundError,
 )
 from boltzflow.generator import BoltzmannGenerator
-from boltzflow.molecules import MolecularSystem, available_systems, load_system
+from boltzflow.molecules import MolecularSystem, available_systems, load_system, read_molecule
 from boltzflow.molecules.same_atoms import check_same_atoms
 from boltzflow.settings import SEEDS
 from boltzflow.storage import check_there, claimed, plain_path
@@ -39,7 +40,7 @@ from boltzflow.training import ForwardKL, Method, TrainingOptions, train
 from boltzflow.training.cost import estimate_cost
 from boltzflow.training.distributed import check_shares, check_started, started
 from boltzflow.training.methods import FORWARD_KL, method_named
-from boltzflow.workflows.config import PDB_FORCEFIELD, RunConfig, SystemConfig
+from boltzflow.workflows.config import RunConfig, SystemConfig
 from boltzflow.workflows.needs import disk_of_samples, memory_of_samples, memory_of_training
 
 CONFIG, CHECKPOINT = "config.yaml", Path("checkpoints") / "last.safetensors"
@@ -53,26 +54,14 @@ WORTH_COMPILING = 200_000
 Progress = Callable[[int], None]
 
 
-def is_pdb(system: str) -> bool:
-    """Whether a run's `system` is a PDB file rather than a library system."""
-    return system.lower().endswith(".pdb")
-
-
 def build_system(config: SystemConfig) -> MolecularSystem:
     """The molecule of a run.
 
     Raises:
-        BoltzflowError: any error of `load_system` and `MolecularSystem.from_pdb`.
-        OptionError: if a force field or constraints are given for a library system.
+        BoltzflowError: any error of `read_molecule`.
     """
-    if is_pdb(config.system):
-        return MolecularSystem.from_pdb(
-            config.system, config.forcefield or PDB_FORCEFIELD, config.temperature or 300.0, config.constraints
-        )
-    for name, asked in (("a force field", config.forcefield), ("constraints", config.constraints != "none")):
-        if asked:
-            raise OptionError(f"Expected {name} only with a PDB file; {config.system!r} of the library has its own.")
-    return load_system(config.system, config.temperature)
+    settings = {name: getattr(config, name) for name in inspect.get_annotations(SystemConfig) if name != "heading"}
+    return read_molecule(settings.pop("system"), **settings)
 
 
 def check_unused(directory: Path) -> None:

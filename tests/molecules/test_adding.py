@@ -16,9 +16,7 @@ import boltzflow as bf
 from boltzflow.cli import app
 from boltzflow.errors import FileFormatError, OptionError, RunDirectoryError, StorageError
 from boltzflow.molecules import available_systems
-from boltzflow.molecules.adding import add_to_library, read_molecule
-
-from .test_readers import amber_files, charmm_files, gromacs_files
+from boltzflow.molecules.adding import add_to_library
 
 # OpenMM's reader of GROMACS files leaves them open.
 pytestmark = pytest.mark.filterwarnings("ignore:Exception ignored in.*FileIO:pytest.PytestUnraisableExceptionWarning")
@@ -50,7 +48,7 @@ def energy(system: bf.MolecularSystem) -> float:
     ],
 )
 def test_what_was_added_is_loaded(library: Path, file: Path, forcefield: tuple[str, ...], files: set[str]) -> None:
-    system = read_molecule(file, forcefield=forcefield, temperature=310.0)
+    system = bf.read_molecule(file, forcefield=forcefield, temperature=310.0)
     folder = add_to_library(system, "mine", source=file.name, forcefield=forcefield, library=library)
     assert {path.name for path in folder.iterdir()} == files
     again = bf.load_system("mine")
@@ -83,7 +81,7 @@ def rename_residues(system: bf.MolecularSystem) -> None:
 def test_names_that_a_pdb_file_cannot_hold_are_kept(
     library: Path, rename: Callable[[bf.MolecularSystem], None], forcefield: tuple[str, ...]
 ) -> None:
-    system = read_molecule(DIPEPTIDE, forcefield=FIELD)
+    system = bf.read_molecule(DIPEPTIDE, forcefield=FIELD)
     rename(system)
     folder = add_to_library(system, "names", source="x", forcefield=forcefield, library=library)
     assert (folder / "topology.pdb").is_file()
@@ -108,7 +106,7 @@ def test_names_that_a_pdb_file_cannot_hold_are_kept(
 
 @pytest.mark.parametrize("file", ["topology.pdb", "system.xml", "system.yaml", "README.md"])
 def test_a_full_disk_leaves_nothing(library: Path, monkeypatch: pytest.MonkeyPatch, file: str) -> None:
-    system = read_molecule(DIPEPTIDE, forcefield=FIELD)
+    system = bf.read_molecule(DIPEPTIDE, forcefield=FIELD)
     replace = Path.replace
 
     def full(self: Path, target: Path) -> Path:
@@ -128,7 +126,7 @@ def test_a_full_disk_leaves_nothing(library: Path, monkeypatch: pytest.MonkeyPat
 
 
 def test_a_description_must_say_where_energies_come_from(library: Path) -> None:
-    system = read_molecule(DIPEPTIDE, forcefield=FIELD)
+    system = bf.read_molecule(DIPEPTIDE, forcefield=FIELD)
     folder = add_to_library(system, "mine", source="x", library=library)
     (folder / "system.xml").write_text("<System")
     with pytest.raises(FileFormatError, match=r"openmm\.System"):
@@ -142,25 +140,11 @@ def test_a_description_must_say_where_energies_come_from(library: Path) -> None:
         bf.load_system("mine")
 
 
-def test_the_command_adds_files_of_each_kind(library: Path, tmp_path: Path) -> None:
-    def call(*arguments: object) -> str:
-        result = CliRunner().invoke(app, ["systems", *map(str, arguments)])
-        assert result.exit_code == 0, result.output
-        return result.output
-
-    prmtop, inpcrd = amber_files(tmp_path)
-    top, gro = gromacs_files(tmp_path)
-    psf, pdb, parameters = charmm_files(tmp_path)
-    into = ("--library", library)
-    assert "amber: 3 atoms, 3 internal" in call("add", prmtop, "--coordinates", inpcrd, "--name", "amber", *into)
-    call("add", top, "--coordinates", gro, "--name", "gromacs", *into)
-    call("add", psf, "--coordinates", pdb, "--parameters", parameters[0], "--name", "charmm", *into)
-    call("add", DIPEPTIDE, "--name", "peptide", "--constraints", "HBonds", *into)
-    listed = call("list")
-    assert all(name in listed for name in ("amber", "gromacs", "charmm", "peptide", "butane"))
-    np.testing.assert_allclose(
-        [energy(bf.load_system(name)) for name in ("gromacs", "charmm")], energy(bf.load_system("amber")), rtol=1e-4
-    )
+def test_what_the_command_adds_is_listed(library: Path) -> None:
+    arguments = ["add", str(DIPEPTIDE), "--name", "peptide", "--constraints", "HBonds", "--library", str(library)]
+    assert CliRunner().invoke(app, ["systems", *arguments]).output.startswith("peptide: 22 atoms, ")
+    listed = CliRunner().invoke(app, ["systems", "list"]).output
+    assert all(name in listed for name in ("peptide", "butane"))
     assert bf.load_system("peptide").openmm_system.getNumConstraints() == 12
 
 
@@ -171,13 +155,9 @@ def test_the_command_adds_files_of_each_kind(library: Path, tmp_path: Path) -> N
         ([DIPEPTIDE, "--name", "$^$"], "got '$^$'"),
         ([DIPEPTIDE, "--name", "../mine"], "got '../mine'"),
         ([DIPEPTIDE, "--name", "a/b"], "got 'a/b'"),
-        (["Benzene (1).pdb"], "got 'benzene (1)' (--name on the command line)"),
-        (["none.pdb"], "No such file: none.pdb"),
-        (["x.mol2"], "suffixes .pdb, .cif, .prmtop"),
-        (["x.prmtop"], "Expected coordinates with x.prmtop"),
-        (["x.psf", "--coordinates", "x.pdb"], "Expected parameters with x.psf"),
-        (["x.top", "--coordinates", "x.gro", "--forcefield", "amber96.xml"], "Expected no force field"),
-        (["x.top", "--coordinates", "x.gro", "--hydrogens-at-ph", "7"], "to add hydrogens to"),
+        (["Benzene (1).pdb"], "No such file"),
+        (["none.pdb"], "none.pdb"),
+        (["x.docx"], "suffixes .pdb, .ent, .cif"),
     ],
 )
 def test_the_command_refuses_in_one_sentence(library: Path, arguments: list[object], message: str) -> None:

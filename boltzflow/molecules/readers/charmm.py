@@ -14,7 +14,7 @@ from boltzflow.molecules.readers.reading import (
     Parts,
     explained,
     read_file,
-    read_molecule,
+    read_structure_file,
     require,
     solvent_model,
     system_options,
@@ -32,7 +32,7 @@ def from_charmm(
     options = {**system_options(constraints), "implicitSolvent": solvent_model(implicit_solvent)}
     molecule = read_file(psf, app.CharmmPsfFile, "a CHARMM psf")
     if Path(structure).suffix.lower() == ".pdb":
-        pdb = read_molecule(structure, "PDB")
+        pdb = read_structure_file(structure, "PDB")
         positions, names = pdb.positions, [(atom.residue.name, atom.name) for atom in pdb.topology.atoms()]
     else:
         crd = read_file(structure, app.CharmmCrdFile, "a CHARMM crd")

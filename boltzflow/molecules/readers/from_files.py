@@ -10,11 +10,12 @@ from typing import Any, Self
 import openmm
 from openmm import app
 
-from boltzflow.molecules.forcefields import ForceFieldFiles, file_names, read_forcefield
+from boltzflow.molecules.forcefields import DEFAULT_FORCEFIELD, ForceFieldFiles, file_names, read_forcefield
 from boltzflow.molecules.parametrize import Constraints
 from boltzflow.molecules.readers.amber import from_amber
 from boltzflow.molecules.readers.charmm import from_charmm
 from boltzflow.molecules.readers.gromacs import from_gromacs
+from boltzflow.molecules.readers.openmm_xml import from_openmm_xml
 from boltzflow.molecules.readers.pdb import from_structure
 from boltzflow.molecules.readers.reading import ImplicitSolvent
 from boltzflow.molecules.readers.sequence import from_sequence
@@ -39,7 +40,7 @@ class FromFiles(ABC):
     def from_pdb(
         cls,
         path: str | Path,
-        forcefield: ForceFieldFiles,
+        forcefield: ForceFieldFiles = DEFAULT_FORCEFIELD,
         temperature: Temperature = 300.0,
         constraints: Constraints | None = None,
         name: str = "",
@@ -49,7 +50,7 @@ class FromFiles(ABC):
 
         Args:
             path: the PDB file; its positions are the reference structure.
-            forcefield: OpenMM force-field files, by name or path, such as ["amber14-all.xml", "implicit/obc2.xml"].
+            forcefield: OpenMM force-field files, by name or path; by default Amber ff14SB with the OBC2 solvent.
             temperature: in K, or a Quantity.
             constraints: "HBonds", "AllBonds", "HAngles" or "none".
             name: the file's stem if not given.
@@ -75,7 +76,7 @@ class FromFiles(ABC):
     def from_mmcif(
         cls,
         path: str | Path,
-        forcefield: ForceFieldFiles,
+        forcefield: ForceFieldFiles = DEFAULT_FORCEFIELD,
         temperature: Temperature = 300.0,
         constraints: Constraints | None = None,
         name: str = "",
@@ -174,10 +175,31 @@ class FromFiles(ABC):
         return cls(*parts, checked_temperature(temperature), name or Path(psf).stem)
 
     @classmethod
+    def from_openmm_xml(
+        cls, xml: str | Path, structure: str | Path, temperature: Temperature = 300.0, name: str = ""
+    ) -> Self:
+        """Read an `openmm.System` as written by `openmm.XmlSerializer`, with the topology and positions of a structure.
+
+        Args:
+            xml: the System.
+            structure: PDB or mmCIF file with the same atoms in the same order; the reference structure.
+            temperature: in K, or a Quantity.
+            name: the file's stem if not given.
+
+        Raises:
+            SystemNotFoundError, FileFormatError: if a file is missing or damaged.
+            UnsupportedForceError: if the System could run code.
+            ShapeError: if the files differ in the number of atoms.
+            OptionError: if the temperature is invalid.
+        """
+        parts = from_openmm_xml(xml, structure)
+        return cls(*parts, checked_temperature(temperature), name or Path(xml).stem)
+
+    @classmethod
     def from_sequence(
         cls,
         letters: str,
-        forcefield: ForceFieldFiles = ("amber14-all.xml", "implicit/obc2.xml"),
+        forcefield: ForceFieldFiles = DEFAULT_FORCEFIELD,
         caps: bool = True,
         temperature: Temperature = 300.0,
         constraints: Constraints | None = None,

@@ -13,7 +13,7 @@ from boltzflow.molecules.readers.fit import check_structure
 from boltzflow.molecules.readers.hydrogens import with_hydrogens
 from boltzflow.molecules.readers.reading import (
     Parts,
-    read_molecule,
+    read_structure_file,
 )
 
 
@@ -26,7 +26,7 @@ def from_structure(
     hydrogens_at_ph: float | None = None,
 ) -> Parts:
     """Read a structure file of `kind` and parametrise it with these force-field files."""
-    structure = read_molecule(path, kind)
+    structure = read_structure_file(path, kind)
     topology, positions = structure.topology, structure.positions
     check_structure(topology, positions, path)
     if hydrogens_at_ph is not None:

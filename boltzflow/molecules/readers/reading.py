@@ -38,7 +38,7 @@ class Parts(NamedTuple):
     positions: u.Quantity
 
 
-def read_molecule(path: str | Path, kind: Literal["PDB", "mmCIF"]) -> app.PDBFile | app.PDBxFile:
+def read_structure_file(path: str | Path, kind: Literal["PDB", "mmCIF"]) -> app.PDBFile | app.PDBxFile:
     """The first model of a structure file; see `read_structure`.
 
     Raises:
