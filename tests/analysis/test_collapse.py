@@ -22,6 +22,7 @@ from tests.molecules.ethane import ethane
 STRUCTURES = Path(__file__).parents[1] / "molecules" / "structures"
 OPTIONS = {"batch_size": 128, "compile": False, "progress": False, "warmup": 5, "learning_rate": 1e-2}
 OPTIONS |= {"optimizer": "adam", "precision": "float32"}
+NONE = Estimate(0.0, 3 / 32)
 
 
 def generator() -> bf.BoltzmannGenerator:
@@ -81,19 +82,36 @@ def test_a_well_that_few_samples_reach_shows_in_the_simulation(good: bf.Boltzman
 def test_a_low_effective_sample_size_alone_is_no_lost_basin() -> None:
     """Log-normal weights of an effective sample size of 5 %: p has 3.4 % where they are 100 times the mean."""
     missed, by_its_own = Estimate(0.034, 0.003), 0.036
-    fine = coverage_verdict(missed, by_its_own, 0.05, 0.05, "a simulation")
+    fine = coverage_verdict(missed, NONE, by_its_own, 0.05, 0.05, "a simulation")
     assert str(fine).startswith("Trust: no sign of a lost basin: 3.40% ± 0.30%")
-    assert coverage_verdict(missed, 0.0, 0.05, 0.05, "a simulation").trust is Trust.DO_NOT_USE
+    assert coverage_verdict(missed, NONE, 0.0, 0.05, 0.05, "a simulation").trust is Trust.DO_NOT_USE
     by_one_ladder_of_32 = Estimate(1 / 32, 1 / 32)
-    assert coverage_verdict(by_one_ladder_of_32, 0.0, 0.25, 0.4, "a simulation").trust is Trust.WITH_CARE
+    assert coverage_verdict(by_one_ladder_of_32, NONE, 0.0, 0.25, 0.4, "a simulation").trust is Trust.WITH_CARE
     within_its_error = Estimate(0.003, 0.002)
-    assert coverage_verdict(within_its_error, 0.0, 0.05, 0.05, "a simulation").trust is Trust.TRUST
-    assert coverage_verdict(Estimate(0.003, 0.001), 0.0, 0.6, 0.6, "a simulation").trust is Trust.WITH_CARE
-    nothing = coverage_verdict(Estimate(0.0, 3 / 32), 0.0, 0.6, 0.6, "a simulation")
+    assert coverage_verdict(within_its_error, NONE, 0.0, 0.05, 0.05, "a simulation").trust is Trust.TRUST
+    assert coverage_verdict(Estimate(0.003, 0.001), NONE, 0.0, 0.6, 0.6, "a simulation").trust is Trust.WITH_CARE
+    nothing = coverage_verdict(Estimate(0.0, 3 / 32), NONE, 0.0, 0.6, 0.6, "a simulation")
     assert "a basin with a population below 9% may have been missed" in nothing.reason
-    blind = coverage_verdict(Estimate(0.0, 3 / 4), 0.0, 0.6, 0.6, "a simulation")
+    blind = coverage_verdict(Estimate(0.0, 3 / 4), NONE, 0.0, 0.6, 0.6, "a simulation")
     assert blind.trust is Trust.WITH_CARE
     assert "too few independent blocks to tell" in blind.reason
+
+
+@pytest.mark.parametrize("expected", [0.0, 0.3, 1.0])
+@pytest.mark.parametrize("forward_ess", [0.0, 1e-5])
+def test_a_generator_that_the_simulation_hardly_meets_is_never_trusted(expected: float, forward_ess: float) -> None:
+    """With an effective sample size of one sample, its own samples "explain" that everything is undersampled."""
+    for missed in (Estimate(1.0, 0.0), Estimate(0.6, 0.2)):
+        found = coverage_verdict(missed, NONE, expected, forward_ess, 1e-5, "a simulation")
+        assert found.trust is Trust.DO_NOT_USE
+    assert coverage_verdict(Estimate(0.2, 0.05), NONE, 0.4, 0.01, 0.01, "a simulation").trust is Trust.WITH_CARE
+
+
+def test_what_is_outside_the_domain_is_not_explained_by_the_samples() -> None:
+    missed, outside = Estimate(0.05, 0.005), Estimate(0.04, 0.005)
+    assert coverage_verdict(missed, outside, 0.06, 0.05, 0.05, "a simulation").trust is Trust.DO_NOT_USE
+    assert coverage_verdict(Estimate(0.08, 0.06), outside, 0.0, 0.05, 0.05, "a simulation").trust is Trust.DO_NOT_USE
+    assert coverage_verdict(missed, Estimate(0.04, 0.03), 0.06, 0.05, 0.05, "a simulation").trust is Trust.WITH_CARE
 
 
 def test_exchanged_equivalent_atoms_are_not_outside() -> None:

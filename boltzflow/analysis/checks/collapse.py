@@ -24,6 +24,7 @@ UNDERSAMPLED = 100.0
 """A structure counts as undersampled if its weight exceeds this multiple of the mean weight."""
 
 _ALARM, _CARE = 0.01, 0.001  # undersampled fractions of the equilibrium distribution
+_FAR, _TOO_FAR = 0.1, 0.5  # undersampled fractions at which no lost basin can be told from a poor generator
 _BLIND = 0.5  # an upper bound on the undersampled fraction that is too weak to be of use
 _HOTTEST = 4.0  # times the generator's temperature
 _TEMPERATURES = 6
@@ -131,19 +132,20 @@ def check_collapse(
     excess = log_weights_of(generator, folded.numpy()) - ensemble.log_z.value
     ladder = np.tile(np.arange(ladders - lost), len(positions))
     missed = fraction_found(excess > math.log(UNDERSAMPLED), np.zeros(len(excess)), ladder)
+    outside = fraction_found(excess == math.inf, np.zeros(len(excess)), ladder)
     expected = expected_undersampled(ensemble)
     forward_ess = importance.forward_effective_sample_size(torch.from_numpy(excess), log_z=0.0)
     found = f"an independent simulation ({ladders - lost} ladders of {picoseconds:g} ps, {len(excess):,} frames)"
     return CollapseCheck(
         missed=missed,
         expected=expected,
-        outside=fraction_found(excess == math.inf, np.zeros(len(excess)), ladder),
+        outside=outside,
         forward_ess=forward_ess,
         frames=len(excess),
         ladders=ladders - lost,
         lost_ladders=lost,
         evaluations=generator.potential.evaluations - before,
-        verdict=coverage_verdict(missed, expected, forward_ess, ensemble.ess, found),
+        verdict=coverage_verdict(missed, outside, expected, forward_ess, ensemble.ess, found),
     )
 
 
@@ -176,11 +178,14 @@ def expected_undersampled(ensemble: Ensemble) -> float:
     return float(ensemble.weights[ensemble.log_weights - ensemble.log_z.value > math.log(UNDERSAMPLED)].sum())
 
 
-def coverage_verdict(thin: Estimate, expected: float, forward_ess: float, own_ess: float, frames: str) -> Verdict:
+def coverage_verdict(
+    thin: Estimate, outside: Estimate, expected: float, forward_ess: float, own_ess: float, frames: str
+) -> Verdict:
     """Whether a generator covers what frames of the equilibrium show.
 
     Args:
         thin: fraction of the frames with more than `UNDERSAMPLED` times the mean weight.
+        outside: fraction of the frames outside the generator's domain, which its own samples cannot explain.
         expected: that fraction according to the generator's own samples.
         forward_ess: effective sample size according to the frames, as a fraction.
         own_ess: that of the generator's own samples.
@@ -190,12 +195,16 @@ def coverage_verdict(thin: Estimate, expected: float, forward_ess: float, own_es
     what = f"{thin.value:.2%} ± {thin.error:.2%} of {frames} lies {where}"
     if expected >= 5e-5:
         what += f", {expected:.2%} according to its own samples"
-    beyond = thin.value - expected
-    is_significant = beyond > 2 * thin.error
-    if beyond > _ALARM and is_significant:
+    unexplained = ((thin.value - expected, thin.error), (outside.value, outside.error))
+    if any(beyond > max(_ALARM, 2 * error) for beyond, error in unexplained):
         return Verdict(Trust.DO_NOT_USE, f"a basin is lost: {what}")
+    far = max(thin.value, expected)
+    if far > _FAR:
+        trust = Trust.DO_NOT_USE if far > _TOO_FAR else Trust.WITH_CARE
+        return Verdict(trust, f"the generator is too far from the equilibrium to tell whether a basin is lost: {what}")
     # If one ladder alone finds a basin, its fraction is as large as its error: a sign, but no proof.
-    if beyond > _ALARM or (beyond > _CARE and is_significant) or forward_ess < own_ess / 2:
+    is_thin = any(beyond > _ALARM or beyond > max(_CARE, 2 * error) for beyond, error in unexplained)
+    if is_thin or forward_ess < own_ess / 2:
         return Verdict(
             Trust.WITH_CARE,
             f"a region is undersampled: {what}; the effective sample size is {forward_ess:.0%} according to these "

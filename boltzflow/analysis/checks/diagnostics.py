@@ -114,9 +114,12 @@ def _energy_verdicts(ensemble: Ensemble) -> Iterator[Verdict]:
 def _coverage(excess: Array, frames: Ensemble, forward_ess: float, ensemble: Ensemble) -> Verdict:
     """The verdict on the sampler from equilibrium frames whose weights are exp(excess) times the mean."""
     blocks = np.arange(len(frames)) if frames.groups is None else frames.groups
-    thin = fraction_found(excess > math.log(UNDERSAMPLED), frames.log_weights, blocks)
-    found = f"{len(frames):,} equilibrium frames"
-    return coverage_verdict(thin, expected_undersampled(ensemble), forward_ess, ensemble.ess, found)
+    thin, outside = (
+        fraction_found(found, frames.log_weights, blocks)
+        for found in (excess > math.log(UNDERSAMPLED), excess == math.inf)
+    )
+    what = f"{len(frames):,} equilibrium frames"
+    return coverage_verdict(thin, outside, expected_undersampled(ensemble), forward_ess, ensemble.ess, what)
 
 
 def _equilibrium_log_weights(frames: Ensemble, temperature: float) -> Array:

@@ -97,6 +97,7 @@ def check_forward(generator: BoltzmannGenerator, ensemble: Ensemble, reference: 
     log_q = -energies / thermal_energy(ensemble.temperature) - ensemble.log_z.value - log_ratio
     logs, blocks = frames.log_weights[chosen], reference.pieces[chosen]
     thin = fraction_found(log_ratio > math.log(UNDERSAMPLED), logs, blocks)
+    outside = fraction_found(~inside, logs, blocks)
     within = np.where(inside, logs, -np.inf)
     weights = importance.normalized_weights(torch.from_numpy(logs)).numpy()
     ess = 1 / float(weights @ np.exp(log_ratio)) if inside.all() else 0.0
@@ -106,9 +107,9 @@ def check_forward(generator: BoltzmannGenerator, ensemble: Ensemble, reference: 
         kl=Estimate(kl.value, float(np.hypot(kl.error, ensemble.log_z.error))),
         ess=ess,
         thin=thin,
-        outside=fraction_found(~inside, logs, blocks),
+        outside=outside,
         frames=len(chosen),
-        verdict=coverage_verdict(thin, expected_undersampled(ensemble), ess, ensemble.ess, "the reference"),
+        verdict=coverage_verdict(thin, outside, expected_undersampled(ensemble), ess, ensemble.ess, "the reference"),
     )
 
 
