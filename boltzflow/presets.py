@@ -19,6 +19,8 @@ _DIPEPTIDE = 60  # coordinates of alanine dipeptide, at which the presets were m
 _PATIENCE = 6  # parts of a training
 _LEAST_PATIENCE = 100  # steps
 _SPLINES = 4  # couplings, the last ones
+_PRODUCT, _REPEATS = (512, 192, 768), 3  # a typical matrix product, for timing
+_OUTPUTS = 5  # of a coupling's network, for each coordinate: the mean of harmonics and splines
 
 
 class Preset(NamedTuple):
@@ -123,20 +125,49 @@ def _size(coordinates: int) -> float:
     return max(1.0, coordinates / _DIPEPTIDE)
 
 
-@cache
+def preset_for(minutes: float, coordinates: int, device: str) -> PresetName:
+    """The largest preset whose training would take about this long or less on this machine, or the smallest one.
+
+    Only its sizes matter: the number of steps follows from timed steps. The estimate counts matrix products, which are
+    about half of a step.
+
+    Args:
+        minutes: for the training.
+        coordinates: number of coordinates of the flow.
+        device: type of the device, such as "cuda".
+    """
+    times = _times_of_products(device)
+    of_multiplication = min(times.values()) / math.prod(_PRODUCT)
+    for name in reversed(PRESETS):
+        width = flow_settings(name, coordinates)["hidden"][0]
+        of_sample = PRESETS[name].layers * width * (width + _OUTPUTS * coordinates)
+        seconds = 2 * 3 * of_sample * PRESETS[name].evaluations * _size(coordinates) * of_multiplication
+        if seconds <= 60 * minutes:
+            return name
+    return name
+
+
 def faster_precision(device: str) -> Precision:
     """The faster precision of matrix products on a device, measured with a product of typical size."""
+    times = _times_of_products(device)
+    # A small gain in speed is not worth the loss of precision.
+    return "bfloat16" if times["bfloat16"] < 0.6 * times["float32"] else "float32"
+
+
+@cache
+def _times_of_products(device: str) -> dict[Precision, float]:
+    """Seconds of a matrix product of typical size on a device, in each precision."""
     times: dict[Precision, float] = {}
     precisions: dict[Precision, torch.dtype] = {"float32": torch.float32, "bfloat16": torch.bfloat16}
     for name, dtype in precisions.items():
-        a, b = (torch.ones(shape, device=device, dtype=dtype) for shape in ((512, 192), (192, 768)))
+        rows, inner, columns = _PRODUCT
+        a, b = (torch.ones(shape, device=device, dtype=dtype) for shape in ((rows, inner), (inner, columns)))
         runs = []
         for _ in range(7):
             started = time.perf_counter()
-            for _ in range(3):
+            for _ in range(_REPEATS):
                 product = a @ b
             product[0, 0].item()  # waits for a GPU
-            runs.append(time.perf_counter() - started)
+            runs.append((time.perf_counter() - started) / _REPEATS)
         times[name] = min(runs)
-    # A small gain in speed is not worth the loss of precision.
-    return "bfloat16" if times["bfloat16"] < 0.6 * times["float32"] else "float32"
+    return times

@@ -13,10 +13,12 @@ from boltzflow.molecules.forcefields import DEFAULT_FORCEFIELD
 from boltzflow.molecules.parametrize import Constraints
 from boltzflow.molecules.readers.reading import ImplicitSolvent
 from boltzflow.molecules.sources import FILES
-from boltzflow.presets import DEFAULT, PresetName, flow_settings, training_settings
+from boltzflow.presets import DEFAULT, PresetName, flow_settings, preset_for, training_settings
 from boltzflow.settings import Count, Kelvin, Seed, Time, TimeOrNone, within
 from boltzflow.training.methods import FORWARD_KL, METHODS
 from boltzflow.training.options import TrainingOptions
+
+_FOR_TRAINING = 0.8  # of a run's time, about
 
 
 def _resolved(path: str) -> str:
@@ -84,6 +86,9 @@ class RunConfig(TrainingOptions, Architecture, SystemConfig):
     preset: PresetName = DEFAULT
     """Preset that fills unset options."""
 
+    minutes: Annotated[float, within(1.0, 1e6, "minutes")] | None = None
+    """Time for the whole run, instead of --steps: sizes and number of steps are chosen for this machine."""
+
     method: str = Field(
         "reverse_then_forward",
         description=f"Method of training: {', '.join((*METHODS, FORWARD_KL))}.",
@@ -117,8 +122,20 @@ class RunConfig(TrainingOptions, Architecture, SystemConfig):
         """Drop None, which in older files means that the preset sets the option."""
         return {name: value for name, value in values.items() if value is not None}
 
+    @model_validator(mode="after")
+    def _times_one_device(self) -> Self:
+        if self.minutes is not None and self.devices > 1:
+            raise ValueError(f"Expected --minutes on one device; got {self.devices} devices")
+        return self
+
     def completed(self, coordinates: int) -> Self:
-        """The settings with unset options filled from the preset, for a flow with this many coordinates."""
+        """The settings with unset options filled from the preset, for a flow with this many coordinates.
+
+        If there are minutes, but neither steps nor a preset, the preset is the largest for that time.
+        """
+        if self.minutes is not None and not self.given.keys() & {"preset", "steps"}:
+            fitting = preset_for(_FOR_TRAINING * self.minutes, coordinates, self.accelerator)
+            return type(self).of(**self.given, preset=fitting).completed(coordinates)
         chosen = training_settings(
             self.preset,
             coordinates,

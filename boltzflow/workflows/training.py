@@ -42,6 +42,7 @@ from boltzflow.training.distributed import check_shares, check_started, started
 from boltzflow.training.methods import FORWARD_KL, method_named
 from boltzflow.workflows.config import RunConfig, SystemConfig
 from boltzflow.workflows.needs import disk_of_samples, memory_of_samples, memory_of_training
+from boltzflow.workflows.within import steps_within
 
 CONFIG, CHECKPOINT = "config.yaml", Path("checkpoints") / "last.safetensors"
 
@@ -107,6 +108,8 @@ def train_run(
         BoltzflowError: any error from building the system, training and sampling.
     """
     check_started(config.devices)
+    if config.minutes is not None and not resume and "steps" in config.given:
+        raise OptionError(f"Expected --minutes or --steps; got {config.minutes:g} minutes and {config.steps} steps.")
     if config.accelerator == "cuda" and not torch.cuda.is_available():
         raise OptionError("Expected a CUDA device for the accelerator cuda; torch found none.")
     if config.devices > 1 and started()[0] > 0:
@@ -131,9 +134,10 @@ def _train(
     is_first: bool,
 ) -> Summary | None:
     """One process of `train_run`."""
+    began = time.monotonic()
     system = build_system(config)
     coordinates = system.coordinates()
-    config = config.completed(len(coordinates.domain))
+    asked, config = config, config.completed(len(coordinates.domain))
     method = _method(config)
     # Impossible runs are rejected before any work, and before files are written.
     on_gpu = torch.cuda.mem_get_info()[1] if config.accelerator == "cuda" else None
@@ -148,10 +152,16 @@ def _train(
     generator = BoltzmannGenerator.for_system(system, coordinates=coordinates, **dict(config.part(Architecture)))
     generator.to(config.accelerator)
     method.check(generator)
+    if tell is not None and config.devices == 1 and not resume:
+        tell("Compiling, and timing a few steps …")
+        generator.compile()
+    if config.minutes is not None and "steps" not in asked.given:
+        steps = steps_within(config.minutes, began, config, generator, method)
+        config = asked.of(**asked.given | {"preset": config.preset, "steps": steps}).completed(len(coordinates.domain))
+        options = config.part(TrainingOptions)
     if is_first:
         config.write(directory / CONFIG)
     if tell is not None and config.devices == 1 and not resume:
-        tell("Compiling, and timing a few steps …")
         tell(_cost(generator, method, config, options))
     history = train(
         generator,
@@ -191,7 +201,6 @@ def _method(config: RunConfig) -> Method:
 
 def _cost(generator: BoltzmannGenerator, method: Method, config: RunConfig, options: TrainingOptions) -> str:
     """A cost estimate of the training in one sentence."""
-    generator.compile()
     cost = estimate_cost(generator, method, options)
     fewer = "; less if the ESS stops rising earlier" if config.patience else ""
     return (

@@ -29,6 +29,8 @@ _BLIND = 0.5  # an upper bound on the undersampled fraction that is too weak to 
 _HOTTEST = 4.0  # times the generator's temperature
 _TEMPERATURES = 6
 _HYDROGEN_MASS = 3.0  # dalton
+_TIMESTEP = 0.002  # ps
+_LADDERS = 32
 
 
 @dataclass(frozen=True)
@@ -68,7 +70,7 @@ def check_collapse(
     ensemble: Ensemble,
     *,
     picoseconds: float = 20.0,
-    ladders: int = 32,
+    ladders: int = _LADDERS,
     seed: int = 0,
     compile: bool = True,
     progress: Callable[[Progress], None] | None = None,
@@ -107,7 +109,7 @@ def check_collapse(
         )
     constrained = system.openmm_system.getNumConstraints() > 0
     particles = Particles.of(system, None if constrained else _HYDROGEN_MASS)
-    dynamics = Langevin(generator.potential, particles, friction=2.0, timestep=0.002, compile=compile)
+    dynamics = Langevin(generator.potential, particles, friction=2.0, timestep=_TIMESTEP, compile=compile)
     sampler = ParallelTempering(
         dynamics,
         np.geomspace(kelvin, _HOTTEST * kelvin, _TEMPERATURES).tolist(),
@@ -147,6 +149,11 @@ def check_collapse(
         evaluations=generator.potential.evaluations - before,
         verdict=coverage_verdict(missed, outside, expected, forward_ess, ensemble.ess, found),
     )
+
+
+def simulated_frames(picoseconds: float, ladders: int = _LADDERS) -> int:
+    """The number of energy evaluations of the check's simulation, equilibration included."""
+    return round(1.5 * picoseconds / _TIMESTEP) * _TEMPERATURES * ladders
 
 
 def fraction_found(found: NDArray[np.bool_], log_weights: Array, blocks: NDArray[np.int64]) -> Estimate:
