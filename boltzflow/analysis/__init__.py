@@ -54,6 +54,7 @@ from boltzflow.analysis.estimates import (
     state_populations,
     statistical_inefficiency,
     torsion_features,
+    torus_density,
 )
 from boltzflow.analysis.free_energies import (
     AbsoluteFreeEnergy,
@@ -153,6 +154,7 @@ __all__ = [
     "secondary_structure",
     "smooth",
     "state_populations",
+    "torus_density",
     "statistical_inefficiency",
     "targeted_differences",
     "temperature_series",

@@ -27,6 +27,7 @@ from boltzflow.analysis.estimates.profiles import (
     free_energy_surface,
 )
 from boltzflow.analysis.estimates.projections import Projection, principal_components, torsion_features
+from boltzflow.analysis.estimates.torus import TorusDensity, torus_density
 
 __all__ = [
     "Clusters",
@@ -37,6 +38,7 @@ __all__ = [
     "Population",
     "Projection",
     "States",
+    "TorusDensity",
     "arc",
     "backbone_torsions",
     "circular_mean",
@@ -56,4 +58,5 @@ __all__ = [
     "state_populations",
     "statistical_inefficiency",
     "torsion_features",
+    "torus_density",
 ]
