@@ -34,7 +34,7 @@ def training(metrics: Path, title: str, path: Path) -> None:
     begins = _other_losses(columns[0])
     for phase in np.split(np.arange(len(steps)), begins) if len(begins) else ():
         columns[0][phase] -= np.median(columns[0][phase[-_WINDOW:]])
-    with figure(path, (12.0, 3.3), title) as drawing:
+    with figure(path, (12.0, 3.6), title) as drawing:
         panels = drawing.subplots(1, len(_PANELS))
         for panel, values, (name, label) in zip(panels, columns, _PANELS, strict=True):
             if name == "temperature_K":
@@ -51,7 +51,7 @@ def training(metrics: Path, title: str, path: Path) -> None:
         low, high = np.nanpercentile(columns[0], [0.0, 95.0])  # the first steps' clashes would hide the rest
         panels[0].set_ylim(low - 0.05 * (high - low + 1e-9), high + 0.1 * (high - low + 1e-9))
         panels[1].set_ylim(0, 1)
-        panels[0].legend(loc="upper right", fontsize=9)
+        drawing.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=3, fontsize=9)
 
 
 def _other_losses(losses: Array) -> NDArray[np.int64]:
