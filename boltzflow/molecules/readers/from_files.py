@@ -273,7 +273,8 @@ class FromFiles(ABC):
 
         Raises:
             SystemNotFoundError: if the file does not exist.
-            FileFormatError: if it cannot be read, or has no three-dimensional positions.
+            FileFormatError: if it cannot be read, or its positions are two-dimensional or in nm.
+            TopologyError: if an atom is misplaced; names the atoms.
             OptionError: if hydrogens are missing, or as in `from_smiles`.
             TemplateError, ConvergenceError, EvaluationError, MissingDependencyError: as in `from_smiles`.
 

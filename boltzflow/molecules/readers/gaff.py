@@ -21,7 +21,7 @@ from boltzflow.molecules.bonds import LONGEST, stretch_of_bonds
 from boltzflow.molecules.parametrize import Constraints
 from boltzflow.molecules.readers.amber import from_amber
 from boltzflow.molecules.readers.conformers import conformer_of
-from boltzflow.molecules.readers.molecule import atom_names
+from boltzflow.molecules.readers.molecule import RESIDUE, topology_of
 from boltzflow.molecules.readers.reading import Parts, system_options
 
 GaffVersion = Literal["gaff2", "gaff"]
@@ -29,7 +29,8 @@ ChargeModel = Literal["AM1-BCC", "Gasteiger"]
 LigandSolvent = Literal["OBC2", "none"]
 """Sander and OpenMM agree on these; on GBn2 they disagree for sulfur."""
 
-RESIDUE = "MOL"
+_NUMBERS = {"gaff2": "2", "gaff": "1"}
+"""Parmchk2's numbers of the force fields. Given a name, its version 26 reads gaff.dat for gaff2, or not, at random."""
 
 _CHARGES = {"AM1-BCC": "bcc", "Gasteiger": "gas"}
 _RADII = "mbondi2"  # those that OBC2 was fitted with
@@ -45,8 +46,8 @@ def check_options(
     forcefield: GaffVersion, charges: ChargeModel, implicit_solvent: LigandSolvent, constraints: Constraints | None
 ) -> None:
     """Raise an OptionError if an option is unknown, or a MissingDependencyError if AmberTools is not installed."""
-    if forcefield not in ("gaff2", "gaff"):
-        raise OptionError(f"Expected the force field gaff2 or gaff; got {forcefield!r}.")
+    if forcefield not in _NUMBERS:
+        raise OptionError(f"Expected the force field {' or '.join(_NUMBERS)}; got {forcefield!r}.")
     if charges not in _CHARGES:
         raise OptionError(f"Expected the charges {' or '.join(_CHARGES)}; got {charges!r}.")
     if implicit_solvent not in ("OBC2", "none"):
@@ -83,8 +84,8 @@ def parametrised(
     with TemporaryDirectory(prefix="boltzflow-") as name:
         folder = Path(name)
         _write_charged(folder, molecule, positions, forcefield, charges, topology)
-        _run(folder, "parmchk2", "-i", "typed.mol2", "-f", "mol2", "-o", "frcmod", "-s", forcefield)
-        _check_complete((folder / "frcmod").read_text(encoding="utf-8"), forcefield)
+        _run(folder, "parmchk2", "-i", "typed.mol2", "-f", "mol2", "-o", "frcmod", "-s", _NUMBERS[forcefield])
+        check_complete((folder / "frcmod").read_text(encoding="utf-8"), forcefield)
         (folder / "leap.in").write_text(
             f"source leaprc.{forcefield}\nset default PBRadii {_RADII}\nloadamberparams frcmod\n"
             "molecule = loadmol2 charged.mol2\nsaveamberparm molecule prmtop inpcrd\nquit\n",
@@ -97,18 +98,6 @@ def parametrised(
     if _content(parts.topology) != _content(topology):
         raise EvaluationError("Expected the atoms and bonds of the molecule from AmberTools; it returned others.")
     return Parts(topology, parts.system, parts.positions)
-
-
-def topology_of(molecule: Any) -> app.Topology:
-    """An OpenMM topology of an RDKit molecule: one residue, with a name for each atom and all bonds."""
-    topology = app.Topology()
-    residue = topology.addResidue(RESIDUE, topology.addChain())
-    elements = [app.Element.getByAtomicNumber(atom.GetAtomicNum()) for atom in molecule.GetAtoms()]
-    names = atom_names([element.symbol for element in elements])
-    atoms = [topology.addAtom(*of, residue) for of in zip(names, elements, strict=True)]
-    for bond in molecule.GetBonds():
-        topology.addBond(atoms[bond.GetBeginAtomIdx()], atoms[bond.GetEndAtomIdx()])
-    return topology
 
 
 def with_exact_sum(charges: Sequence[float], total: int) -> list[float]:
@@ -190,7 +179,7 @@ def _rearranged(folder: Path, topology: app.Topology) -> bool:
     return bool((stretches > LONGEST).any())
 
 
-def _check_complete(frcmod: str, forcefield: GaffVersion) -> None:
+def check_complete(frcmod: str, forcefield: GaffVersion) -> None:
     """Raise a TemplateError if parmchk2 has found no value for a parameter, which then is zero."""
     lacking = [re.split(r"\s{2,}", line.strip())[0] for line in frcmod.splitlines() if "ATTN" in line]
     if lacking:

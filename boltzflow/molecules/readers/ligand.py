@@ -11,9 +11,15 @@ from boltzflow.arrays import Array
 from boltzflow.errors import TopologyError
 from boltzflow.molecules.parametrize import Constraints
 from boltzflow.molecules.readers.conformers import conformer_of, conformers, most_extended
-from boltzflow.molecules.readers.gaff import ChargeModel, GaffVersion, LigandSolvent, check_options, parametrised
+from boltzflow.molecules.readers.gaff import (
+    ChargeModel,
+    GaffVersion,
+    LigandSolvent,
+    check_options,
+    parametrised,
+)
 from boltzflow.molecules.readers.minimum import minimised
-from boltzflow.molecules.readers.molecule import atom_names, molecule_from_file, molecule_from_smiles, stereo_labels
+from boltzflow.molecules.readers.molecule import molecule_from_file, molecule_from_smiles, names_of, stereo_labels
 from boltzflow.molecules.readers.reading import Parts
 
 
@@ -31,7 +37,7 @@ def from_smiles(
     extended = most_extended(molecule, shapes)
     parts = parametrised(molecule, extended, forcefield, charges, implicit_solvent, constraints)
     best = min((minimised(parts.system, shape * u.nanometer) for shape in shapes), key=lambda minimum: minimum.energy)
-    _check_isomer(molecule, best.positions.value_in_unit(u.angstrom), smiles)
+    check_isomer(molecule, best.positions.value_in_unit(u.angstrom), smiles)
     return parts._replace(positions=best.positions)
 
 
@@ -51,7 +57,7 @@ def from_molfile(
     return parts._replace(positions=molecule.GetConformer().GetPositions() * u.angstrom)
 
 
-def _check_isomer(molecule: Any, positions: Array, smiles: str) -> None:
+def check_isomer(molecule: Any, positions: Array, smiles: str) -> None:
     """Raise a TopologyError if the positions (Å) are those of another stereoisomer than the molecule."""
     from rdkit import Chem
 
@@ -60,7 +66,7 @@ def _check_isomer(molecule: Any, positions: Array, smiles: str) -> None:
     labels = stereo_labels(placed)
     wrong = [place for place, label in stereo_labels(molecule).items() if labels.get(place) != label]
     if wrong:
-        names = atom_names([atom.GetSymbol() for atom in molecule.GetAtoms()])
+        names = names_of(molecule)
         raise TopologyError(
             f"Expected the stereoisomer {smiles}; the minimised structure has another configuration at "
             f"{'='.join(names[i] for i in wrong[0])}."

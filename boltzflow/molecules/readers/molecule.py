@@ -5,14 +5,21 @@ from __future__ import annotations
 import warnings
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import openmm.unit as u
+from openmm import app
 
 from boltzflow.errors import FileFormatError, MissingDependencyError, OptionError
 from boltzflow.molecules.forcefields import one_line
+from boltzflow.molecules.readers.fit import check_structure
 from boltzflow.molecules.readers.reading import require
+
+RESIDUE = "MOL"
+"""The name of the residue that a small molecule is."""
 
 ELEMENTS = ("H", "C", "N", "O", "F", "P", "S", "Cl", "Br", "I")
 """The elements that GAFF has parameters for."""
@@ -20,7 +27,7 @@ ELEMENTS = ("H", "C", "N", "O", "F", "P", "S", "Cl", "Br", "I")
 ISOMERS = 8
 """The largest number of isomers that an error lists."""
 
-_CALLER = 6  # stack level of the caller of `MolecularSystem.from_smiles`, for warnings
+_CALLER = 5  # stack level of the caller of `MolecularSystem.from_smiles`, for warnings
 
 _MOSTLY_CHARGED = {
     "carboxylic acid": "[CX3](=O)[OX2H1]",
@@ -45,7 +52,11 @@ def molecule_from_smiles(smiles: str) -> Any:
         raise OptionError(f"Expected a valid SMILES; got {smiles!r}: {_fault(smiles)}.")
     for atom in read.GetAtoms():
         atom.SetAtomMapNum(0)
-    return _checked(chem.AddHs(read), smiles)
+    whole = chem.AddHs(read)
+    _check_atoms(whole, smiles)
+    _check_stereo(whole, smiles)
+    _warn_of_protonation(whole, smiles)
+    return whole
 
 
 def molecule_from_file(path: str | Path, add_hydrogens: bool) -> Any:
@@ -60,17 +71,21 @@ def molecule_from_file(path: str | Path, add_hydrogens: bool) -> Any:
     chem = _rdkit()
     require(path)
     read = _first(Path(path))
-    if not read.GetNumConformers() or not np.ptp(read.GetConformer().GetPositions(), axis=0)[2] > 0:
-        raise FileFormatError(f"Expected three-dimensional positions in {path}; all atoms lie in one plane z = const.")
-    names = atom_names([atom.GetSymbol() for atom in read.GetAtoms()])
-    lacking = [name for name, atom in zip(names, read.GetAtoms(), strict=True) if atom.GetTotalNumHs() > 0]
+    is_flat = not np.ptp(read.GetConformer().GetPositions(), axis=0)[2] > 0
+    if is_flat and any(atom.GetTotalDegree() > 3 for atom in read.GetAtoms()):
+        raise FileFormatError(f"Expected three-dimensional positions in {path}; all atoms have the same z.")
+    lacking = [name for name, atom in zip(names_of(read), read.GetAtoms(), strict=True) if atom.GetTotalNumHs() > 0]
     if lacking and not add_hydrogens:
         raise OptionError(
             f"Expected all hydrogens in {path}; {_listed(lacking)} lack some: add_hydrogens=True adds them."
         )
     whole = chem.AddHs(read, addCoords=True)
     chem.AssignStereochemistryFrom3D(whole)
-    return _checked(whole, str(path))
+    _check_atoms(whole, str(path))
+    check_structure(topology_of(whole), whole.GetConformer().GetPositions() * u.angstrom, path)
+    _check_stereo(whole, str(path))
+    _warn_of_protonation(whole, str(path))
+    return whole
 
 
 def atom_names(elements: Iterable[str]) -> list[str]:
@@ -85,6 +100,22 @@ def atom_names(elements: Iterable[str]) -> list[str]:
         count[element] += 1
         names.append(f"{element.upper()}{count[element]}")
     return names
+
+
+def names_of(molecule: Any) -> list[str]:
+    """The names of a molecule's atoms."""
+    return atom_names([atom.GetSymbol() for atom in molecule.GetAtoms()])
+
+
+def topology_of(molecule: Any) -> app.Topology:
+    """An OpenMM topology of an RDKit molecule: one residue, with a name for each atom and all bonds."""
+    topology = app.Topology()
+    residue = topology.addResidue(RESIDUE, topology.addChain())
+    elements = [app.Element.getBySymbol(atom.GetSymbol()) for atom in molecule.GetAtoms()]
+    atoms = [topology.addAtom(*of, residue) for of in zip(names_of(molecule), elements, strict=True)]
+    for bond in molecule.GetBonds():
+        topology.addBond(atoms[bond.GetBeginAtomIdx()], atoms[bond.GetEndAtomIdx()])
+    return topology
 
 
 def stereo_labels(molecule: Any) -> dict[tuple[int, ...], str]:
@@ -135,21 +166,19 @@ def _first(path: Path) -> Any:
             read = chem.MolFromMol2File(str(path), removeHs=False)
             hint = "; a MOL2 file needs Tripos (SYBYL) atom types, not those of GAFF"
         else:
-            # One entry and no more is read: a file may have millions.
-            entries = chem.ForwardSDMolSupplier(str(path), removeHs=False)
-            read, hint = next(entries, None), ""
-            if not entries.atEnd():
-                warnings.warn(f"{path} contains several molecules; the first one is read.", stacklevel=_CALLER - 1)
+            entries = list(islice(chem.ForwardSDMolSupplier(str(path), removeHs=False), 2))
+            read, hint = next(iter(entries), None), ""
+            if len(entries) > 1:
+                warnings.warn(f"{path} contains several molecules; the first one is read.", stacklevel=_CALLER)
     if read is None or not read.GetNumAtoms():
         raise FileFormatError(f"Expected an SDF, MOL or MOL2 file in {path}; RDKit cannot read a molecule{hint}.")
     return read
 
 
-def _checked(molecule: Any, source: str) -> Any:
-    """The molecule; raises an OptionError if GAFF cannot describe it. Warns of unlikely protonation states."""
+def _check_atoms(molecule: Any, source: str) -> None:
+    """Raise an OptionError if GAFF cannot describe the molecule."""
     chem = _rdkit()
-    atoms = list(molecule.GetAtoms())
-    names = atom_names([atom.GetSymbol() for atom in atoms])
+    atoms, names = list(molecule.GetAtoms()), names_of(molecule)
     parts = chem.GetMolFrags(molecule, asMols=True)
     if len(parts) != 1:
         found = ", ".join(chem.MolToSmiles(chem.RemoveHs(part)) for part in parts)
@@ -160,6 +189,12 @@ def _checked(molecule: Any, source: str) -> Any:
     radicals = [name for name, atom in zip(names, atoms, strict=True) if atom.GetNumRadicalElectrons()]
     if radicals:
         raise OptionError(f"Expected a closed-shell molecule; {source} has unpaired electrons at {_listed(radicals)}.")
+    crowded = [name for name, atom in zip(names, atoms, strict=True) if atom.GetDegree() > _most_neighbours(atom)]
+    if crowded:
+        raise OptionError(
+            f"Expected at most four bonds to an atom, and one to H and halogens, as in GAFF; {source} has more at "
+            f"{_listed(crowded)}."
+        )
     ions = [name for name, atom in zip(names, atoms, strict=True) if _is_carbon_ion(atom)]
     if ions:
         raise OptionError(f"Expected a molecule without carbocations and carbanions; {source} has {_listed(ions)}.")
@@ -171,9 +206,10 @@ def _checked(molecule: Any, source: str) -> Any:
         )
     if len(atoms) < 3:
         raise OptionError(f"Expected at least three atoms, hydrogens included; {source} has {len(atoms)}.")
-    _check_stereo(molecule, names, source)
-    _warn_of_protonation(molecule, names, source)
-    return molecule
+
+
+def _most_neighbours(atom: Any) -> int:
+    return 1 if atom.GetSymbol() in ("H", "F", "Cl", "Br", "I") else 4
 
 
 def _is_carbon_ion(atom: Any) -> bool:
@@ -184,10 +220,10 @@ def _is_carbon_ion(atom: Any) -> bool:
     )
 
 
-def _check_stereo(molecule: Any, names: Sequence[str], source: str) -> None:
+def _check_stereo(molecule: Any, source: str) -> None:
     from rdkit.Chem import EnumerateStereoisomers
 
-    chem = _rdkit()
+    chem, names = _rdkit(), names_of(molecule)
     places = [
         place
         for info in chem.FindPotentialStereo(molecule)
@@ -219,8 +255,8 @@ def _place(molecule: Any, info: Any, names: Sequence[str]) -> str:
     return "=".join(names[int(end.GetIdx())] for end in ends)
 
 
-def _warn_of_protonation(molecule: Any, names: Sequence[str], source: str) -> None:
-    chem = _rdkit()
+def _warn_of_protonation(molecule: Any, source: str) -> None:
+    chem, names = _rdkit(), names_of(molecule)
     found = [
         f"{group} at {names[match[-1]]}"
         for group, smarts in _MOSTLY_CHARGED.items()
