@@ -1,4 +1,4 @@
-"""Reads a molecular system from files of other programs, or builds it from a sequence."""
+"""Reads a molecular system from files of other programs, or builds it from a sequence or a SMILES string."""
 
 from __future__ import annotations
 
@@ -14,7 +14,9 @@ from boltzflow.molecules.forcefields import DEFAULT_FORCEFIELD, ForceFieldFiles,
 from boltzflow.molecules.parametrize import Constraints
 from boltzflow.molecules.readers.amber import from_amber
 from boltzflow.molecules.readers.charmm import from_charmm
+from boltzflow.molecules.readers.gaff import ChargeModel, GaffVersion, LigandSolvent
 from boltzflow.molecules.readers.gromacs import from_gromacs
+from boltzflow.molecules.readers.ligand import from_molfile, from_smiles
 from boltzflow.molecules.readers.openmm_xml import from_openmm_xml
 from boltzflow.molecules.readers.pdb import from_structure
 from boltzflow.molecules.readers.reading import ImplicitSolvent
@@ -227,3 +229,78 @@ class FromFiles(ABC):
         """
         parts = from_sequence(letters, caps, forcefield, constraints, ph)
         return cls(*parts, checked_temperature(temperature), name or letters)
+
+    @classmethod
+    def from_smiles(
+        cls,
+        smiles: str,
+        forcefield: GaffVersion = "gaff2",
+        temperature: Temperature = 300.0,
+        implicit_solvent: LigandSolvent = "OBC2",
+        constraints: Constraints | None = None,
+        name: str = "",
+        charges: ChargeModel = "AM1-BCC",
+    ) -> Self:
+        """Build a small organic molecule from SMILES, with GAFF (Wang et al. 2004, doi 10.1002/jcc.20035).
+
+        Of 20 conformers (ETKDGv3), minimised in the force field, the one with the lowest energy is the reference
+        structure. The charges are those of the most extended conformer. The molecule is used exactly as written,
+        including its protonation state. The same SMILES always gives the same System and positions.
+
+        Args:
+            smiles: of one molecule of H, C, N, O, F, P, S, Cl, Br and I, with its stereochemistry and formal charges.
+            forcefield: "gaff2" or "gaff".
+            temperature: in K, or a Quantity.
+            implicit_solvent: "OBC2" (water, as in `from_sequence`) or "none" (vacuum).
+            constraints: as in `from_pdb`.
+            name: the SMILES if not given.
+            charges: "AM1-BCC" (Jakalian et al. 2002, doi 10.1002/jcc.10128), or "Gasteiger" (fast and inaccurate).
+
+        Raises:
+            OptionError: if the SMILES is invalid, leaves a stereocentre or a double bond undefined (the isomers are
+                listed), or is no single closed-shell molecule of these elements; or if an option is invalid.
+            TemplateError: if GAFF lacks parameters; names the atom types.
+            TopologyError: if the minimised structure is another stereoisomer.
+            ConvergenceError, EvaluationError: if no conformer is found, or a program of AmberTools fails.
+            MissingDependencyError: if RDKit or AmberTools is not installed (the extra "ligands").
+
+        A warning names groups that are neutral as written, but charged in water at pH 7.
+
+        >>> import boltzflow as bf
+        >>> bf.MolecularSystem.from_smiles("Cc1ccccc1O")  # doctest: +SKIP
+        MolecularSystem('Cc1ccccc1O', 16 atoms, 300 K)
+        """
+        parts = from_smiles(smiles, forcefield, charges, implicit_solvent, constraints)
+        return cls(*parts, checked_temperature(temperature), name or smiles)
+
+    @classmethod
+    def from_molfile(
+        cls,
+        path: str | Path,
+        forcefield: GaffVersion = "gaff2",
+        temperature: Temperature = 300.0,
+        implicit_solvent: LigandSolvent = "OBC2",
+        constraints: Constraints | None = None,
+        name: str = "",
+        charges: ChargeModel = "AM1-BCC",
+        add_hydrogens: bool = False,
+    ) -> Self:
+        """Read a small organic molecule from an SDF, MOL or MOL2 file, and parametrise it as `from_smiles` does.
+
+        Args:
+            path: the file; its positions are the reference structure, and its formal charges are used.
+            forcefield, temperature, implicit_solvent, constraints, charges: as in `from_smiles`.
+            name: the file's stem if not given.
+            add_hydrogens: add missing hydrogens, in ideal geometry and for the formal charges of the file.
+
+        Raises:
+            SystemNotFoundError: if the file does not exist.
+            FileFormatError: if it cannot be read, or its positions are two-dimensional or in nm.
+            TopologyError: if an atom is misplaced; names the atoms.
+            OptionError: if hydrogens are missing, or as in `from_smiles`.
+            TemplateError, ConvergenceError, EvaluationError, MissingDependencyError: as in `from_smiles`.
+
+        If the file contains several molecules, the first is read, with a warning.
+        """
+        parts = from_molfile(path, add_hydrogens, forcefield, charges, implicit_solvent, constraints)
+        return cls(*parts, checked_temperature(temperature), name or Path(path).stem)

@@ -6,13 +6,13 @@ import io
 from collections.abc import Sequence
 from typing import Any
 
-import openmm
 from openmm import app
 
 from boltzflow.errors import MissingDependencyError, OptionError
 from boltzflow.molecules.forcefields import ForceFieldFiles, file_names, read_forcefield
 from boltzflow.molecules.parametrize import Constraints, create_system
 from boltzflow.molecules.readers.hydrogens import with_hydrogens
+from boltzflow.molecules.readers.minimum import minimised
 from boltzflow.molecules.readers.reading import Parts
 
 LETTERS = "ACDEFGHIKLMNPQRSTVWY"
@@ -20,8 +20,6 @@ LETTERS = "ACDEFGHIKLMNPQRSTVWY"
 
 STRETCHED = (-120.0, 130.0)
 """φ and ψ of an extended strand, in degrees."""
-
-_TOLERANCE = 10.0  # kJ/mol/nm, of the minimised forces
 
 
 def from_sequence(
@@ -37,11 +35,7 @@ def from_sequence(
     heavy = heavy_atoms(sequence, caps)
     topology, positions = with_hydrogens(heavy.topology, heavy.positions, field, ph)
     system = create_system(topology, field, files, constraints)
-    platform = openmm.Platform.getPlatformByName("Reference")  # slow, but deterministic
-    context = openmm.Context(system, openmm.VerletIntegrator(0.001), platform)
-    context.setPositions(positions)
-    openmm.LocalEnergyMinimizer.minimize(context, _TOLERANCE)
-    return Parts(topology, system, context.getState(getPositions=True).getPositions())
+    return Parts(topology, system, minimised(system, positions).positions)
 
 
 def heavy_atoms(sequence: str, caps: bool, backbone: Sequence[tuple[float, float]] | None = None) -> app.PDBFile:
