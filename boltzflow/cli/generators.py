@@ -56,6 +56,7 @@ def train(
         boltzflow train my.pdb --temperature 310 --hydrogens-at-ph 7
         boltzflow train ligand.prmtop --coordinates ligand.inpcrd --preset quick
         boltzflow train --sequence AVS
+        boltzflow train --smiles 'CC(=O)Oc1ccccc1C(=O)O' --out runs/aspirin
         boltzflow train chignolin --accelerator cuda --devices 4
     """
     directory = out or Path("runs") / name_of(system, given)

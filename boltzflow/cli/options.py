@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from pathlib import Path
 from typing import Annotated, TypeVar
@@ -20,16 +21,19 @@ Molecule = Annotated[
 ]
 Config = TypeVar("Config", bound=SystemConfig)
 
+_LONGEST = 60  # letters of a directory's name
+
 
 def name_of(system: str | None, given: Given) -> str:
-    """A name for the molecule's files: that of its system or file, or its sequence.
+    """A name for the molecule's files: that of its system or file, its sequence, or its SMILES without punctuation.
 
     Raises:
         OptionError: if there is no molecule.
     """
     name = Path(system).stem if system is not None else given.get("sequence")
+    name = name or re.sub("[^A-Za-z0-9]+", "_", given.get("smiles") or "").strip("_")[:_LONGEST]
     if not name:
-        raise OptionError("Expected a molecule: a system's name, a file, or --sequence; got none.")
+        raise OptionError("Expected a molecule: a system's name, a file, --sequence or --smiles; got none.")
     return str(name)
 
 

@@ -67,6 +67,7 @@ def add(
         boltzflow systems add 1uao.cif --name chignolin_wt --hydrogens-at-ph 7
         boltzflow systems add ligand.prmtop --coordinates ligand.inpcrd
         boltzflow systems add --sequence AVS
+        boltzflow systems add --smiles 'Cc1ccccc1O' --name o_cresol
     """
     source = name_of(system, given)
     name = re.sub("[^a-z0-9_]", "_", source.lower()) if name is None else name
@@ -78,7 +79,7 @@ def add(
         molecule,
         name,
         source=source if system is None else Path(system).name,
-        forcefield=forcefield_files(config.system, config.forcefield),
+        forcefield=forcefield_files(config.system, config.sequence, config.forcefield),
         constraints=config.constraints,
         library=library,
     )

@@ -39,10 +39,13 @@ class SystemConfig(Document):
     heading: ClassVar[str] = "Molecule"
 
     system: Annotated[str, Field(min_length=1), AfterValidator(_resolved_file)] | None = None
-    """A system's name, or a file: PDB, mmCIF, Amber prmtop, GROMACS top, CHARMM psf, XML of an openmm.System."""
+    """A system's name, or a file: pdb, cif, prmtop, top, psf, sdf, mol, mol2, or xml of an openmm.System."""
 
     sequence: str | None = None
     """One-letter codes of a peptide, such as AVS, instead of a name or file."""
+
+    smiles: str | None = None
+    """SMILES of a small molecule, instead of a name or file."""
 
     caps: bool | None = Field(None, json_schema_extra={"default": "caps"})
     """Whether a sequence has ACE and NME at its ends."""
@@ -54,16 +57,21 @@ class SystemConfig(Document):
     """CHARMM rtf, prm or str file for a psf; may be repeated."""
 
     forcefield: tuple[str, ...] = Field((), json_schema_extra={"default": " ".join(DEFAULT_FORCEFIELD)})
-    """OpenMM force-field file for a PDB or mmCIF file or a sequence; may be repeated."""
+    """OpenMM force-field file for a pdb, cif or sequence, may be repeated; for a small molecule gaff2 or gaff."""
 
-    implicit_solvent: ImplicitSolvent = "none"
-    """Implicit solvent for a prmtop or psf."""
+    implicit_solvent: ImplicitSolvent | None = Field(
+        None, json_schema_extra={"default": "none; OBC2 for a small molecule"}
+    )
+    """Implicit solvent for a prmtop, psf or small molecule."""
 
     include_folder: Place | None = None
     """Folder of GROMACS' own force fields, for a top."""
 
     hydrogens_at_ph: Annotated[float, within(0.0, 14.0)] | None = None
     """Add missing hydrogens of a PDB or mmCIF file at this pH; the pH of a sequence (7 if not given)."""
+
+    add_hydrogens: bool | None = None
+    """Add missing hydrogens of an sdf, mol or mol2, for its formal charges."""
 
     constraints: Constraints = "none"
     """Constraints of bonds and angles, for files and sequences."""

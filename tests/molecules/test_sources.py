@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import importlib
 import inspect
+import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import openmm
 import pytest
 import torch
@@ -68,8 +71,16 @@ def xml(folder: Path) -> Source:
     return folder / "butane.xml", {"coordinates": available_systems()["butane"] / "topology.pdb"}
 
 
-SOURCES = {make.__name__: make for make in (pdb, mmcif, no_hydrogens, amber, gromacs, charmm, xml)}
-ATOMS = {"pdb": 22, "mmcif": 22, "no_hydrogens": 22, "amber": 3, "gromacs": 3, "charmm": 3, "xml": 14}
+def sdf(folder: Path) -> Source:
+    chem = pytest.importorskip("rdkit.Chem")
+    molecule = chem.AddHs(chem.MolFromSmiles("CCO"))
+    importlib.import_module("rdkit.Chem.AllChem").EmbedMolecule(molecule, 0)
+    (folder / "ethanol.sdf").write_text(chem.MolToMolBlock(molecule))
+    return folder / "ethanol.sdf", {}
+
+
+SOURCES = {make.__name__: make for make in (pdb, mmcif, no_hydrogens, amber, gromacs, charmm, xml, sdf)}
+ATOMS = {"pdb": 22, "mmcif": 22, "no_hydrogens": 22, "amber": 3, "gromacs": 3, "charmm": 3, "xml": 14, "sdf": 9}
 EACH = pytest.mark.parametrize("name", SOURCES)
 VALUES = {
     "coordinates": "x.gro",
@@ -79,6 +90,7 @@ VALUES = {
     "include_folder": "folder",
     "hydrogens_at_ph": 7.0,
     "caps": True,
+    "add_hydrogens": True,
     "constraints": "HBonds",
     "temperature": 310.0,
 }
@@ -96,8 +108,9 @@ def words(options: dict[str, Any]) -> list[str]:
     return found
 
 
-def energy(system: bf.MolecularSystem) -> float:
-    return float(system.potential("openmm", platform="Reference").energy(torch.tensor(system.positions)[None]))
+def energy(system: bf.MolecularSystem, positions: np.ndarray | None = None) -> float:
+    x = system.positions if positions is None else positions
+    return float(system.potential("openmm", platform="Reference").energy(torch.tensor(x)[None]))
 
 
 @EACH
@@ -116,7 +129,9 @@ def test_every_source_is_added_to_the_library(name: str, tmp_path: Path, monkeyp
     arguments = ["systems", "add", str(path), *words(options), "--name", "mine", "--library", str(library)]
     result = CliRunner().invoke(command_line, arguments)
     assert result.exit_code == 0, result.output
-    assert energy(bf.load_system("mine")) == pytest.approx(energy(bf.read_molecule(path, **options)), abs=1e-3)
+    added, read = bf.load_system("mine"), bf.read_molecule(path, **options)
+    np.testing.assert_allclose(added.positions, read.positions, atol=1e-4)  # rounded by the PDB format
+    assert energy(added) == pytest.approx(energy(read, added.positions), abs=1e-3)
 
 
 @pytest.mark.parametrize("name", ["no_hydrogens", "amber", "xml"])
@@ -146,6 +161,25 @@ def test_a_reference_takes_a_file(tmp_path: Path) -> None:
         command_line, ["reference", str(path), *words(options), *short, "--out", str(tmp_path / "reference")]
     )
     assert result.exit_code == 0, result.output
+
+
+def test_smiles_become_a_system_of_the_library(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Vacuum when it is asked for, OBC2 otherwise; "none" is an answer too."""
+    pytest.importorskip("rdkit")
+    monkeypatch.setenv("BOLTZFLOW_SYSTEMS", str(tmp_path))
+    for solvent in ([], ["--implicit-solvent", "none"]):
+        arguments = ["systems", "add", "--smiles", "CCO", "--name", f"ethanol{len(solvent)}", *solvent]
+        result = CliRunner().invoke(command_line, [*arguments, "--library", str(tmp_path)])
+        assert result.exit_code == 0, result.output
+    water, vacuum = (bf.load_system(f"ethanol{n}").openmm_system for n in (0, 2))
+    assert water.getNumForces() == vacuum.getNumForces() + 1
+
+
+def test_smiles_need_packages_and_say_which(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "rdkit", None)
+    result = CliRunner().invoke(command_line, ["train", "--smiles", "CCO"])
+    assert result.exit_code == 1
+    assert 'pip install "boltzflow[ligands]"' in result.output
 
 
 def test_a_sequence_is_built() -> None:
@@ -189,7 +223,7 @@ def test_a_library_system_has_its_own_hamiltonian(option: str) -> None:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        ({}, "Expected one molecule: a system's name, a file, or --sequence; got none"),
+        ({}, "Expected one molecule: a system's name, a file, --sequence or --smiles; got none"),
         ({"source": "butane", "sequence": "A"}, "got 'butane' and 'A'"),
         ({"source": "molecule.xyz"}, r"Expected a file with one of the suffixes \.pdb"),
         ({"source": "no_such_system"}, "Expected the name of a system, or a file .*; got 'no_such_system'; available"),
