@@ -20,7 +20,7 @@ from boltzflow.workflows.config import ReferenceConfig, RunConfig
 COMMANDS = {"train": RunConfig, "reference": ReferenceConfig}
 SETTINGS = [(command, setting) for command, config in COMMANDS.items() for setting in settings_of(config)]
 EACH = pytest.mark.parametrize(("command", "setting"), SETTINGS, ids=[f"{c} {s.flag}" for c, s in SETTINGS])
-FREE = {"method", "data", "forcefield", "sequence", "coordinates", "parameters", "include_folder"}
+FREE = {"method", "data", "forcefield", "sequence", "smiles", "coordinates", "parameters", "include_folder"}
 """Texts that are looked up later."""
 
 VALUES = (True, 7, 200, 0.5, 2.0, 310.0, 0.01, (300, 600), ["a.xml"], "/b")
