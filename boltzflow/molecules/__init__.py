@@ -2,5 +2,15 @@
 
 from boltzflow.molecules.library import SystemDescription, available_systems, load_system
 from boltzflow.molecules.system import MolecularSystem
+from boltzflow.molecules.torsions import NamedTorsion, named_torsions, rotatable_torsions, torsion_values
 
-__all__ = ["MolecularSystem", "SystemDescription", "available_systems", "load_system"]
+__all__ = [
+    "MolecularSystem",
+    "NamedTorsion",
+    "SystemDescription",
+    "available_systems",
+    "load_system",
+    "named_torsions",
+    "rotatable_torsions",
+    "torsion_values",
+]

@@ -126,7 +126,7 @@ def write_reference(
 ) -> dict[str, Any]:
     """Write the files of a reference; returns the content of reference.json."""
     temperatures = list(result.temperatures)
-    phi = [k for k, torsion in enumerate(torsions) if torsion.name.startswith("phi")]
+    phi = _phi(torsions)
     columns = _energies_and_shares(result, phi)
     if len(columns) < 2:
         raise InsufficientDataError(
@@ -177,6 +177,10 @@ def _energies_and_shares(result: TemperingResult, phi: list[int]) -> Tensor:
     return torch.cat([torch.from_numpy(result.energies)[..., None], inside.double()], -1)
 
 
+def _phi(torsions: list[NamedTorsion]) -> list[int]:
+    return [k for k, torsion in enumerate(torsions) if torsion.kind == "phi"]
+
+
 def _mean_of(columns: Tensor) -> Callable[[Tensor], Tensor]:
     return lambda weights: torch.einsum("ntl,ntlk->k", weights, columns)
 
@@ -186,11 +190,8 @@ def _torsion_arrays(result: TemperingResult, torsions: list[NamedTorsion]) -> di
     coldest = result.temperatures[0]
     angles = torch.from_numpy(result.observables)
     bins = (((angles + torch.pi) * (_BINS / (2 * torch.pi))).long() % _BINS).flatten(0, 2)
-    pairs = [
-        (k, k + 1)
-        for k in range(len(torsions) - 1)
-        if torsions[k].name.startswith("phi") and torsions[k + 1].name == torsions[k].name.replace("phi", "psi")
-    ]
+    place = {torsion.name: k for k, torsion in enumerate(torsions)}
+    pairs = [(k, place[f"psi {torsions[k].place}"]) for k in _phi(torsions) if f"psi {torsions[k].place}" in place]
     cells = [bins[:, k] for k in range(len(torsions))], [bins[:, a] * _BINS + bins[:, b] for a, b in pairs]
 
     def histograms(weights: Tensor) -> Tensor:

@@ -107,7 +107,7 @@ def test_the_page_shows_structures_with_the_shares_of_their_weights():
         (lambda e: principal_components(e, np.zeros((40, 1))), OptionError, "1 to 1 dimensions"),
         (lambda e: principal_components(e, np.zeros((4, 3))), ShapeError, "one value for each of 40"),
         (lambda e: principal_components(e, np.full((40, 3), np.nan)), NonFiniteError, "finite values"),
-        (lambda e: torsion_features(e.to_mdtraj()), TopologyError, "φ and ψ"),
+        (lambda e: torsion_features(e.to_mdtraj()), TopologyError, "a molecule with torsions"),
     ],
 )
 def test_impossible_input_is_refused(call, error, message):
