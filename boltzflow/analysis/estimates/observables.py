@@ -73,8 +73,8 @@ def torsion_angles(trajectory: mdtraj.Trajectory, torsions: Sequence[NamedTorsio
     >>> import boltzflow as bf
     >>> system = bf.load_system("butane")
     >>> frame = mdtraj.Trajectory(system.positions[None], system.mdtraj_topology)
-    >>> float(np.degrees(torsion_angles(frame, rotatable_torsions(frame.topology))).round())
-    -180.0
+    >>> np.degrees(torsion_angles(frame, rotatable_torsions(frame.topology))).round().tolist()
+    [[-180.0]]
     """
     if not torsions:
         return np.zeros((trajectory.n_frames, 0))
