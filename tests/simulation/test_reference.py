@@ -54,7 +54,7 @@ def test_what_is_written(directory: Path) -> None:
     assert (found["ladders"], found["lost_ladders"], found["frames_per_temperature"]) == (3, 0, 9)
     assert len(found["swap_acceptance"]) == 1
     assert found["energy_evaluations"] == 6 * 800
-    (share,) = found["populations"].values()
+    share = found["populations"]["0 < phi ALA2 < 2.2 rad"]
     assert len(share["population"]) == len(share["standard_error"]) == len(share["first_half"]) == 2
     assert all(np.isfinite(found["potential_energy_kJ_mol"]["standard_error"]))
 

@@ -71,14 +71,20 @@ class Reference:
         return int(self.pieces.max()) + 1
 
     @cached_property
+    def weights(self) -> Array:
+        """Weights (n,) of the frames that add up to 1."""
+        found: Array = importance.normalized_weights(torch.from_numpy(self.log_weights)).numpy()
+        return found
+
+    @cached_property
     def effective_frames(self) -> float:
         """Kish's effective number of frames; a group of an ensemble counts as one frame.
 
         The correlation of frames without groups is not taken into account.
         """
-        weights = importance.normalized_weights(torch.from_numpy(self.log_weights)).numpy()
+        weights = self.weights
         if self.ensemble is not None and self.ensemble.groups is not None:
-            weights = np.bincount(np.unique(self.ensemble.groups, return_inverse=True)[1], weights)
+            weights = np.bincount(np.unique(self.ensemble.groups, return_inverse=True)[1], weights).astype(np.float64)
         return float(1 / np.square(weights).sum())
 
     def __len__(self) -> int:

@@ -77,3 +77,40 @@ def angles_of(ensemble: Ensemble, torsions: Sequence[NamedTorsion]) -> Array:
     """Torsions (n, torsions) in rad; zero in frames of weight zero."""
     values: Array = ensemble.values(lambda trajectory: torsion_angles(trajectory, torsions)).astype(np.float64)
     return values
+
+
+def conformations(frames: Ensemble, states: Sequence[Rotamers], most: int) -> list[list[str]]:
+    """Names of structures by their torsions: "chi1 VAL2 trans"; an angle where the state has no chemist's name.
+
+    Args:
+        frames: n of them.
+        states: of the molecule's torsions.
+        most: number of torsions in a name. Those whose states differ among the frames come first, then φ and ψ.
+
+    Returns:
+        For each frame the torsions in their order, without those that have one state in all samples.
+
+    >>> import boltzflow as bf
+    >>> system = bf.load_system("butane")
+    >>> frames = Ensemble(np.repeat(system.positions[None], 50, 0), None, 300.0, topology=system.mdtraj_topology)
+    >>> conformations(frames[:1], rotamers(frames), 4)
+    [['torsion C1 C2 C3 C4 trans']]
+    """
+    angles = angles_of(frames, [one.torsion for one in states])
+    labels = [one.arcs.labels(column) for one, column in zip(states, angles.T, strict=True)]
+
+    def rank(k: int) -> tuple[bool, bool, int]:
+        return len(set(labels[k].tolist())) == 1, states[k].torsion.kind not in ("phi", "psi"), k
+
+    several = [k for k, one in enumerate(states) if one.has_several] or list(range(len(states)))
+    chosen = sorted(sorted(several, key=rank)[:most])
+    return [
+        [f"{states[k].torsion.name} {_told(states[k], angles[i, k], labels[k][i])}" for k in chosen]
+        for i in range(len(frames))
+    ]
+
+
+def _told(one: Rotamers, angle: float, state: int) -> str:
+    if one.torsion.kind == "phi" or one.arcs.names[state].endswith("°"):
+        return f"{10 * round(np.degrees(angle) / 10):g}°"
+    return one.arcs.names[state]
