@@ -10,6 +10,7 @@ import typer
 
 from boltzflow.analysis import Summary, analyze
 from boltzflow.analysis.report.numbers import told
+from boltzflow.analysis.report.torsions import comparison_rows, rotamer_rows
 from boltzflow.cli.fields import Given, with_settings
 from boltzflow.cli.launch import end_with_launcher, launch
 from boltzflow.cli.options import Molecule, name_of, resumed, tell_interrupted
@@ -181,8 +182,9 @@ def _tell(summary: Summary, directory: Path) -> None:
         "Pareto k": f"{told(summary.pareto_k, '.2f')} (do not trust averages above 0.7)",
         "log Z": f"{told(summary.log_z.value, '.4f')} ± {told(summary.log_z.error, '.4f')}",
     }
-    for region, found in summary.populations.items():
+    for region, found in summary.basins.items():
         rows[region] = f"{found.value:.5f} ± {told(found.error, '.5f')} ({found.frames:,} samples)"
+    rows |= rotamer_rows(summary.rotamers)
     if summary.geometry is not None:
         check = summary.geometry
         rows["bonds and angles"] = (
@@ -193,6 +195,7 @@ def _tell(summary: Summary, directory: Path) -> None:
         rows["inverted chirality"] = f"{summary.wrong_handed_frames:,} samples"
     if summary.run.get("stopped_early") and "steps" in summary.run:
         rows["stopped early"] = f"after {summary.run['steps']:,} steps, because the ESS stopped rising"
+    rows |= comparison_rows(summary.run)
     rows |= summary.verdicts
     rows["written to"] = str(directory)
     for label, text in rows.items():

@@ -42,6 +42,17 @@ def generators(neighbours: Sequence[Sequence[int]], colours: Sequence[Hashable])
     return found
 
 
+def alike(neighbours: Sequence[Sequence[int]], colours: Sequence[Hashable]) -> list[int]:
+    """A number for each atom, the same for atoms with the same colour and neighbourhood at every distance.
+
+    Equivalent atoms have the same number. Numbers do not depend on the order of atoms.
+
+    >>> alike([[1, 2], [0], [0]], "OHH")
+    [1, 0, 0]
+    """
+    return _refined(neighbours, _ranked(colours))
+
+
 def _orbit(atoms: set[int], permutations: Sequence[Permutation]) -> set[int]:
     reached, fresh = set(atoms), list(atoms)
     while fresh:

@@ -1,5 +1,6 @@
 """Simulation of thousands of replicas in parallel: minimisation, Langevin dynamics, parallel tempering."""
 
+from boltzflow.molecules import NamedTorsion, named_torsions, torsion_values
 from boltzflow.simulation.bias import BiasedPotential, phi_umbrella, torsion_umbrella
 from boltzflow.simulation.langevin import Langevin, State
 from boltzflow.simulation.minimization import Minimum, minimize
@@ -7,7 +8,6 @@ from boltzflow.simulation.parallel_tempering import ParallelTempering
 from boltzflow.simulation.particles import Particles
 from boltzflow.simulation.tempering_options import Progress, TemperingOptions
 from boltzflow.simulation.tempering_result import TemperingResult
-from boltzflow.simulation.torsions import NamedTorsion, named_torsions, torsion_values
 
 __all__ = [
     "BiasedPotential",

@@ -10,8 +10,7 @@ from torch import Tensor
 
 from boltzflow.energies import Potential, TorchPotential
 from boltzflow.errors import OptionError
-from boltzflow.molecules import MolecularSystem
-from boltzflow.simulation.torsions import named_torsions
+from boltzflow.molecules import MolecularSystem, named_torsions
 
 Bias = Potential | Callable[[Tensor], Tensor]
 """Positions (batch, N, 3) in nm → (batch,) in kJ/mol, differentiable."""
@@ -106,7 +105,7 @@ def phi_umbrella(system: MolecularSystem, depth: float) -> TorchPotential | None
     """
     if depth == 0.0:
         return None
-    phi = [torsion.atoms for torsion in named_torsions(system) if torsion.name.startswith("phi")]
+    phi = [torsion.atoms for torsion in named_torsions(system) if torsion.kind == "phi"]
     if not phi:
         raise OptionError(f"Expected a molecule with a torsion φ for the umbrella; {system.name} has none.")
     return torsion_umbrella(phi, system.n_atoms, depth)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -15,6 +16,7 @@ from torch import Tensor
 
 from boltzflow.analysis.checks.references import REFERENCE, TORSIONS
 from boltzflow.analysis.estimates.basins import POSITIVE_PHI
+from boltzflow.analysis.estimates.torsion_states import TorsionStates, torsion_states
 from boltzflow.capacity import check_disk, check_memory
 from boltzflow.errors import InsufficientDataError, OptionError
 from boltzflow.simulation import (
@@ -126,8 +128,9 @@ def write_reference(
 ) -> dict[str, Any]:
     """Write the files of a reference; returns the content of reference.json."""
     temperatures = list(result.temperatures)
-    phi = [k for k, torsion in enumerate(torsions) if torsion.name.startswith("phi")]
-    columns = _energies_and_shares(result, phi)
+    phi = _phi(torsions)
+    states = _states(result, torsions)
+    columns = _energies_and_shares(result, phi, states)
     if len(columns) < 2:
         raise InsufficientDataError(
             f"Expected at least 2 frames of each replica; got {len(columns)}: simulate for longer."
@@ -135,14 +138,18 @@ def write_reference(
     value, error = result.estimate(_mean_of(columns), temperatures)
     half = len(columns) // 2
     first, second = (
-        part.average(_mean_of(_energies_and_shares(part, phi)), temperatures).numpy()
+        part.average(_mean_of(_energies_and_shares(part, phi, states)), temperatures).numpy()
         for part in (result.during(slice(half)), result.during(slice(half, None)))
     )
     low, high = POSITIVE_PHI
+    names = [
+        *(f"{low:g} < {torsions[k].name} < {high:g} rad" for k in phi),
+        *(f"{torsions[k].name} {name}" for k, arcs in states.items() for name in arcs.names),
+    ]
     populations = {}
-    for column, k in enumerate(phi, 1):
+    for column, name in enumerate(names, 1):
         share, spread = value[:, column], error[:, column]
-        populations[f"{low:g} < {torsions[k].name} < {high:g} rad"] = {
+        populations[name] = {
             "population": share.tolist(),
             "standard_error": spread.tolist(),
             "effective_samples": [p * (1 - p) / e**2 if e > 0 else None for p, e in zip(share, spread, strict=True)],
@@ -154,6 +161,12 @@ def write_reference(
         "temperatures_K": temperatures,
         "potential_energy_kJ_mol": {"mean": value[:, 0].tolist(), "standard_error": error[:, 0].tolist()},
         "populations": populations,
+        "states_deg": {
+            torsions[k].name: {
+                name: [round(math.degrees(end), 1) for end in arcs.ends(state)] for state, name in enumerate(arcs.names)
+            }
+            for k, arcs in states.items()
+        },
         "ladders": int((~result.lost).sum()),
         "lost_ladders": int(result.lost.sum()),
         "frames_per_temperature": int(columns[:, 0].shape[0] * columns.shape[2]),
@@ -169,12 +182,30 @@ def write_reference(
     return document
 
 
-def _energies_and_shares(result: TemperingResult, phi: list[int]) -> Tensor:
-    """Potential energy, then whether each φ is in the rare basin: (n, T, L, 1 + len(phi))."""
+def _states(result: TemperingResult, torsions: list[NamedTorsion]) -> dict[int, TorsionStates]:
+    """The states of each torsion about a rotatable bond but φ, from the frames of the lowest temperature."""
+    weights = result.bias[:, 0].ravel() / thermal_energy(result.temperatures[0])
+    weights = np.exp(weights - weights.max())
+    return {
+        k: torsion_states(torsion, result.observables[:, 0, :, k].ravel(), weights / weights.sum())
+        for k, torsion in enumerate(torsions)
+        if torsion.kind != "phi" and not torsion.in_ring
+    }
+
+
+def _energies_and_shares(result: TemperingResult, phi: list[int], states: dict[int, TorsionStates]) -> Tensor:
+    """Potential energy, whether each φ is in the rare basin, and other torsions in their states: (n, T, L, …)."""
     low, high = POSITIVE_PHI
     angles = torch.from_numpy(result.observables)[..., phi]
-    inside = (angles > low) & (angles < high)
-    return torch.cat([torch.from_numpy(result.energies)[..., None], inside.double()], -1)
+    found = [torch.from_numpy(result.energies)[..., None], (angles > low) & (angles < high)]
+    for k, arcs in states.items():
+        labels = torch.from_numpy(arcs.labels(result.observables[..., k]))
+        found.append(torch.nn.functional.one_hot(labels, len(arcs.names)))
+    return torch.cat([part.double() for part in found], -1)
+
+
+def _phi(torsions: list[NamedTorsion]) -> list[int]:
+    return [k for k, torsion in enumerate(torsions) if torsion.kind == "phi"]
 
 
 def _mean_of(columns: Tensor) -> Callable[[Tensor], Tensor]:
@@ -186,11 +217,8 @@ def _torsion_arrays(result: TemperingResult, torsions: list[NamedTorsion]) -> di
     coldest = result.temperatures[0]
     angles = torch.from_numpy(result.observables)
     bins = (((angles + torch.pi) * (_BINS / (2 * torch.pi))).long() % _BINS).flatten(0, 2)
-    pairs = [
-        (k, k + 1)
-        for k in range(len(torsions) - 1)
-        if torsions[k].name.startswith("phi") and torsions[k + 1].name == torsions[k].name.replace("phi", "psi")
-    ]
+    place = {torsion.name: k for k, torsion in enumerate(torsions)}
+    pairs = [(k, place[f"psi {torsions[k].place}"]) for k in _phi(torsions) if f"psi {torsions[k].place}" in place]
     cells = [bins[:, k] for k in range(len(torsions))], [bins[:, a] * _BINS + bins[:, b] for a, b in pairs]
 
     def histograms(weights: Tensor) -> Tensor:

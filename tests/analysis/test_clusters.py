@@ -6,7 +6,7 @@ import mdtraj
 import numpy as np
 import pytest
 
-from boltzflow.analysis import principal_components, representatives, torsion_features
+from boltzflow.analysis import principal_components, representatives, rotamers, torsion_features
 from boltzflow.analysis.report.html import _structures
 from boltzflow.ensemble import Ensemble
 from boltzflow.errors import NonFiniteError, OptionError, ShapeError, TopologyError
@@ -89,10 +89,17 @@ def test_the_page_shows_structures_with_the_shares_of_their_weights():
     positions[:, 3, 1], positions[:, 3, 2] = 0.14 * np.cos(t), 0.14 * np.sin(t)
     log_weights = np.repeat(np.log([0.1, 0.5, 0.05, 0.2, 0.15]), 100)
     ensemble = Ensemble(positions, np.zeros(500), 300.0, log_weights, topology=chain().mdtraj_topology)
-    shown = _structures(ensemble)
-    assert shown["labels"] == ["50%", "20%", "15%", "10%", "5%"]
+    states = rotamers(ensemble)
+    assert states[0].arcs.names == ("-140°", "-60°", "0°", "60°", "140°")
+    shown = _structures(ensemble, states)
+    shares = ["50%", "20%", "15%", "10%", "5%"]
+    angles = ["−60°", "60°", "140°", "−140°", "0°"]
+    assert shown["labels"] == [
+        f"{share}, torsion C0 C1 C2 C3 {angle}" for share, angle in zip(shares, angles, strict=True)
+    ]
     assert len(shown["pdb"]) == 5
-    assert _structures(ensemble[np.arange(3) * 100])["labels"] == ["77%", "15%", "8%"]
+    few = _structures(ensemble[np.arange(3) * 100], states)["labels"]
+    assert [label.split(",")[0] for label in few] == ["77%", "15%", "8%"]
 
 
 @pytest.mark.parametrize(
@@ -107,7 +114,7 @@ def test_the_page_shows_structures_with_the_shares_of_their_weights():
         (lambda e: principal_components(e, np.zeros((40, 1))), OptionError, "1 to 1 dimensions"),
         (lambda e: principal_components(e, np.zeros((4, 3))), ShapeError, "one value for each of 40"),
         (lambda e: principal_components(e, np.full((40, 3), np.nan)), NonFiniteError, "finite values"),
-        (lambda e: torsion_features(e.to_mdtraj()), TopologyError, "φ and ψ"),
+        (lambda e: torsion_features(e.to_mdtraj()), TopologyError, "a molecule with torsions"),
     ],
 )
 def test_impossible_input_is_refused(call, error, message):

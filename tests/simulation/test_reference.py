@@ -54,7 +54,7 @@ def test_what_is_written(directory: Path) -> None:
     assert (found["ladders"], found["lost_ladders"], found["frames_per_temperature"]) == (3, 0, 9)
     assert len(found["swap_acceptance"]) == 1
     assert found["energy_evaluations"] == 6 * 800
-    (share,) = found["populations"].values()
+    share = found["populations"]["0 < phi ALA2 < 2.2 rad"]
     assert len(share["population"]) == len(share["standard_error"]) == len(share["first_half"]) == 2
     assert all(np.isfinite(found["potential_energy_kJ_mol"]["standard_error"]))
 
@@ -64,12 +64,12 @@ def test_what_is_written(directory: Path) -> None:
     np.testing.assert_allclose(ensemble.energies, potential.energy(torch.tensor(ensemble.positions)), atol=1e-2)
 
     torsions = np.load(directory / "torsions.npz")
-    assert torsions["names"].tolist() == ["phi ALA2", "psi ALA2"]
+    assert torsions["names"].tolist() == ["omega ACE1", "phi ALA2", "psi ALA2", "omega ALA2"]
     values = torsion_values(torch.tensor(ensemble.positions), named_torsions(bf.load_system(SYSTEM)))
     np.testing.assert_allclose(torsions["torsions_rad"], values, atol=3e-3)
     np.testing.assert_allclose(torsions["histogram"].sum(1), 1.0, rtol=1e-5)
-    np.testing.assert_allclose(torsions["histogram_2d"][0].sum(1), torsions["histogram"][0], atol=1e-6)
-    np.testing.assert_allclose(torsions["histogram_2d"][0].sum(0), torsions["histogram"][1], atol=1e-6)
+    np.testing.assert_allclose(torsions["histogram_2d"][0].sum(1), torsions["histogram"][1], atol=1e-6)
+    np.testing.assert_allclose(torsions["histogram_2d"][0].sum(0), torsions["histogram"][2], atol=1e-6)
     np.testing.assert_allclose(torsions["weights"] / torsions["weights"].sum(), ensemble.weights, rtol=1e-4)
 
 

@@ -58,7 +58,7 @@ class Bootstrap:
 
     def __init__(self, source: Reference, replicates: int, random: np.random.Generator) -> None:
         k, log_weights = min(source.n_pieces, MOST_BLOCKS), torch.from_numpy(source.log_weights)
-        self._weights = importance.normalized_weights(log_weights).numpy()
+        self._weights = source.weights
         self._blocks, self._n_blocks = source.pieces * k // source.n_pieces, k
         self._counts = random.multinomial(k, np.full(k, 1 / k), replicates)
         few = torch.Generator().manual_seed(0)

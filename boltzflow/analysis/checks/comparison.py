@@ -17,10 +17,13 @@ from boltzflow.analysis.checks.distances import jensen_shannon, kl_divergence, t
 from boltzflow.analysis.checks.references import FEWEST_BLOCKS, Reference, as_reference, check_same_molecule
 from boltzflow.analysis.estimates.basins import POSITIVE_PHI
 from boltzflow.analysis.estimates.internals import ENERGY, Observable, internal_observables
+from boltzflow.analysis.estimates.populations import Mask
+from boltzflow.analysis.estimates.torsion_states import torsion_states
 from boltzflow.arrays import Array
 from boltzflow.ensemble import Ensemble
 from boltzflow.errors import DataError, InsufficientDataError, OptionError
 from boltzflow.estimate import Estimate
+from boltzflow.molecules import NamedTorsion, rotatable_torsions
 from boltzflow.verdict import Trust, Verdict
 
 Measure = Callable[[Array, Array], float]
@@ -41,7 +44,7 @@ _CHANCE = 0.01  # probability that noise alone causes such a difference anywhere
 _FEWEST_REPLICATES = round(2 / _CHANCE)  # with fewer, no p-value is that small
 _FEW_BLOCKS = 10
 _NO_NOISE = 1e-9  # of a distance's width: rounding
-_SIGMAS = 4.0
+_SIGMAS, _BEYOND = 4.0, 3.0
 _SMALL, _LARGE = 0.01, 0.05  # of a distance's width
 _BLURRED = 0.1
 
@@ -121,6 +124,11 @@ class Basin:
     reference: Estimate
     sigmas: float
 
+    @property
+    def document(self) -> dict[str, Any]:
+        """Its numbers, JSON-able."""
+        return {"samples": self.samples._asdict(), "reference": self.reference._asdict(), "sigmas": self.sigmas}
+
 
 @dataclass(frozen=True, eq=False)
 class Comparison:
@@ -129,6 +137,9 @@ class Comparison:
     Attributes:
         distances: three for the Ramachandran surface of each residue, then one for each marginal.
         basins: populations of 0 < φ < 2.2 rad, by residue.
+        populations: the same by the name of the region, and those of the states of all other torsions that both know,
+            such as "chi1 VAL2 trans". States without a convention are those of both densities together, see
+            `torsion_states`.
         p_value: the probability that noise alone makes the largest of all deviations as large. Bootstrap replicates are
             drawn for all observables together, so their number and correlations are accounted for (Westfall & Young
             1993).
@@ -142,6 +153,7 @@ class Comparison:
 
     distances: tuple[Distance, ...]
     basins: Mapping[str, Basin]
+    populations: Mapping[str, Basin]
     p_value: float
     frames: int
     reference_frames: int
@@ -154,6 +166,11 @@ class Comparison:
         """The distance of an observable, such as "phi ALA2", or "ALA2" for a surface."""
         return next(d for d in self.distances if (d.observable, d.measure) == (observable, measure))
 
+    @property
+    def beyond(self) -> int:
+        """The number of populations that differ by more than three standard errors; by chance 3 in 1000 do."""
+        return sum(abs(basin.sigmas) > _BEYOND for basin in self.populations.values())
+
     def document(self) -> dict[str, Any]:
         """The numbers without the histograms, JSON-able."""
         return {
@@ -162,14 +179,9 @@ class Comparison:
             "frames": self.frames,
             "reference_frames": self.reference_frames,
             "reference_pieces": self.reference_pieces,
-            "basins": {
-                residue: {
-                    "samples": basin.samples._asdict(),
-                    "reference": basin.reference._asdict(),
-                    "sigmas": basin.sigmas,
-                }
-                for residue, basin in self.basins.items()
-            },
+            "basins": {residue: basin.document for residue, basin in self.basins.items()},
+            "populations": {name: basin.document for name, basin in self.populations.items()},
+            "populations_beyond_3_sigmas": self.beyond,
             "distances": [asdict(distance) for distance in self.distances],
         }
 
@@ -183,6 +195,8 @@ def compare(
     seed: int = 0,
 ) -> Comparison:
     """Compare weighted samples with a reference: Ramachandran surfaces, every bond, angle and torsion, the energy.
+
+    Populations of the states of all torsions are listed side by side, with their difference in standard errors.
 
     Two finite samples of one distribution differ too, so each distance has a noise floor. It comes from a bootstrap
     over independent blocks: groups of the samples, ladders of the reference, or segments longer than its correlation
@@ -237,7 +251,9 @@ def compare(
         residue = phi.name.split()[-1]
         x, y = sampled.values([phi, psi]), truth.values([phi, psi])
         surfaces[residue], differences = _surface(phi, residue, x, y, ours, theirs, truth, random)
-        basins[residue] = _basin(x[:, 0], y[:, 0], ours, theirs, sampled.effective_frames, truth.n_pieces)
+        low, high = POSITIVE_PHI
+        inside = [(angles[:, 0] > low) & (angles[:, 0] < high) for angles in (x, y)]
+        basins[residue] = _basin(inside[0], inside[1], ours, theirs, sampled.effective_frames, truth.n_pieces)
         found += differences
     marginals = []
     for start in range(0, len(known), _AT_ONCE):
@@ -247,6 +263,18 @@ def compare(
             marginals.append(marginal)
             found.append(difference)
 
+    low, high = POSITIVE_PHI
+    populations = {f"{low:g} < phi {residue} < {high:g} rad": basin for residue, basin in basins.items()}
+    for torsion, observable in _rotatable(used.topology, known):
+        x, y = (side.values([observable])[:, 0] for side in both)
+        weights = np.concatenate([side.weights for side in both])
+        arcs = torsion_states(torsion, np.concatenate([x, y]), weights)
+        mine, right = arcs.labels(x), arcs.labels(y)
+        for state, name in enumerate(arcs.names):
+            populations[f"{torsion.name} {name}"] = _basin(
+                mine == state, right == state, ours, theirs, sampled.effective_frames, truth.n_pieces
+            )
+
     distances = tuple(difference.distance for difference in found)
     tested = [difference for difference in found if difference.distance.measure != KL]
     by_chance = np.max([difference.sigmas for difference in tested], 0)
@@ -255,6 +283,7 @@ def compare(
     return Comparison(
         distances=distances,
         basins=basins,
+        populations=populations,
         p_value=p_value,
         frames=len(ensemble),
         reference_frames=len(truth),
@@ -353,13 +382,14 @@ def _marginal(
     return Histograms(observable, np.linspace(low, high, bins + 1), *parts), difference
 
 
-def _basin(x: Array, y: Array, ours: Bootstrap, theirs: Bootstrap, frames: float, blocks: int) -> Basin:
-    """The population of 0 < φ < 2.2 rad; x, y: φ of samples and reference."""
-    low, high = POSITIVE_PHI
+def _basin(x: Mask, y: Mask, ours: Bootstrap, theirs: Bootstrap, frames: float, blocks: int) -> Basin:
+    """The population of a region; x, y: whether each frame of samples and reference lies inside."""
     found = []
-    for phi, side in ((x, ours), (y, theirs)):
-        inside = side.shares(((phi > low) & (phi < high)).astype(np.int64), 2)
-        found.append(Estimate(float(inside.values[1]), float(inside.errors[1])))
+    for mask, side in ((x, ours), (y, theirs)):
+        inside = side.shares(mask.astype(np.int64), 2)
+        # Exactly 1 if all frames are inside, whatever the rounding of their sum.
+        value = 1.0 if mask.all() else float(inside.values[1])
+        found.append(Estimate(value, float(inside.errors[1])))
     samples, reference = found
     if 0 < reference.value < 1:
         errors = max(samples.error, _binomial(reference.value, frames)), reference.error
@@ -378,6 +408,13 @@ def _backbone(observables: list[Observable]) -> list[tuple[Observable, Observabl
     by_name = {observable.name: observable for observable in observables}
     pairs = [(o, by_name.get(o.name.replace("phi ", "psi "))) for o in observables if o.name.startswith("phi ")]
     return [(phi, psi) for phi, psi in pairs if psi is not None]
+
+
+def _rotatable(topology: mdtraj.Topology, known: list[Observable]) -> list[tuple[NamedTorsion, Observable]]:
+    """The rotatable torsions among the observables, except φ, whose state is a basin."""
+    by_name = {observable.name: observable for observable in known}
+    torsions = (torsion for torsion in rotatable_torsions(topology) if torsion.kind != "phi")
+    return [(torsion, by_name[torsion.name]) for torsion in torsions if torsion.name in by_name]
 
 
 def _verdict(distances: tuple[Distance, ...], basins: Mapping[str, Basin], p_value: float, blocks: int) -> Verdict:

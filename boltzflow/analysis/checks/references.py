@@ -15,12 +15,13 @@ from numpy.typing import ArrayLike, NDArray
 
 from boltzflow.analysis.estimates.correlation import statistical_inefficiency
 from boltzflow.analysis.estimates.internals import ENERGY, Observable, internal_observables, values_of
-from boltzflow.analysis.estimates.observables import backbone_torsions
+from boltzflow.analysis.estimates.observables import torsion_angles
 from boltzflow.arrayfile import read_arrays
 from boltzflow.arrays import Array
 from boltzflow.core import importance
 from boltzflow.ensemble import TRAJECTORY, Ensemble
 from boltzflow.errors import DataError, FileFormatError, ShapeError, SystemNotFoundError
+from boltzflow.molecules import named_torsions
 from boltzflow.molecules.same_atoms import check_same_atoms
 from boltzflow.storage import read_json, reading
 
@@ -70,14 +71,20 @@ class Reference:
         return int(self.pieces.max()) + 1
 
     @cached_property
+    def weights(self) -> Array:
+        """Weights (n,) of the frames that add up to 1."""
+        found: Array = importance.normalized_weights(torch.from_numpy(self.log_weights)).numpy()
+        return found
+
+    @cached_property
     def effective_frames(self) -> float:
         """Kish's effective number of frames; a group of an ensemble counts as one frame.
 
         The correlation of frames without groups is not taken into account.
         """
-        weights = importance.normalized_weights(torch.from_numpy(self.log_weights)).numpy()
+        weights = self.weights
         if self.ensemble is not None and self.ensemble.groups is not None:
-            weights = np.bincount(np.unique(self.ensemble.groups, return_inverse=True)[1], weights)
+            weights = np.bincount(np.unique(self.ensemble.groups, return_inverse=True)[1], weights).astype(np.float64)
         return float(1 / np.square(weights).sum())
 
     def __len__(self) -> int:
@@ -86,13 +93,15 @@ class Reference:
     def holds(self, observable: Observable) -> bool:
         """Whether the observable can be computed from the frames."""
         if self.torsions is not None:
-            return observable.atoms in self.torsions
+            return observable.atoms in self.torsions or observable.atoms[::-1] in self.torsions
         return self.has_energies or observable != ENERGY
 
     def values(self, observables: list[Observable]) -> Array:
         """Values of the observables in each frame, (n, observables)."""
         if self.torsions is not None:
-            return np.stack([self.torsions[observable.atoms] for observable in observables], 1)
+            # A torsion is the same in both directions.
+            known = {**self.torsions} | {atoms[::-1]: values for atoms, values in self.torsions.items()}
+            return np.stack([known[observable.atoms] for observable in observables], 1)
         assert self.ensemble is not None
         values = values_of(observables, self.ensemble.to_mdtraj()).astype(np.float64)
         if ENERGY in observables:
@@ -172,8 +181,8 @@ def _segments(ensemble: Ensemble) -> NDArray[np.int64]:
     if ensemble.log_q is None and n > 3:  # frames of a sampler with a density are independent
         series = [ensemble.energies] if ensemble.has_energies else []
         if ensemble.topology is not None:
-            angles = [torsion.values for torsion in backbone_torsions(ensemble.to_mdtraj())]
-            series += [function(angle) for angle in angles for function in (np.cos, np.sin)]
+            angles = torsion_angles(ensemble.to_mdtraj(), named_torsions(ensemble.topology))
+            series += [function(angle) for angle in angles.T for function in (np.cos, np.sin)]
         slowest = max((statistical_inefficiency(values) for values in series if np.isfinite(values).all()), default=1.0)
         blocks = int(np.clip(n / (_CORRELATION_TIMES * slowest), FEWEST_BLOCKS, MOST_BLOCKS))
     return np.arange(n) * min(blocks, n) // n

@@ -2,6 +2,7 @@
 
 from boltzflow.analysis.estimates.clusters import Clusters, representatives
 from boltzflow.analysis.estimates.correlation import decorrelated, statistical_inefficiency
+from boltzflow.analysis.estimates.couplings import Coupling, couplings
 from boltzflow.analysis.estimates.densities import Density, histogram, kernel_density
 from boltzflow.analysis.estimates.observables import (
     Labelled,
@@ -11,6 +12,7 @@ from boltzflow.analysis.estimates.observables import (
     j_couplings,
     means,
     secondary_structure,
+    torsion_angles,
 )
 from boltzflow.analysis.estimates.populations import (
     Population,
@@ -27,21 +29,27 @@ from boltzflow.analysis.estimates.profiles import (
     free_energy_surface,
 )
 from boltzflow.analysis.estimates.projections import Projection, principal_components, torsion_features
+from boltzflow.analysis.estimates.rotamers import Rotamers, rotamers
+from boltzflow.analysis.estimates.torsion_states import TorsionStates, torsion_states
 from boltzflow.analysis.estimates.torus import TorusDensity, torus_density
 
 __all__ = [
     "Clusters",
+    "Coupling",
     "Density",
     "FreeEnergyProfile",
     "FreeEnergySurface",
     "Labelled",
     "Population",
     "Projection",
+    "Rotamers",
     "States",
     "TorusDensity",
+    "TorsionStates",
     "arc",
     "backbone_torsions",
     "circular_mean",
+    "couplings",
     "decorrelated",
     "free_energy_profile",
     "free_energy_surface",
@@ -54,9 +62,12 @@ __all__ = [
     "population_of",
     "principal_components",
     "representatives",
+    "rotamers",
     "secondary_structure",
     "state_populations",
     "statistical_inefficiency",
+    "torsion_angles",
     "torsion_features",
     "torus_density",
+    "torsion_states",
 ]

@@ -44,7 +44,7 @@ def representatives(
         ensemble: with a topology.
         clusters: number of clusters.
         features: function of a trajectory that returns features (n, k) with a meaningful Euclidean distance; by default
-            cosines and sines of φ and ψ.
+            `torsion_features`: cosines and sines of all torsions.
         seed: of the initial centres.
 
     Raises:

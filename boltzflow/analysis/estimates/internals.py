@@ -8,6 +8,7 @@ import mdtraj
 import numpy as np
 from numpy.typing import NDArray
 
+from boltzflow.molecules import rotatable_torsions
 from boltzflow.molecules.naming import residue_names
 
 Kind = Literal["bond", "angle", "torsion", "energy"]
@@ -36,21 +37,15 @@ ENERGY = Observable("potential energy", "energy", ())
 
 
 def internal_observables(topology: mdtraj.Topology) -> list[Observable]:
-    """φ and ψ of each residue, then all bonds, angles and other proper torsions.
+    """The torsions about rotatable bonds by their names, then all bonds, angles and other proper torsions.
 
     >>> import boltzflow as bf
     >>> found = internal_observables(bf.load_system("alanine_dipeptide").mdtraj_topology)
-    >>> len(found), found[0].name, found[2].name
+    >>> len(found), found[1].name, found[4].name
     (98, 'phi ALA2', 'bond ACE1-CH3 ACE1-C')
     """
     atoms, names = list(topology.atoms), residue_names(topology)
-    frame = mdtraj.Trajectory(np.zeros((1, len(atoms), 3)), topology)
-    found = [
-        Observable(f"{symbol} {names[atoms[four[carbon]].residue.index]}", "torsion", tuple(map(int, four)))
-        for symbol, compute, carbon in (("phi", mdtraj.compute_phi, 2), ("psi", mdtraj.compute_psi, 1))
-        for four in compute(frame, periodic=False)[0]
-    ]
-    found.sort(key=lambda torsion: (torsion.atoms[1], torsion.atoms[0]))
+    found = [Observable(torsion.name, "torsion", torsion.atoms) for torsion in rotatable_torsions(topology)]
     known = {torsion.atoms for torsion in found}
     kinds: tuple[Kind, ...] = ("bond", "angle", "torsion")
     for kind, members in zip(kinds, _bonded(topology), strict=True):

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from itertools import pairwise
 from typing import Any, Literal, NamedTuple
 
 import mdtraj
@@ -15,6 +16,7 @@ from boltzflow.arrays import Array
 from boltzflow.core import importance
 from boltzflow.ensemble import Ensemble, Observable
 from boltzflow.estimate import Estimate
+from boltzflow.molecules import NamedTorsion, rotatable_torsions
 from boltzflow.molecules.naming import residue_names
 
 _COUPLINGS = {
@@ -58,15 +60,28 @@ class Torsion(NamedTuple):
 
 def backbone_torsions(trajectory: mdtraj.Trajectory) -> list[Torsion]:
     """φ and ψ of every residue that has both, in the order of residues, φ first."""
-    atoms, names = list(trajectory.topology.atoms), residue_names(trajectory.topology)
-    # Both belong to the residue of their alpha carbon: the third atom of φ, the second of ψ.
-    phi = {names[atoms[i[2]].residue.index]: v for i, v in _columns(*mdtraj.compute_phi(trajectory, periodic=False))}
-    psi = {names[atoms[i[1]].residue.index]: v for i, v in _columns(*mdtraj.compute_psi(trajectory, periodic=False))}
-    found = []
-    for residue in phi:
-        if residue in psi:
-            found += [Torsion("phi", residue, phi[residue]), Torsion("psi", residue, psi[residue])]
-    return found
+    named = [torsion for torsion in rotatable_torsions(trajectory.topology) if torsion.kind in ("phi", "psi")]
+    both = {a.place for a, b in pairwise(named) if (a.kind, b.kind) == ("phi", "psi") and a.place == b.place}
+    chosen = [torsion for torsion in named if torsion.place in both]
+    values = torsion_angles(trajectory, chosen)
+    return [Torsion(torsion.kind, torsion.place, values[:, k]) for k, torsion in enumerate(chosen)]
+
+
+def torsion_angles(trajectory: mdtraj.Trajectory, torsions: Sequence[NamedTorsion]) -> Array:
+    """The torsions in every frame, (n, torsions) in rad, in [−π, π).
+
+    >>> import boltzflow as bf
+    >>> system = bf.load_system("butane")
+    >>> frame = mdtraj.Trajectory(system.positions[None], system.mdtraj_topology)
+    >>> np.degrees(torsion_angles(frame, rotatable_torsions(frame.topology))).round().tolist()
+    [[-180.0]]
+    """
+    if not torsions:
+        return np.zeros((trajectory.n_frames, 0))
+    atoms = np.array([torsion.atoms for torsion in torsions])
+    angles = mdtraj.compute_dihedrals(trajectory, atoms, periodic=False).astype(np.float64)
+    wrapped: Array = (angles + np.pi) % (2 * np.pi) - np.pi
+    return wrapped
 
 
 def means(ensemble: Ensemble, observable: Callable[[mdtraj.Trajectory], Labelled]) -> dict[str, Estimate]:
@@ -167,8 +182,3 @@ def j_couplings(trajectory: mdtraj.Trajectory, kind: Literal["HN HA", "HN CB", "
     indices, values = _COUPLINGS[kind](trajectory)
     atoms, names = list(trajectory.topology.atoms), residue_names(trajectory.topology)
     return Labelled([f"J({kind}) {names[atoms[four[2]].residue.index]}" for four in indices], values)
-
-
-def _columns(indices: NDArray[np.int64], values: NDArray[np.float32]) -> list[tuple[list[int], Array]]:
-    wrapped = (values.astype(np.float64) + np.pi) % (2 * np.pi) - np.pi
-    return [(list(four), wrapped[:, k]) for k, four in enumerate(indices)]

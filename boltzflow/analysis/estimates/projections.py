@@ -8,10 +8,11 @@ import mdtraj
 import numpy as np
 from numpy.typing import ArrayLike
 
-from boltzflow.analysis.estimates.observables import backbone_torsions
+from boltzflow.analysis.estimates.observables import torsion_angles
 from boltzflow.arrays import Array
 from boltzflow.ensemble import Ensemble, Observable
 from boltzflow.errors import OptionError, ShapeError, TopologyError
+from boltzflow.molecules import named_torsions
 
 
 @dataclass(frozen=True)
@@ -38,15 +39,17 @@ class Projection:
 
 
 def torsion_features(trajectory: mdtraj.Trajectory) -> Array:
-    """Cosines and sines of φ and ψ of every residue: (n, 2 · torsions), continuous across ±π (Mu et al. 2005).
+    """Cosines and sines of every torsion of `named_torsions`: (n, 2 · torsions), continuous across ±π (Mu et al. 2005).
+
+    Those of a torsion with equivalent values (`NamedTorsion.folds`) are of its multiple, which is the same for them.
 
     Raises:
-        TopologyError: if the molecule has no φ and ψ; compute features from `mdtraj.compute_dihedrals` instead.
+        TopologyError: if the molecule has no torsion; pass features of your own.
     """
-    torsions = backbone_torsions(trajectory)
+    torsions = named_torsions(trajectory.topology)
     if not torsions:
-        raise TopologyError("Expected a peptide with φ and ψ; got a molecule without: pass your own features.")
-    angles = np.stack([torsion.values for torsion in torsions], 1)
+        raise TopologyError("Expected a molecule with torsions; got one without: pass your own features.")
+    angles = torsion_angles(trajectory, torsions) * [torsion.folds for torsion in torsions]
     return np.hstack([np.cos(angles), np.sin(angles)])
 
 

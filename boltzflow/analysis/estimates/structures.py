@@ -8,9 +8,10 @@ from pathlib import Path
 import mdtraj
 import numpy as np
 
-from boltzflow.analysis.estimates.internals import Observable, internal_observables, values_of
+from boltzflow.analysis.estimates.projections import torsion_features
 from boltzflow.arrays import Array
 from boltzflow.ensemble import Ensemble
+from boltzflow.molecules import named_torsions
 
 
 def superposed_pdb(ensemble: Ensemble) -> list[str]:
@@ -32,19 +33,13 @@ def _heavy(topology: mdtraj.Topology) -> list[int]:
 
 
 def shape_features(trajectory: mdtraj.Trajectory) -> Array:
-    """Features (n, k) on one scale: cosine and sine of a torsion about each bond between heavy atoms.
+    """Features (n, k) on one scale: `torsion_features`.
 
-    A molecule without such torsions is described by the positions of all atoms, superposed on the first frame by the
-    heavy atoms.
+    A molecule without torsions is described by the positions of all atoms, superposed on the first frame by the heavy
+    atoms.
     """
-    heavy = set(_heavy(trajectory.topology))
-    about: dict[frozenset[int], Observable] = {}
-    for observable in internal_observables(trajectory.topology):
-        if observable.kind == "torsion" and heavy.issuperset(observable.atoms):
-            about.setdefault(frozenset(observable.atoms[1:3]), observable)
-    if about:
-        angles = values_of(list(about.values()), trajectory).astype(np.float64)
-        return np.hstack([np.cos(angles), np.sin(angles)])
-    trajectory.superpose(trajectory, atom_indices=sorted(heavy))
+    if named_torsions(trajectory.topology):
+        return torsion_features(trajectory)
+    trajectory.superpose(trajectory, atom_indices=_heavy(trajectory.topology))
     places: Array = trajectory.xyz.reshape(len(trajectory), -1).astype(np.float64)
     return places

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import base64
-import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import groupby
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,9 +13,10 @@ import numpy as np
 from markupsafe import Markup
 
 from boltzflow.analysis.estimates.clusters import representatives
-from boltzflow.analysis.estimates.observables import backbone_torsions
+from boltzflow.analysis.estimates.rotamers import Rotamers, conformations
 from boltzflow.analysis.estimates.structures import shape_features, superposed_pdb
 from boltzflow.analysis.report.numbers import told
+from boltzflow.analysis.report.symbols import with_symbols
 from boltzflow.ensemble import Ensemble
 from boltzflow.storage import replace_file
 from boltzflow.verdict import Trust
@@ -25,6 +26,7 @@ PAGE = "report.html"
 FILES = Path(__file__).parent / "page"
 _LARGE = 300  # atoms: larger molecules are shown as ribbons
 _CLUSTERED, _SHOWN = 1000, 5  # resampled frames, and representative structures
+_NAMED = 4  # torsions in the name of a structure
 
 _BEGINNINGS = {
     "Do not use": Trust.DO_NOT_USE,
@@ -52,7 +54,14 @@ PICTURES = (
     Picture(
         "profiles.png",
         "Free-energy profiles",
-        "Along each backbone torsion, with bands of two standard errors. Shaded: the rare basin at positive φ.",
+        "Along each torsion about a rotatable bond, with bands of two standard errors. Shaded: the rare basin at "
+        "positive φ; dotted: between the states of the others.",
+    ),
+    Picture(
+        "torsion_pairs.png",
+        "Free energy over the most strongly coupled torsions",
+        "The pairs with the largest mutual information of their histograms (nats, without what independent torsions "
+        "would show), besides φ and ψ of one residue.",
     ),
     Picture(
         "ramachandran_comparison.png",
@@ -68,7 +77,7 @@ PICTURES = (
     Picture(
         "marginals.png",
         "Marginals compared with the reference",
-        "The energy, φ and ψ, and the coordinates with the most significant differences.",
+        "The energy, torsions about rotatable bonds, and the coordinates with the most significant differences.",
     ),
     Picture(
         "weights.png",
@@ -81,7 +90,12 @@ PICTURES = (
 
 
 def write_page(
-    directory: Path, title: str, summary: Mapping[str, Any], verdicts: Mapping[str, str], ensemble: Ensemble | None
+    directory: Path,
+    title: str,
+    summary: Mapping[str, Any],
+    verdicts: Mapping[str, str],
+    ensemble: Ensemble | None,
+    states: Sequence[Rotamers],
 ) -> None:
     """Write report.html with the figures in the directory.
 
@@ -91,10 +105,12 @@ def write_page(
         summary: the content of summary.json.
         verdicts: verdict sentences, by subject.
         ensemble: samples of positive weight, for structures; None if there are none.
+        states: of their torsions, which name the structures.
     """
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(FILES), autoescape=True, trim_blocks=True, lstrip_blocks=True
     )
+    environment.filters["symbols"] = with_symbols
     environment.filters["told"] = lambda value, form: told(value, form).replace("-", "−")
     found = [(name, sentence, _level(sentence)) for name, sentence in verdicts.items()]
     pictures = [
@@ -109,7 +125,8 @@ def write_page(
         level=max((level for *_, level in found if level is not None), default=None),
         pictures=pictures,
         facts=list(_facts(summary["run"])),
-        structures={} if ensemble is None else _structures(ensemble),
+        structures={} if ensemble is None else _structures(ensemble, states),
+        rotamers=list(_rotamers(summary["populations"])),
         style=_file("style.css"),
         library=_file("3dmol/3Dmol-min.js"),
         viewer=_file("viewer.js"),
@@ -122,22 +139,27 @@ def _level(sentence: str) -> Trust | None:
     return next((level for beginning, level in _BEGINNINGS.items() if sentence.startswith(beginning)), None)
 
 
-def _structures(ensemble: Ensemble) -> dict[str, Any]:
+def _structures(ensemble: Ensemble, states: Sequence[Rotamers]) -> dict[str, Any]:
     """Representative structures for the viewer."""
     drawn = ensemble.resample(_CLUSTERED)
     features = shape_features(drawn.to_mdtraj())
     found = representatives(drawn, min(_SHOWN, len(np.unique(features, axis=0))), lambda _: features)
-    torsions = backbone_torsions(found.representatives.to_mdtraj())
-    labels = []
-    for i, share in enumerate(population.value for population in found.states.populations.values()):
-        few = torsions[:2] if len(torsions) == 2 else []
-        angles = (f"{'φψ'[t.kind == 'psi']} {round(math.degrees(t.values[i]))}°".replace("-", "−") for t in few)
-        labels.append(", ".join([f"{share:.0%}", *angles]))
+    names = conformations(found.representatives, states, _NAMED)
+    shares = [population.value for population in found.states.populations.values()]
     return {
-        "labels": labels,
+        "labels": [
+            ", ".join([f"{share:.0%}", *map(with_symbols, words)]) for share, words in zip(shares, names, strict=True)
+        ],
         "pdb": superposed_pdb(found.representatives),
         "ribbon": ensemble.positions.shape[1] > _LARGE,
     }
+
+
+def _rotamers(populations: Mapping[str, Any]) -> Iterator[tuple[str, list[tuple[Mapping[str, Any], Trust | None]]]]:
+    """The torsions of a summary with their states, and the level of trust of each."""
+    for torsion, members in groupby(populations.values(), lambda found: found.get("torsion")):
+        if torsion is not None:
+            yield torsion, [(found, _level(found["verdict"])) for found in members]
 
 
 def _facts(run: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

@@ -34,12 +34,18 @@ class _Basin(BaseModel):
     reference: _Estimate
 
 
+class _Population(_Basin):
+    sigmas: Number
+
+
 class _Comparison(_Judged):
     reference_frames: int
     reference_pieces: int
     p_value: Number
     distances: list[_Distance]
     basins: dict[str, _Basin]
+    populations: dict[str, _Population] = _MISSING
+    populations_beyond_3_sigmas: int = _MISSING
 
 
 class _Forward(_Judged):

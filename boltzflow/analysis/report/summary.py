@@ -6,7 +6,8 @@ import json
 import math
 import platform
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass, field, fields, is_dataclass
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -18,16 +19,20 @@ import torch
 from boltzflow.analysis.checks.diagnostics import diagnose
 from boltzflow.analysis.checks.geometry import GeometryCheck, check_geometry, inverted_chirality
 from boltzflow.analysis.estimates.basins import POSITIVE_PHI, positive_phi
+from boltzflow.analysis.estimates.couplings import couplings
 from boltzflow.analysis.estimates.observables import Torsion, backbone_torsions
 from boltzflow.analysis.estimates.populations import Population
 from boltzflow.analysis.estimates.profiles import free_energy_profile, free_energy_surface
+from boltzflow.analysis.estimates.rotamers import Rotamers, angles_of, rotamers
 from boltzflow.analysis.report import plots
 from boltzflow.analysis.report.html import write_page
 from boltzflow.analysis.report.run_facts import check_run
+from boltzflow.analysis.report.torsions import as_rotamer, most_telling, region_name
+from boltzflow.arrays import Array
 from boltzflow.ensemble import Ensemble
 from boltzflow.estimate import Estimate
 from boltzflow.generator import KIND, VERSION, BoltzmannGenerator
-from boltzflow.molecules import MolecularSystem
+from boltzflow.molecules import MolecularSystem, NamedTorsion
 from boltzflow.molecules.same_atoms import check_same_atoms
 from boltzflow.storage import reading, replace_file
 from boltzflow.tensorfile import read_tensors
@@ -52,11 +57,13 @@ class Summary:
         pareto_k: shape of the weights' tail: above 0.7 averages cannot be trusted.
         log_z: log of the mean weight and its error.
         verdict: whether averages can be trusted, as far as weights can tell (see `diagnose`).
-        populations: of 0 < φ < 2.2 rad of each residue.
+        populations: of 0 < φ < 2.2 rad of each residue, and of the states of all other torsions, such as
+            "chi1 VAL2 trans".
         geometry: bonds and angles compared with the force field; None without a system.
         wrong_handed_frames: number of samples of positive weight with an amino acid of inverted chirality.
         run: facts about the run that made the samples.
         versions: of Python and of the libraries.
+        rotamers: the states of all torsions.
     """
 
     temperature: float
@@ -72,11 +79,28 @@ class Summary:
     wrong_handed_frames: int
     run: dict[str, Any]
     versions: dict[str, str]
+    rotamers: tuple[Rotamers, ...] = field(repr=False, compare=False)
 
     @property
     def document(self) -> dict[str, Any]:
         """The content of summary.json; numbers that are not finite become None."""
-        return {"version": 1, **as_document(self), "log_z": as_document(self.log_z._asdict())}
+        found = {"version": 1, **as_document(self), "log_z": as_document(self.log_z._asdict())}
+        states = {
+            region_name(one, name): as_rotamer(one, state)
+            for one in self.rotamers
+            for state, name in enumerate(one.arcs.names)
+        }
+        for name, population in self.populations.items():
+            numbers = found["populations"][name]
+            first = {key: numbers.pop(key) for key in ("value", "error", "frames")}
+            verdict = {"verdict": str(population.verdict)}
+            found["populations"][name] = states.get(name, {}) | first | verdict | numbers
+        return found
+
+    @property
+    def basins(self) -> dict[str, Population]:
+        """The populations of 0 < φ < 2.2 rad alone."""
+        return {name: found for name, found in self.populations.items() if name.endswith("rad")}
 
     @property
     def verdicts(self) -> dict[str, str]:
@@ -102,7 +126,7 @@ def analyze(
     replicates: int = 200,
     seed: int = 0,
 ) -> Summary:
-    """Analyze samples: weights, free energies along φ and ψ, populations and geometry; writes plots and report.html.
+    """Analyze samples: weights, free energies along torsions, populations and geometry; writes plots and report.html.
 
     Files are always written; if no weight is positive, there are no plots and no structures.
 
@@ -136,7 +160,7 @@ def analyze(
         check_same_atoms(system.mdtraj_topology, ensemble.topology, "samples", "the system")
     found = diagnose(ensemble)
     used = None if found.log_z.value == -math.inf else ensemble[ensemble.weights > 0]
-    torsions, populations, geometry, inverted = [], {}, None, 0
+    torsions, populations, states, geometry, inverted = [], {}, [], None, 0
     if used is not None:
         trajectory = used.to_mdtraj()
         torsions = backbone_torsions(trajectory)
@@ -146,6 +170,13 @@ def analyze(
         populations = {
             f"{low:g} < phi {residue} < {high:g} rad": share
             for residue, share in positive_phi(used, torsions, low, high).items()
+        }
+        states = rotamers(used)
+        populations |= {
+            region_name(one, name): share
+            for one in states
+            if one.torsion.kind != "phi"
+            for name, share in one.states.populations.items()
         }
     summary = Summary(
         temperature=ensemble.temperature,
@@ -161,6 +192,7 @@ def analyze(
         wrong_handed_frames=inverted,
         run=dict(run or {}),
         versions=_versions(),
+        rotamers=tuple(states),
     )
     if directory is not None:
         folder = Path(directory)
@@ -169,10 +201,10 @@ def analyze(
         if (folder / METRICS).is_file():  # first, since it may be damaged
             plots.training(folder / METRICS, title, folder / "training.png")
         if used is not None:
-            _plot(ensemble, used, torsions, title, folder, replicates, seed)
+            _plot(ensemble, used, torsions, states, title, folder, replicates, seed)
         summary.write(folder / SUMMARY)
         name = system.name.replace("_", " ") if system else ""
-        write_page(folder, name or "Samples", summary.document, summary.verdicts, used)
+        write_page(folder, name or "Samples", summary.document, summary.verdicts, used, states)
     return summary
 
 
@@ -180,6 +212,7 @@ def _plot(
     ensemble: Ensemble,
     used: Ensemble,
     torsions: list[Torsion],
+    states: list[Rotamers],
     title: str,
     folder: Path,
     replicates: int,
@@ -190,12 +223,35 @@ def _plot(
     if torsions:
         pairs = list(zip(torsions[::2], torsions[1::2], strict=True))
         surfaces = [free_energy_surface(used, a.values, b.values, **options) for a, b in pairs]
-        profiles = [free_energy_profile(used, t.values, **options) for t in torsions]
         plots.ramachandran(surfaces, [a.residue for a, _ in pairs], title, folder / "ramachandran.png")
-        plots.profiles(profiles, torsions, POSITIVE_PHI, title, folder / "profiles.png")
+    if states:
+        drawn = most_telling(states)
+        angles = angles_of(used, [one.torsion for one in drawn])
+        profiles = [free_energy_profile(used, column, **options) for column in angles.T]
+        some = f"; {len(drawn)} of {len(states)} torsions" if len(drawn) < len(states) else ""
+        plots.profiles(profiles, drawn, POSITIVE_PHI, title + some, folder / "profiles.png")
+        _plot_pairs(used, [one.torsion for one in drawn], angles, title, folder, options)
     plots.weights(ensemble, title, folder / "weights.png")
     if ensemble.has_energies:
         plots.energies(ensemble, title, folder / "energies.png")
+
+
+def _plot_pairs(
+    used: Ensemble, torsions: list[NamedTorsion], angles: Array, title: str, folder: Path, options: Any
+) -> None:
+    """The pairs of torsions (angles (n, torsions)) with the strongest coupling, besides φ and ψ of one residue."""
+    drawn = [
+        (i, j)
+        for i, j in combinations(range(len(torsions)), 2)
+        if {torsions[i].kind, torsions[j].kind} == {"phi", "psi"} and torsions[i].place == torsions[j].place
+    ]
+    found = couplings(used, angles, without=drawn, seed=options["seed"])
+    if found:
+        columns = [(angles[:, i], angles[:, j]) for i, j in (coupling.pair for coupling in found)]
+        surfaces = [free_energy_surface(used, x, y, **options) for x, y in columns]
+        names = [(torsions[i].name, torsions[j].name) for i, j in (coupling.pair for coupling in found)]
+        information = [coupling.information for coupling in found]
+        plots.torsion_pairs(surfaces, names, information, title, folder / "torsion_pairs.png")
 
 
 def plot_title(system: MolecularSystem | None, ensemble: Ensemble) -> str:

@@ -1,7 +1,7 @@
 """Figures for a talk or a paper: labelled, with units, as PNG and PDF."""
 
 from boltzflow.analysis.report.plots.curves import distances, marginals, profiles
-from boltzflow.analysis.report.plots.surfaces import ramachandran, ramachandran_comparison
+from boltzflow.analysis.report.plots.surfaces import ramachandran, ramachandran_comparison, torsion_pairs
 from boltzflow.analysis.report.plots.training import training
 from boltzflow.analysis.report.plots.weights import energies, weights
 
@@ -12,6 +12,7 @@ __all__ = [
     "profiles",
     "ramachandran",
     "ramachandran_comparison",
+    "torsion_pairs",
     "training",
     "weights",
 ]

@@ -3,51 +3,44 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import groupby
+from itertools import groupby, takewhile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
 
 from boltzflow.analysis.checks.comparison import Comparison, Histograms
-from boltzflow.analysis.estimates.observables import Torsion
 from boltzflow.analysis.estimates.profiles import FreeEnergyProfile
+from boltzflow.analysis.estimates.rotamers import Rotamers
 from boltzflow.analysis.report.plots.style import BLUE, GREY, HIGHEST, ORANGE, figure, in_degrees, torsion_label
 from boltzflow.units import thermal_energy
 
-_MARGINALS = 12
+_FEW, _FEW_COLUMNS, _COLUMNS = 8, 2, 4  # panels
+_BETWEEN_STATES: dict[str, Any] = {"color": GREY, "linewidth": 0.9, "linestyle": ":"}
+_MARGINALS, _DIFFERENT = 12, 3  # panels, and the least number of those for the most significant differences
 _CLEAR = 4.0  # standard deviations of the noise
 
 
 def profiles(
     curves: Sequence[FreeEnergyProfile],
-    torsions: Sequence[Torsion],
+    torsions: Sequence[Rotamers],
     region: tuple[float, float],
     title: str,
     path: Path,
 ) -> None:
-    """Free energies along φ and ψ with bands of two standard errors; `region` of φ (rad) is shaded."""
-    rows = len(curves) // 2
-    with figure(path, (8.6, 3.0 * rows + 0.5), title) as drawing:
-        panels = drawing.subplots(rows, 2, squeeze=False, sharey=True, gridspec_kw={"wspace": 0.08})
-        for panel, curve, torsion in zip(panels.flat, curves, torsions, strict=True):
-            x = np.degrees(curve.centers)
-            values, errors = curve.kj_per_mol
-            values = np.where(np.isfinite(values), values, np.nan)
-            if torsion.kind == "phi":
-                panel.axvspan(
-                    *np.degrees(region),
-                    color=GREY,
-                    alpha=0.15,
-                    linewidth=0,
-                    label=f"{region[0]:g} < φ < {region[1]:g} rad",
-                )
-            panel.fill_between(
-                x, values - 2 * errors, values + 2 * errors, color=BLUE, alpha=0.3, linewidth=0, label="± 2 SE"
-            )
-            panel.plot(x, values, color=BLUE, linewidth=1.6)
-            panel.set_xlabel(torsion_label(torsion.name))
-            in_degrees(panel, "x")
+    """Free energies along torsions with bands of two standard errors.
+
+    `region` of φ (rad) is shaded; dotted lines separate the states of the others.
+    """
+    columns = _FEW_COLUMNS if len(curves) <= _FEW else _COLUMNS
+    rows = -(-len(curves) // columns)
+    with figure(path, (4.3 * columns, 3.0 * rows + 0.5), title) as drawing:
+        panels = drawing.subplots(rows, columns, squeeze=False, sharey=True, gridspec_kw={"wspace": 0.08})
+        for panel in panels.flat[len(curves) :]:
+            panel.set_visible(False)
+        for panel, curve, found in zip(panels.flat, curves, torsions, strict=False):
+            _profile(panel, curve, found, region)
         highest = max(np.nanmax(np.where(np.isfinite(c.values), c.values, np.nan)) for c in curves)
         # Otherwise a single sample of tiny weight would set the scale.
         panels[0, 0].set_ylim(-0.5, thermal_energy(curves[0].temperature) * min(1.08 * highest, 1.5 * HIGHEST))
@@ -56,9 +49,35 @@ def profiles(
         panels[0, 0].legend(loc="upper left", fontsize=9)
 
 
+def _profile(panel: Axes, curve: FreeEnergyProfile, found: Rotamers, region: tuple[float, float]) -> None:
+    x = np.degrees(curve.centers)
+    values, errors = curve.kj_per_mol
+    values = np.where(np.isfinite(values), values, np.nan)
+    if found.torsion.kind == "phi":
+        label = f"{region[0]:g} < φ < {region[1]:g} rad"
+        panel.axvspan(*np.degrees(region), color=GREY, alpha=0.15, linewidth=0, label=label)
+    elif len(found.arcs.names) > 1:
+        for turn in range(found.arcs.folds):
+            for low in found.arcs.lows:
+                panel.axvline(_wrapped(np.degrees(low + turn * found.arcs.period)), **_BETWEEN_STATES)
+    panel.fill_between(x, values - 2 * errors, values + 2 * errors, color=BLUE, alpha=0.3, linewidth=0, label="± 2 SE")
+    panel.plot(x, values, color=BLUE, linewidth=1.6)
+    panel.set_xlabel(torsion_label(found.torsion.name))
+    in_degrees(panel, "x")
+
+
+def _wrapped(degrees: float) -> float:
+    return (degrees + 180.0) % 360.0 - 180.0
+
+
 def marginals(comparison: Comparison, title: str, path: Path) -> None:
-    """The energy, φ and ψ, and the coordinates that differ most clearly, with bands of two standard errors."""
-    named = [m for m in comparison.marginals if not m.observable.name.startswith(m.observable.kind)][:_MARGINALS]
+    """The energy, torsions about rotatable bonds, and the coordinates that differ most clearly.
+
+    Bands are two standard errors.
+    """
+    named = _leading(comparison)
+    named.sort(key=lambda m: not m.observable.name.startswith(("potential", "phi", "psi")))
+    named = named[: _MARGINALS - _DIFFERENT]
     others = [m for m in comparison.marginals if m not in named]
     others.sort(key=lambda m: -comparison.of(m.observable.name).sigmas)
     chosen = [*named, *others[: _MARGINALS - len(named)]]
@@ -97,7 +116,9 @@ def distances(comparison: Comparison, title: str, path: Path) -> None:
             if which.any():
                 panel.plot(places[which], value[which], ".", color=colour, markersize=6, label=label)
         start = 0
-        for group, members in groupby(_group(m) for m in comparison.marginals):
+        leading = ["U, rotatable"] * len(_leading(comparison))
+        others = [f"{m.observable.kind}s" for m in comparison.marginals[len(leading) :]]
+        for group, members in groupby([*leading, *others]):
             count = len(list(members))
             panel.axvline(start - 0.5, color="black", linewidth=0.5)
             middle = start + (count - 1) / 2
@@ -127,8 +148,9 @@ def _marginal(panel: Axes, both: Histograms) -> None:
         panel.set_xlim(edges[0], edges[-1])
 
 
-def _group(both: Histograms) -> str:
-    return f"{both.observable.kind}s" if both.observable.name.startswith(both.observable.kind) else "U, φ, ψ"
+def _leading(comparison: Comparison) -> list[Histograms]:
+    """The energy and the torsions about rotatable bonds, which come before the bonds."""
+    return list(takewhile(lambda m: m.observable.kind in ("energy", "torsion"), comparison.marginals))
 
 
 def _label(both: Histograms) -> str:

@@ -13,6 +13,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import MultipleLocator
 
+from boltzflow.analysis.report.symbols import with_symbols
 from boltzflow.storage import replacing
 
 BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#8C8C8C"  # Okabe & Ito's palette
@@ -61,5 +62,4 @@ def in_degrees(panel: Axes, name: Literal["x", "y"]) -> None:
 def torsion_label(name: str) -> str:
     """Such as "φ of ALA2 (°)" for "phi ALA2"."""
     kind, _, rest = name.partition(" ")
-    symbol = {"phi": "φ of ", "psi": "ψ of "}.get(kind, "torsion ")
-    return f"{symbol}{rest} (°)"
+    return f"{with_symbols(kind)} {'' if kind == 'torsion' else 'of '}{rest} (°)"

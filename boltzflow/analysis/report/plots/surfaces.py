@@ -1,4 +1,4 @@
-"""Free energies over φ and ψ."""
+"""Free energies over two torsions."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 
 from boltzflow.analysis.checks.comparison import Histograms
 from boltzflow.analysis.estimates.profiles import FreeEnergySurface
-from boltzflow.analysis.report.plots.style import HIGHEST, figure, in_degrees
+from boltzflow.analysis.report.plots.style import HIGHEST, figure, in_degrees, torsion_label
 from boltzflow.arrays import Array
 from boltzflow.units import thermal_energy
 
@@ -24,18 +24,43 @@ _SHARPEST = 1.0  # kT
 
 def ramachandran(surfaces: Sequence[FreeEnergySurface], residues: Sequence[str], title: str, path: Path) -> None:
     """φ/ψ free-energy surfaces, one panel for each residue, with a scale in kT and in kJ/mol."""
+    titles = [residue if len(surfaces) > 1 else "" for residue in residues]
+    _surfaces(surfaces, [("φ (°)", "ψ (°)", text) for text in titles], title, path)
+
+
+def torsion_pairs(
+    surfaces: Sequence[FreeEnergySurface],
+    names: Sequence[tuple[str, str]],
+    information: Sequence[float],
+    title: str,
+    path: Path,
+) -> None:
+    """Free-energy surfaces of pairs of torsions, with their names and mutual information (nats)."""
+    labels = [
+        (torsion_label(x), torsion_label(y), f"mutual information {found:.2g}")
+        for (x, y), found in zip(names, information, strict=True)
+    ]
+    _surfaces(surfaces, labels, title, path)
+
+
+def _surfaces(
+    surfaces: Sequence[FreeEnergySurface], labels: Sequence[tuple[str, str, str]], title: str, path: Path
+) -> None:
+    """One panel for each surface; labels: of the axes, and a title."""
     columns = min(3, len(surfaces))
     rows = math.ceil(len(surfaces) / columns)
+    alike = len({label[1] for label in labels}) == 1
     with figure(path, (4.1 * columns + 1.4, 4.0 * rows + 0.3), title) as drawing:
-        panels = drawing.subplots(rows, columns, squeeze=False, sharex=True, sharey=True).flat
+        panels = list(drawing.subplots(rows, columns, squeeze=False, sharex=True, sharey=True).flat)
         for panel in panels[len(surfaces) :]:
             panel.set_visible(False)
-        for panel, surface, residue in zip(panels, surfaces, residues, strict=False):
+        for k, (panel, surface, (x, y, text)) in enumerate(zip(panels, surfaces, labels, strict=False)):
             mesh = _surface(panel, surface.x.edges, surface.y.edges, surface.values)
-            panel.set(xlabel="φ (°)", title=residue if len(surfaces) > 1 else "")
-        for row in range(rows):
-            panels[row * columns].set_ylabel("ψ (°)")
-        _scale(drawing, mesh, list(panels), surfaces[0].temperature)
+            panel.set(xlabel=x)
+            panel.set_title(text, fontsize=10)
+            if k % columns == 0 or not alike:
+                panel.set_ylabel(y)
+        _scale(drawing, mesh, panels, surfaces[0].temperature)
 
 
 def ramachandran_comparison(surfaces: Mapping[str, Histograms], temperature: float, title: str, path: Path) -> None:
