@@ -99,8 +99,17 @@ def sample(
         ),
     ] = None,
     seed: Seed = None,
+    check_ps: Annotated[
+        float,
+        typer.Option(
+            help="Length in ps of a simulation that searches for lost basins, such as 20; 0 for none.", min=0.0
+        ),
+    ] = 0.0,
 ) -> None:
     """Draw samples from a trained generator and analyze them.
+
+    The verdict names what was checked. Weights alone cannot reveal a lost
+    basin: add --check-ps 20, or compare with a reference (boltzflow evaluate).
 
     Writes samples.dcd with topology.pdb (for mdtraj, MDAnalysis, VMD, PyMOL),
     weights.npz (energies and log-weights), plots, summary.json and report.html.
@@ -114,7 +123,7 @@ def sample(
     """
     generator = BoltzmannGenerator.load(runs.find_generator(source))
     with progress("sampling", n) as drawn:
-        summary = runs.sample_run(generator, n, out, seed, drawn=drawn, temperature=temperature)
+        summary = runs.sample_run(generator, n, out, seed, drawn, temperature, check_picoseconds=check_ps)
     _tell(summary, out)
 
 
@@ -177,6 +186,7 @@ def evaluate(
 def _tell(summary: Summary, directory: Path) -> None:
     """Print the main results."""
     rows = {
+        "verdict": str(summary.headline),
         "samples": f"{summary.frames:,} ({summary.failed_frames:,} failed) at {summary.temperature:g} K",
         "ESS": f"{summary.ess:.2%} ({summary.ess_clipped:.2%} with the top 1e-4 of weights clipped)",
         "Pareto k": f"{told(summary.pareto_k, '.2f')} (do not trust averages above 0.7)",

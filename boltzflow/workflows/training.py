@@ -218,11 +218,13 @@ def sample_run(
     drawn: Progress | None = None,
     temperature: float | None = None,
     reference: Reference | None = None,
+    check_picoseconds: float = 0.0,
 ) -> Summary:
     """Write `n` samples and their analysis to a new directory, with a copy of the generator.
 
     The temperature is the generator's own, or another one in K that it covers. If a reference is given, the samples are
-    compared with it. A run that fails before all samples are written leaves no files.
+    compared with it. If a time is given, a simulation of this length searches for lost basins (`check_collapse`). A run
+    that fails before all samples are written leaves no files.
 
     Raises:
         RunDirectoryError: if the directory already contains a run or samples, or another process writes to it.
@@ -233,7 +235,7 @@ def sample_run(
         check_unused(directory)
         check_room(n, generator.system.n_atoms, directory)
         generator.checked_temperature(temperature)
-        return _sample(generator, n, directory, seed, {}, drawn, temperature=temperature, reference=reference)
+        return _sample(generator, n, directory, seed, {}, drawn, check_picoseconds, temperature, reference)
 
 
 def check_room(n: int, atoms: int, directory: Path) -> None:

@@ -19,7 +19,7 @@ from boltzflow.analysis.report.numbers import told
 from boltzflow.analysis.report.symbols import with_symbols
 from boltzflow.ensemble import Ensemble
 from boltzflow.storage import replace_file
-from boltzflow.verdict import Trust
+from boltzflow.verdict import Trust, headline, level_of, unchecked
 
 PAGE = "report.html"
 
@@ -27,14 +27,6 @@ FILES = Path(__file__).parent / "page"
 _LARGE = 300  # atoms: larger molecules are shown as ribbons
 _CLUSTERED, _SHOWN = 1000, 5  # resampled frames, and representative structures
 _NAMED = 4  # torsions in the name of a structure
-
-_BEGINNINGS = {
-    "Do not use": Trust.DO_NOT_USE,
-    "With care": Trust.WITH_CARE,
-    "Trust": Trust.TRUST,
-    "No sign of a lost basin": Trust.TRUST,
-    "Trainings with other seeds agree": Trust.TRUST,
-}
 
 
 class Picture(NamedTuple):
@@ -112,7 +104,7 @@ def write_page(
     )
     environment.filters["symbols"] = with_symbols
     environment.filters["told"] = lambda value, form: told(value, form).replace("-", "−")
-    found = [(name, sentence, _level(sentence)) for name, sentence in verdicts.items()]
+    found = [(name, sentence, level_of(sentence)) for name, sentence in verdicts.items()]
     pictures = [
         (picture, base64.b64encode((directory / picture.file).read_bytes()).decode())
         for picture in PICTURES
@@ -122,7 +114,8 @@ def write_page(
         title=title,
         summary=summary,
         verdicts=found,
-        level=max((level for *_, level in found if level is not None), default=None),
+        level=headline(verdicts).trust,
+        unchecked=unchecked(verdicts),
         pictures=pictures,
         facts=list(_facts(summary["run"])),
         structures={} if ensemble is None else _structures(ensemble, states),
@@ -132,11 +125,6 @@ def write_page(
         viewer=_file("viewer.js"),
     )
     replace_file(directory / PAGE, page)
-
-
-def _level(sentence: str) -> Trust | None:
-    """The level of trust of a sentence; None if it states none, such as for a check that was not made."""
-    return next((level for beginning, level in _BEGINNINGS.items() if sentence.startswith(beginning)), None)
 
 
 def _structures(ensemble: Ensemble, states: Sequence[Rotamers]) -> dict[str, Any]:
@@ -159,7 +147,7 @@ def _rotamers(populations: Mapping[str, Any]) -> Iterator[tuple[str, list[tuple[
     """The torsions of a summary with their states, and the level of trust of each."""
     for torsion, members in groupby(populations.values(), lambda found: found.get("torsion")):
         if torsion is not None:
-            yield torsion, [(found, _level(found["verdict"])) for found in members]
+            yield torsion, [(found, level_of(found["verdict"])) for found in members]
 
 
 def _facts(run: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

@@ -36,7 +36,7 @@ from boltzflow.molecules import MolecularSystem, NamedTorsion
 from boltzflow.molecules.same_atoms import check_same_atoms
 from boltzflow.storage import reading, replace_file
 from boltzflow.tensorfile import read_tensors
-from boltzflow.verdict import Verdict
+from boltzflow.verdict import Verdict, headline
 from boltzflow.version import __version__
 
 SUMMARY, GENERATOR, METRICS = "summary.json", "generator.safetensors", "metrics.csv"
@@ -84,7 +84,8 @@ class Summary:
     @property
     def document(self) -> dict[str, Any]:
         """The content of summary.json; numbers that are not finite become None."""
-        found = {"version": 1, **as_document(self), "log_z": as_document(self.log_z._asdict())}
+        found = {"version": 1, "headline": str(self.headline), **as_document(self)}
+        found["log_z"] = as_document(self.log_z._asdict())
         states = {
             region_name(one, name): as_rotamer(one, state)
             for one in self.rotamers
@@ -101,6 +102,11 @@ class Summary:
     def basins(self) -> dict[str, Population]:
         """The populations of 0 < φ < 2.2 rad alone."""
         return {name: found for name, found in self.populations.items() if name.endswith("rad")}
+
+    @property
+    def headline(self) -> Verdict:
+        """The worst of all verdicts, with the reasons, and what was and was not checked."""
+        return headline(self.verdicts)
 
     @property
     def verdicts(self) -> dict[str, str]:
