@@ -3,7 +3,7 @@
 python benchmarks/molecules.py [val ser phe pro o_cresol cyclohexane alanine_dipeptide ala3] [--preset standard]
 
 Each molecule is trained with a preset and nothing else. 200 000 samples give the ESS and the populations of the
-rotamers (each torsion of `named_torsions`: −120° to 0°, 0° to 120°, the rest). A parallel tempering of another seed,
+rotamers (the `torsion_states` of each of `named_torsions`). A parallel tempering of another seed,
 which never sees the flow, gives the same populations, with errors from its ladders. Hotelling's T² of all populations
 together, with their correlations, gives a p-value. A line of JSON for each goes to `--out`. A molecule whose training
 has ended is not trained again.
@@ -23,15 +23,9 @@ from numpy.typing import NDArray
 from scipy.stats import f
 
 import boltzflow as bf
-from boltzflow.analysis import check_collapse, diagnose, population_of
-from boltzflow.simulation import (
-    Langevin,
-    ParallelTempering,
-    Particles,
-    TemperingOptions,
-    named_torsions,
-    torsion_values,
-)
+from boltzflow.analysis import check_collapse, diagnose, population_of, torsion_states
+from boltzflow.molecules import named_torsions, torsion_values
+from boltzflow.simulation import Langevin, ParallelTempering, Particles, TemperingOptions
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 CAPPED = {"val": "V", "ser": "S", "phe": "F", "pro": "P"}
@@ -68,19 +62,24 @@ def reference_of(system: bf.MolecularSystem, picoseconds: float) -> bf.Ensemble:
 Rotamers = dict[str, tuple[float, float, str]]
 
 
-def rotamer_indicators(system: bf.MolecularSystem, ensemble: bf.Ensemble) -> dict[str, NDArray[np.bool_]]:
-    """Which frames are in each rotamer of each torsion."""
+Indicators = dict[str, NDArray[np.bool_]]
+
+
+def rotamer_indicators(system: bf.MolecularSystem, ensembles: tuple[bf.Ensemble, bf.Ensemble]) -> list[Indicators]:
+    """Which frames of each ensemble are in each state of each torsion; the states are those of both together."""
     torsions = named_torsions(system)
-    angles = torsion_values(torch.from_numpy(ensemble.positions), torsions).rad2deg().numpy()
-    found = {}
-    for torsion, angle in zip(torsions, angles.T, strict=True):
-        found[f"{torsion.name} -60"] = (angle >= -120) & (angle < 0)
-        found[f"{torsion.name} 60"] = (angle >= 0) & (angle < 120)
-        found[f"{torsion.name} 180"] = (angle < -120) | (angle >= 120)
+    angles = [torsion_values(torch.from_numpy(e.positions), torsions).double().numpy() for e in ensembles]
+    weights = np.concatenate([e.weights for e in ensembles])
+    found: list[Indicators] = [{}, {}]
+    for k, torsion in enumerate(torsions):
+        states = torsion_states(torsion, np.concatenate([values[:, k] for values in angles]), weights)
+        for side, values in zip(found, angles, strict=True):
+            labels = states.labels(values[:, k])
+            side |= {f"{torsion.name} {name}": labels == state for state, name in enumerate(states.names)}
     return found
 
 
-def populations(ensemble: bf.Ensemble, indicators: dict[str, NDArray[np.bool_]]) -> Rotamers:
+def populations(ensemble: bf.Ensemble, indicators: Indicators) -> Rotamers:
     """Population, error and verdict of each rotamer."""
     found = {}
     for name, inside in indicators.items():
@@ -101,9 +100,7 @@ def joint(ensemble: bf.Ensemble, values: NDArray[np.float64]) -> tuple[NDArray[n
     return means, parts.T @ parts * number / (number - 1), number
 
 
-def agreement(
-    ours: bf.Ensemble, theirs: bf.Ensemble, indicators: tuple[dict[str, NDArray[np.bool_]], ...]
-) -> dict[str, float]:
+def agreement(ours: bf.Ensemble, theirs: bf.Ensemble, indicators: list[Indicators]) -> dict[str, float]:
     """Hotelling's T² of all populations from 1 % to 99 %, with the correlations between them, and its p-value.
 
     Rotamers of one torsion sum to 1, and those of a ring change together: directions without scatter are left out.
@@ -139,7 +136,7 @@ def measure(name: str, arguments: argparse.Namespace) -> dict[str, object]:
     weights = diagnose(ensemble)
     collapse = check_collapse(generator, ensemble, seed=arguments.seed + 2)
     reference = reference_of(system, arguments.picoseconds)
-    indicators = rotamer_indicators(system, ensemble), rotamer_indicators(system, reference)
+    indicators = rotamer_indicators(system, (ensemble, reference))
     ours, theirs = populations(ensemble, indicators[0]), populations(reference, indicators[1])
     return {
         "molecule": name,

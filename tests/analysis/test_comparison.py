@@ -26,6 +26,7 @@ from boltzflow.analysis.checks.comparison import (
     _verdict,
 )
 from boltzflow.analysis.checks.references import check_same_molecule
+from boltzflow.analysis.estimates.torsion_states import TorsionStates
 from boltzflow.analysis.report.plots import distances, marginals, ramachandran_comparison
 from boltzflow.ensemble import Ensemble
 from boltzflow.errors import FileFormatError, OptionError, ShapeError, SystemNotFoundError
@@ -34,6 +35,7 @@ from boltzflow.verdict import Trust
 from tests.analysis.peptide import simulated, weighted
 
 SEEDS = 30
+PSI = TorsionStates(("40°", "130°"), (-1.0, 1.4))
 
 
 def library(name: str) -> Path:
@@ -44,9 +46,12 @@ def library(name: str) -> Path:
 def right() -> list[Comparison]:
     """4000 weighted samples against 32 simulations of 100 correlated frames of the same distribution."""
     found = []
-    for seed in range(SEEDS):
-        frames, ladders = simulated(32, 100, seed)
-        found.append(compare(weighted(4000, seed), frames, pieces=ladders, seed=seed))
+    with pytest.MonkeyPatch.context() as patch:
+        # The two peaks of ψ overlap, so that its density has one minimum.
+        patch.setattr("boltzflow.analysis.checks.comparison.torsion_states", lambda *_: PSI)
+        for seed in range(SEEDS):
+            frames, ladders = simulated(32, 100, seed)
+            found.append(compare(weighted(4000, seed), frames, pieces=ladders, seed=seed))
     return found
 
 
@@ -75,6 +80,37 @@ def test_chances_are_uniform_and_basins_honest_where_both_are_right(right: list[
     assert np.abs(z).max() < 4.0
     low, high = chi2.ppf([1e-4, 1 - 1e-4], SEEDS)
     assert low < np.square(z).sum() < high
+
+
+def test_populations_are_compared_state_by_state(right: list[Comparison]) -> None:
+    """φ as the basin, ψ in the same states of both sides: they sum to 1, and z explains their differences."""
+    scores = []
+    for comparison in right:
+        rare, *psi = comparison.populations
+        assert comparison.populations[rare] == comparison.basins["ALA2"]
+        assert rare == "0 < phi ALA2 < 2.2 rad"
+        assert psi == ["psi ALA2 40°", "psi ALA2 130°"]
+        for side in ("samples", "reference"):
+            total = sum(getattr(comparison.populations[name], side).value for name in psi)
+            assert total == pytest.approx(1.0, abs=1e-9)
+        scores.append(comparison.populations[psi[0]].sigmas)
+        assert comparison.beyond == sum(abs(p.sigmas) > 3 for p in comparison.populations.values())
+    assert np.abs(scores).max() < 4.0
+    low, high = chi2.ppf([1e-4, 1 - 1e-4], SEEDS)
+    assert low < np.square(scores).sum() < high
+    assert sum(comparison.beyond for comparison in right) <= 2
+
+
+def test_a_state_that_only_the_reference_has_is_beyond_three_errors() -> None:
+    reference, ladders = simulated(64, 400, 0)
+    samples = weighted(5000, 1, rare=0.0)
+    lost = compare(samples[samples.log_weights > -100], reference, pieces=ladders)
+    basin = lost.populations["0 < phi ALA2 < 2.2 rad"]
+    assert basin.sigmas < -3
+    assert lost.beyond >= 1
+    document = json.loads(json.dumps(lost.document(), allow_nan=False))
+    assert document["populations_beyond_3_sigmas"] == lost.beyond
+    assert document["populations"]["0 < phi ALA2 < 2.2 rad"]["sigmas"] == basin.sigmas
 
 
 def test_what_is_right_is_trusted() -> None:

@@ -58,7 +58,7 @@ def test_the_page_is_one_file_of_moderate_size(page: Path) -> None:
     assert len(text) < 5e6
     assert "<b>bold</b>" not in text
     assert "&lt;something&gt; is thin" in text
-    assert text.count("data:image/png;base64") == 5
+    assert text.count("data:image/png;base64") == 6
     for wanted in ('src="http', 'href="http', "@import", "url("):
         assert wanted not in text.split("<script>")[0]
 
@@ -72,7 +72,7 @@ def test_the_page_opens_offline(page: Path, browser: Any) -> None:
     assert len(canvas) == 1
     widths = browser.execute_script("return [...document.images].map(image => image.complete && image.naturalWidth)")
     shown = [picture for picture in PICTURES if (page.parent / picture.file).is_file()]
-    assert len(widths) == len(shown) == 5
+    assert len(widths) == len(shown) == 6
     assert min(widths) > 500
     assert "With care" in browser.find_element(By.ID, "verdict").text
 

@@ -14,7 +14,11 @@ from openmm import app
 from typer.testing import CliRunner
 
 import boltzflow as bf
+from boltzflow.analysis import as_reference
+from boltzflow.analysis.checks.references import check_same_molecule
+from boltzflow.analysis.estimates.internals import internal_observables
 from boltzflow.cli import app as commands
+from boltzflow.molecules import available_systems
 from boltzflow.simulation import NamedTorsion, TemperingResult, named_torsions, torsion_values
 from boltzflow.simulation.frames import Frames
 from boltzflow.units import GAS_CONSTANT
@@ -147,6 +151,59 @@ def test_populations_and_weights_of_a_known_distribution(tmp_path: Path) -> None
     assert seen.sum() > 25
     assert np.abs(z).max() < 6.0  # errors of few counts are themselves uncertain
     assert 0.5 < np.sqrt((z**2).mean()) < 2.0
+
+
+def test_rotamers_of_a_known_distribution(tmp_path: Path) -> None:
+    """Exact draws of butane's torsion with U = 4 cos 3θ + 2 cos(θ + 1) kJ/mol at two temperatures; z of all states."""
+    random = np.random.default_rng(1)
+    grid = np.linspace(-np.pi, np.pi, 100_001)
+    energy = 4.0 * np.cos(3 * grid) + 2.0 * np.cos(grid + 1.0)
+    kelvins, shape = (300.0, 500.0), (100, 2, 16)
+    places = np.empty(shape, dtype=int)
+    for t, kelvin in enumerate(kelvins):
+        weight = np.exp(-energy / (GAS_CONSTANT * kelvin))
+        places[:, t] = random.choice(len(grid), (100, 16), p=weight / weight.sum())
+    record = {
+        "energies": torch.tensor(energy[places]),
+        "bias": torch.zeros(shape, dtype=torch.float64),
+        "observables": torch.tensor(grid[places])[..., None],
+        "positions": torch.zeros(100, 1, 16, 14, 3),
+    }
+    system = bf.load_system("butane")
+    lost = torch.zeros(16, dtype=torch.bool)
+    result = TemperingResult(kelvins, Frames(chunks=(record,)), lost, (0,), (0.5,), 3, system.mdtraj_topology)
+    (torsion,) = named_torsions(system)
+    found = write_reference(result, [torsion], tmp_path, {})
+    assert found["states_deg"][torsion.name]["gauche+"] == [0.0, 120.0]
+    degrees = np.degrees(grid)
+    inside = {
+        "gauche-": (degrees >= -120) & (degrees < 0),
+        "gauche+": (degrees >= 0) & (degrees < 120),
+        "trans": (degrees < -120) | (degrees >= 120),
+    }
+    assert list(found["populations"]) == [f"{torsion.name} {state}" for state in inside]
+    for t, kelvin in enumerate(kelvins):
+        weight = np.exp(-energy / (GAS_CONSTANT * kelvin))
+        total = 0.0
+        for state, mask in inside.items():
+            share = found["populations"][f"{torsion.name} {state}"]
+            exact = weight[mask].sum() / weight.sum()
+            assert abs(share["population"][t] - exact) / share["standard_error"][t] < 4.0
+            assert share["standard_error"][t] < 0.05
+            total += share["population"][t]
+        assert total == pytest.approx(1.0, abs=1e-9)
+
+
+@pytest.mark.parametrize("name", sorted(available_systems()))
+def test_shipped_references_are_those_of_their_molecules(name: str) -> None:
+    """Also those that list other torsions than a reference of today."""
+    reference = as_reference(available_systems()[name] / "reference", bf.load_system(name).temperature)
+    topology = bf.load_system(name).mdtraj_topology
+    check_same_molecule(topology, reference)
+    known = [observable for observable in internal_observables(topology) if reference.holds(observable)]
+    assert reference.torsions is not None
+    assert len(known) == len(reference.torsions)
+    assert np.isfinite(reference.values(known)).all()
 
 
 def test_torsions_of_what_is_no_peptide() -> None:

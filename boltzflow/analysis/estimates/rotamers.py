@@ -88,7 +88,8 @@ def conformations(frames: Ensemble, states: Sequence[Rotamers], most: int) -> li
         most: number of torsions in a name. Those whose states differ among the frames come first, then φ and ψ.
 
     Returns:
-        For each frame the torsions in their order, without those that have one state in all samples.
+        For each frame the torsions in their order, without those that have one state in all samples; but φ comes
+        with ψ of its residue.
 
     >>> import boltzflow as bf
     >>> system = bf.load_system("butane")
@@ -102,12 +103,18 @@ def conformations(frames: Ensemble, states: Sequence[Rotamers], most: int) -> li
     def rank(k: int) -> tuple[bool, bool, int]:
         return len(set(labels[k].tolist())) == 1, states[k].torsion.kind not in ("phi", "psi"), k
 
-    several = [k for k, one in enumerate(states) if one.has_several] or list(range(len(states)))
+    backbone = {one.torsion.place for one in states if one.has_several and one.torsion.kind == "psi"}
+    several = [k for k, one in enumerate(states) if one.has_several or _is_phi_of(one, backbone)]
+    several = several or list(range(len(states)))
     chosen = sorted(sorted(several, key=rank)[:most])
     return [
         [f"{states[k].torsion.name} {_told(states[k], angles[i, k], labels[k][i])}" for k in chosen]
         for i in range(len(frames))
     ]
+
+
+def _is_phi_of(one: Rotamers, residues: set[str]) -> bool:
+    return one.torsion.kind == "phi" and one.torsion.place in residues
 
 
 def _told(one: Rotamers, angle: float, state: int) -> str:

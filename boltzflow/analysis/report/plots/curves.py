@@ -43,7 +43,10 @@ def profiles(
             _profile(panel, curve, found, region)
         highest = max(np.nanmax(np.where(np.isfinite(c.values), c.values, np.nan)) for c in curves)
         # Otherwise a single sample of tiny weight would set the scale.
-        panels[0, 0].set_ylim(-0.5, thermal_energy(curves[0].temperature) * min(1.08 * highest, 1.5 * HIGHEST))
+        kt = thermal_energy(curves[0].temperature)
+        # Single bins lie below the smoothed minimum: by chance, or in a narrow well.
+        lowest = min(-0.5, 1.1 * kt * min(c.values.min() for c in curves))
+        panels[0, 0].set_ylim(lowest, kt * min(1.08 * highest, 1.5 * HIGHEST))
         for panel in panels[:, 0]:
             panel.set_ylabel("free energy (kJ/mol)")
         panels[0, 0].legend(loc="upper left", fontsize=9)
