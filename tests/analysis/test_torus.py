@@ -68,3 +68,10 @@ def test_a_single_point_is_the_kernel() -> None:
     )
     right = one[:, None] * other / (2 * np.pi * 0.3**2)
     np.testing.assert_allclose(found.values, right, atol=1e-6)
+
+
+def test_the_kernel_rests_on_so_many_samples() -> None:
+    """n uniform samples: each kernel has n times its area 4πh² over (2π)²."""
+    angles = np.random.default_rng(3).uniform(-np.pi, np.pi, (2, 20_000))
+    found = torus_density(ensemble(np.zeros(20_000)), *angles, bandwidth=0.5)
+    np.testing.assert_allclose(found.effective_samples, 20_000 * 0.25 / np.pi, rtol=0.15)

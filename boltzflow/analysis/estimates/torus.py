@@ -25,11 +25,14 @@ class TorusDensity:
         axis: of both angles; the density is given at the centres of its bins.
         values: (bins, bins) per rad²; they sum to 1 with the area of a bin.
         bandwidth: standard deviation of the kernel in each direction, rad.
+        effective_samples: (bins, bins), how many the kernel rests on: n_eff times the density and the kernel's area
+            4π·bandwidth².
     """
 
     axis: Axis
     values: Array
     bandwidth: float
+    effective_samples: Array
 
     @property
     def free_energies(self) -> Array:
@@ -76,10 +79,12 @@ def torus_density(
     frequencies = np.fft.fftfreq(bins, 1 / bins)
     squares = frequencies[:, None] ** 2 + frequencies**2
     power = np.abs(transform) ** 2
-    width = bandwidth or _best_width(power, squares, importance.effective_groups(*ensemble.weighting), axis.width / 8)
+    effective = importance.effective_groups(*ensemble.weighting)
+    width = bandwidth or _best_width(power, squares, effective, axis.width / 8)
     # A kernel narrower than a bin rings below zero.
     smooth = np.maximum(np.fft.ifft2(transform * np.exp(-0.5 * width**2 * squares)).real, 0.0)
-    return TorusDensity(axis, smooth / (smooth.sum() * axis.width**2), width)
+    density = smooth / (smooth.sum() * axis.width**2)
+    return TorusDensity(axis, density, width, effective * density * 4 * math.pi * width**2)
 
 
 def _best_width(power: Array, squares: Array, effective: float, narrowest: float) -> float:

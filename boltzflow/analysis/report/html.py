@@ -41,19 +41,21 @@ PICTURES = (
     Picture(
         "ramachandran.png",
         "Free energy over φ and ψ",
-        "From weighted samples; zero at the smoothed minimum.",
+        "From weighted samples; zero at the smoothed minimum. Hatched: bins with fewer than four effective samples; "
+        "white: none. Numbers: ramachandran.csv.",
     ),
     Picture(
         "profiles.png",
         "Free-energy profiles",
         "Along each torsion about a rotatable bond, with bands of two standard errors. Shaded: the rare basin at "
-        "positive φ; dotted: between the states of the others.",
+        "positive φ; dotted: between the states of the others. Points: fewer than four effective samples. Numbers: "
+        "profiles.csv.",
     ),
     Picture(
         "torsion_pairs.png",
         "Free energy over the most strongly coupled torsions",
         "The pairs with the largest mutual information of their histograms (nats, without what independent torsions "
-        "would show), besides φ and ψ of one residue.",
+        "would show), besides φ and ψ of one residue. Numbers: torsion_pairs.csv.",
     ),
     Picture(
         "ramachandran_comparison.png",
@@ -77,7 +79,7 @@ PICTURES = (
         "Left: histogram. Right: as a function of the energy. A few weights far above the mean make averages noisy.",
     ),
     Picture("energies.png", "Potential energies", "Unweighted samples of the generator, and reweighted."),
-    Picture("training.png", "Training", "The losses of the first steps are not shown."),
+    Picture("training.png", "Training", "The losses of the first steps are not shown. Numbers: metrics.csv."),
 )
 
 

@@ -24,6 +24,7 @@ from boltzflow.analysis.estimates.observables import Torsion, backbone_torsions
 from boltzflow.analysis.estimates.populations import Population
 from boltzflow.analysis.estimates.profiles import free_energy_profile, free_energy_surface
 from boltzflow.analysis.estimates.rotamers import Rotamers, angles_of, rotamers
+from boltzflow.analysis.estimates.torus import torus_density
 from boltzflow.analysis.report import plots
 from boltzflow.analysis.report.html import write_page
 from boltzflow.analysis.report.run_facts import check_run
@@ -40,6 +41,8 @@ from boltzflow.verdict import Verdict, headline
 from boltzflow.version import __version__
 
 SUMMARY, GENERATOR, METRICS = "summary.json", "generator.safetensors", "metrics.csv"
+
+_MANY = 50_000  # effective samples, for surfaces with bins of 5° instead of 10°
 
 _EVALUATED = {"comparison": "reference", "forward": "density at the reference"}
 
@@ -228,7 +231,7 @@ def _plot(
     options: Any = {"replicates": replicates, "seed": seed}
     if torsions:
         pairs = list(zip(torsions[::2], torsions[1::2], strict=True))
-        surfaces = [free_energy_surface(used, a.values, b.values, **options) for a, b in pairs]
+        surfaces = [_surface(used, a.values, b.values, options) for a, b in pairs]
         plots.ramachandran(surfaces, [a.residue for a, _ in pairs], title, folder / "ramachandran.png")
     if states:
         drawn = most_telling(states)
@@ -254,10 +257,15 @@ def _plot_pairs(
     found = couplings(used, angles, without=drawn, seed=options["seed"])
     if found:
         columns = [(angles[:, i], angles[:, j]) for i, j in (coupling.pair for coupling in found)]
-        surfaces = [free_energy_surface(used, x, y, **options) for x, y in columns]
+        surfaces = [_surface(used, x, y, options) for x, y in columns]
         names = [(torsions[i].name, torsions[j].name) for i, j in (coupling.pair for coupling in found)]
         information = [coupling.information for coupling in found]
         plots.torsion_pairs(surfaces, names, information, title, folder / "torsion_pairs.png")
+
+
+def _surface(used: Ensemble, x: Array, y: Array, options: Any) -> plots.SurfaceOf:
+    bins = 72 if used.ess * len(used) > _MANY else 36
+    return plots.SurfaceOf(free_energy_surface(used, x, y, bins, **options), torus_density(used, x, y))
 
 
 def plot_title(system: MolecularSystem | None, ensemble: Ensemble) -> str:

@@ -13,7 +13,18 @@ from matplotlib.axes import Axes
 from boltzflow.analysis.checks.comparison import Comparison, Histograms
 from boltzflow.analysis.estimates.profiles import FreeEnergyProfile
 from boltzflow.analysis.estimates.rotamers import Rotamers
-from boltzflow.analysis.report.plots.style import BLUE, GREY, HIGHEST, ORANGE, figure, in_degrees, torsion_label
+from boltzflow.analysis.report.plots.style import (
+    BLUE,
+    GREY,
+    ORANGE,
+    UNRESOLVED,
+    figure,
+    in_degrees,
+    legend_below,
+    torsion_label,
+    write_numbers,
+)
+from boltzflow.arrays import Array
 from boltzflow.units import thermal_energy
 
 _FEW, _FEW_COLUMNS, _COLUMNS = 8, 2, 4  # panels
@@ -31,7 +42,8 @@ def profiles(
 ) -> None:
     """Free energies along torsions with bands of two standard errors.
 
-    `region` of φ (rad) is shaded; dotted lines separate the states of the others.
+    `region` of φ (rad) is shaded; dotted lines separate the states of the others. Lines break at bins with errors above
+    `UNRESOLVED`, which are drawn as points.
     """
     columns = _FEW_COLUMNS if len(curves) <= _FEW else _COLUMNS
     rows = -(-len(curves) // columns)
@@ -41,15 +53,23 @@ def profiles(
             panel.set_visible(False)
         for panel, curve, found in zip(panels.flat, curves, torsions, strict=False):
             _profile(panel, curve, found, region)
-        highest = max(np.nanmax(np.where(np.isfinite(c.values), c.values, np.nan)) for c in curves)
-        # Otherwise a single sample of tiny weight would set the scale.
         kt = thermal_energy(curves[0].temperature)
+        # A single sample of tiny weight does not set the scale.
+        highest = max(np.where(c.errors <= UNRESOLVED, c.values, 0.0).max() for c in curves)
         # Single bins lie below the smoothed minimum: by chance, or in a narrow well.
         lowest = min(-0.5, 1.1 * kt * min(c.values.min() for c in curves))
-        panels[0, 0].set_ylim(lowest, kt * min(1.08 * highest, 1.5 * HIGHEST))
+        panels[0, 0].set_ylim(lowest, kt * max(1.15 * highest, 1.0))
         for panel in panels[:, 0]:
             panel.set_ylabel("free energy (kJ/mol)")
-        panels[0, 0].legend(loc="upper left", fontsize=9)
+        legend_below(drawing, panels[0, 0])
+    names = np.repeat([found.torsion.name for found in torsions], [len(curve.centers) for curve in curves])
+    numbers = [np.concatenate(column) for column in zip(*map(_numbers, curves), strict=True)]
+    heads = ("degrees", "free_energy_kJ_mol", "standard_error_kJ_mol")
+    write_numbers(path, {"torsion": names, **dict(zip(heads, numbers, strict=True))})
+
+
+def _numbers(curve: FreeEnergyProfile) -> tuple[Array, Array, Array]:
+    return np.degrees(curve.centers), *curve.kj_per_mol
 
 
 def _profile(panel: Axes, curve: FreeEnergyProfile, found: Rotamers, region: tuple[float, float]) -> None:
@@ -63,8 +83,11 @@ def _profile(panel: Axes, curve: FreeEnergyProfile, found: Rotamers, region: tup
         for turn in range(found.arcs.folds):
             for low in found.arcs.lows:
                 panel.axvline(_wrapped(np.degrees(low + turn * found.arcs.period)), **_BETWEEN_STATES)
-    panel.fill_between(x, values - 2 * errors, values + 2 * errors, color=BLUE, alpha=0.3, linewidth=0, label="± 2 SE")
-    panel.plot(x, values, color=BLUE, linewidth=1.6)
+    resolved = curve.errors <= UNRESOLVED
+    line = np.where(resolved, values, np.nan)
+    panel.fill_between(x, line - 2 * errors, line + 2 * errors, color=BLUE, alpha=0.3, linewidth=0, label="± 2 SE")
+    panel.plot(x, line, color=BLUE, linewidth=1.6)
+    panel.plot(x[~resolved], values[~resolved], ".", color=GREY, markersize=3, label="fewer than 4 effective samples")
     panel.set_xlabel(torsion_label(found.torsion.name))
     in_degrees(panel, "x")
 

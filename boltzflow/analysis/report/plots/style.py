@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import csv
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
 import matplotlib
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import MultipleLocator
+from numpy.typing import ArrayLike
 
 from boltzflow.analysis.report.symbols import with_symbols
 from boltzflow.storage import replacing
 
 BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#8C8C8C"  # Okabe & Ito's palette
+UNRESOLVED = 0.5
+"""kT: bins with a larger error rest on fewer than about four effective samples; no colour or line is drawn there."""
+
 HIGHEST = 10.0
 """kT: higher free energies are drawn in a single colour."""
 
@@ -49,6 +55,21 @@ def figure(path: Path, size: tuple[float, float], title: str) -> Iterator[Figure
         for kind in (".png", ".pdf"):
             with replacing(path.with_suffix(kind)) as partial:
                 made.savefig(partial, bbox_inches="tight")
+
+
+def write_numbers(path: Path, columns: Mapping[str, ArrayLike]) -> None:
+    """Write the numbers behind a figure as CSV, beside its PNG; columns have one length, texts or numbers."""
+    rows = zip(*(np.asarray(column).tolist() for column in columns.values()), strict=True)
+    with replacing(path.with_suffix(".csv")) as partial, partial.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(columns)
+        writer.writerows([f"{cell:.6g}" if isinstance(cell, float) else cell for cell in row] for row in rows)
+
+
+def legend_below(drawing: Figure, panel: Axes) -> None:
+    """The legend of a panel below the figure, where it hides nothing; each label once."""
+    labelled = dict(zip(*reversed(panel.get_legend_handles_labels()), strict=True))
+    drawing.legend(labelled.values(), labelled.keys(), loc="outside lower center", ncols=len(labelled), fontsize=9)
 
 
 def in_degrees(panel: Axes, name: Literal["x", "y"]) -> None:

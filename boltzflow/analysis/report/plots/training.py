@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from boltzflow.analysis.report.plots.style import BLUE, GREY, ORANGE, figure
+from boltzflow.analysis.report.plots.style import BLUE, GREY, ORANGE, figure, legend_below
 from boltzflow.arrays import Array
 from boltzflow.storage import reading
 
@@ -51,7 +51,7 @@ def training(metrics: Path, title: str, path: Path) -> None:
         low, high = np.nanpercentile(columns[0], [0.0, 95.0])  # the first steps' clashes would hide the rest
         panels[0].set_ylim(low - 0.05 * (high - low + 1e-9), high + 0.1 * (high - low + 1e-9))
         panels[1].set_ylim(0, 1)
-        drawing.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=3, fontsize=9)
+        legend_below(drawing, panels[0])
 
 
 def _other_losses(losses: Array) -> NDArray[np.int64]:
