@@ -18,7 +18,7 @@ from boltzflow.analysis.checks.references import REFERENCE, TORSIONS
 from boltzflow.analysis.estimates.basins import POSITIVE_PHI
 from boltzflow.analysis.estimates.torsion_states import TorsionStates, torsion_states
 from boltzflow.capacity import check_disk, check_memory
-from boltzflow.errors import InsufficientDataError, OptionError
+from boltzflow.errors import InsufficientDataError, OptionError, RunDirectoryError
 from boltzflow.simulation import (
     Langevin,
     NamedTorsion,
@@ -32,7 +32,10 @@ from boltzflow.simulation import (
     phi_umbrella,
     torsion_values,
 )
+from boltzflow.simulation.frames import KIND, VERSION
+from boltzflow.simulation.tempering_run import FRAMES
 from boltzflow.storage import claimed, replace_file, replacing
+from boltzflow.tensorfile import read_tensors
 from boltzflow.units import thermal_energy
 from boltzflow.version import __version__
 from boltzflow.workflows.config import ReferenceConfig
@@ -41,6 +44,7 @@ from boltzflow.workflows.training import CONFIG, build_system, can_go_on, check_
 
 _TORSION_BYTES = 150_000  # of the frames in torsions.npz
 _BINS = 36
+_SAME_ANGLE = 0.999  # cosine of a difference that is rounding
 
 
 def reference_run(
@@ -55,8 +59,8 @@ def reference_run(
     A run that fails before its first checkpoint leaves no files.
 
     Raises:
-        RunDirectoryError: if the directory already contains a run and `resume` is False, or another process writes to
-            it.
+        RunDirectoryError: if the directory already contains a run and `resume` is False, another process writes to it,
+            or an earlier version recorded other torsions there.
         StorageError: if the directory is not writable, or is removed during the run.
         InsufficientDataError: if too few frames were recorded.
         OptionError: if the recorded time is too short, or memory or disk are too small.
@@ -102,6 +106,7 @@ def _run(
         keep=[0],
         topology=system.mdtraj_topology,
     )
+    check_recorded(directory / FRAMES, torsions)
     config.write(directory / CONFIG)
     random = torch.Generator().manual_seed(config.seed)
     start = torch.from_numpy(system.positions).float()[None]
@@ -121,6 +126,24 @@ def _run(
         "version": __version__,
     }
     return write_reference(result, torsions, directory, facts)
+
+
+def check_recorded(folder: Path, torsions: list[NamedTorsion]) -> None:
+    """Raise unless the frames in a folder, if there are any, were recorded with these torsions.
+
+    Raises:
+        RunDirectoryError: if they hold others, as those of earlier versions do.
+        FileFormatError: if a file is damaged.
+    """
+    first = min(folder.glob("*.safetensors"), default=None)
+    if first is None:
+        return
+    frames, _ = read_tensors(first, KIND, VERSION)
+    recorded, expected = frames["observables"][0, 0], torsion_values(frames["positions"][0, 0], torsions)
+    if recorded.shape != expected.shape or (torch.cos(recorded - expected) < _SAME_ANGLE).any():
+        raise RunDirectoryError(
+            f"{folder} holds frames of other torsions than this version records: start a new run in another directory."
+        )
 
 
 def write_reference(

@@ -18,12 +18,13 @@ from boltzflow.analysis import as_reference
 from boltzflow.analysis.checks.references import check_same_molecule
 from boltzflow.analysis.estimates.internals import internal_observables
 from boltzflow.cli import app as commands
+from boltzflow.errors import RunDirectoryError
 from boltzflow.molecules import available_systems
 from boltzflow.simulation import NamedTorsion, TemperingResult, named_torsions, torsion_values
 from boltzflow.simulation.frames import Frames
 from boltzflow.units import GAS_CONSTANT
 from boltzflow.workflows.config import ReferenceConfig
-from boltzflow.workflows.reference import reference_run, write_reference
+from boltzflow.workflows.reference import check_recorded, reference_run, write_reference
 
 SYSTEM = "alanine_dipeptide_vacuum"
 TINY = ["--ladders", 3, "--temperatures", 2, "--hottest", 400, "--picoseconds", 0.6, "--equilibration", 0.2]
@@ -102,6 +103,16 @@ def test_interrupt_says_how_to_go_on(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert f"boltzflow reference {SYSTEM} --out {tmp_path / 'run'} --resume" in message
     monkeypatch.undo()
     call(SYSTEM, "--resume", "--out", tmp_path / "run")
+
+
+def test_frames_of_other_torsions_are_refused(directory: Path) -> None:
+    """Earlier versions recorded φ and ψ alone: columns would be taken for other torsions."""
+    torsions = named_torsions(bf.load_system(SYSTEM))
+    check_recorded(directory / "frames", torsions)
+    check_recorded(directory / "none", torsions)
+    for others in (torsions[1:3], torsions[::-1]):
+        with pytest.raises(RunDirectoryError, match="other torsions"):
+            check_recorded(directory / "frames", others)
 
 
 def test_refusals(directory: Path, tmp_path: Path) -> None:
