@@ -231,6 +231,12 @@ def test_equivalent_hydrogens_have_equal_charges() -> None:
 
 
 @pytest.mark.usefixtures("tools")
+def test_charges_of_benzene_are_the_published_ones() -> None:
+    """AM1-BCC: ±0.130 e (Jakalian et al. 2002)."""
+    np.testing.assert_allclose(charges_of(made("c1ccccc1")), [-0.13] * 6 + [0.13] * 6, atol=2e-3)
+
+
+@pytest.mark.usefixtures("tools")
 def test_the_same_smiles_gives_the_same_system_in_other_processes() -> None:
     """With the name of the force field instead of its number, parmchk2 reads another one in half of all calls."""
     code = (
