@@ -18,6 +18,7 @@ from openmm import app
 import boltzflow as bf
 from boltzflow.energies.system_xml import system_to_xml
 from boltzflow.errors import (
+    ConvergenceError,
     EvaluationError,
     FileFormatError,
     MissingDependencyError,
@@ -231,6 +232,12 @@ def test_equivalent_hydrogens_have_equal_charges() -> None:
 
 
 @pytest.mark.usefixtures("tools")
+def test_charges_of_benzene_are_the_published_ones() -> None:
+    """AM1-BCC: ±0.130 e (Jakalian et al. 2002)."""
+    np.testing.assert_allclose(charges_of(made("c1ccccc1")), [-0.13] * 6 + [0.13] * 6, atol=2e-3)
+
+
+@pytest.mark.usefixtures("tools")
 def test_the_same_smiles_gives_the_same_system_in_other_processes() -> None:
     """With the name of the force field instead of its number, parmchk2 reads another one in half of all calls."""
     code = (
@@ -307,6 +314,16 @@ def test_a_moved_proton_is_noticed(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("tools")
+def test_programs_that_fail_are_reported(tmp_path: Path) -> None:
+    (tmp_path / "frcmod").write_text("of an earlier run")
+    with pytest.raises(EvaluationError, match="Expected frcmod from parmchk2; it wrote none: "):
+        gaff.run_program(tmp_path, "frcmod", "parmchk2", "-i", "none.mol2", "-f", "mol2", "-o", "frcmod", "-s", "2")
+    (tmp_path / "sqm.out").write_text("QMMM: No convergence in SCF\n\n")
+    with pytest.raises(ConvergenceError, match="did not converge: QMMM: No convergence in SCF"):
+        gaff.run_program(tmp_path, "typed.mol2", "antechamber", "-i", "none.sdf", "-fi", "sdf", "-o", "typed.mol2")
+
+
+@pytest.mark.usefixtures("tools")
 def test_unusual_protonation_states_are_said() -> None:
     from boltzflow.molecules.readers.molecule import molecule_from_smiles
 
@@ -373,8 +390,9 @@ def files(tools: None, tmp_path: Path) -> Path:
     ]
     (tmp_path / "nm.mol").write_text("\n".join(shifted))
     for types in ("sybyl", "gaff2"):
-        gaff._run(
+        gaff.run_program(
             tmp_path,
+            f"{types}.mol2",
             "antechamber",
             *("-i", "whole.mol", "-fi", "sdf", "-o", f"{types}.mol2", "-fo", "mol2", "-at", types, "-nc", "1"),
         )

@@ -84,16 +84,15 @@ def parametrised(
     with TemporaryDirectory(prefix="boltzflow-") as name:
         folder = Path(name)
         _write_charged(folder, molecule, positions, forcefield, charges, topology)
-        _run(folder, "parmchk2", "-i", "typed.mol2", "-f", "mol2", "-o", "frcmod", "-s", _NUMBERS[forcefield])
+        options = ("-i", "typed.mol2", "-f", "mol2", "-o", "frcmod", "-s", _NUMBERS[forcefield])
+        run_program(folder, "frcmod", "parmchk2", *options)
         check_complete((folder / "frcmod").read_text(encoding="utf-8"), forcefield)
         (folder / "leap.in").write_text(
             f"source leaprc.{forcefield}\nset default PBRadii {_RADII}\nloadamberparams frcmod\n"
             "molecule = loadmol2 charged.mol2\nsaveamberparm molecule prmtop inpcrd\nquit\n",
             encoding="utf-8",
         )
-        said = _run(folder, "tleap", "-f", "leap.in")
-        if not (folder / "prmtop").is_file():
-            raise EvaluationError(f"Expected parameters from tleap; it wrote none: {_last(said)}.")
+        run_program(folder, "prmtop", "tleap", "-f", "leap.in")
         parts = from_amber(folder / "prmtop", folder / "inpcrd", implicit_solvent, constraints)
     if _content(parts.topology) != _content(topology):
         raise EvaluationError("Expected the atoms and bonds of the molecule from AmberTools; it returned others.")
@@ -155,20 +154,14 @@ def _write_charged(
 
 
 def _antechamber(folder: Path, forcefield: GaffVersion, charges: ChargeModel, total: int, is_fixed: bool) -> None:
-    (folder / "typed.mol2").unlink(missing_ok=True)  # of an earlier run
-    said = _run(
+    run_program(
         folder,
+        "typed.mol2",
         "antechamber",
         *("-i", "molecule.sdf", "-fi", "sdf", "-o", "typed.mol2", "-fo", "mol2", "-rn", RESIDUE),
         *("-at", forcefield, "-c", _CHARGES[charges], "-nc", str(total), "-eq", "1", "-dr", "no"),
         *(("-ek", _FIXED) if is_fixed else ()),
     )
-    if (folder / "typed.mol2").is_file():
-        return
-    out = folder / "sqm.out"
-    if out.is_file() and "Calculation Completed" not in out.read_text(encoding="utf-8", errors="replace"):
-        raise ConvergenceError(f"Expected AM1 charges of the molecule; sqm did not converge: {_last(out.read_text())}.")
-    raise EvaluationError(f"Expected atom types and charges from antechamber; it failed: {_last(said)}.")
 
 
 def _rearranged(folder: Path, topology: app.Topology) -> bool:
@@ -203,8 +196,14 @@ def _program(name: str) -> str:
     return found
 
 
-def _run(folder: Path, program: str, *arguments: str) -> str:
-    """Run a program in a folder; what it printed. One thread, so that sums are always in the same order."""
+def run_program(folder: Path, product: str, program: str, *arguments: str) -> None:
+    """Run a program of AmberTools in a folder, in one thread, so that sums are always in the same order.
+
+    Raises:
+        ConvergenceError: if sqm, which antechamber calls, does not converge.
+        EvaluationError: if the program does not write its product for another reason.
+    """
+    (folder / product).unlink(missing_ok=True)  # of an earlier run
     done = subprocess.run(
         [_program(program), *arguments],
         cwd=folder,
@@ -216,7 +215,13 @@ def _run(folder: Path, program: str, *arguments: str) -> str:
         errors="replace",
         check=False,
     )
-    return done.stdout
+    if (folder / product).is_file():
+        return
+    sqm = folder / "sqm.out"
+    said = sqm.read_text(encoding="utf-8", errors="replace") if sqm.is_file() else ""
+    if said and "Calculation Completed" not in said:
+        raise ConvergenceError(f"Expected AM1 charges of the molecule; sqm did not converge: {_last(said)}.")
+    raise EvaluationError(f"Expected {product} from {program}; it wrote none: {_last(done.stdout)}.")
 
 
 def _last(text: str) -> str:
