@@ -27,6 +27,8 @@ from boltzflow.analysis.estimates.profiles import (
     free_energy_surface,
 )
 from boltzflow.analysis.estimates.projections import Projection, principal_components, torsion_features
+from boltzflow.analysis.estimates.puckers import Pucker, cremer_pople, pucker_populations, ring_puckers
+from boltzflow.analysis.estimates.rings import Ring, rings
 
 __all__ = [
     "Clusters",
@@ -36,10 +38,13 @@ __all__ = [
     "Labelled",
     "Population",
     "Projection",
+    "Pucker",
+    "Ring",
     "States",
     "arc",
     "backbone_torsions",
     "circular_mean",
+    "cremer_pople",
     "decorrelated",
     "free_energy_profile",
     "free_energy_surface",
@@ -51,7 +56,10 @@ __all__ = [
     "population",
     "population_of",
     "principal_components",
+    "pucker_populations",
     "representatives",
+    "ring_puckers",
+    "rings",
     "secondary_structure",
     "state_populations",
     "statistical_inefficiency",
