@@ -3,6 +3,7 @@
 from boltzflow.analysis.estimates.clusters import Clusters, representatives
 from boltzflow.analysis.estimates.correlation import decorrelated, statistical_inefficiency
 from boltzflow.analysis.estimates.densities import Density, histogram, kernel_density
+from boltzflow.analysis.estimates.intramolecular import hydrogen_bond_populations, intramolecular_hydrogen_bonds
 from boltzflow.analysis.estimates.observables import (
     Labelled,
     backbone_torsions,
@@ -29,6 +30,7 @@ from boltzflow.analysis.estimates.profiles import (
 from boltzflow.analysis.estimates.projections import Projection, principal_components, torsion_features
 from boltzflow.analysis.estimates.puckers import Pucker, cremer_pople, pucker_populations, ring_puckers
 from boltzflow.analysis.estimates.rings import Ring, rings
+from boltzflow.analysis.estimates.sizes import end_to_end_distance, radius_of_gyration
 
 __all__ = [
     "Clusters",
@@ -46,10 +48,13 @@ __all__ = [
     "circular_mean",
     "cremer_pople",
     "decorrelated",
+    "end_to_end_distance",
     "free_energy_profile",
     "free_energy_surface",
     "histogram",
+    "hydrogen_bond_populations",
     "hydrogen_bonds",
+    "intramolecular_hydrogen_bonds",
     "j_couplings",
     "kernel_density",
     "means",
@@ -57,6 +62,7 @@ __all__ = [
     "population_of",
     "principal_components",
     "pucker_populations",
+    "radius_of_gyration",
     "representatives",
     "ring_puckers",
     "rings",
