@@ -28,6 +28,8 @@ from boltzflow.analysis.checks import (
 )
 from boltzflow.analysis.estimates import (
     Clusters,
+    Conformer,
+    Conformers,
     Density,
     FreeEnergyProfile,
     FreeEnergySurface,
@@ -40,6 +42,7 @@ from boltzflow.analysis.estimates import (
     arc,
     backbone_torsions,
     circular_mean,
+    conformers,
     cremer_pople,
     decorrelated,
     end_to_end_distance,
@@ -101,6 +104,8 @@ __all__ = [
     "Clusters",
     "CollapseCheck",
     "Comparison",
+    "Conformer",
+    "Conformers",
     "Density",
     "Distance",
     "ForwardCheck",
@@ -137,6 +142,7 @@ __all__ = [
     "circular_mean",
     "compare",
     "compare_replicas",
+    "conformers",
     "cremer_pople",
     "decorrelated",
     "diagnose",

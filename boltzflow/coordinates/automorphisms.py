@@ -22,7 +22,7 @@ def generators(neighbours: Sequence[Sequence[int]], colours: Sequence[Hashable])
     [(0, 2, 1)]
     """
     found = []
-    start = _refined(neighbours, _ranked(colours))
+    start = classes(neighbours, colours)
     while (cell := _smallest_cell(start)) is not None:
         base, *others = cell
         fixed = _refined(neighbours, _singled_out(start, base))
@@ -40,6 +40,17 @@ def generators(neighbours: Sequence[Sequence[int]], colours: Sequence[Hashable])
         found += here
         start = fixed
     return found
+
+
+def classes(neighbours: Sequence[Sequence[int]], colours: Sequence[Hashable]) -> list[int]:
+    """A number for each atom, equal for atoms that automorphisms exchange; see `generators`.
+
+    Colour refinement finds them. It cannot tell apart some atoms of regular graphs that no automorphism exchanges.
+
+    >>> classes([[1, 2], [0], [0]], "OHH")
+    [1, 0, 0]
+    """
+    return _refined(neighbours, _ranked(colours))
 
 
 def _orbit(atoms: set[int], permutations: Sequence[Permutation]) -> set[int]:

@@ -1,6 +1,7 @@
 """Estimates from weighted samples: averages, densities, populations, free-energy profiles, clusters, projections."""
 
 from boltzflow.analysis.estimates.clusters import Clusters, representatives
+from boltzflow.analysis.estimates.conformer_table import Conformer, Conformers, conformers
 from boltzflow.analysis.estimates.correlation import decorrelated, statistical_inefficiency
 from boltzflow.analysis.estimates.densities import Density, histogram, kernel_density
 from boltzflow.analysis.estimates.intramolecular import hydrogen_bond_populations, intramolecular_hydrogen_bonds
@@ -29,11 +30,13 @@ from boltzflow.analysis.estimates.profiles import (
 )
 from boltzflow.analysis.estimates.projections import Projection, principal_components, torsion_features
 from boltzflow.analysis.estimates.puckers import Pucker, cremer_pople, pucker_populations, ring_puckers
-from boltzflow.analysis.estimates.rings import Ring, rings
+from boltzflow.analysis.estimates.ring_atoms import Ring, rings
 from boltzflow.analysis.estimates.sizes import end_to_end_distance, radius_of_gyration
 
 __all__ = [
     "Clusters",
+    "Conformer",
+    "Conformers",
     "Density",
     "FreeEnergyProfile",
     "FreeEnergySurface",
@@ -46,6 +49,7 @@ __all__ = [
     "arc",
     "backbone_torsions",
     "circular_mean",
+    "conformers",
     "cremer_pople",
     "decorrelated",
     "end_to_end_distance",

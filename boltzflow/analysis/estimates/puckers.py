@@ -9,7 +9,7 @@ import mdtraj
 import numpy as np
 
 from boltzflow.analysis.estimates.populations import Mask, States, arc, state_populations
-from boltzflow.analysis.estimates.rings import Ring, rings
+from boltzflow.analysis.estimates.ring_atoms import Ring, rings
 from boltzflow.arrays import Array
 from boltzflow.ensemble import Ensemble
 from boltzflow.errors import ShapeError

@@ -16,7 +16,7 @@ from boltzflow.ensemble import Ensemble
 def superposed_pdb(ensemble: Ensemble) -> list[str]:
     """Each frame as the text of a PDB file, superposed on the first by its heavy atoms."""
     trajectory = ensemble.to_mdtraj()
-    trajectory.superpose(trajectory, atom_indices=_heavy(trajectory.topology))
+    trajectory.superpose(trajectory, atom_indices=heavy_atoms(trajectory.topology))
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "frame.pdb"
         texts = []
@@ -26,7 +26,8 @@ def superposed_pdb(ensemble: Ensemble) -> list[str]:
     return texts
 
 
-def _heavy(topology: mdtraj.Topology) -> list[int]:
+def heavy_atoms(topology: mdtraj.Topology) -> list[int]:
+    """The heavy atoms; all atoms if there are fewer than three."""
     found = [atom.index for atom in topology.atoms if atom.element is not None and atom.element.number > 1]
     return found if len(found) > 2 else list(range(topology.n_atoms))
 
@@ -37,7 +38,7 @@ def shape_features(trajectory: mdtraj.Trajectory) -> Array:
     A molecule without such torsions is described by the positions of all atoms, superposed on the first frame by the
     heavy atoms.
     """
-    heavy = set(_heavy(trajectory.topology))
+    heavy = set(heavy_atoms(trajectory.topology))
     about: dict[frozenset[int], Observable] = {}
     for observable in internal_observables(trajectory.topology):
         if observable.kind == "torsion" and heavy.issuperset(observable.atoms):
