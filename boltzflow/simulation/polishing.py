@@ -31,18 +31,20 @@ def polish(
     """Minimise the energy of each structure independently, by L-BFGS with a backtracking line search.
 
     Liu & Nocedal 1989, DOI 10.1007/BF01589116. Near a minimum it needs a small fraction of the steps of `minimize`,
-    which is safer for structures with clashes: call that one first, with a tolerance of about 1000.
+    which is safer for structures with clashes: call that one first, with a tolerance of about 1000. With constraints,
+    gradients and steps are projected onto them, and each step ends on them.
 
     Args:
         potential: what to minimise.
         positions: (batch, N, 3) in nm, of finite energy; use float64 for tolerances below 1.
-        particles: particles of mass 0 stay where they are; there must be no constraints.
-        tolerance: for the largest force on an atom, kJ/(mol nm).
+        particles: masses and constraints; constraints are kept, and particles of mass 0 stay where they are.
+        tolerance: for the largest force on an atom, projected onto the constraints, kJ/(mol nm).
         max_steps: the maximum number of steps, each with one evaluation.
 
     Raises:
-        OptionError: if the tolerance or the number of steps is not positive, or there are constraints.
+        OptionError: if the tolerance or the number of steps is not positive.
         ShapeError: if positions, particles and potential do not fit.
+        ConvergenceError: if constraints cannot be satisfied.
 
     >>> import openmm
     >>> from boltzflow.energies import TorchPotential
@@ -60,11 +62,9 @@ def polish(
     particles = particles or Particles([1.0] * potential.n_atoms)
     if len(particles) != potential.n_atoms:
         raise ShapeError(f"Expected {potential.n_atoms} particles, as in the potential; got {len(particles)}.")
-    if particles.constraints is not None:
-        raise OptionError("Expected particles without constraints; use `minimize` for these.")
     check_positions(positions, potential.n_atoms)
     particles = particles.like(positions)
-    run = _Descent(potential, particles.inverse_masses > 0)
+    run = _Descent(potential, particles)
     state = run.start(positions.detach())
     for step in range(0, max_steps, _ROUND):
         open_ = (largest_force(state["gradient"]) > tolerance).nonzero().flatten()
@@ -92,10 +92,12 @@ class _Descent:
     fraction of the next step to take.
     """
 
-    def __init__(self, potential: Potential, moves: Tensor) -> None:
-        self.potential, self.moves = potential, moves[:, None]
+    def __init__(self, potential: Potential, particles: Particles) -> None:
+        self.potential, self.constraints = potential, particles.constraints
+        self.inverse_masses = particles.inverse_masses[:, None]
 
     def start(self, x: Tensor) -> dict[str, Tensor]:
+        x = self.satisfied(x)
         energy, gradient = self.evaluate(x)
         past = x.new_zeros(len(x), _HISTORY, *x.shape[1:])
         one = torch.ones_like(energy)
@@ -105,21 +107,32 @@ class _Descent:
         }
 
     def evaluate(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Energies (batch,) and gradients (batch, N, 3), projected onto the constraints."""
         energy, forces = self.potential.energy_and_forces(x)
-        return energy, torch.where(self.moves, -forces, 0.0)
+        gradient = self.tangent(x, -self.inverse_masses * forces) / self.inverse_masses
+        return energy, torch.where(self.inverse_masses > 0, gradient, 0.0)
+
+    def tangent(self, x: Tensor, move: Tensor) -> Tensor:
+        """Moves (batch, N, 3) without their components that change constrained distances."""
+        if self.constraints is None:
+            return move
+        return batch_first(self.constraints.tangent(batch_last(x), batch_last(move)))
+
+    def satisfied(self, x: Tensor) -> Tensor:
+        """Positions (batch, N, 3) on the constraints."""
+        return x if self.constraints is None else batch_first(self.constraints.satisfied(batch_last(x)))
 
     def step(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
         """One evaluation: a step that lowers the energy is taken, otherwise a shorter one is tried next."""
         x, energy, gradient = state["x"], state["energy"], state["gradient"]
-        direction = -self.newton(state)
-        slope = _dot(direction, gradient)
-        uphill = slope >= 0.0
-        direction = torch.where(uphill[:, None, None], -_FIRST * gradient, direction)
-        slope = torch.where(uphill, -_FIRST * _dot(gradient, gradient), slope)
+        direction = -self.tangent(x, self.newton(state))
+        uphill = _dot(direction, gradient) >= 0.0
+        direction = torch.where(uphill[:, None, None], -_FIRST * self.tangent(x, gradient), direction)
         move = direction * (_LARGEST_MOVE / largest_force(direction)).clamp(max=1.0)[:, None, None]
-        move = state["length"][:, None, None] * move
+        new_x = self.satisfied(x + state["length"][:, None, None] * move)
+        move = new_x - x
 
-        new_energy, new_gradient = self.evaluate(x + move)
+        new_energy, new_gradient = self.evaluate(new_x)
         allowed = _DECREASE * _dot(move, gradient) + _ROUNDING * energy.abs()
         taken = new_energy <= energy + allowed
         change = new_gradient - gradient
@@ -136,7 +149,7 @@ class _Descent:
         scale = torch.where(learned, product / _dot(change, change).clamp_min(1e-30), state["scale"])
         length = torch.where(taken | lost, 1.0, _SHORTER * state["length"])
         return {
-            "x": torch.where(taken[:, None, None], x + move, x),
+            "x": torch.where(taken[:, None, None], new_x, x),
             "energy": torch.where(taken, new_energy, energy),
             "gradient": torch.where(taken[:, None, None], new_gradient, gradient),
             "steps": appended(state["steps"], move),

@@ -9,6 +9,7 @@ import torch
 import boltzflow as bf
 from boltzflow.energies import TorchPotential
 from boltzflow.errors import OptionError, ShapeError
+from boltzflow.molecules.parameters import constraints
 from boltzflow.simulation import Particles, minimize, polish
 
 
@@ -51,6 +52,24 @@ def test_a_molecule_ends_at_the_minimum_of_fire():
     assert forces.norm(dim=2).max() <= 1e-4
 
 
+def test_constraints_are_kept_and_the_minimum_is_that_of_fire():
+    """Trialanine without terms for its bonds to hydrogen: without constraints it would collapse."""
+    system = bf.load_system("ala3")
+    potential, particles = system.potential(), Particles.of(system)
+    noise = torch.randn(3, system.n_atoms, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    rough = minimize(potential, torch.from_numpy(system.positions) + 0.005 * noise, particles, tolerance=500.0)
+    one = polish(potential, rough.positions, particles, tolerance=0.05)
+    other = minimize(potential, one.positions + 0.0005 * noise, particles, tolerance=1.0, max_steps=20_000)
+    assert one.converged.all()
+    torch.testing.assert_close(one.energies, other.energies, atol=0.02, rtol=0)
+    assert (one.energies <= other.energies + 1e-6).all()
+    pairs = constraints(system.openmm_system)
+    assert len(pairs) > 10
+    for i, j, length in pairs:
+        apart = (one.positions[:, i] - one.positions[:, j]).norm(dim=1)
+        torch.testing.assert_close(apart, torch.full_like(apart, length), rtol=1e-5, atol=0)
+
+
 def test_energies_never_rise():
     system = bf.load_system("alanine_dipeptide")
     potential = system.potential()
@@ -75,8 +94,6 @@ def test_what_is_refused():
     potential, x = quadratic([1.0, 1.0]), torch.eye(3, dtype=torch.float64)[None, :2]
     with pytest.raises(OptionError, match="positive tolerance"):
         polish(potential, x, tolerance=0.0)
-    with pytest.raises(OptionError, match="without constraints"):
-        polish(potential, x, Particles([1.0, 1.0], [(0, 1)], [0.1], x[0]))
     with pytest.raises(ShapeError, match="2 particles"):
         polish(potential, x, Particles([1.0]))
     with pytest.raises(ShapeError):

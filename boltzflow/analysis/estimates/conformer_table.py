@@ -157,8 +157,7 @@ def conformers(ensemble: Ensemble, system: MolecularSystem, states: Mapping[str,
     minimiser to which side a frame belongs.
 
     The errors treat the conformers as fixed. A conformer that no frame belongs to is missing. Minimising takes a few
-    hundred evaluations of the energy for each frame: pass `ensemble[:2000]` to use fewer. With constraints it takes
-    many times longer.
+    hundred evaluations of the energy for each frame: pass `ensemble[:2000]` to use fewer.
 
     Args:
         ensemble: samples of this system.

@@ -66,7 +66,5 @@ def relax(system: MolecularSystem, positions: NDArray[np.float32]) -> Minima:
 
 
 def _minimum(potential: Potential, particles: Particles, positions: Tensor) -> Minimum:
-    if particles.constraints is not None:
-        return minimize(potential, positions, particles, tolerance=_FORCE, max_steps=_MAX_STEPS)
     rough = minimize(potential, positions, particles, tolerance=_CLASHES, max_steps=_MAX_STEPS)
     return polish(potential, rough.positions, particles, tolerance=_FORCE, max_steps=_MAX_STEPS)
