@@ -85,29 +85,20 @@ class Conformers:
     def rows(self) -> list[dict[str, Any]]:
         """The table as plain numbers and texts, one dictionary for each conformer.
 
-        population, its error and the ends of its 95 % interval; free_energy, its error, energy and strain in kJ/mol;
-        frames and effective_frames; verdict.
+        population, its error and the ends of its 95 % interval, frames, effective_frames and verdict; then free_energy,
+        its error, energy and strain in kJ/mol.
         """
-        found = []
-        for one in self.conformers:
-            low, high = one.population.interval()
-            found.append(
-                {
-                    "conformer": one.name,
-                    "population": one.population.value,
-                    "population_error": one.population.error,
-                    "population_low": low,
-                    "population_high": high,
-                    "free_energy": one.free_energy.value,
-                    "free_energy_error": one.free_energy.error,
-                    "energy": one.energy,
-                    "strain": one.strain,
-                    "frames": one.population.frames,
-                    "effective_frames": one.population.effective_frames,
-                    "verdict": str(one.population.verdict),
-                }
-            )
-        return found
+        return [
+            {
+                "conformer": one.name,
+                **one.population.row(),
+                "free_energy": one.free_energy.value,
+                "free_energy_error": one.free_energy.error,
+                "energy": one.energy,
+                "strain": one.strain,
+            }
+            for one in self.conformers
+        ]
 
     def to_pandas(self) -> Any:
         """The `rows` as a pandas DataFrame.
