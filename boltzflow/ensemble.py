@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import cached_property, partial
 from pathlib import Path
 from types import MappingProxyType
@@ -29,6 +29,7 @@ from boltzflow.errors import (
     SystemNotFoundError,
 )
 from boltzflow.estimate import Estimate, Law
+from boltzflow.handover import data_frame, dataset, mbar_input, universe, write_colvar
 from boltzflow.storage import plain_path, reading, replacing
 from boltzflow.trust import AverageLaw, Observed, QuantileLaw, SampleWeights
 from boltzflow.units import Temperature, checked_temperature, thermal_energy
@@ -541,6 +542,143 @@ class Ensemble:
         if self.topology is None:
             raise DataError("Expected an ensemble with a topology; this one has none.")
         return mdtraj.Trajectory(self.positions, self.topology)
+
+    def columns(self, observables: Mapping[str, Observable] | None = None) -> dict[str, NDArray[Any]]:
+        """What is known of every frame, by name: the content of `to_pandas` and `to_xarray`.
+
+        energy (kJ/mol), log_weight, weight, log_q, group, as far as they are known; then the observables.
+
+        Args:
+            observables: by name, as in `mean`. Frames of weight zero have the value NaN.
+
+        Raises:
+            OptionError: if an observable has the name of another column.
+            ShapeError: if there is not one value for each frame.
+            NonFiniteError: if no weight is positive, or a frame of positive weight has a value that is not finite.
+        """
+        known: dict[str, NDArray[Any] | None] = {"energy": self._energies, "log_weight": self.log_weights}
+        known |= {"weight": self.weights, "log_q": self.log_q, "group": self.groups}
+        found: dict[str, NDArray[Any]] = {name: values for name, values in known.items() if values is not None}
+        unused = self.weights == 0
+        for name, observable in (observables or {}).items():
+            if name in known:
+                raise OptionError(f"Expected another name for an observable than {', '.join(known)}; got {name!r}.")
+            values = self.values(observable)
+            if unused.any():
+                values = values.astype(np.float64)
+                values[unused] = np.nan
+            found[name] = values
+        return found
+
+    def to_pandas(self, observables: Mapping[str, Observable] | None = None) -> Any:
+        """A pandas DataFrame with one row for each frame and the `columns`.
+
+        Its methods know nothing of weights: `frame["phi"].mean()` is not a Boltzmann average. `attrs` has the
+        temperature.
+
+        Args:
+            observables: by name, as in `mean`, with one number for each frame.
+
+        Raises:
+            MissingDependencyError: if pandas is not installed (the extra "interop").
+            ShapeError: if an observable does not have one number for each frame.
+        """
+        found = self.columns(observables)
+        for name, values in found.items():
+            if values.ndim != 1:
+                raise ShapeError(
+                    f"Expected one number for each frame in a table; {name!r} has the shape {values.shape}."
+                )
+        return data_frame(found, self.temperature)
+
+    def to_xarray(self, observables: Mapping[str, Observable] | None = None, positions: bool = False) -> Any:
+        """An xarray Dataset over the dimension "frame" with the `columns` as variables.
+
+        The average of a variable is `data["phi"].weighted(data["weight"]).mean()`; errors and verdicts are those of
+        `mean`. Units are attributes of the variables, the temperature of the dataset.
+
+        Args:
+            observables: by name, as in `mean`; arrays (n, …) get dimensions of their own.
+            positions: whether to include positions (frame, atom, axis) in nm. They are not copied.
+
+        Raises:
+            MissingDependencyError: if xarray is not installed (the extra "interop").
+        """
+        return dataset(
+            self.columns(observables), self.temperature, self.positions if positions else None, self.topology
+        )
+
+    def to_mdanalysis(self) -> Any:
+        """An MDAnalysis Universe with all frames in memory, in Å, in the order of `weights`.
+
+        A Universe has no place for weights: averages over its trajectory must use `weights` themselves.
+
+        Raises:
+            DataError: if the ensemble has no topology.
+            MissingDependencyError: if MDAnalysis is not installed (the extra "interop").
+        """
+        return universe(self.positions, self.to_mdtraj().topology)
+
+    def to_pymbar(self, temperatures: Sequence[Temperature] = ()) -> tuple[Array, NDArray[np.int64]]:
+        """`u_kn` (K, n) and `N_k` (K,) for `pymbar.MBAR`.
+
+        State 0 is the distribution that was sampled, known by the weights: u₀ = U/kT + log w. State 1 is the Boltzmann
+        distribution at the temperature of the ensemble, u₁ = U/kT, without samples; then further temperatures. With
+        `absolute` weights f₁ − f₀ is −log Z.
+
+        Args:
+            temperatures: in K, of further states.
+
+        Raises:
+            DataError: if frames share groups, which MBAR would treat as independent, or if energies are needed and not
+                known.
+            OptionError: if a temperature is not positive.
+
+        >>> ensemble = Ensemble(np.zeros((2, 1, 3)), [0.0, 5.0], 300.0, log_weights=[0.0, -1.0])
+        >>> u_kn, counts = ensemble.to_pymbar()
+        >>> u_kn.round(2), counts
+        (array([[0., 1.], [0., 2.]]), array([2, 0]))
+        """
+        if self.groups is not None and len(np.unique(self.groups)) < len(self):
+            raise DataError("Expected independent frames for pymbar; these have groups: choose one frame of each.")
+        energies = self.energies_for("`Ensemble.to_pymbar`")
+        kelvins = [self.temperature, *map(checked_temperature, temperatures)]
+        reduced = [energies / thermal_energy(kelvin) for kelvin in kelvins]
+        return mbar_input(self.log_weights, self.log_q, reduced)
+
+    def write_colvar(
+        self, path: str | Path, observables: Mapping[str, Observable], periodic: Collection[str] = ()
+    ) -> None:
+        """Write a COLVAR file for PLUMED: observables, energy, logweight and bias of each frame.
+
+        The first lines are "#! FIELDS time …" and the constant kT in kJ/mol. "time" is the number of the frame. Frames
+        of weight zero are left out. "bias" is kT · logweight in kJ/mol: with `READ` for it, `REWEIGHT_BIAS` at the same
+        temperature gives each frame its weight. PLUMED treats frames as it treats those of one trajectory; its errors
+        need a block size of 1.
+
+        Args:
+            path: of the file.
+            observables: by name, as in `mean`, with one number for each frame; names without spaces.
+            periodic: names of observables that are angles in rad, from −π to π.
+
+        Raises:
+            OptionError: if a name cannot be used, or `periodic` has a name that is no observable.
+            ShapeError: if an observable does not have one number for each frame.
+            StorageError: if the file cannot be written.
+            NonFiniteError: if no weight is positive, or a frame of positive weight has a value that is not finite.
+        """
+        reserved = {"time", "energy", "logweight", "bias", "kT"} & observables.keys()
+        if reserved:
+            raise OptionError(f"Expected other names than those of the file's own columns; got {sorted(reserved)[0]}.")
+        used = self.weights > 0
+        found = {name: self.values(observable)[used] for name, observable in observables.items()}
+        for name, values in found.items():
+            if values.ndim != 1:
+                raise ShapeError(f"Expected one number for each frame of {name!r}; got the shape {values.shape}.")
+        if self._energies is not None:
+            found["energy"] = self._energies[used]
+        found["logweight"] = self.log_weights[used]
+        write_colvar(Path(path), found, np.flatnonzero(used), thermal_energy(self.temperature), periodic)
 
     def save(self, directory: str | Path, overwrite: bool = False) -> None:
         """Write samples.dcd (positions, float32), topology.pdb (one frame) and weights.npz.

@@ -29,6 +29,7 @@ LAYERS = [
     "coordinates",
     "energies",
     "molecules",
+    "handover",
     "ensemble",
     "simulation",
     "presets",

@@ -22,7 +22,7 @@ def generators(neighbours: Sequence[Sequence[int]], colours: Sequence[Hashable])
     [(0, 2, 1)]
     """
     found = []
-    start = _refined(neighbours, _ranked(colours))
+    start = atom_classes(neighbours, colours)
     while (cell := _smallest_cell(start)) is not None:
         base, *others = cell
         fixed = _refined(neighbours, _singled_out(start, base))
@@ -42,12 +42,13 @@ def generators(neighbours: Sequence[Sequence[int]], colours: Sequence[Hashable])
     return found
 
 
-def alike(neighbours: Sequence[Sequence[int]], colours: Sequence[Hashable]) -> list[int]:
-    """A number for each atom, the same for atoms with the same colour and neighbourhood at every distance.
+def atom_classes(neighbours: Sequence[Sequence[int]], colours: Sequence[Hashable]) -> list[int]:
+    """A number for each atom, equal for atoms that automorphisms exchange; see `generators`.
 
-    Equivalent atoms have the same number. Numbers do not depend on the order of atoms.
+    Colour refinement finds them. It cannot tell apart some atoms of regular graphs that no automorphism exchanges.
+    Numbers do not depend on the order of atoms.
 
-    >>> alike([[1, 2], [0], [0]], "OHH")
+    >>> atom_classes([[1, 2], [0], [0]], "OHH")
     [1, 0, 0]
     """
     return _refined(neighbours, _ranked(colours))

@@ -11,7 +11,7 @@ import mdtraj
 import torch
 from torch import Tensor
 
-from boltzflow.coordinates.automorphisms import alike
+from boltzflow.coordinates.automorphisms import atom_classes
 from boltzflow.coordinates.bond_graph import BondGraph
 from boltzflow.coordinates.geometry import dihedral
 from boltzflow.errors import ShapeError
@@ -185,4 +185,4 @@ class _Torsions:
     @cached_property
     def _classes(self) -> list[int]:
         """A number for each atom, the same for equivalent atoms."""
-        return alike(self.graph.neighbours, self.graph.numbers)
+        return atom_classes(self.graph.neighbours, self.graph.numbers)

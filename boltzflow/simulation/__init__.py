@@ -6,6 +6,7 @@ from boltzflow.simulation.langevin import Langevin, State
 from boltzflow.simulation.minimization import Minimum, minimize
 from boltzflow.simulation.parallel_tempering import ParallelTempering
 from boltzflow.simulation.particles import Particles
+from boltzflow.simulation.polishing import polish
 from boltzflow.simulation.tempering_options import Progress, TemperingOptions
 from boltzflow.simulation.tempering_result import TemperingResult
 
@@ -23,6 +24,7 @@ __all__ = [
     "minimize",
     "named_torsions",
     "phi_umbrella",
+    "polish",
     "torsion_umbrella",
     "torsion_values",
 ]

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from boltzflow.molecules import rotatable_torsions
 from boltzflow.molecules.naming import residue_names
 
+Chains = list[tuple[int, ...]]
 Kind = Literal["bond", "angle", "torsion", "energy"]
 
 
@@ -48,7 +49,7 @@ def internal_observables(topology: mdtraj.Topology) -> list[Observable]:
     found = [Observable(torsion.name, "torsion", torsion.atoms) for torsion in rotatable_torsions(topology)]
     known = {torsion.atoms for torsion in found}
     kinds: tuple[Kind, ...] = ("bond", "angle", "torsion")
-    for kind, members in zip(kinds, _bonded(topology), strict=True):
+    for kind, members in zip(kinds, bonded_chains(topology), strict=True):
         for chain in members:
             if chain not in known and chain[::-1] not in known:
                 named = (f"{names[atoms[a].residue.index]}-{atoms[a].name}" for a in chain)
@@ -71,7 +72,9 @@ def values_of(observables: list[Observable], trajectory: mdtraj.Trajectory) -> N
     return values
 
 
-def _bonded(topology: mdtraj.Topology) -> tuple[list[tuple[int, ...]], list[tuple[int, ...]], list[tuple[int, ...]]]:
+def bonded_chains(
+    topology: mdtraj.Topology,
+) -> tuple[list[tuple[int, ...]], list[tuple[int, ...]], list[tuple[int, ...]]]:
     """Chains of two, three and four bonded atoms, each once."""
     bonds = [(bond.atom1.index, bond.atom2.index) for bond in topology.bonds]
     linked: list[list[int]] = [[] for _ in range(topology.n_atoms)]

@@ -146,16 +146,34 @@ def hydrogen_bonds(
     if criterion == "Baker-Hubbard":
         # mdtraj keeps bonds that occur in more than a fraction of the frames, regardless of weights.
         bonds = mdtraj.baker_hubbard(trajectory, freq=0.0, periodic=False)
-        near = mdtraj.compute_distances(trajectory, bonds[:, 1:], periodic=False) < _REACH
-        there = near & (mdtraj.compute_angles(trajectory, bonds, periodic=False) > _STRAIGHT)
+        there = meets_baker_hubbard(trajectory, bonds)
     else:
         found = mdtraj.wernet_nilsson(trajectory, periodic=False)
         bonds = np.unique(np.concatenate(found), axis=0)
         there = np.stack([(bonds[:, None] == frame).all(2).any(1) for frame in found])
-    names = residue_names(trajectory.topology)
-    atoms = [f"{names[atom.residue.index]}-{atom.name}" for atom in trajectory.topology.atoms]
-    hydrogens = [atom.name for atom in trajectory.topology.atoms]
-    return Labelled([f"{atoms[d]}-{hydrogens[h]} → {atoms[a]}" for d, h, a in bonds], there)
+    return Labelled(label_bonds(trajectory.topology, bonds), there)
+
+
+def meets_baker_hubbard(trajectory: mdtraj.Trajectory, bonds: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Whether each hydrogen bond is formed by the criterion of Baker & Hubbard, (n, k).
+
+    Args:
+        trajectory: n frames.
+        bonds: donor, hydrogen and acceptor of each, (k, 3).
+    """
+    if len(bonds) == 0:
+        return np.zeros((trajectory.n_frames, 0), bool)
+    near = mdtraj.compute_distances(trajectory, bonds[:, 1:], periodic=False) < _REACH
+    formed: NDArray[np.bool_] = near & (mdtraj.compute_angles(trajectory, bonds, periodic=False) > _STRAIGHT)
+    return formed
+
+
+def label_bonds(topology: mdtraj.Topology, bonds: NDArray[np.int64]) -> list[str]:
+    """Names of hydrogen bonds (k, 3), such as "ALA4-N-H → ACE1-O"."""
+    names = residue_names(topology)
+    atoms = [f"{names[atom.residue.index]}-{atom.name}" for atom in topology.atoms]
+    hydrogens = [atom.name for atom in topology.atoms]
+    return [f"{atoms[d]}-{hydrogens[h]} → {atoms[a]}" for d, h, a in bonds]
 
 
 def secondary_structure(trajectory: mdtraj.Trajectory, simplified: bool = True) -> Labelled:

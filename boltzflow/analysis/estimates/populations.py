@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,6 +16,7 @@ from boltzflow.arrays import Array
 from boltzflow.core import importance
 from boltzflow.ensemble import Ensemble, Observable
 from boltzflow.errors import OptionError, ShapeError
+from boltzflow.handover import optional
 from boltzflow.trust import AverageLaw
 from boltzflow.units import thermal_energy
 from boltzflow.verdict import Trust, Verdict, worst
@@ -56,6 +58,15 @@ class Population:
     def interval(self, level: float = 0.95) -> tuple[float, float]:
         """The ends of a confidence interval, between 0 and 1; asymmetric if few frames lie on one side."""
         return self.law.ends(self.value, level)
+
+    def row(self) -> dict[str, Any]:
+        """Plain numbers and a text for a table: population, error, 95 % interval, frames, verdict."""
+        low, high = self.interval()
+        return {
+            **{"population": self.value, "population_error": self.error},
+            **{"population_low": low, "population_high": high},
+            **{"frames": self.frames, "effective_frames": self.effective_frames, "verdict": str(self.verdict)},
+        }
 
     @property
     def verdict(self) -> Verdict:
@@ -99,6 +110,18 @@ class States:
         """The worst verdict of the states."""
         found = {name: population.verdict for name, population in self.populations.items()}
         return worst(Verdict(verdict.trust, f"{name}: {verdict.reason}") for name, verdict in found.items())
+
+    def to_pandas(self) -> Any:
+        """A pandas DataFrame with one row for each state, by its name.
+
+        population, its error and the ends of its 95 % interval, frames, effective_frames and verdict.
+
+        Raises:
+            MissingDependencyError: if pandas is not installed (the extra "interop").
+        """
+        pandas = optional("pandas", "`States.to_pandas`")
+        rows = {name: population.row() for name, population in self.populations.items()}
+        return pandas.DataFrame.from_dict(rows, orient="index")
 
 
 def arc(angle: Array, low: float, high: float) -> Mask:

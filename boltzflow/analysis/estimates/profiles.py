@@ -16,6 +16,7 @@ from boltzflow.core import importance
 from boltzflow.core.contributions import Contributions
 from boltzflow.ensemble import Ensemble, Observable
 from boltzflow.errors import InsufficientDataError, OptionError
+from boltzflow.handover import optional
 from boltzflow.units import thermal_energy
 from boltzflow.verdict import Verdict
 
@@ -83,6 +84,17 @@ class FreeEnergyProfile(FreeEnergy):
     def centers(self) -> Array:
         """The centres of the bins, in the unit of the axis (rad for a torsion)."""
         return self.axis.centers
+
+    def to_pandas(self) -> Any:
+        """A pandas DataFrame with one row for each bin: center, free_energy, its error and 95 % interval in kT.
+
+        Raises:
+            MissingDependencyError: if pandas is not installed (the extra "interop").
+        """
+        low, high = self.interval()
+        columns = {"center": self.centers, "free_energy": self.values, "free_energy_error": self.errors}
+        columns |= {"free_energy_low": low, "free_energy_high": high}
+        return optional("pandas", "`FreeEnergyProfile.to_pandas`").DataFrame(columns)
 
 
 @dataclass(frozen=True)

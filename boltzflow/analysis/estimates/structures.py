@@ -17,7 +17,7 @@ from boltzflow.molecules import named_torsions
 def superposed_pdb(ensemble: Ensemble) -> list[str]:
     """Each frame as the text of a PDB file, superposed on the first by its heavy atoms."""
     trajectory = ensemble.to_mdtraj()
-    trajectory.superpose(trajectory, atom_indices=_heavy(trajectory.topology))
+    trajectory.superpose(trajectory, atom_indices=heavy_atoms(trajectory.topology))
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "frame.pdb"
         texts = []
@@ -27,7 +27,8 @@ def superposed_pdb(ensemble: Ensemble) -> list[str]:
     return texts
 
 
-def _heavy(topology: mdtraj.Topology) -> list[int]:
+def heavy_atoms(topology: mdtraj.Topology) -> list[int]:
+    """The heavy atoms; all atoms if there are fewer than three."""
     found = [atom.index for atom in topology.atoms if atom.element is not None and atom.element.number > 1]
     return found if len(found) > 2 else list(range(topology.n_atoms))
 
@@ -40,6 +41,6 @@ def shape_features(trajectory: mdtraj.Trajectory) -> Array:
     """
     if named_torsions(trajectory.topology):
         return torsion_features(trajectory)
-    trajectory.superpose(trajectory, atom_indices=_heavy(trajectory.topology))
+    trajectory.superpose(trajectory, atom_indices=heavy_atoms(trajectory.topology))
     places: Array = trajectory.xyz.reshape(len(trajectory), -1).astype(np.float64)
     return places
