@@ -195,6 +195,7 @@ def _tell(summary: Summary, directory: Path) -> None:
     for region, found in summary.basins.items():
         rows[region] = f"{found.value:.5f} ± {told(found.error, '.5f')} ({found.frames:,} samples)"
     rows |= rotamer_rows(summary.rotamers)
+    rows |= summary.shape.rows if summary.shape is not None else {}
     if summary.geometry is not None:
         check = summary.geometry
         rows["bonds and angles"] = (

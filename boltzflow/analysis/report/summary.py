@@ -28,6 +28,7 @@ from boltzflow.analysis.estimates.torus import torus_density
 from boltzflow.analysis.report import plots
 from boltzflow.analysis.report.html import write_page
 from boltzflow.analysis.report.run_facts import check_run
+from boltzflow.analysis.report.shape import Shape
 from boltzflow.analysis.report.torsions import as_rotamer, most_telling, region_name
 from boltzflow.arrays import Array
 from boltzflow.ensemble import Ensemble
@@ -67,6 +68,7 @@ class Summary:
         run: facts about the run that made the samples.
         versions: of Python and of the libraries.
         rotamers: the states of all torsions.
+        shape: rings, hydrogen bonds and sizes; None without samples of positive weight.
     """
 
     temperature: float
@@ -83,12 +85,14 @@ class Summary:
     run: dict[str, Any]
     versions: dict[str, str]
     rotamers: tuple[Rotamers, ...] = field(repr=False, compare=False)
+    shape: Shape | None = field(repr=False, compare=False)
 
     @property
     def document(self) -> dict[str, Any]:
         """The content of summary.json; numbers that are not finite become None."""
         found = {"version": 1, "headline": str(self.headline), **as_document(self)}
         found["log_z"] = as_document(self.log_z._asdict())
+        found |= as_document(self.shape.document) if self.shape is not None else {}
         states = {
             region_name(one, name): as_rotamer(one, state)
             for one in self.rotamers
@@ -169,7 +173,7 @@ def analyze(
         check_same_atoms(system.mdtraj_topology, ensemble.topology, "samples", "the system")
     found = diagnose(ensemble)
     used = None if found.log_z.value == -math.inf else ensemble[ensemble.weights > 0]
-    torsions, populations, states, geometry, inverted = [], {}, [], None, 0
+    torsions, populations, states, geometry, inverted, shape = [], {}, [], None, 0, None
     if used is not None:
         trajectory = used.to_mdtraj()
         torsions = backbone_torsions(trajectory)
@@ -181,6 +185,7 @@ def analyze(
             for residue, share in positive_phi(used, torsions, low, high).items()
         }
         states = rotamers(used)
+        shape = Shape.of(used)
         populations |= {
             region_name(one, name): share
             for one in states
@@ -202,6 +207,7 @@ def analyze(
         run=dict(run or {}),
         versions=_versions(),
         rotamers=tuple(states),
+        shape=shape,
     )
     if directory is not None:
         folder = Path(directory)
