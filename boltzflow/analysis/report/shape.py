@@ -70,10 +70,8 @@ class Shape:
             yield name, f"{size} nm"
 
 
-def population_document(found: Population) -> dict[str, Any]:
-    """A population for summary.json."""
-    return {"value": found.value, "error": found.error, "frames": found.frames, "verdict": str(found.verdict)}
-
-
 def _documents(populations: dict[str, Population]) -> dict[str, dict[str, Any]]:
-    return {name: population_document(found) for name, found in populations.items()}
+    return {
+        name: {"value": found.value, "error": found.error, "frames": found.frames, "verdict": str(found.verdict)}
+        for name, found in populations.items()
+    }

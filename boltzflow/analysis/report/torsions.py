@@ -9,7 +9,9 @@ from typing import Any
 from boltzflow.analysis.estimates.populations import Population
 from boltzflow.analysis.estimates.rotamers import Rotamers
 from boltzflow.estimate import Estimate
-from boltzflow.verdict import Trust, worst
+from boltzflow.verdict import Trust, Verdict, worst
+
+_RARE = 0.01
 
 MOST = 24
 """Torsions that are drawn or printed at most."""
@@ -34,9 +36,8 @@ def rotamer_rows(found: Sequence[Rotamers]) -> Iterator[tuple[str, str]]:
     listed = most_telling([one for one in found if one.has_several and one.torsion.kind != "phi"])
     for one in listed:
         populations = one.states.populations
-        verdict = worst(population.verdict for population in populations.values() if population.frames)
-        words = "" if verdict.trust is Trust.TRUST else f" ({str(verdict).partition(':')[0]})"
-        yield one.torsion.name, ", ".join(_told(*item) for item in populations.items()) + words
+        verdict = worst(population.verdict for population in populations.values() if not _is_rare(population))
+        yield one.torsion.name, ", ".join(_told(*item) for item in populations.items()) + _remark(verdict)
     single = [one for one in found if not one.has_several]
     if single:
         states = (region_name(one, _only(one)) for one in single[:MOST])
@@ -71,7 +72,18 @@ def as_rotamer(one: Rotamers, state: int) -> dict[str, Any]:
 def _told(state: str, population: Population) -> str:
     if population.frames == 0:
         return f"{state} no sample"
+    if _is_rare(population):
+        return f"{state} {population.value:.1g} ± {population.error:.1g}{_remark(population.verdict)}"
     return f"{state} {population.value:.4f} ± {population.error:.4f}"
+
+
+def _is_rare(population: Population) -> bool:
+    """Whether a state is so rare that its own verdict says nothing about the others."""
+    return population.value < _RARE
+
+
+def _remark(verdict: Verdict) -> str:
+    return "" if verdict.trust is Trust.TRUST else f" ({str(verdict).partition(':')[0].lower()})"
 
 
 def _only(one: Rotamers) -> str:
