@@ -93,7 +93,7 @@ def test_energies_are_those_of_the_structures(found, butane):
     assert [one.strain for one in found.conformers] == pytest.approx([one.energy - lowest for one in found.conformers])
 
 
-def test_equivalent_atoms_may_change_places(butane):
+def test_equivalent_atoms_may_change_places(butane, tmp_path):
     """Turned methyls and the chain from its other end are the same conformer; a mirror image is another."""
     symmetry = butane.symmetry()
     rng = np.random.default_rng(0)
@@ -105,6 +105,8 @@ def test_equivalent_atoms_may_change_places(butane):
         x.append(butane.positions[order])
     same = conformers(Ensemble(np.array(x), None, 300.0, topology=butane.mdtraj_topology), butane)
     assert len(same) == 1
+    same.write_pdb(tmp_path / "one.pdb")
+    assert " 99.99 " in (tmp_path / "one.pdb").read_text()
 
 
 def test_both_chairs_of_cyclohexane_are_one_conformer():

@@ -109,12 +109,14 @@ class Conformers:
         return optional("pandas", "`Conformers.to_pandas`").DataFrame(self.rows())
 
     def write_pdb(self, path: str | Path) -> None:
-        """All minima as models of one PDB file, in the order of the table; B-factors are the populations in %.
+        """All minima as models of one PDB file, in the order of the table.
+
+        B-factors are the populations in %; 100 % is written as 99.99, the largest that the column can hold.
 
         Raises:
             StorageError: if the file cannot be written.
         """
-        percent = [100.0 * one.population.value for one in self.conformers]
+        percent = [min(100.0 * one.population.value, 99.99) for one in self.conformers]
         with replacing(Path(path)) as partial:
             self.structures.save_pdb(str(partial), bfactors=np.outer(percent, np.ones(self.structures.n_atoms)))
 
