@@ -30,6 +30,7 @@ from boltzflow.errors import (
 from boltzflow.molecules.readers import gaff
 from boltzflow.molecules.readers.molecule import ELEMENTS, atom_names, topology_of
 
+both_isomers = pytest.mark.filterwarnings("ignore:.*has E and Z isomers:UserWarning")
 neutral_as_written = pytest.mark.filterwarnings("ignore:.*is used as written:UserWarning")
 
 MOLECULES = {
@@ -183,6 +184,7 @@ def test_zwitterions_are_recognised() -> None:
 # What needs AmberTools too.
 
 
+@both_isomers
 @neutral_as_written
 @pytest.mark.usefixtures("tools")
 @pytest.mark.parametrize(("smiles", "charge"), CASES)
@@ -331,6 +333,15 @@ def test_unusual_protonation_states_are_said() -> None:
         molecule_from_smiles("NCC(=O)O")
     for silent in ("[NH3+]CC(=O)[O-]", "CC(=O)NC", "Nc1ccccc1", "Cn1ccnc1", "CS(=O)(=O)N", "CO", "N#CC", "CON"):
         molecule_from_smiles(silent)
+
+
+def test_double_bonds_with_two_isomers_are_said() -> None:
+    pytest.importorskip("rdkit")
+    from boltzflow.molecules.readers.molecule import molecule_from_smiles
+
+    with pytest.warns(UserWarning, match="E and Z isomers at C2=C3: "):
+        molecule_from_smiles("C/C=C/C")
+    molecule_from_smiles("CC=C")
 
 
 @pytest.mark.usefixtures("tools")

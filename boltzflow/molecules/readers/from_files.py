@@ -264,7 +264,8 @@ class FromFiles(ABC):
             ConvergenceError, EvaluationError: if no conformer is found, or a program of AmberTools fails.
             MissingDependencyError: if RDKit or AmberTools is not installed (the extra "ligands").
 
-        A warning names groups that are neutral as written, but charged in water at pH 7.
+        Warnings name groups that are neutral as written, but charged in water at pH 7, and double bonds with E and Z
+        isomers, both of which a generator samples.
 
         >>> import boltzflow as bf
         >>> bf.MolecularSystem.from_smiles("Cc1ccccc1O")  # doctest: +SKIP

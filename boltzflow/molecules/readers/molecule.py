@@ -56,6 +56,7 @@ def molecule_from_smiles(smiles: str) -> Any:
     _check_atoms(whole, smiles)
     _check_stereo(whole, smiles)
     _warn_of_protonation(whole, smiles)
+    _warn_of_double_bonds(whole, smiles)
     return whole
 
 
@@ -85,6 +86,7 @@ def molecule_from_file(path: str | Path, add_hydrogens: bool) -> Any:
     check_structure(topology_of(whole), whole.GetConformer().GetPositions() * u.angstrom, path)
     _check_stereo(whole, str(path))
     _warn_of_protonation(whole, str(path))
+    _warn_of_double_bonds(whole, str(path))
     return whole
 
 
@@ -266,6 +268,17 @@ def _warn_of_protonation(molecule: Any, source: str) -> None:
         warnings.warn(
             f"{source} is used as written, with formal charge {chem.GetFormalCharge(molecule):+d}; in water at pH 7 "
             f"most molecules have a charge at the {_listed(found)}.",
+            stacklevel=_CALLER,
+        )
+
+
+def _warn_of_double_bonds(molecule: Any, source: str) -> None:
+    names = names_of(molecule)
+    found = ["=".join(names[i] for i in place) for place in stereo_labels(molecule) if len(place) == 2]
+    if found:
+        warnings.warn(
+            f"{source} has E and Z isomers at {_listed(found)}: the reference structure has the one that is written, "
+            "but samples contain both, with the weights of the force field; select frames by the torsion.",
             stacklevel=_CALLER,
         )
 
