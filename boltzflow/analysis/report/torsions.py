@@ -71,7 +71,7 @@ def as_rotamer(one: Rotamers, state: int) -> dict[str, Any]:
 def _told(state: str, population: Population) -> str:
     if population.frames == 0:
         return f"{state} no sample"
-    return f"{state} {population.value:.4f} ± {population.error:.4f}"
+    return f"{state} {Estimate(population.value, population.error)}"
 
 
 def _only(one: Rotamers) -> str:
