@@ -113,7 +113,8 @@ class Basin:
     """The population of a region in samples and reference.
 
     Attributes:
-        samples, reference: populations with their errors.
+        samples, reference: populations with their errors; where no frame or every frame is inside, the error is the
+            weight of one effective frame, or of one independent block of the reference.
         sigmas: the difference in standard errors. The error of the samples is at least the binomial error of their
             effective number of frames at the reference's population, since the error of a rare region with few samples
             is otherwise too small. If the reference has no frame in the region, or none outside it, its error is
@@ -396,7 +397,13 @@ def _basin(x: Mask, y: Mask, ours: Bootstrap, theirs: Bootstrap, frames: float, 
     else:
         errors = samples.error, _binomial(samples.value, blocks)
     error = float(np.hypot(*errors)) or _binomial((samples.value + reference.value) / 2, blocks)
-    return Basin(samples, reference, (samples.value - reference.value) / error if error > 0 else 0.0)
+    sigmas = (samples.value - reference.value) / error if error > 0 else 0.0
+    return Basin(_resolved(samples, frames), _resolved(reference, blocks), sigmas)
+
+
+def _resolved(found: Estimate, n: float) -> Estimate:
+    """The same; the error of 0 and of 1 is the weight of one of n frames, since there is no scatter."""
+    return found if 0.0 < found.value < 1.0 else Estimate(found.value, 1 / n)
 
 
 def _binomial(share: float, n: float) -> float:

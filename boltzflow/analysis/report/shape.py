@@ -60,10 +60,10 @@ class Shape:
         for ring, states in self.puckers.items():
             yield (
                 f"ring {ring}",
-                ", ".join(f"{name} {found.value:.4f} ± {found.error:.4f}" for name, found in states.items()),
+                ", ".join(f"{name} {Estimate(found.value, found.error)}" for name, found in states.items()),
             )
         for bond, found in list(self.hydrogen_bonds.items())[:_MOST]:
-            yield f"hydrogen bond {bond}", f"{found.value:.4f} ± {found.error:.4f}"
+            yield f"hydrogen bond {bond}", str(Estimate(found.value, found.error))
         if len(self.hydrogen_bonds) > _MOST:
             yield "other hydrogen bonds", f"{len(self.hydrogen_bonds) - _MOST} more in summary.json"
         for name, size in self.sizes.items():

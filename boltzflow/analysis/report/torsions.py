@@ -72,9 +72,8 @@ def as_rotamer(one: Rotamers, state: int) -> dict[str, Any]:
 def _told(state: str, population: Population) -> str:
     if population.frames == 0:
         return f"{state} no sample"
-    if _is_rare(population):
-        return f"{state} {population.value:.1g} ± {population.error:.1g}{_remark(population.verdict)}"
-    return f"{state} {population.value:.4f} ± {population.error:.4f}"
+    remark = _remark(population.verdict) if _is_rare(population) else ""
+    return f"{state} {Estimate(population.value, population.error)}{remark}"
 
 
 def _is_rare(population: Population) -> bool:
