@@ -11,7 +11,7 @@ from boltzflow.analysis.estimates.rotamers import Rotamers
 from boltzflow.estimate import Estimate
 from boltzflow.verdict import Trust, Verdict, worst
 
-_RARE = 0.01
+_RARE, _NEGLIGIBLE = 0.01, 1e-6  # populations
 
 MOST = 24
 """Torsions that are drawn or printed at most."""
@@ -33,17 +33,17 @@ def region_name(one: Rotamers, state: str) -> str:
 
 def rotamer_rows(found: Sequence[Rotamers]) -> Iterator[tuple[str, str]]:
     """Lines for print: a torsion, and the populations of its states."""
-    listed = most_telling([one for one in found if one.has_several and one.torsion.kind != "phi"])
+    listed = most_telling([one for one in found if _is_mixed(one) and one.torsion.kind != "phi"])
     for one in listed:
         populations = one.states.populations
         verdict = worst(population.verdict for population in populations.values() if not _is_rare(population))
         yield one.torsion.name, ", ".join(_told(*item) for item in populations.items()) + _remark(verdict)
-    single = [one for one in found if not one.has_several]
+    single = [one for one in found if not _is_mixed(one)]
     if single:
         states = (region_name(one, _only(one)) for one in single[:MOST])
         more = f" and {len(single) - MOST} more" if len(single) > MOST else ""
         yield "in one state only", ", ".join(states) + more
-    left = sum(one.has_several and one.torsion.kind != "phi" for one in found) - len(listed)
+    left = sum(_is_mixed(one) and one.torsion.kind != "phi" for one in found) - len(listed)
     if left:
         yield "other torsions", f"{left} more in summary.json"
 
@@ -85,5 +85,11 @@ def _remark(verdict: Verdict) -> str:
     return "" if verdict.trust is Trust.TRUST else f" ({str(verdict).partition(':')[0].lower()})"
 
 
+def _is_mixed(one: Rotamers) -> bool:
+    """Whether more than one state has a population that is not negligible."""
+    return sum(population.value > _NEGLIGIBLE for population in one.states.populations.values()) > 1
+
+
 def _only(one: Rotamers) -> str:
-    return next(name for name, population in one.states.populations.items() if population.frames)
+    populations = one.states.populations
+    return max(populations, key=lambda name: populations[name].value)
