@@ -199,7 +199,7 @@ def systems() -> Iterator[Case]:
     command = ["systems", "add", "{f}/good.pdb", "--name", "mine", "--library", "{out}"]
     yield from numbers(command, {"--temperature": [*FLOATS, "0"]})
     for ph in (*WORDS, "nan", "inf", "-inf", "1e300", "-1", "99"):
-        yield [*command, "--hydrogens-at-ph", ph], "hydrogens.at.ph"
+        yield [*command, "--hydrogens-at-ph", ph], "hydrogens-at-ph|hydrogens_at_ph"
     yield from numbers(command, {"--constraints": ["", "magic"], "--coordinates": ["{f}/good.pdb"]})
     yield [*command, "--parameters", "{f}/text.txt"], "parameters"
     for file in ("nowhere.pdb", "empty.pdb", "text.pdb", "text.txt", "text.cif", "text.psf", "text.prmtop", "d.pdb"):

@@ -73,7 +73,6 @@ from boltzflow.analysis.estimates import (
     statistical_inefficiency,
     torsion_angles,
     torsion_features,
-    torsion_states,
     torus_density,
 )
 from boltzflow.analysis.free_energies import (
@@ -198,7 +197,6 @@ __all__ = [
     "temperature_series",
     "torsion_angles",
     "torsion_features",
-    "torsion_states",
     "total_variation",
     "unfold",
     "wasserstein",

@@ -107,7 +107,10 @@ COVERED = {
     *("histogram", "kernel_density", "means", "population", "population_of", "representatives", "state_populations"),
     "temperature_series",
 }
-WITHOUT_ERRORS = {"check_geometry", "principal_components", "diagnose"}
+BY_STATES = {"rotamers", "pucker_populations", "hydrogen_bond_populations", "conformers"}
+"""Their errors are those of `state_populations` and `population_of`."""
+WITHOUT_ERRORS = {"check_geometry", "principal_components", "diagnose", "torus_density"}
+WITHOUT_GROUPS = {"couplings"}  # said in its docstring
 OTHER_ENSEMBLES = {"hamiltonian_moves", "independence_metropolis", "smooth", "unfold"}
 BY_BLOCKS = {"compare"}  # its noise is that of groups: see test_comparison
 
@@ -121,4 +124,4 @@ def test_every_public_function_takes_an_ensemble_for_its_weights():
             parameters = list(inspect.signature(function).parameters)
             assert not {"log_weights", "weights", "groups"} & set(parameters), name
             found |= {name} if parameters[0] == "ensemble" else set()
-    assert found == COVERED | WITHOUT_ERRORS | OTHER_ENSEMBLES | BY_BLOCKS
+    assert found == COVERED | BY_STATES | WITHOUT_ERRORS | WITHOUT_GROUPS | OTHER_ENSEMBLES | BY_BLOCKS

@@ -11,7 +11,8 @@ import pytest
 from scipy.special import i0, i0e, i1e
 
 import boltzflow as bf
-from boltzflow.analysis import Trust, couplings, rotamers, torsion_states
+from boltzflow.analysis import Trust, couplings, rotamers
+from boltzflow.analysis.estimates import torsion_states
 from boltzflow.analysis.estimates.rotamers import rotamers_of
 from boltzflow.arrays import Array
 from boltzflow.errors import DataError, ShapeError

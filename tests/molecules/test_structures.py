@@ -171,7 +171,10 @@ def test_positions_in_nanometres_are_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("edit", "message"),
     [
-        (lambda line: None if line[12:16] == " HA " else line, "missing atoms HA. Add the hydrogens: hydrogens_at_"),
+        (
+            lambda line: None if line[12:16] == " HA " else line,
+            "missing atoms HA. Add the hydrogens: --hydr",
+        ),
         (lambda line: None if line[12:16] == " CB " else line, "missing atoms CB. Add missing atoms"),
         (lambda line: f"{line}\n{line[:12]} HX {line[16:]}" if " HA " in line else line, "extra atoms HX. Name the re"),
         (lambda line: None if "NME" in line else line, "but different bonds.* Add its bonds to the file"),

@@ -100,7 +100,7 @@ def test_interrupt_says_how_to_go_on(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
     monkeypatch.setattr("boltzflow.simulation.tempering_run.TemperingRun._round", interrupted)
     message = call(SYSTEM, *TINY, "--out", tmp_path / "run", code=130)
-    assert f"boltzflow reference {SYSTEM} --out {tmp_path / 'run'} --resume" in message
+    assert f"boltzflow reference --out {tmp_path / 'run'} --resume" in message
     monkeypatch.undo()
     call(SYSTEM, "--resume", "--out", tmp_path / "run")
 

@@ -127,10 +127,10 @@ def test_a_resumed_training_goes_on_as_if_nothing_had_happened(small, tmp_path, 
 
 def test_a_simulation_that_has_not_mixed_is_said(small: bf.BoltzmannGenerator) -> None:
     method = replace(SIMULATION, rounds=4)
-    with pytest.warns(UserWarning, match=r"mixed: about \d+ independent values of torsion CHN1-C0 .* 8 ladders"):
+    with pytest.warns(UserWarning, match=r"mixed: about \d+ independent values of torsion C0 .* 8 ladders"):
         bf.train(small, method, steps=1, **OPTIONS)
     facts = small.provenance["simulation"]
-    assert facts["slowest_torsion"].startswith("torsion CHN1-C0")
+    assert facts["slowest_torsion"].startswith("torsion C0")
     assert facts["independent_values"] < 100
 
 

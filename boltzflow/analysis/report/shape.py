@@ -23,7 +23,7 @@ class Shape:
     Attributes:
         puckers: the populations of each ring's puckers, by the names of ring and pucker.
         hydrogen_bonds: populations of hydrogen bonds within the molecule, from 1 %, the most populated first.
-        sizes: mean radius of gyration and end-to-end distance, nm.
+        sizes: mean radius of gyration, and end-to-end distance of a single chain of at least two heavy atoms, nm.
     """
 
     puckers: dict[str, dict[str, Population]]
@@ -33,13 +33,14 @@ class Shape:
     @classmethod
     def of(cls, ensemble: Ensemble) -> Shape:
         """Of samples with a topology, one of them at least with positive weight."""
+        sizes = {"radius of gyration": ensemble.mean(radius_of_gyration)}
+        topology = ensemble[:1].to_mdtraj().topology
+        if topology.n_chains == 1 and len(topology.select("not element H")) > 1:
+            sizes["end-to-end distance"] = ensemble.mean(end_to_end_distance)
         return cls(
             {ring: dict(states.populations) for ring, states in pucker_populations(ensemble).items()},
             hydrogen_bond_populations(ensemble),
-            {
-                "radius of gyration": ensemble.mean(radius_of_gyration),
-                "end-to-end distance": ensemble.mean(end_to_end_distance),
-            },
+            sizes,
         )
 
     @property
