@@ -86,13 +86,7 @@ def minimize(
     >>> found.positions.diff(dim=1).norm(dim=2).round(decimals=4)
     tensor([[0.1000]], dtype=torch.float64)
     """
-    if not (tolerance > 0.0 and max_steps > 0):
-        raise OptionError(f"Expected a positive tolerance and number of steps; got {tolerance:g} and {max_steps}.")
-    particles = particles or Particles([1.0] * potential.n_atoms)
-    if len(particles) != potential.n_atoms:
-        raise ShapeError(f"Expected {potential.n_atoms} particles, as in the potential; got {len(particles)}.")
-    check_positions(positions, potential.n_atoms)
-    particles = particles.like(positions)
+    particles = checked_particles(potential, positions, particles, tolerance, max_steps)
     run = _Descent(potential, particles, tolerance)
     motion = run.start(batch_last(positions.detach()), generator)
     for step in range(0, max_steps, _ROUND):
@@ -105,6 +99,24 @@ def minimize(
         motion = _Motion(*(whole.index_copy(-1, open_, new) for whole, new in zip(motion, part, strict=True)))
     largest = run.largest(motion.force)
     return Minimum(batch_first(particles.placed(motion.x)), motion.energy, largest, largest <= tolerance)
+
+
+def checked_particles(
+    potential: Potential, positions: Tensor, particles: Particles | None, tolerance: float, max_steps: int
+) -> Particles:
+    """The particles of a minimisation on the device of the positions; equal masses without constraints if None.
+
+    Raises:
+        OptionError: if the tolerance or the number of steps is not positive.
+        ShapeError: if positions, particles and potential do not fit.
+    """
+    if not (tolerance > 0.0 and max_steps > 0):
+        raise OptionError(f"Expected a positive tolerance and number of steps; got {tolerance:g} and {max_steps}.")
+    particles = particles or Particles([1.0] * potential.n_atoms)
+    if len(particles) != potential.n_atoms:
+        raise ShapeError(f"Expected {potential.n_atoms} particles, as in the potential; got {len(particles)}.")
+    check_positions(positions, potential.n_atoms)
+    return particles.like(positions)
 
 
 class _Motion(NamedTuple):

@@ -6,9 +6,8 @@ import torch
 from torch import Tensor
 
 from boltzflow.energies import Potential
-from boltzflow.errors import OptionError, ShapeError
-from boltzflow.simulation.langevin import batch_first, batch_last, check_positions
-from boltzflow.simulation.minimization import Minimum
+from boltzflow.simulation.langevin import batch_first, batch_last
+from boltzflow.simulation.minimization import Minimum, checked_particles
 from boltzflow.simulation.particles import Particles
 
 _HISTORY = 12  # pairs of steps and changes of the gradient
@@ -57,13 +56,7 @@ def polish(
     >>> found.positions.diff(dim=1).norm(dim=2).round(decimals=8)
     tensor([[0.1000]], dtype=torch.float64)
     """
-    if not (tolerance > 0.0 and max_steps > 0):
-        raise OptionError(f"Expected a positive tolerance and number of steps; got {tolerance:g} and {max_steps}.")
-    particles = particles or Particles([1.0] * potential.n_atoms)
-    if len(particles) != potential.n_atoms:
-        raise ShapeError(f"Expected {potential.n_atoms} particles, as in the potential; got {len(particles)}.")
-    check_positions(positions, potential.n_atoms)
-    particles = particles.like(positions)
+    particles = checked_particles(potential, positions, particles, tolerance, max_steps)
     run = _Descent(potential, particles)
     state = run.start(positions.detach())
     for step in range(0, max_steps, _ROUND):

@@ -151,9 +151,9 @@ def check_collapse(
     )
 
 
-def simulated_frames(picoseconds: float, ladders: int = _LADDERS) -> int:
-    """The number of energy evaluations of the check's simulation, equilibration included."""
-    return round(1.5 * picoseconds / _TIMESTEP) * _TEMPERATURES * ladders
+def simulated_frames(picoseconds: float) -> int:
+    """The number of energy evaluations of the check's simulation by default, equilibration included."""
+    return round(1.5 * picoseconds / _TIMESTEP) * _TEMPERATURES * _LADDERS
 
 
 def fraction_found(found: NDArray[np.bool_], log_weights: Array, blocks: NDArray[np.int64]) -> Estimate:
